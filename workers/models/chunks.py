@@ -1,0 +1,98 @@
+"""What a model's stream is made of, whatever API it came from.
+
+Order in one answer: Opened, its deltas, Closed, per output item; Usage once at the end.
+A stream that ends without Usage was cut; one that breaks raises ModelError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An output item begins. kind: "message" or "reasoning" (tool calls come as Closed only)."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the open message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryPart:
+    """A part of the open reasoning's summary begins, from 0."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryDelta:
+    """More text of part `index` of the open reasoning's summary."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More raw reasoning text (open models), content part `index`."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """An output item is complete: a Responses-API item, as history keeps it.
+
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text"}], "phase"?}
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text"}], "content"?, "encrypted_content"?}
+    {"type": "function_call", "name", "call_id", "arguments": JSON text}
+    {"type": "custom_tool_call", "name", "call_id", "input": text}
+    """
+
+    item: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The answer is complete. Counts in tokens, as PROTOCOL section 6 `tokenUsage.last`."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    total_tokens: int = 0
+    response_id: str | None = None
+
+
+Chunk = Opened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to a model, built from the log.
+
+    model:        the model's name at its provider
+    input:        Responses-API items, oldest first; no call without its output
+    tools:        Responses-API tool definitions
+    effort, summary: reasoning settings or None
+    output_schema: JSON Schema that the final message must follow, or None
+    thread_id:    prompt_cache_key and header `thread-id`
+    turn_id:      header `x-client-request-id`
+    """
+
+    model: str
+    input: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    thread_id: str
+    turn_id: str
+    effort: str | None = None
+    summary: str | None = None
+    output_schema: dict[str, Any] | None = None
