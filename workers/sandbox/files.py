@@ -1,0 +1,176 @@
+"""Files of a workspace, opened by the server itself without being led out of it.
+
+What lies in a workspace was made by strangers: a symbolic link, a FIFO or a folder swapped in mid-way must not make the
+server read or write elsewhere. So every path is resolved by the kernel beneath its root (`openat2`, RESOLVE_BENEATH).
+
+In every function `root` is a trusted absolute folder, and `relative` a path below it ("" is the root itself). Links
+that stay beneath the root are followed, but never the last name of something that is written, moved or deleted.
+
+Errors:  ToolError (leads out of the root, not a plain file, too big, a link that would be written through),
+         SandboxUnavailable (no `openat2`), OSError (FileNotFoundError, PermissionError, … with `relative` as filename)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from shared.errors import SandboxUnavailable, ToolError
+
+SYS_OPENAT2 = 437  # the same on every Linux architecture
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_BENEATH = 0x08
+MAX_RACES = 128  # the kernel says EAGAIN when a rename elsewhere raced with "..": an attacker could go on for ever
+FOLDER = os.O_PATH | os.O_DIRECTORY
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def read_bytes(root: Path, relative: str | Path, max_bytes: int) -> bytes:
+    """The content of a plain file of at most max_bytes."""
+    with _opened(root, relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) as fd:
+        if not modes.S_ISREG(os.fstat(fd).st_mode):
+            raise ToolError(f"not a plain file: {relative}")
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ToolError(f"larger than {max_bytes} bytes: {relative}")
+    return data
+
+
+def write_bytes(root: Path, relative: str | Path, data: bytes) -> None:
+    """Make or replace a plain file at once: readers see the old content or the new; mode and owner are kept."""
+    with _parent(root, relative) as (folder, name):
+        old = _lstat(folder, name)
+        if old is not None and not modes.S_ISREG(old.st_mode):
+            kind = "a symbolic link, name the file itself" if modes.S_ISLNK(old.st_mode) else "not a plain file"
+            raise ToolError(f"cannot be written, it is {kind}: {relative}")
+        temporary = f".{secrets.token_hex(8)}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        fd = os.open(temporary, flags, 0o666 if old is None else old.st_mode & 0o700, dir_fd=folder)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                if old is not None:
+                    with suppress(PermissionError):
+                        os.fchown(fd, old.st_uid, old.st_gid)
+                    os.fchmod(fd, old.st_mode & 0o777)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+
+
+def unlink(root: Path, relative: str | Path) -> None:
+    """Delete a file or a link itself; IsADirectoryError for a folder."""
+    with _parent(root, relative) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
+def rename(root: Path, relative: str | Path, target: str | Path) -> None:
+    """Move a file, link or folder to another name below the same root; a file in its place is replaced."""
+    with _parent(root, relative) as (folder, name), _parent(root, target) as (target_folder, target_name):
+        os.rename(name, target_name, src_dir_fd=folder, dst_dir_fd=target_folder)
+
+
+def make_folders(root: Path, relative: str | Path) -> list[str]:
+    """Make a folder and those above it that are missing; those that were made, outermost first."""
+    made = []
+    parts = Path(relative).parts
+    for depth in range(1, len(parts) + 1):
+        path = Path(*parts[:depth])
+        with _parent(root, path) as (folder, name):
+            try:
+                os.mkdir(name, dir_fd=folder)
+                made.append(str(path))
+            except FileExistsError:
+                if not modes.S_ISDIR(stat(root, path).st_mode):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+    return made
+
+
+def stat(root: Path, relative: str | Path, *, follow_links: bool = True) -> os.stat_result:
+    """What lies there; with follow_links=False a link itself."""
+    with _opened(root, relative, os.O_PATH | (0 if follow_links else os.O_NOFOLLOW)) as fd:
+        return os.fstat(fd)
+
+
+def exists(root: Path, relative: str | Path) -> bool:
+    """Whether that name is taken, be it by a link that leads nowhere."""
+    try:
+        stat(root, relative, follow_links=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def list_folder(root: Path, relative: str | Path = "", max_entries: int = 10_000) -> list[tuple[str, os.stat_result]]:
+    """(name, what lies there, links themselves) of a folder's entries, by name; ToolError beyond max_entries."""
+    entries: list[tuple[str, os.stat_result]] = []
+    with _opened(root, relative, os.O_RDONLY | os.O_DIRECTORY) as fd, os.scandir(fd) as scan:
+        for entry in scan:
+            if len(entries) == max_entries:
+                raise ToolError(f"more than {max_entries} entries: {relative}")
+            with suppress(FileNotFoundError):
+                entries.append((entry.name, entry.stat(follow_symlinks=False)))
+    return sorted(entries, key=lambda named: named[0])
+
+
+@contextmanager
+def _opened(root: Path, relative: str | Path, flags: int) -> Iterator[int]:
+    root_fd = os.open(root, FOLDER)
+    try:
+        fd = _openat2(root_fd, relative, flags)
+    finally:
+        os.close(root_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _parent(root: Path, relative: str | Path) -> Iterator[tuple[int, str]]:
+    """The opened folder that holds the last name of a path, and that name."""
+    path = Path(relative)
+    if path.name in ("", "..") or "\0" in path.name:
+        raise ToolError(f"names no file: {relative}")
+    with _opened(root, path.parent, FOLDER) as fd:
+        yield fd, path.name
+
+
+def _lstat(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _openat2(root_fd: int, relative: str | Path, flags: int) -> int:
+    path = os.fsencode(relative) or b"."
+    if b"\0" in path:  # the kernel would see a shorter path than the one that was checked
+        raise ToolError("a path cannot hold a NUL")
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    for _ in range(MAX_RACES):
+        fd: int = _libc.syscall(SYS_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+        if fd >= 0:
+            return fd
+        code = ctypes.get_errno()
+        if code not in (errno.EAGAIN, errno.EINTR):
+            break
+    if code == errno.EXDEV:
+        raise ToolError(f"leads out of its folder: {relative}")
+    if code == errno.ENOSYS:
+        raise SandboxUnavailable("this kernel has no openat2(2); Linux 5.6 or newer is needed")
+    raise OSError(code, os.strerror(code), str(relative))
