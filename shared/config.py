@@ -1,0 +1,420 @@
+"""config.toml and the environment, read once, as frozen dataclasses.
+
+`load` is the only reader of either; every setting is one line below, with its type, default, unit and what it does.
+Codex's keys keep Codex's names and places; `[server]` and `[limits]` are ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from shared.errors import ConfigError
+
+APPROVAL_POLICIES = ("untrusted", "on-request", "never")
+SANDBOX_MODES = ("read-only", "workspace-write", "danger-full-access")
+REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
+REASONING_SUMMARIES = ("auto", "concise", "detailed", "none")
+WIRE_APIS = ("responses", "chat")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+# Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
+SECTIONS_WITHOUT_EFFECT = (
+    "otel",
+    "webhooks",
+    "feedback",
+    "retention",
+    "mcp_servers",
+    "profiles",
+    "features",
+    "tui",
+    "projects",
+)
+
+SCRIPTED = "scripted"  # the built-in provider that is no language model, and its only model
+OPENAI = "openai"  # the built-in provider that needs nothing but OPENAI_API_KEY
+OPENAI_MODEL = "gpt-5.5"  # what `openai` is asked for when `model` is not set
+
+MAX_SOCKET_PATH_BYTES = 107  # unix(7): sun_path is 108 bytes with its NUL
+
+
+@dataclass(frozen=True)
+class Provider:
+    """`[model_providers.NAME]`: where a model is asked, and how."""
+
+    name: str  # display name; default: NAME
+    base_url: str  # http(s) URL that `/responses` or `/chat/completions` is appended to; required
+    env_key: str | None = None  # the environment variable that holds the API key; none: no key is sent
+    wire_api: str = "responses"  # "responses" or "chat" (Chat Completions: vLLM, Ollama, llama.cpp)
+    http_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # sent with every request
+    env_http_headers: Mapping[str, str] = field(default_factory=dict)  # header → environment variable with its value
+    query_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to every request's URL
+    request_max_retries: int = 4  # times; a request that got no stream is sent again
+    stream_max_retries: int = 5  # times; a stream that broke is begun again
+    stream_idle_timeout_ms: int = 300_000  # ms; a stream that is silent for longer has broken
+    api_key: str | None = field(default=None, repr=False)  # the value of env_key; None: the variable is not set
+    resolved_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # both kinds of headers, with values
+
+
+@dataclass(frozen=True)
+class SandboxWorkspaceWrite:
+    """`[sandbox_workspace_write]`: what the mode workspace-write allows beside the workspace."""
+
+    writable_roots: tuple[str, ...] = ()  # absolute paths; more folders that commands may write to
+    network_access: bool = False  # whether commands may use the network
+    exclude_tmpdir_env_var: bool = False  # true: $TMPDIR is not writable
+    exclude_slash_tmp: bool = False  # true: /tmp is not writable
+
+
+@dataclass(frozen=True)
+class Server:
+    """`[server]`: this deployment."""
+
+    workspaces_dir: Path  # folder of the threads' own workspaces; default HOME/workspaces
+    host: str = "127.0.0.1"  # address that the API listens on
+    port: int = 8765  # port that the API listens on, 1 to 65535
+    titles: bool = True  # serve the title threads of clients (they cost a model call a prompt)
+    sandbox_modes: tuple[str, ...] = SANDBOX_MODES  # the modes that clients may ask for
+    workspace_roots: tuple[str, ...] = ()  # absolute paths; clients may work below these only; empty: any directory
+    sessions_dir: Path | None = None  # folder of the session files; default HOME/sessions with SQLite, else none
+    lease_seconds: float = 30.0  # s; how long a claim holds without a renewal
+    renewal_seconds: float = 10.0  # s between renewals; default lease / 3
+    authority_seconds: float = 25.0  # s after the last renewal that a worker stops by itself; default lease × 25/30
+    sweep_seconds: float = 5.0  # s between two sweeps of a worker process
+    approval_timeout_seconds: float = 604_800.0  # s (7 days); a question nobody answered is then declined
+    max_lost: int = 3  # times that a turn may lose its worker without getting on; one more fails it
+    worker_concurrency: int = 200  # turns and calls at once, per worker process
+    log_level: str = "info"  # debug, info, warning or error
+    event_log_length: int = 10_000  # entries; how far back a client can catch up from Redis, per thread
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`[limits]`, each per user; 0 means no limit."""
+
+    turns_at_once: int = 0  # turns that run at the same time; more wait
+    queued_turns: int = 1000  # turns that wait; more are refused
+    requests_per_minute: int = 0  # requests a minute, over both WebSocket and HTTP
+    connections: int = 0  # open WebSockets and event streams
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a process may know about its deployment."""
+
+    home: Path  # THREADHOUSE_HOME; absolute; the folder of an embedded server
+    redis_url: str = field(
+        repr=False
+    )  # THREADHOUSE_REDIS_URL (redis://, rediss://, unix://); default: the embedded one
+    database_url: str = field(repr=False)  # THREADHOUSE_DATABASE_URL, for SQLAlchemy; default HOME/threadhouse.sqlite3
+    server: Server  # [server]
+    model: str = (
+        SCRIPTED  # the model of threads that name none; with `openai`: gpt-5.5; with your own provider: required
+    )
+    model_provider: str = SCRIPTED  # a NAME of model_providers or "scripted"; default "openai" if OPENAI_API_KEY is set
+    model_reasoning_effort: str | None = None  # one of REASONING_EFFORTS; None: the model's own
+    model_reasoning_summary: str | None = None  # one of REASONING_SUMMARIES; None: the model's own
+    model_context_window: int | None = None  # tokens; None: what the catalogue says of the model
+    approval_policy: str = "on-request"  # untrusted, on-request or never
+    sandbox_mode: str = "workspace-write"  # read-only, workspace-write or danger-full-access
+    sandbox_workspace_write: SandboxWorkspaceWrite = field(default_factory=SandboxWorkspaceWrite)
+    developer_instructions: str | None = None  # text that every thread's model gets as a developer message
+    model_providers: Mapping[str, Provider] = field(default_factory=dict)  # the configured ones, and `openai`
+    limits: Limits = field(default_factory=Limits)  # [limits]
+    notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
+    warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
+
+    @property
+    def redis_is_embedded(self) -> bool:
+        """Whether redis_url is that of the Redis that `threadhouse up` starts itself."""
+        return self.redis_url == embedded_redis_url(self.home)
+
+
+def embedded_redis_url(home: Path) -> str:
+    """URL of the unix socket of a home's own Redis: in HOME/run, or under /tmp when HOME is too long for a socket."""
+    socket = home / "run" / "redis.sock"
+    if len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
+        digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+        socket = Path(f"/tmp/threadhouse-{os.getuid()}-{digest}/redis.sock")
+    return f"unix://{quote(str(socket))}"
+
+
+def load(home: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read HOME/config.toml (it may be missing) and the environment.
+
+    home:    the folder; None: THREADHOUSE_HOME, else ~/.threadhouse. It need not exist.
+    Errors:  ConfigError, naming file, key, expectation and what was found
+    """
+    home = Path(os.path.abspath(Path(home or environ.get("THREADHOUSE_HOME") or "~/.threadhouse").expanduser()))
+    root = _Table(home / "config.toml", "", _read(home / "config.toml"))
+
+    openai = Provider(
+        "OpenAI", "https://api.openai.com/v1", "OPENAI_API_KEY", api_key=environ.get("OPENAI_API_KEY") or None
+    )
+    providers = {OPENAI: openai} | {
+        name: _provider(name, t, environ) for name, t in root.tables("model_providers").items()
+    }
+    model_provider, model = _model(root, providers)
+    database_url = _database_url(environ.get("THREADHOUSE_DATABASE_URL"), home)
+    workspace_write = root.table("sandbox_workspace_write")
+    limits = root.table("limits")
+
+    return Config(
+        home=home,
+        redis_url=_redis_url(environ.get("THREADHOUSE_REDIS_URL")) or embedded_redis_url(home),
+        database_url=database_url,
+        server=_server(root.table("server"), home, embedded=database_url.startswith("sqlite:")),
+        model=model,
+        model_provider=model_provider,
+        model_reasoning_effort=root.choice("model_reasoning_effort", REASONING_EFFORTS),
+        model_reasoning_summary=root.choice("model_reasoning_summary", REASONING_SUMMARIES),
+        model_context_window=root.integer("model_context_window", 0, at_least=1) or None,
+        approval_policy=root.choice("approval_policy", APPROVAL_POLICIES) or Config.approval_policy,
+        sandbox_mode=root.choice("sandbox_mode", SANDBOX_MODES) or Config.sandbox_mode,
+        sandbox_workspace_write=SandboxWorkspaceWrite(
+            writable_roots=workspace_write.absolute_paths("writable_roots"),
+            network_access=workspace_write.flag("network_access", SandboxWorkspaceWrite.network_access),
+            exclude_tmpdir_env_var=workspace_write.flag(
+                "exclude_tmpdir_env_var", SandboxWorkspaceWrite.exclude_tmpdir_env_var
+            ),
+            exclude_slash_tmp=workspace_write.flag("exclude_slash_tmp", SandboxWorkspaceWrite.exclude_slash_tmp),
+        ),
+        developer_instructions=root.text("developer_instructions"),
+        model_providers=providers,
+        limits=Limits(
+            turns_at_once=limits.integer("turns_at_once", Limits.turns_at_once),
+            queued_turns=limits.integer("queued_turns", Limits.queued_turns),
+            requests_per_minute=limits.integer("requests_per_minute", Limits.requests_per_minute),
+            connections=limits.integer("connections", Limits.connections),
+        ),
+        notify=root.texts("notify"),
+        warnings=root.warnings(),
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: expected valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _redis_url(url: str | None) -> str | None:
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError("environment: THREADHOUSE_REDIS_URL: expected redis://…, rediss://… or unix://…")
+    return url or None
+
+
+def _database_url(url: str | None, home: Path) -> str:
+    if not url:
+        return f"sqlite:///{home / 'threadhouse.sqlite3'}"
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        return f"postgresql+psycopg://{rest}"
+    if separator and scheme == "sqlite":
+        return url
+    raise ConfigError("environment: THREADHOUSE_DATABASE_URL: expected postgresql://… or sqlite:///…")
+
+
+def _model(root: _Table, providers: Mapping[str, Provider]) -> tuple[str, str]:
+    """(model_provider, model), as far as they are configured or follow from what is there."""
+    provider, model = root.text("model_provider"), root.text("model")
+    if provider is None and providers[OPENAI].api_key:
+        provider = OPENAI
+    if provider is None:
+        if model is not None or len(providers) > 1:
+            root.warn("model_provider: not set and no OPENAI_API_KEY: the built-in scripted model answers")
+        return SCRIPTED, SCRIPTED
+    if provider == SCRIPTED:
+        return SCRIPTED, model or SCRIPTED
+    if provider not in providers:
+        raise root.error("model_provider", f"one of {', '.join([*providers, SCRIPTED])}", provider, show=True)
+    if model is None and provider != OPENAI:
+        raise root.error("model", f"the name of a model that {provider} serves", None)
+    return provider, model or OPENAI_MODEL
+
+
+def _provider(name: str, table: _Table, environ: Mapping[str, str]) -> Provider:
+    if name == SCRIPTED:
+        raise ConfigError(f"{table.file}: model_providers.{SCRIPTED}: expected another name, this one is built in")
+    base_url = table.text("base_url")
+    if base_url is None or not base_url.startswith(("http://", "https://")):
+        raise table.error("base_url", "an http:// or https:// URL", base_url)
+    env_key = table.text("env_key")
+    headers, env_headers = table.mapping("http_headers"), table.mapping("env_http_headers")
+    return Provider(
+        name=table.text("name") or name,
+        base_url=base_url.rstrip("/"),
+        env_key=env_key,
+        wire_api=table.choice("wire_api", WIRE_APIS) or Provider.wire_api,
+        http_headers=headers,
+        env_http_headers=env_headers,
+        query_params=table.mapping("query_params"),
+        request_max_retries=table.integer("request_max_retries", Provider.request_max_retries),
+        stream_max_retries=table.integer("stream_max_retries", Provider.stream_max_retries),
+        stream_idle_timeout_ms=table.integer("stream_idle_timeout_ms", Provider.stream_idle_timeout_ms, at_least=1),
+        api_key=(environ.get(env_key) or None) if env_key else None,
+        resolved_headers=headers | {header: environ[key] for header, key in env_headers.items() if environ.get(key)},
+    )
+
+
+def _server(table: _Table, home: Path, *, embedded: bool) -> Server:
+    lease = table.seconds("lease_seconds", Server.lease_seconds)
+    server = Server(
+        workspaces_dir=table.path("workspaces_dir", home) or home / "workspaces",
+        host=table.text("host") or Server.host,
+        port=table.integer("port", Server.port, at_least=1, at_most=65_535),
+        titles=table.flag("titles", Server.titles),
+        sandbox_modes=table.choices("sandbox_modes", SANDBOX_MODES),
+        workspace_roots=table.absolute_paths("workspace_roots"),
+        sessions_dir=table.path("sessions_dir", home) or (home / "sessions" if embedded else None),
+        lease_seconds=lease,
+        renewal_seconds=table.seconds("renewal_seconds", lease / 3),
+        authority_seconds=table.seconds("authority_seconds", lease * 25 / 30),
+        sweep_seconds=table.seconds("sweep_seconds", Server.sweep_seconds),
+        approval_timeout_seconds=table.seconds("approval_timeout_seconds", Server.approval_timeout_seconds),
+        max_lost=table.integer("max_lost", Server.max_lost),
+        worker_concurrency=table.integer("worker_concurrency", Server.worker_concurrency, at_least=1),
+        log_level=table.choice("log_level", LOG_LEVELS) or Server.log_level,
+        event_log_length=table.integer("event_log_length", Server.event_log_length, at_least=1),
+    )
+    if server.authority_seconds >= lease:
+        raise table.error("authority_seconds", f"less than lease_seconds ({lease:g})", server.authority_seconds)
+    if server.renewal_seconds >= server.authority_seconds:
+        expectation = f"less than authority_seconds ({server.authority_seconds:g})"
+        raise table.error("renewal_seconds", expectation, server.renewal_seconds)
+    return server
+
+
+class _Table:
+    """One TOML table: checked values out, and a memory of the keys that were asked for."""
+
+    def __init__(self, file: Path, name: str, values: Mapping[str, Any]) -> None:
+        self.file = file
+        self._name = name
+        self._values = values
+        self._known: set[str] = set()
+        self._tables: list[_Table] = []
+        self._warnings: list[str] = []
+
+    def error(self, key: str, expectation: str, found: object, *, show: bool = False) -> ConfigError:
+        """show: whether `found`, a string, is told too; a string may be a secret that stands in the wrong place."""
+        if found is None:
+            what = "nothing"
+        elif isinstance(found, bool):
+            what = f"the boolean {str(found).lower()}"
+        elif isinstance(found, int | float):
+            what = f"the number {found}"
+        elif isinstance(found, str):
+            what = f'"{found}"' if show else "a string" if found else "an empty string"
+        else:
+            what = "a list" if isinstance(found, list) else "a table" if isinstance(found, dict) else "a date or time"
+        return ConfigError(f"{self.file}: {self._name}{key}: expected {expectation}, found {what}")
+
+    def warn(self, sentence: str) -> None:
+        self._warnings.append(f"{self.file}: {self._name}{sentence}")
+
+    def warnings(self) -> tuple[str, ...]:
+        """Every remark about this table and those below, once all known keys have been asked for."""
+        for key in self._values:
+            if key in self._known:
+                continue
+            if not self._name and key in SECTIONS_WITHOUT_EFFECT:
+                self.warn(f"{key}: not in effect in this version")
+                continue
+            near = difflib.get_close_matches(key, sorted(self._known), n=1)
+            self.warn(f"{key}: unknown key, ignored" + (f"; did you mean {near[0]}?" if near else ""))
+        return tuple(self._warnings) + tuple(line for table in self._tables for line in table.warnings())
+
+    def text(self, key: str) -> str | None:
+        value = self._get(key)
+        if value is not None and (not isinstance(value, str) or not value):
+            raise self.error(key, "a string", value)
+        return value if value is None else str(value)
+
+    def choice(self, key: str, choices: Collection[str]) -> str | None:
+        value = self._get(key)
+        if value is not None and value not in choices:
+            raise self.error(key, f"one of {', '.join(choices)}", value, show=True)
+        return value if value is None else str(value)
+
+    def choices(self, key: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of the choices, at least one; all of them when the key is not there."""
+        values = self.texts(key) if key in self._values else choices
+        if not values or not set(values) <= set(choices):
+            raise self.error(key, f"a list of some of {', '.join(choices)}", list(values))
+        return values
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false", value)
+        return value
+
+    def integer(self, key: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
+        value = self._get(key)
+        if value is None:
+            return default
+        in_range = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
+        if not in_range:
+            limits = f"of {at_least} or more" if at_most is None else f"from {at_least} to {at_most}"
+            raise self.error(key, f"an integer {limits}", value)
+        return int(value)
+
+    def seconds(self, key: str, default: float) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise self.error(key, "a number of seconds above 0", value)
+        return float(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.error(key, "a list of strings", value)
+        return tuple(value)
+
+    def path(self, key: str, home: Path) -> Path | None:
+        """A path; a relative one starts at home."""
+        text = self.text(key)
+        return home / Path(text).expanduser() if text else None
+
+    def absolute_paths(self, key: str) -> tuple[str, ...]:
+        paths = tuple(str(Path(text).expanduser()) for text in self.texts(key))
+        for path in paths:
+            if not Path(path).is_absolute():
+                raise self.error(key, "a list of absolute paths", path, show=True)
+        return paths
+
+    def mapping(self, key: str) -> dict[str, str]:
+        value = self._get(key, {})
+        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+            raise self.error(key, "a table of strings", value)
+        return value
+
+    def table(self, key: str) -> _Table:
+        value = self._get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, "a table", value)
+        self._tables.append(_Table(self.file, f"{self._name}{key}.", value))
+        return self._tables[-1]
+
+    def tables(self, key: str) -> dict[str, _Table]:
+        """A table whose values are tables."""
+        parent = self.table(key)
+        return {name: parent.table(name) for name in parent._values}
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        self._known.add(key)
+        return self._values.get(key, default)
