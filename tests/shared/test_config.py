@@ -1,0 +1,269 @@
+"""config.toml and the environment become one Config, or an error that says what to change."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from shared.config import MAX_SOCKET_PATH_BYTES, Config, load
+from shared.errors import ConfigError
+
+PROVIDER = 'model = "m"\nmodel_provider = "x"\n[model_providers.x]\nbase_url = "http://127.0.0.1:1/v1"\n'
+
+
+def config(home: Path, toml: str = "", **environ: str) -> Config:
+    (home / "config.toml").write_text(toml)
+    return load(home, environ)
+
+
+def test_nothing_configured_is_the_scripted_model_on_sqlite_and_the_embedded_redis(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {})
+
+    assert (loaded.model_provider, loaded.model) == ("scripted", "scripted")
+    assert loaded.database_url == f"sqlite:///{tmp_path}/threadhouse.sqlite3"
+    assert loaded.redis_url == f"unix://{tmp_path}/run/redis.sock"
+    assert loaded.redis_is_embedded
+    assert (loaded.approval_policy, loaded.sandbox_mode) == ("on-request", "workspace-write")
+    assert loaded.server.workspaces_dir == tmp_path / "workspaces"
+    assert loaded.server.sessions_dir == tmp_path / "sessions"
+    assert loaded.warnings == ()
+
+
+def test_home_is_the_argument_then_the_environment(tmp_path: Path) -> None:
+    assert load(None, {"THREADHOUSE_HOME": str(tmp_path / "a" / ".." / "b")}).home == tmp_path / "b"
+    assert load(tmp_path, {"THREADHOUSE_HOME": "/elsewhere"}).home == tmp_path
+
+
+def test_the_environment_names_redis_and_the_database(tmp_path: Path) -> None:
+    loaded = config(
+        tmp_path,
+        THREADHOUSE_REDIS_URL="redis://r:6379/0",
+        THREADHOUSE_DATABASE_URL="postgres://u:p@db/threads?sslmode=off",
+    )
+
+    assert loaded.redis_url == "redis://r:6379/0"
+    assert not loaded.redis_is_embedded
+    assert loaded.database_url == "postgresql+psycopg://u:p@db/threads?sslmode=off"
+    assert loaded.server.sessions_dir is None
+
+
+def test_a_home_too_long_for_a_socket_puts_it_under_tmp(tmp_path: Path) -> None:
+    home = tmp_path / ("x" * MAX_SOCKET_PATH_BYTES)
+
+    url = load(home, {}).redis_url
+
+    assert url.startswith("unix:///tmp/threadhouse-")
+    assert len(url.removeprefix("unix://")) <= MAX_SOCKET_PATH_BYTES
+    assert url == load(home, {}).redis_url
+    assert url != load(home.with_name("y" * MAX_SOCKET_PATH_BYTES), {}).redis_url
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("", {"OPENAI_API_KEY": "k"}, ("openai", "gpt-5.5")),
+        ('model_provider = "openai"', {}, ("openai", "gpt-5.5")),
+        ('model = "gpt-5.4"', {"OPENAI_API_KEY": "k"}, ("openai", "gpt-5.4")),
+        ('model_provider = "scripted"', {"OPENAI_API_KEY": "k"}, ("scripted", "scripted")),
+        (PROVIDER, {"OPENAI_API_KEY": "k"}, ("x", "m")),
+        ("", {"OPENAI_API_KEY": ""}, ("scripted", "scripted")),
+    ],
+)
+def test_the_provider_is_the_named_one_or_the_one_that_has_a_key(
+    tmp_path: Path, toml: str, environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    loaded = config(tmp_path, toml, **environ)
+
+    assert (loaded.model_provider, loaded.model) == expected
+
+
+def test_a_model_without_a_provider_is_warned_about(tmp_path: Path) -> None:
+    assert "scripted model answers" in config(tmp_path, 'model = "gpt-5.4"').warnings[0]
+
+
+def test_a_provider_takes_its_key_and_headers_from_the_environment(tmp_path: Path) -> None:
+    toml = PROVIDER.replace("/v1", "/v1/") + (
+        'env_key = "KEY"\nhttp_headers = { A = "plain" }\nenv_http_headers = { B = "HEADER", C = "MISSING" }\n'
+        'query_params = { version = "2" }\nwire_api = "chat"\nrequest_max_retries = 0\nstream_idle_timeout_ms = 50\n'
+    )
+
+    provider = config(tmp_path, toml, KEY="sk-1", HEADER="from env").model_providers["x"]
+
+    assert (provider.name, provider.base_url, provider.wire_api) == ("x", "http://127.0.0.1:1/v1", "chat")
+    assert provider.api_key == "sk-1"
+    assert provider.resolved_headers == {"A": "plain", "B": "from env"}
+    assert provider.query_params == {"version": "2"}
+    assert (provider.request_max_retries, provider.stream_max_retries, provider.stream_idle_timeout_ms) == (0, 5, 50)
+
+
+def test_a_missing_key_is_none_and_no_error(tmp_path: Path) -> None:
+    assert config(tmp_path, PROVIDER + 'env_key = "KEY"').model_providers["x"].api_key is None
+
+
+def test_no_secret_shows_when_a_config_is_printed(tmp_path: Path) -> None:
+    toml = PROVIDER + (
+        'env_key = "KEY"\nhttp_headers = { A = "hush1" }\nenv_http_headers = { B = "HEADER" }\n'
+        'query_params = { key = "hush2" }\n'
+    )
+
+    shown = repr(
+        config(
+            tmp_path,
+            toml,
+            KEY="hush3",
+            HEADER="hush4",
+            OPENAI_API_KEY="hush5",
+            THREADHOUSE_REDIS_URL="redis://:hush6@r",
+            THREADHOUSE_DATABASE_URL="postgresql://u:hush7@db/t",
+        )
+    )
+
+    assert "model_providers" in shown
+    assert "hush" not in shown
+
+
+def test_every_section_is_read(tmp_path: Path) -> None:
+    loaded = config(
+        tmp_path,
+        """
+model_reasoning_effort = "high"
+model_reasoning_summary = "concise"
+model_context_window = 32000
+approval_policy = "never"
+sandbox_mode = "read-only"
+developer_instructions = "be brief"
+notify = ["prog", "arg"]
+[sandbox_workspace_write]
+writable_roots = ["/srv/cache"]
+network_access = true
+exclude_tmpdir_env_var = true
+exclude_slash_tmp = true
+[server]
+host = "::1"
+port = 9000
+titles = false
+sandbox_modes = ["read-only"]
+workspace_roots = ["/srv/work"]
+sessions_dir = "/srv/sessions"
+workspaces_dir = "spaces"
+sweep_seconds = 0.5
+approval_timeout_seconds = 60
+max_lost = 0
+worker_concurrency = 4
+log_level = "debug"
+event_log_length = 100
+[limits]
+turns_at_once = 1
+queued_turns = 2
+requests_per_minute = 3
+connections = 4
+""",
+    )
+
+    assert (loaded.model_reasoning_effort, loaded.model_reasoning_summary) == ("high", "concise")
+    assert (loaded.model_context_window, loaded.developer_instructions) == (32000, "be brief")
+    assert (loaded.approval_policy, loaded.sandbox_mode, loaded.notify) == ("never", "read-only", ("prog", "arg"))
+    assert dataclasses.astuple(loaded.sandbox_workspace_write) == (("/srv/cache",), True, True, True)
+    assert dataclasses.astuple(loaded.limits) == (1, 2, 3, 4)
+    assert dataclasses.asdict(loaded.server) == {
+        "host": "::1",
+        "port": 9000,
+        "titles": False,
+        "sandbox_modes": ("read-only",),
+        "workspace_roots": ("/srv/work",),
+        "sessions_dir": Path("/srv/sessions"),
+        "workspaces_dir": tmp_path / "spaces",
+        "lease_seconds": 30,
+        "renewal_seconds": 10,
+        "authority_seconds": 25,
+        "sweep_seconds": 0.5,
+        "approval_timeout_seconds": 60,
+        "max_lost": 0,
+        "worker_concurrency": 4,
+        "log_level": "debug",
+        "event_log_length": 100,
+    }
+    assert loaded.warnings == ()
+
+
+def test_a_lease_alone_scales_renewal_and_authority(tmp_path: Path) -> None:
+    server = config(tmp_path, "[server]\nlease_seconds = 3").server
+
+    assert (server.renewal_seconds, server.authority_seconds) == (1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ("model = 5", "config.toml: model: expected a string, found the number 5"),
+        ('model = ""', "model: expected a string, found an empty string"),
+        ('approval_policy = "on-failure"', "approval_policy: expected one of untrusted, on-request, never, found"),
+        ("model_reasoning_effort = true", "model_reasoning_effort: expected one of"),
+        ("model_context_window = 0", "model_context_window: expected an integer of 1 or more, found the number 0"),
+        ('notify = "prog"', "notify: expected a list of strings, found a string"),
+        ("server = 3", "server: expected a table, found the number 3"),
+        ("[server]\nport = true", "server.port: expected an integer from 1 to 65535, found the boolean true"),
+        ("[server]\nport = 65536", "server.port: expected an integer from 1 to 65535"),
+        ('[server]\ntitles = "no"', "server.titles: expected true or false, found a string"),
+        ("[server]\nsandbox_modes = []", "server.sandbox_modes: expected a list of some of"),
+        ('[server]\nsandbox_modes = ["none"]', "server.sandbox_modes: expected a list of some of"),
+        ('[server]\nworkspace_roots = ["here"]', "server.workspace_roots: expected a list of absolute paths"),
+        ("[server]\nlease_seconds = nan", "server.lease_seconds: expected a number of seconds above 0"),
+        ("[server]\nsweep_seconds = 0", "server.sweep_seconds: expected a number of seconds above 0"),
+        ("[server]\nauthority_seconds = 30", "server.authority_seconds: expected less than lease_seconds (30)"),
+        ("[server]\nrenewal_seconds = 25", "server.renewal_seconds: expected less than authority_seconds (25)"),
+        ("[limits]\nqueued_turns = -1", "limits.queued_turns: expected an integer of 0 or more"),
+        ("[limits]\nqueued_turns = 2026-01-01", "limits.queued_turns: expected an integer of 0 or more, found a date"),
+        ('model_provider = "y"', 'model_provider: expected one of openai, scripted, found "y"'),
+        (PROVIDER.replace('model = "m"\n', ""), "model: expected the name of a model that x serves, found nothing"),
+        (PROVIDER.replace("http:", "ftp:"), "model_providers.x.base_url: expected an http:// or https:// URL"),
+        (PROVIDER + 'wire_api = "grpc"', "model_providers.x.wire_api: expected one of responses, chat"),
+        (PROVIDER.replace("providers.x", "providers.scripted"), "model_providers.scripted: expected another name"),
+        ("model = ", "config.toml: expected valid TOML"),
+    ],
+)
+def test_a_wrong_value_refuses_to_start_and_says_what_is_expected_where(
+    tmp_path: Path, toml: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        config(tmp_path, toml)
+
+    assert str(refusal.value).startswith(str(tmp_path / "config.toml"))
+    assert complaint in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [({"THREADHOUSE_REDIS_URL": "hush"}, "REDIS"), ({"THREADHOUSE_DATABASE_URL": "mysql://hush"}, "DATABASE")],
+)
+def test_a_url_of_an_unknown_kind_is_refused_without_showing_it(
+    tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"THREADHOUSE_{name}_URL: expected") as refusal:
+        load(tmp_path, environ)
+
+    assert "hush" not in str(refusal.value)
+
+
+def test_a_header_of_a_wrong_type_is_refused_without_showing_the_others(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model_providers\.x\.http_headers") as refusal:
+        config(tmp_path, PROVIDER + 'http_headers = { A = "hush", B = 1 }')
+
+    assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "warning"),
+    [
+        ('modle = "x"', "modle: unknown key, ignored; did you mean model?"),
+        ("[server]\nprot = 1", "server.prot: unknown key, ignored; did you mean port?"),
+        (PROVIDER + "wire_apy = 1", "model_providers.x.wire_apy: unknown key, ignored; did you mean wire_api?"),
+        ("zzzzzz = 1", "zzzzzz: unknown key, ignored"),
+        ("[tui]\ntheme = 1", "tui: not in effect in this version"),
+        ("[projects.'/x']\ntrust_level = 'trusted'", "projects: not in effect in this version"),
+    ],
+)
+def test_a_key_without_effect_is_warned_about_once(tmp_path: Path, toml: str, warning: str) -> None:
+    assert config(tmp_path, toml).warnings == (f"{tmp_path}/config.toml: {warning}",)
