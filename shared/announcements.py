@@ -1,0 +1,149 @@
+"""The durable events of a turn, built from what the store has: for whoever must publish what nobody has published yet.
+
+One mechanism covers a crash between store and publish, a write that is repeated, and a log that was lost: each durable
+event has a key, the log takes a key once, and rows remember how much of them was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from shared.events import Event, EventLog
+from shared.protocol.turn import turn_object
+from shared.store import Store
+from shared.store.approvals import Approval
+from shared.store.items import Item
+from shared.store.turns import Turn
+from shared.store.writes import commit
+
+ANNOUNCED_STARTED, ANNOUNCED_ENDED = 1, 2
+
+
+def turn_started(turn: Turn) -> list[Event]:
+    """status active, turn/started (PROTOCOL section 7)."""
+    begun = replace(turn, status="inProgress", error=None, completed_at_ms=None)
+    return [
+        Event(
+            "thread/status/changed",
+            {"threadId": turn.thread_id, "status": {"type": "active", "activeFlags": []}},
+            key=f"turn:{turn.id}:active",
+        ),
+        Event("turn/started", {"threadId": turn.thread_id, "turn": turn_object(begun)}, key=f"turn:{turn.id}:started"),
+    ]
+
+
+def turn_ended(turn: Turn, final: Item | None) -> list[Event]:
+    """The thread's status, then turn/completed: the last event of a turn. final: the last agentMessage."""
+    status = "systemError" if turn.status == "failed" else "idle"
+    events = [
+        Event(
+            "thread/status/changed",
+            {"threadId": turn.thread_id, "status": {"type": status}},
+            key=f"turn:{turn.id}:inactive",
+        )
+    ]
+    if turn.status == "failed":
+        failure = {"threadId": turn.thread_id, "turnId": turn.id, "error": turn.error, "willRetry": False}
+        events.append(Event("error", failure, key=f"turn:{turn.id}:error"))
+    shown = turn_object(turn)
+    if turn.status == "completed" and final is not None:
+        shown = turn_object(turn, [final], "summary")
+    completed = {"threadId": turn.thread_id, "turn": shown}
+    events.append(Event("turn/completed", completed, key=f"turn:{turn.id}:completed", role="keep"))
+    return events
+
+
+def item_started(item: Item) -> Event:
+    """item/started; a row that has ended meanwhile is shown as it began."""
+    begun = {**item.wire(), "completedAtMs": None}
+    if item.completed_at_ms is not None and "status" in begun:
+        begun |= {"status": "inProgress", **{name: None for name in ENDED_MEMBERS if name in begun}}
+    params = {"threadId": item.thread_id, "turnId": item.turn_id, "item": begun, "startedAtMs": item.begun_at_ms}
+    return Event("item/started", params, key=f"item:{item.id}:started", item_id=item.id, role="start")
+
+
+ENDED_MEMBERS = ("aggregatedOutput", "exitCode", "durationMs", "success", "contentItems")
+
+
+def item_completed(item: Item) -> Event:
+    """item/completed."""
+    params = {
+        "threadId": item.thread_id,
+        "turnId": item.turn_id,
+        "item": item.wire(),
+        "completedAtMs": item.completed_at_ms,
+        "contentTokenCount": None,
+    }
+    return Event("item/completed", params, key=f"item:{item.id}:completed", item_id=item.id, role="end")
+
+
+def item_events(items: Iterable[Item]) -> list[Event]:
+    """What clients are told of items as they are stored: begun, ended."""
+    events = []
+    for item in items:
+        if item.item is not None and item.begun_at_ms is not None:
+            events.append(item_started(item))
+            if item.completed_at_ms is not None:
+                events.append(item_completed(item))
+    return events
+
+
+def question_asked(approval: Approval) -> list[Event]:
+    """The thread waits; the server request with its stable id (PROTOCOL section 8)."""
+    from shared.store.threads import FLAGS
+
+    flag = FLAGS.get(approval.method, "waitingOnApproval")
+    status: dict[str, Any] = {"type": "active", "activeFlags": [flag]}
+    return [
+        Event(
+            "thread/status/changed",
+            {"threadId": approval.thread_id, "status": status},
+            key=f"request:{approval.id}:waiting",
+        ),
+        Event(approval.method, approval.params, key=f"request:{approval.id}", request_id=approval.id),
+    ]
+
+
+def question_resolved(approval: Approval) -> Event:
+    """serverRequest/resolved."""
+    params = {"threadId": approval.thread_id, "requestId": approval.id}
+    return Event("serverRequest/resolved", params, key=f"request:{approval.id}:resolved")
+
+
+def durable_events(turn: Turn, items: Sequence[Item], approvals: Sequence[Approval]) -> list[Event]:
+    """All durable events of a turn so far, in an order that clients understand."""
+    events = turn_started(turn) + item_events(items)
+    for approval in approvals:
+        events += question_asked(approval) if approval.state == "pending" else [question_resolved(approval)]
+    if turn.done:
+        events += turn_ended(turn, final_message(items))
+    return events
+
+
+def final_message(items: Sequence[Item]) -> Item | None:
+    """The last message of the agent."""
+    messages = [item for item in items if item.kind == "agentMessage" and item.completed_at_ms is not None]
+    return messages[-1] if messages else None
+
+
+def announce(store: Store, log: EventLog, turn: Turn) -> None:
+    """Publish what the store knows of a turn that nobody holds and the log does not have. Harmless when repeated.
+
+    Errors: redis.RedisError; the sweep does it again later
+    """
+    items = store.items.of_turn(turn.id)
+    approvals = store.approvals.of_turn(turn.id)
+    log.publish([log.batch(turn.thread_id, turn.owner, durable_events(turn, items, approvals))])
+    levels = {item.id: level(item) for item in items if item.announced < level(item)}
+    turn_level = ANNOUNCED_ENDED if turn.done else ANNOUNCED_STARTED
+    commit(store.database, [], levels, {turn.id: turn_level})
+    store.approvals.set_announced({approval.id: 1 if approval.state == "pending" else 2 for approval in approvals})
+
+
+def level(item: Item) -> int:
+    """How much of an item clients are told when all is told."""
+    if item.item is None or item.begun_at_ms is None:
+        return 0
+    return ANNOUNCED_STARTED if item.completed_at_ms is None else ANNOUNCED_ENDED

@@ -1,0 +1,63 @@
+"""The queue: Celery over Redis. A task is a doorbell: it carries an id and decides nothing.
+
+Redelivery is ours (claim, lease, sweep), so Celery acknowledges early and keeps no results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+QUEUES = ("turns", "calls", "feedback", "background")
+RUN_TURN = "turn.run"
+SWEEP_RETENTION = "retention.sweep"
+WRITE_SESSION = "session.write"
+SWEEP_EVERY_SECONDS = 3600
+
+
+def make_celery(redis_url: str) -> Celery:
+    """A Celery application that knows the names and queues of all tasks; it connects when it is first used."""
+    app = Celery("threadhouse", broker=redis_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"max_connections": 1000, "socket_connect_timeout": 5},
+        broker_pool_limit=None,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        task_default_queue="background",
+        task_routes={
+            "turn.*": {"queue": "turns"},
+            "call.*": {"queue": "calls"},
+            "feedback.*": {"queue": "feedback"},
+            "notify.*": {"queue": "background"},
+            "session.*": {"queue": "background"},
+            "retention.*": {"queue": "background"},
+        },
+        beat_schedule={"retention": {"task": SWEEP_RETENTION, "schedule": float(SWEEP_EVERY_SECONDS)}},
+    )
+    return app
+
+
+class Queue:
+    """Rings doorbells. A bell that cannot be rung is not an error: the sweep rings again."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring_turn(self, turn_id: str) -> None:
+        """A turn waits. turn_id is for the trace; the claim decides which turn runs."""
+        self._send(RUN_TURN, turn_id)
+
+    def write_session(self, thread_id: str) -> None:
+        """A thread's session file is behind."""
+        self._send(WRITE_SESSION, thread_id)
+
+    def _send(self, name: str, *args: Any) -> None:
+        self._app.send_task(name, args=args, retry=False)

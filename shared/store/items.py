@@ -1,0 +1,154 @@
+"""Items: the log of a thread, as clients see it and as the model sees it, in one order.
+
+Rows are appended or completed, never rewritten: a row changes only when its call begins, gets its output, ends, or is
+announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+
+from shared.store.connection import Database
+from shared.store.tables import items, threads
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a thread's log.
+
+    kind:        the item's type; "context" and "call" for rows that only the model sees
+    item:        the protocol's object without id and times, or None
+    model_items: Responses-API items that history keeps; a tool call first, its output behind it
+    answered:    False for a tool call that has no output yet
+    announced:   1 when item/started is published, 2 when item/completed is
+    """
+
+    id: str
+    thread_id: str
+    turn_id: str
+    position: int
+    kind: str
+    item: dict[str, Any] | None = None
+    model_items: list[dict[str, Any]] = field(default_factory=list)
+    call_id: str | None = None
+    answered: bool = True
+    begun_at_ms: int | None = None
+    completed_at_ms: int | None = None
+    announced: int = 0
+
+    def wire(self) -> dict[str, Any]:
+        """The item as clients see it (PROTOCOL 3.3)."""
+        assert self.item is not None
+        return {
+            "type": self.kind,
+            **self.item,
+            "id": self.id,
+            "startedAtMs": self.begun_at_ms,
+            "completedAtMs": self.completed_at_ms,
+        }
+
+
+COLUMNS = tuple(Item.__dataclass_fields__)
+
+
+class Items:
+    """The items table, for reading; rows are written by shared.store.writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def history(self, thread_id: str) -> list[Item]:
+        """All that the model is to see, in order: everything since the last compaction, that one included."""
+        start = select(func.max(items.c.position)).where(
+            items.c.thread_id == thread_id, items.c.kind == "contextCompaction", items.c.answered
+        )
+        with self._database.read() as connection:
+            first = connection.scalar(start) or 0
+            return read(connection, items.c.thread_id == thread_id, items.c.position >= first)
+
+    def last_position(self, thread_id: str) -> int:
+        with self._database.read() as connection:
+            return last_position(connection, thread_id)
+
+    def of_turn(self, turn_id: str) -> list[Item]:
+        """Everything that a turn stored, in order."""
+        with self._database.read() as connection:
+            return read(connection, items.c.turn_id == turn_id)
+
+    def unannounced(self, turn_id: str) -> list[Item]:
+        """Items of a turn that say more than was published, in order."""
+        with self._database.read() as connection:
+            return read(connection, items.c.turn_id == turn_id, says_more_than_published())
+
+    def completed(self, thread_id: str, owner: str, turn_ids: Sequence[str]) -> dict[str, list[Item]]:
+        """What clients see of turns: completed items by turn, in order. Somebody else's thread has none."""
+        query = (
+            select(items)
+            .join(threads, threads.c.id == items.c.thread_id)
+            .where(threads.c.owner == owner, items.c.thread_id == thread_id, items.c.turn_id.in_(turn_ids))
+            .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
+            .order_by(items.c.position)
+        )
+        found: dict[str, list[Item]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.turn_id, []).append(from_row(row))
+        return found
+
+    def page(
+        self,
+        thread_id: str,
+        owner: str,
+        *,
+        turn_id: str | None,
+        after: int | None,
+        inclusive: bool,
+        descending: bool,
+        limit: int,
+    ) -> list[Item]:
+        """Completed items by position, beyond `after` (or from it on), at most limit."""
+        query = (
+            select(items)
+            .join(threads, threads.c.id == items.c.thread_id)
+            .where(threads.c.owner == owner, items.c.thread_id == thread_id)
+            .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
+        )
+        if turn_id is not None:
+            query = query.where(items.c.turn_id == turn_id)
+        if after is not None:
+            edge = after + (1 if descending else -1) * inclusive
+            query = query.where(items.c.position < edge if descending else items.c.position > edge)
+        order = items.c.position.desc() if descending else items.c.position.asc()
+        with self._database.read() as connection:
+            return [from_row(row) for row in connection.execute(query.order_by(order).limit(limit))]
+
+
+def read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Item]:
+    return [from_row(row) for row in connection.execute(select(items).where(*conditions).order_by(items.c.position))]
+
+
+def last_position(connection: Connection, thread_id: str) -> int:
+    return connection.scalar(select(func.max(items.c.position)).where(items.c.thread_id == thread_id)) or 0
+
+
+def append(connection: Connection, rows: Sequence[Item]) -> None:
+    connection.execute(insert(items), [{name: getattr(row, name) for name in COLUMNS} for row in rows])
+
+
+def change(connection: Connection, item_id: str, values: dict[str, Any]) -> None:
+    connection.execute(update(items).where(items.c.id == item_id).values(values))
+
+
+def says_more_than_published() -> ColumnElement[bool]:
+    begun = and_(items.c.begun_at_ms.is_not(None), items.c.announced < 1)
+    completed = and_(items.c.completed_at_ms.is_not(None), items.c.announced < 2)
+    return and_(items.c.item.is_not(None), or_(begun, completed))
+
+
+def from_row(row: Row[Any]) -> Item:
+    return Item(**{name: row._mapping[name] for name in COLUMNS})

@@ -1,0 +1,216 @@
+"""The tables, as SQLAlchemy sees them; schema/ holds the steps that make them.
+
+Times are Unix milliseconds (`_at_ms`). JSON columns hold the protocol's objects as they go over the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+
+Millis = BigInteger
+Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+
+class Json(TypeDecorator[Any]):
+    """Any JSON value, kept as text: it is read whole and never asked about inside."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("role", String, nullable=False),  # member | admin
+    Column("created_at_ms", Millis, nullable=False),
+    Column("disabled_at_ms", Millis),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user_id", String, nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("expires_at_ms", Millis),
+    Column("revoked_at_ms", Millis),
+    Column("last_used_at_ms", Millis),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("session_id", String, nullable=False),
+    Column("forked_from_id", String),
+    Column("name", Text),
+    Column("preview", Text, nullable=False, default=""),
+    Column("settings", Json, nullable=False),  # threadSettings of PROTOCOL section 6, and what only the worker needs
+    Column("cwd", Text, nullable=False),  # as in settings; lists filter by it
+    Column("model_provider", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("thread_source", String),
+    Column("originator", String),
+    Column("git_info", Json),
+    Column("ephemeral", Boolean, nullable=False, default=False),
+    Column("materialized", Boolean, nullable=False, default=False),  # by the first turn/start
+    Column("archived_at_ms", Millis),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("updated_at_ms", Millis, nullable=False),
+    Column("recency_at_ms", Millis, nullable=False),
+    Column("used_at_ms", Millis, nullable=False),  # "loaded" is used within 30 minutes, or active
+    Column("token_usage", Json),
+    Column("claim_no", BigInteger, nullable=False, default=0),
+)
+for name, column in (("created", "created_at_ms"), ("updated", "updated_at_ms"), ("recency", "recency_at_ms")):
+    Index(f"threads_by_{name}", threads.c.owner, threads.c[column], threads.c.id)
+Index("threads_by_session", threads.c.owner, threads.c.session_id)
+Index(
+    "threads_unmaterialized",
+    threads.c.used_at_ms,
+    postgresql_where=text("NOT materialized OR ephemeral"),
+    sqlite_where=text("NOT materialized OR ephemeral"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("phase", String, nullable=False),  # queued | running | parked | done
+    Column("status", String, nullable=False),  # inProgress | completed | interrupted | failed
+    Column("error", Json),  # TurnError
+    Column("client_id", String),  # clientUserMessageId of the input that began it
+    Column("options", Json, nullable=False),  # of this turn only: outputSchema, client
+    Column("interrupted", Boolean, nullable=False, default=False),  # somebody asked to stop it
+    Column("created_at_ms", Millis, nullable=False),
+    Column("queued_at_ms", Millis, nullable=False),
+    Column("started_at_ms", Millis),
+    Column("completed_at_ms", Millis),
+    Column("claim_no", BigInteger, nullable=False, default=0),
+    Column("claimed_by", String),
+    Column("lease_until_ms", Millis),
+    Column("lost", Integer, nullable=False, default=0),  # leases that ran out since the last stored item
+    Column("announced", Integer, nullable=False, default=0),  # 1: turn/started is published, 2: turn/completed
+)
+Index("turns_of_thread", turns.c.thread_id, turns.c.id)
+for name, columns, where in (
+    ("turns_active", [turns.c.thread_id], "phase <> 'done'"),
+    ("turns_queued", [turns.c.queued_at_ms, turns.c.id], "phase = 'queued'"),
+    ("turns_running", [turns.c.owner, turns.c.lease_until_ms], "phase = 'running'"),
+    ("turns_unannounced", [turns.c.completed_at_ms], "phase = 'done' AND announced < 2"),
+    ("turns_by_client_id", [turns.c.thread_id, turns.c.client_id], "client_id IS NOT NULL"),
+):
+    Index(
+        name,
+        *columns,
+        unique=name in ("turns_active", "turns_by_client_id"),
+        postgresql_where=text(where),
+        sqlite_where=text(where),
+    )
+
+mail = Table(
+    "mail",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("turn_id", String, nullable=False),
+    Column("input", Json, nullable=False),  # UserInput[]
+    Column("client_id", String),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("item_id", String),  # the userMessage that it became; NULL: not read yet
+)
+Index("mail_of_turn", mail.c.turn_id, mail.c.id)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("position", BigInteger, nullable=False),  # order in the thread
+    Column("kind", String, nullable=False),  # the item's type, or "context" and "call" for rows that clients do not see
+    Column("item", Json),  # as clients see it, without id and times; NULL: clients do not see it
+    Column("model_items", Json, nullable=False),  # Responses-API items, zero or more
+    Column("call_id", String),  # the model's id of the tool call
+    Column("answered", Boolean, nullable=False, default=True),  # false: a tool call without its output
+    Column("begun_at_ms", Millis),
+    Column("completed_at_ms", Millis),
+    Column("announced", Integer, nullable=False, default=0),  # 1: item/started is published, 2: item/completed
+)
+Index("items_in_order", items.c.thread_id, items.c.position, unique=True)
+Index("items_of_turn", items.c.turn_id, items.c.position)
+Index(
+    "items_compactions",
+    items.c.thread_id,
+    items.c.position,
+    postgresql_where=text("kind = 'contextCompaction'"),
+    sqlite_where=text("kind = 'contextCompaction'"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),  # the request id on the wire
+    Column("thread_id", String, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("item_id", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("params", Json, nullable=False),
+    Column("keys", Json, nullable=False),  # what acceptForSession allows from then on
+    Column("state", String, nullable=False),  # pending | answered | dropped
+    Column("answer", Json),  # the client's result, or {"error": …}
+    Column("created_at_ms", Millis, nullable=False),
+    Column("expires_at_ms", Millis, nullable=False),
+    Column("answered_at_ms", Millis),
+    Column("announced", Integer, nullable=False, default=0),  # 1: the request is published, 2: serverRequest/resolved
+)
+Index("approvals_of_thread", approvals.c.thread_id, approvals.c.state)
+Index("approvals_of_item", approvals.c.item_id)
+Index(
+    "approvals_pending",
+    approvals.c.expires_at_ms,
+    postgresql_where=text("state = 'pending'"),
+    sqlite_where=text("state = 'pending'"),
+)
+
+rules = Table(
+    "rules",  # execpolicy amendments: command prefixes that an owner has allowed for good
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("owner", String, nullable=False, index=True),
+    Column("prefix", Json, nullable=False),  # words
+    Column("created_at_ms", Millis, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("at_ms", Millis, nullable=False),
+    Column("owner", String, nullable=False),  # who did it
+    Column("action", String, nullable=False),  # the method, or what an operator did
+    Column("thread_id", String),
+    Column("subject_id", String),  # turn, request, key …
+    Column("detail", String),  # the decision of an approval; never content
+)
+Index("audit_by_time", audit.c.at_ms)

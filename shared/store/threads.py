@@ -1,0 +1,313 @@
+"""Threads: who owns them, how they are set, and lists that never read a history."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+
+from shared.clock import now_ms
+from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.ids import is_id
+from shared.store.connection import Database
+from shared.store.tables import approvals, items, mail, threads, turns
+
+SORT_COLUMNS = {
+    "created_at": threads.c.created_at_ms,
+    "updated_at": threads.c.updated_at_ms,
+    "recency_at": threads.c.recency_at_ms,
+}
+LOADED_FOR_MS = 30 * 60 * 1000  # "loaded" is active, or used this recently
+FLAGS = {"item/tool/requestUserInput": "waitingOnUserInput"}
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """One thread.
+
+    settings:    {"model", "modelProvider", "effort", "summary", "cwd", "approvalPolicy", "approvalsReviewer",
+                 "sandboxPolicy", "serviceTier", "personality", "collaborationMode", "developerInstructions",
+                 "baseInstructions", "dynamicTools"}
+    token_usage: tokenUsage of PROTOCOL section 6, or None
+    active_turn: id of the turn that is not done, or None
+    waiting_on:  flags of an active thread (PROTOCOL 3.1)
+    failed:      whether the last turn failed
+    """
+
+    id: str
+    owner: str
+    session_id: str
+    settings: dict[str, Any]
+    source: str
+    created_at_ms: int
+    updated_at_ms: int
+    recency_at_ms: int
+    used_at_ms: int
+    name: str | None = None
+    preview: str = ""
+    forked_from_id: str | None = None
+    thread_source: str | None = None
+    originator: str | None = None
+    git_info: dict[str, Any] | None = None
+    ephemeral: bool = False
+    materialized: bool = False
+    archived_at_ms: int | None = None
+    token_usage: dict[str, Any] | None = None
+    claim_no: int = 0
+    active_turn: str | None = None
+    waiting_on: tuple[str, ...] = ()
+    failed: bool = False
+
+    @property
+    def loaded(self) -> bool:
+        return self.active_turn is not None or self.used_at_ms > now_ms() - LOADED_FOR_MS
+
+    def status(self) -> dict[str, Any]:
+        """Derived from its turns, never stored (PROTOCOL 3.1)."""
+        if self.active_turn:
+            return {"type": "active", "activeFlags": list(self.waiting_on)}
+        if not self.loaded:
+            return {"type": "notLoaded"}
+        return {"type": "systemError" if self.failed else "idle"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What thread/list asks for (PROTOCOL 5.5). None: no condition."""
+
+    archived: bool = False
+    sources: Sequence[str] | None = None
+    model_providers: Sequence[str] | None = None
+    cwds: Sequence[str] | None = None
+    search_term: str | None = None
+    excluded_ids: Sequence[str] = field(default_factory=tuple)
+
+
+class Threads:
+    """The threads table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, thread: Thread) -> None:
+        """Store a new thread."""
+        with self._database.write() as connection:
+            connection.execute(insert(threads).values(**_columns(thread)))
+
+    def get(self, thread_id: str, owner: str) -> Thread:
+        """The owner's thread. Errors: NotFound, also for somebody else's."""
+        thread = self.find(thread_id, owner)
+        if thread is None:
+            raise NotFound(f"thread not found: {thread_id}")
+        return thread
+
+    def find(self, thread_id: str, owner: str) -> Thread | None:
+        """The owner's thread, or None. Errors: InvalidRequest (not an id at all)."""
+        check_id(thread_id)
+        with self._database.read() as connection:
+            return find_thread(connection, thread_id, owner)
+
+    def touch(self, thread_id: str, owner: str) -> None:
+        """The thread was used: it counts as loaded from now."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(threads).where(threads.c.id == thread_id, threads.c.owner == owner).values(used_at_ms=now_ms())
+            )
+
+    def change_settings(self, thread_id: str, owner: str, changes: dict[str, Any]) -> Thread:
+        """Merge changes into the settings; the thread counts as used. Errors: NotFound."""
+        with self._database.write() as connection:
+            thread = lock_thread(connection, thread_id, owner)
+            settings = {**thread.settings, **changes}
+            save_settings(connection, thread_id, settings)
+        return replace(thread, settings=settings, used_at_ms=now_ms())
+
+    def set_name(self, thread_id: str, owner: str, name: str) -> None:
+        """Name a thread. Errors: NotFound."""
+        self._change(thread_id, owner, name=name, updated_at_ms=now_ms())
+
+    def set_git_info(self, thread_id: str, owner: str, git_info: dict[str, Any] | None) -> None:
+        """Facts about the thread's repository. Errors: NotFound."""
+        self._change(thread_id, owner, git_info=git_info)
+
+    def archive(self, thread_id: str, owner: str) -> None:
+        """Put a thread away; its active turn must have been stopped. Errors: NotFound."""
+        self._change(thread_id, owner, archived_at_ms=now_ms(), updated_at_ms=now_ms(), used_at_ms=0)
+
+    def unarchive(self, thread_id: str, owner: str) -> Thread:
+        """Bring a thread back. Errors: NotFound, Conflict (it is not archived)."""
+        with self._database.write() as connection:
+            thread = lock_thread(connection, thread_id, owner)
+            if thread.archived_at_ms is None:
+                raise Conflict(f"no archived rollout found for thread id {thread_id}")
+            values = {"archived_at_ms": None, "updated_at_ms": now_ms()}
+            connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+        return replace(thread, archived_at_ms=None, updated_at_ms=now_ms())
+
+    def delete(self, thread_id: str, owner: str) -> None:
+        """Remove a thread and all rows of it. Errors: NotFound."""
+        with self._database.write() as connection:
+            lock_thread(connection, thread_id, owner)
+            delete_rows(connection, [thread_id])
+
+    def _change(self, thread_id: str, owner: str, **values: Any) -> None:
+        with self._database.write() as connection:
+            lock_thread(connection, thread_id, owner)
+            connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+
+    def page(
+        self, owner: str, wanted: Filter, *, sort_key: str, descending: bool, after: tuple[int, str] | None, limit: int
+    ) -> list[Thread]:
+        """One page by keyset: rows beyond `after` = (time in ms, id), in order, at most limit. Ephemeral ones never."""
+        column = SORT_COLUMNS[sort_key]
+        query = select(threads).where(threads.c.owner == owner, threads.c.materialized, ~threads.c.ephemeral)
+        query = query.where(
+            threads.c.archived_at_ms.is_not(None) if wanted.archived else threads.c.archived_at_ms.is_(None)
+        )
+        if wanted.sources is not None:
+            query = query.where(threads.c.source.in_(wanted.sources))
+        if wanted.model_providers:
+            query = query.where(threads.c.model_provider.in_(wanted.model_providers))
+        if wanted.cwds is not None:
+            query = query.where(threads.c.cwd.in_(wanted.cwds))
+        if wanted.excluded_ids:
+            query = query.where(threads.c.id.not_in(wanted.excluded_ids))
+        if wanted.search_term:
+            query = query.where(
+                or_(*(self._contains(text, wanted.search_term) for text in (threads.c.name, threads.c.preview)))
+            )
+        if after is not None:
+            at_ms, thread_id = after
+            beyond, same = (column < at_ms, threads.c.id < thread_id)
+            if not descending:
+                beyond, same = (column > at_ms, threads.c.id > thread_id)
+            query = query.where(or_(beyond, and_(column == at_ms, same)))
+        order = (column.desc(), threads.c.id.desc()) if descending else (column.asc(), threads.c.id.asc())
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(*order).limit(limit)).all()
+            return _with_status(connection, rows)
+
+    def _contains(self, column: Any, term: str) -> Any:
+        """Case-sensitive substring; LIKE on SQLite folds case, so it is asked otherwise there."""
+        if self._database.is_sqlite:
+            return func.instr(column, term) > 0
+        return column.contains(term, autoescape=True)
+
+    def list_loaded(self, owner: str, after_id: str | None, limit: int) -> list[str]:
+        """Ids of loaded threads, in the order of their ids."""
+        query = select(threads.c.id).where(threads.c.owner == owner, threads.c.archived_at_ms.is_(None))
+        active = exists().where(turns.c.thread_id == threads.c.id, turns.c.phase != "done")
+        query = query.where(or_(threads.c.used_at_ms > now_ms() - LOADED_FOR_MS, active))
+        if after_id:
+            query = query.where(threads.c.id > after_id)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(threads.c.id).limit(limit)))
+
+    def all_users_sweep_unused(self) -> list[tuple[str, str]]:
+        """Remove threads without a turn, and ephemeral ones, that nobody used for 30 minutes. Returns (id, owner)s."""
+        active = exists().where(turns.c.thread_id == threads.c.id, turns.c.phase != "done")
+        unused = or_(~threads.c.materialized, threads.c.ephemeral)
+        query = select(threads.c.id, threads.c.owner).where(
+            unused, threads.c.used_at_ms < now_ms() - LOADED_FOR_MS, ~active
+        )
+        with self._database.write() as connection:
+            found = [(row.id, row.owner) for row in connection.execute(query.limit(1000))]
+            delete_rows(connection, [thread_id for thread_id, _ in found])
+        return found
+
+
+def check_id(thread_id: str) -> None:
+    """Errors: InvalidRequest with the original's wording (PROTOCOL 2.1)."""
+    if not is_id(thread_id):
+        raise InvalidRequest(f"invalid thread id: {thread_id[:80]}")
+
+
+def find_thread(connection: Connection, thread_id: str, owner: str) -> Thread | None:
+    query = select(threads).where(threads.c.id == thread_id, threads.c.owner == owner)
+    found = _with_status(connection, connection.execute(query).all())
+    return found[0] if found else None
+
+
+def lock_thread(connection: Connection, thread_id: str, owner: str) -> Thread:
+    """The owner's thread, its row locked until the transaction ends. Errors: NotFound."""
+    check_id(thread_id)
+    query = select(threads.c.id).where(threads.c.id == thread_id, threads.c.owner == owner).with_for_update()
+    if connection.execute(query).first() is None:
+        raise NotFound(f"thread not found: {thread_id}")
+    thread = find_thread(connection, thread_id, owner)
+    assert thread is not None
+    return thread
+
+
+def save_settings(connection: Connection, thread_id: str, settings: dict[str, Any]) -> None:
+    connection.execute(
+        update(threads)
+        .where(threads.c.id == thread_id)
+        .values(settings=settings, cwd=settings["cwd"], model_provider=settings["modelProvider"], used_at_ms=now_ms())
+    )
+
+
+def _with_status(connection: Connection, rows: Sequence[Row[Any]]) -> list[Thread]:
+    """Threads with what their turns say: two look-ups for a whole page."""
+    ids = [row.id for row in rows]
+    active = {
+        row.thread_id: row.id
+        for row in connection.execute(
+            select(turns.c.thread_id, turns.c.id).where(turns.c.thread_id.in_(ids), turns.c.phase != "done")
+        )
+    }
+    flags: dict[str, list[str]] = {}
+    if active:
+        query = select(approvals.c.thread_id, approvals.c.method)
+        for row in connection.execute(query.where(approvals.c.thread_id.in_(active), approvals.c.state == "pending")):
+            flags.setdefault(row.thread_id, []).append(FLAGS.get(row.method, "waitingOnApproval"))
+    last = select(func.max(turns.c.id)).where(turns.c.thread_id.in_(ids)).group_by(turns.c.thread_id)
+    failed = set(connection.scalars(select(turns.c.thread_id).where(turns.c.id.in_(last), turns.c.status == "failed")))
+    return [
+        Thread(
+            **{name: row._mapping[name] for name in _COLUMNS},
+            active_turn=active.get(row.id),
+            waiting_on=tuple(sorted(set(flags.get(row.id, ())))),
+            failed=row.id in failed,
+        )
+        for row in rows
+    ]
+
+
+_DERIVED = {"active_turn", "waiting_on", "failed"}
+_COLUMNS = [name for name in Thread.__dataclass_fields__ if name not in _DERIVED]
+
+
+def _columns(thread: Thread) -> dict[str, Any]:
+    values = {name: getattr(thread, name) for name in _COLUMNS}
+    return {**values, "cwd": thread.settings["cwd"], "model_provider": thread.settings["modelProvider"]}
+
+
+def delete_rows(connection: Connection, thread_ids: Sequence[str]) -> None:
+    of_threads = select(turns.c.id).where(turns.c.thread_id.in_(thread_ids))
+    connection.execute(delete(mail).where(mail.c.turn_id.in_(of_threads)))
+    for table in (items, approvals, turns):
+        connection.execute(delete(table).where(table.c.thread_id.in_(thread_ids)))
+    connection.execute(delete(threads).where(threads.c.id.in_(thread_ids)))
+
+
+def format_cursor(at_ms: int, thread_id: str | None) -> str:
+    """`2026-11-22T11:02:48.123Z|ID`; without an id it names the time alone (PROTOCOL 5.5)."""
+    at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat(timespec="milliseconds")
+    return at.replace("+00:00", "Z") + (f"|{thread_id}" if thread_id else "")
+
+
+def parse_cursor(cursor: str) -> tuple[int, str | None]:
+    """The time in ms and the id. Errors: InvalidRequest."""
+    at, _, thread_id = cursor.partition("|")
+    try:
+        moment = datetime.datetime.fromisoformat(at.replace("Z", "+00:00"))
+        if moment.tzinfo is None or (thread_id and not is_id(thread_id)):
+            raise ValueError(cursor)
+    except ValueError:
+        raise InvalidRequest(f"invalid cursor: {cursor[:200]}") from None
+    return round(moment.timestamp() * 1000), thread_id or None

@@ -1,0 +1,541 @@
+"""The moves of a turn. Each is one transaction that locks the turn's row; nothing else changes a turn.
+
+    phase   queued → running → (parked → queued)* → done
+    status  inProgress → completed | interrupted | failed, never back
+
+A turn is held by a claim: a number that grows with each claim of its thread, and a lease on the database's clock.
+Rows are locked in the order turn, thread, others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
+
+from shared.clock import now_ms
+from shared.errors import ClaimLost, Conflict, NotFound, Overloaded
+from shared.ids import new_id
+from shared.protocol.turn import turn_error
+from shared.store import items as item_rows
+from shared.store.connection import Database
+from shared.store.items import Item
+from shared.store.tables import approvals, items, mail, threads, turns
+from shared.store.threads import Thread, check_id, find_thread, save_settings
+
+PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
+UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn. options: {"outputSchema"?, "client"?: name of the client that began it}."""
+
+    id: str
+    thread_id: str
+    owner: str
+    phase: str
+    status: str
+    options: dict[str, Any]
+    created_at_ms: int
+    error: dict[str, Any] | None = None
+    interrupted: bool = False
+    started_at_ms: int | None = None
+    completed_at_ms: int | None = None
+    announced: int = 0
+    client_id: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.phase == "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write a turn, until its lease runs out or a newer claim is made.
+
+    recovered: whether an earlier attempt had it
+    lost:      leases that ran out since the last stored item
+    """
+
+    turn_id: str
+    thread_id: str
+    owner: str
+    claim_no: int
+    started_at_ms: int
+    options: dict[str, Any]
+    recovered: bool
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Input that a turn has not read yet."""
+
+    id: int
+    input: list[dict[str, Any]]
+    client_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What turn/start asks for.
+
+    settings: changes that become the thread's defaults
+    options:  of this turn only
+    """
+
+    input: list[dict[str, Any]]
+    client_id: str | None
+    settings: dict[str, Any]
+    options: dict[str, Any]
+
+
+class Turns:
+    """The turns table and its mail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- moves that a request makes
+
+    def create_or_steer(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int) -> tuple[Turn, bool]:
+        """Begin a turn, or give its input to the one that runs. Whether it is new.
+
+        A client_id that the thread has seen already answers with the turn that has it, and changes nothing.
+        Errors: NotFound, Conflict (archived), Overloaded (the owner's queued turns)
+        """
+        check_id(thread_id)
+        while True:
+            try:
+                with self._database.write() as connection:
+                    return self._create_or_steer(connection, thread_id, owner, new, queued_limit)
+            except IntegrityError:  # somebody began a turn between our look and our insert: look again
+                continue
+
+    def _create_or_steer(
+        self, connection: Connection, thread_id: str, owner: str, new: NewTurn, queued_limit: int
+    ) -> tuple[Turn, bool]:
+        active = _lock_active(connection, thread_id, owner)
+        thread = find_thread(connection, thread_id, owner)
+        if thread is None:
+            raise NotFound(f"thread not found: {thread_id}")
+        if thread.archived_at_ms is not None:
+            raise Conflict(f"session {thread_id} is archived. Run thread/unarchive first.")
+        if new.client_id is not None:
+            known = _by_client_id(connection, thread_id, new.client_id)
+            if known is not None:
+                return known, False
+        if active is None:
+            queued = select(func.count()).where(turns.c.owner == owner, turns.c.phase == "queued")
+            if queued_limit and (connection.scalar(queued) or 0) >= queued_limit:
+                raise Overloaded(f"{queued_limit} turns are queued already; retry when some have ended")
+            turn = _insert_turn(connection, thread_id, owner, new)
+        else:
+            turn = active
+        values = {"turn_id": turn.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
+        connection.execute(insert(mail).values(values))
+        _use_thread(connection, thread, new)
+        return turn, active is None
+
+    def steer(self, thread_id: str, owner: str, expected_id: str, new: NewTurn) -> Turn:
+        """Give input to the running turn. Errors: NotFound, Conflict (no or another turn runs; PROTOCOL 2.1)."""
+        check_id(thread_id)
+        with self._database.write() as connection:
+            active = _lock_active(connection, thread_id, owner)
+            if find_thread(connection, thread_id, owner) is None:
+                raise NotFound(f"thread not found: {thread_id}")
+            if active is None:
+                raise Conflict("no active turn to steer")
+            if active.id != expected_id:
+                raise Conflict(f"expected active turn id `{expected_id}` but found `{active.id}`")
+            values = {"turn_id": active.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
+            connection.execute(insert(mail).values(values))
+            return active
+
+    def interrupt(self, thread_id: str, owner: str, expected_id: str | None) -> Turn:
+        """Ask a turn to stop; one that no worker holds ends here and now. Harmless when repeated.
+
+        expected_id: the turn that must be active; None: whichever is
+        Errors:      NotFound, Conflict (no or another turn is active; PROTOCOL 2.1)
+        """
+        check_id(thread_id)
+        with self._database.write() as connection:
+            active = _lock_active(connection, thread_id, owner)
+            if find_thread(connection, thread_id, owner) is None:
+                raise NotFound(f"thread not found: {thread_id}")
+            if active is None:
+                raise Conflict("no active turn to interrupt")
+            if expected_id is not None and active.id != expected_id:
+                raise Conflict(f"expected active turn id {expected_id} but found {active.id}")
+            connection.execute(update(turns).where(turns.c.id == active.id).values(interrupted=True))
+            if active.phase != "running":
+                _end_unheld(connection, active, "interrupted", None, "The user interrupted the turn before it ran.")
+            return _get(connection, active.id)
+
+    def answer(self, request_id: int, owner: str, answer: dict[str, Any]) -> Turn | None:
+        """Take the first answer to a question: the turn is queued again. None: there is no such question any more."""
+        with self._database.write() as connection:
+            return _answer(connection, request_id, answer, owner)
+
+    # -- reading
+
+    def get(self, turn_id: str, owner: str) -> Turn:
+        """The owner's turn. Errors: NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(select(turns).where(turns.c.id == turn_id, turns.c.owner == owner)).first()
+        if row is None:
+            raise NotFound(f"turn not found: {turn_id[:80]}")
+        return _from_row(row)
+
+    def of_thread(
+        self,
+        thread_id: str,
+        owner: str,
+        *,
+        after_id: str | None = None,
+        inclusive: bool = False,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[Turn]:
+        """Turns in order of their ids, which is the order they began in; beyond after_id, or from it on."""
+        query = select(turns).where(turns.c.thread_id == thread_id, turns.c.owner == owner)
+        if after_id is not None:
+            if descending:
+                query = query.where(turns.c.id <= after_id if inclusive else turns.c.id < after_id)
+            else:
+                query = query.where(turns.c.id >= after_id if inclusive else turns.c.id > after_id)
+        query = query.order_by(turns.c.id.desc() if descending else turns.c.id.asc()).limit(limit)
+        with self._database.read() as connection:
+            return [_from_row(row) for row in connection.execute(query)]
+
+    def unread(self, turn_id: str) -> list[Mail]:
+        """Input that the turn has not read, oldest first."""
+        with self._database.read() as connection:
+            return _unread(connection, turn_id)
+
+    def is_interrupted(self, turn_id: str) -> bool:
+        with self._database.read() as connection:
+            return bool(connection.scalar(select(turns.c.interrupted).where(turns.c.id == turn_id)))
+
+    # -- moves that a worker makes
+
+    def claim(self, worker: str, *, lease_ms: int, turns_at_once: int) -> Claim | None:
+        """Take the fairest waiting turn: of the user who has the fewest running, the one that waits longest.
+
+        turns_at_once: how many turns of one user may run; 0: no limit
+        """
+        with self._database.write() as connection:
+            self._database.lock_claims(connection)
+            running = (
+                select(turns.c.owner, func.count().label("n")).where(turns.c.phase == "running").group_by(turns.c.owner)
+            ).subquery()
+            n = func.coalesce(running.c.n, 0)
+            query = (
+                select(turns)
+                .outerjoin(running, running.c.owner == turns.c.owner)
+                .where(turns.c.phase == "queued")
+                .order_by(n, turns.c.queued_at_ms, turns.c.id)
+                .limit(1)
+                .with_for_update(of=turns)
+            )
+            if turns_at_once:
+                query = query.where(n < turns_at_once)
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            raised = update(threads).where(threads.c.id == row.thread_id).values(claim_no=threads.c.claim_no + 1)
+            claim_no = connection.execute(raised.returning(threads.c.claim_no)).scalar_one()
+            started_at_ms = row.started_at_ms or now_ms()
+            connection.execute(
+                update(turns)
+                .where(turns.c.id == row.id)
+                .values(
+                    phase="running",
+                    claim_no=claim_no,
+                    claimed_by=worker,
+                    lease_until_ms=self._database.now_ms() + lease_ms,
+                    started_at_ms=started_at_ms,
+                )
+            )
+        recovered = row.started_at_ms is not None
+        return Claim(row.id, row.thread_id, row.owner, claim_no, started_at_ms, row.options, recovered, row.lost)
+
+    def renew(self, claims: Collection[Claim], *, lease_ms: int) -> set[str]:
+        """Renew leases. Returns ids of the turns that are still held; the others are lost."""
+        held = and_(turns.c.phase == "running", is_claimed(claims))
+        renewal = update(turns).where(held).values(lease_until_ms=self._database.now_ms() + lease_ms)
+        with self._database.write() as connection:
+            return set(connection.scalars(renewal.returning(turns.c.id)))
+
+    def called(self, claims: Collection[Claim]) -> tuple[set[str], set[str]]:
+        """Which of these turns were asked to stop, and which have unread input."""
+        ids = [claim.turn_id for claim in claims]
+        with self._database.read() as connection:
+            stop = set(connection.scalars(select(turns.c.id).where(turns.c.id.in_(ids), turns.c.interrupted)))
+            steer = set(
+                connection.scalars(select(mail.c.turn_id).where(mail.c.turn_id.in_(ids), mail.c.item_id.is_(None)))
+            )
+        return stop, steer
+
+    def park(
+        self,
+        claim: Claim,
+        method: str,
+        item_id: str,
+        params: dict[str, Any],
+        keys: Sequence[str],
+        *,
+        expires_in_ms: int,
+    ) -> int:
+        """Store a question and let go of the turn, in one. Returns the request id. Errors: ClaimLost."""
+        with self._database.write() as connection:
+            fence(connection, [claim])
+            values = {
+                "thread_id": claim.thread_id,
+                "turn_id": claim.turn_id,
+                "owner": claim.owner,
+                "item_id": item_id,
+                "method": method,
+                "params": params,
+                "keys": list(keys),
+                "state": "pending",
+                "created_at_ms": now_ms(),
+                "expires_at_ms": now_ms() + expires_in_ms,
+            }
+            request_id: int = connection.execute(
+                insert(approvals).values(values).returning(approvals.c.id)
+            ).scalar_one()
+            _let_go(connection, claim.turn_id, "parked")
+        return request_id
+
+    def hand_over(self, claims: Collection[Claim]) -> None:
+        """Queue turns again for another worker, as a shutdown does; those that are not held any more are left alone."""
+        with self._database.write() as connection:
+            for turn_id in sorted(held(connection, claims)):
+                _let_go(connection, turn_id, "queued")
+
+    # -- moves that the sweep makes
+
+    def all_users_recover(self, *, max_lost: int) -> tuple[list[Turn], list[Turn]]:
+        """Queue again what a dead worker held; what was lost too often ends as failed. (queued again, failed)"""
+        again, failed = [], []
+        with self._database.write() as connection:
+            query = select(turns).where(turns.c.phase == "running", turns.c.lease_until_ms < self._database.now_ms())
+            for row in connection.execute(query.order_by(turns.c.id).with_for_update(skip_locked=True)).all():
+                turn = _from_row(row)
+                if row.lost < max_lost:
+                    _let_go(connection, turn.id, "queued", lost=row.lost + 1)
+                    again.append(turn)
+                    continue
+                message = f"the turn was given up: {row.lost + 1} workers were lost while they ran it"
+                _end_unheld(connection, turn, "failed", turn_error(message, "internalServerError"), message)
+                failed.append(_get(connection, turn.id))
+        return again, failed
+
+    def all_users_expire(self, answer: dict[str, Any]) -> list[Turn]:
+        """Answer questions whose time is over. Returns the turns that are queued again."""
+        with self._database.write() as connection:
+            query = select(approvals.c.id).where(approvals.c.state == "pending", approvals.c.expires_at_ms < now_ms())
+            found = [_answer(connection, request_id, answer, None) for request_id in connection.scalars(query).all()]
+        return [turn for turn in found if turn is not None]
+
+    def all_users_untold(self) -> list[Turn]:
+        """Turns that have something to say which nobody published for a while: an end, or a question."""
+        before = now_ms() - UNTOLD_FOR_MS
+        ended = and_(turns.c.phase == "done", turns.c.announced < 2, turns.c.completed_at_ms < before)
+        asks = exists().where(
+            approvals.c.turn_id == turns.c.id,
+            approvals.c.state == "pending",
+            approvals.c.announced < 1,
+            approvals.c.created_at_ms < before,
+        )
+        query = select(turns).where(or_(ended, and_(turns.c.phase == "parked", asks))).order_by(turns.c.id).limit(200)
+        with self._database.read() as connection:
+            return [_from_row(row) for row in connection.execute(query)]
+
+    def all_users_waiting(self) -> int:
+        """How many turns wait for a worker."""
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).where(turns.c.phase == "queued")) or 0
+
+    def set_announced(self, turn_id: str, level: int) -> None:
+        with self._database.write() as connection:
+            set_announced(connection, turn_id, level)
+
+
+def is_claimed(claims: Collection[Claim]) -> Any:
+    return tuple_(turns.c.id, turns.c.claim_no).in_([(claim.turn_id, claim.claim_no) for claim in claims])
+
+
+def held(connection: Connection, claims: Collection[Claim]) -> set[str]:
+    """Lock those of the turns that are held, until the transaction ends; their ids."""
+    query = select(turns.c.id).where(turns.c.phase == "running", is_claimed(claims))
+    return set(connection.scalars(query.order_by(turns.c.id).with_for_update()))
+
+
+def fence(connection: Connection, claims: Collection[Claim]) -> None:
+    """Lock turns that must all be held. Errors: ClaimLost."""
+    if len(held(connection, claims)) < len(claims):
+        raise ClaimLost("another worker has the turn")
+
+
+def has_unread(connection: Connection, turn_id: str) -> bool:
+    query = select(mail.c.id).where(mail.c.turn_id == turn_id, mail.c.item_id.is_(None)).limit(1)
+    return connection.scalar(query) is not None
+
+
+def take_mail(connection: Connection, mail_id: int, item_id: str) -> None:
+    connection.execute(update(mail).where(mail.c.id == mail_id).values(item_id=item_id))
+
+
+def set_announced(connection: Connection, turn_id: str, level: int) -> None:
+    connection.execute(update(turns).where(turns.c.id == turn_id, turns.c.announced < level).values(announced=level))
+
+
+def end(connection: Connection, turn_id: str, thread_id: str, status: str, error: dict[str, Any] | None) -> None:
+    """The last move of a turn whose row is locked."""
+    at_ms = now_ms()
+    connection.execute(
+        update(turns)
+        .where(turns.c.id == turn_id)
+        .values(phase="done", status=status, error=error, completed_at_ms=at_ms, claimed_by=None, lease_until_ms=None)
+    )
+    used = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms}
+    connection.execute(update(threads).where(threads.c.id == thread_id).values(used))
+
+
+def message_row(turn: Turn | Claim, at_ms: int, position: int, letter: Mail) -> Item:
+    """A letter as the userMessage that it becomes."""
+    return Item(
+        id=new_id(),
+        thread_id=turn.thread_id,
+        turn_id=turn.id if isinstance(turn, Turn) else turn.turn_id,
+        position=position,
+        kind="userMessage",
+        item={"clientId": letter.client_id, "content": letter.input},
+        model_items=[user_message(letter.input)],
+        begun_at_ms=at_ms,
+        completed_at_ms=at_ms,
+    )
+
+
+def user_message(user_input: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """UserInput[] as a Responses-API message. Images by path are named, not opened: the model may ask to see them."""
+    content: list[dict[str, Any]] = []
+    for part in user_input:
+        match part["type"]:
+            case "text":
+                content.append({"type": "input_text", "text": part["text"]})
+            case "image":
+                content.append({"type": "input_image", "image_url": part["url"]})
+            case "localImage":
+                content.append({"type": "input_text", "text": f"[image file in the workspace: {part['path']}]"})
+            case _:
+                content.append({"type": "input_text", "text": f"[{part['type']} {part['name']}: {part['path']}]"})
+    return {"type": "message", "role": "user", "content": content}
+
+
+def output_for(call: dict[str, Any], output: str | list[dict[str, Any]]) -> dict[str, Any]:
+    """The output item that belongs to a call item."""
+    kind = "custom_tool_call_output" if call["type"] == "custom_tool_call" else "function_call_output"
+    return {"type": kind, "call_id": call["call_id"], "output": output}
+
+
+def _unread(connection: Connection, turn_id: str) -> list[Mail]:
+    query = select(mail).where(mail.c.turn_id == turn_id, mail.c.item_id.is_(None)).order_by(mail.c.id)
+    return [Mail(row.id, row.input, row.client_id) for row in connection.execute(query)]
+
+
+def _end_unheld(
+    connection: Connection, turn: Turn, status: str, error: dict[str, Any] | None, what_happened: str
+) -> None:
+    """End a turn that no worker holds: keep what the user said, answer open calls truthfully, drop its questions."""
+    position = item_rows.last_position(connection, turn.thread_id)
+    for letter in _unread(connection, turn.id):
+        position += 1
+        row = message_row(turn, now_ms(), position, letter)
+        item_rows.append(connection, [row])
+        take_mail(connection, letter.id, row.id)
+    for row in item_rows.read(connection, items.c.turn_id == turn.id, ~items.c.answered):
+        begun = (
+            "It had begun; its outcome is unknown."
+            if row.begun_at_ms and turn.phase == "running"
+            else "It was not run."
+        )
+        told = output_for(row.model_items[0], f"{what_happened} {begun}")
+        item_rows.change(connection, row.id, {"answered": True, "model_items": [*row.model_items, told]})
+    dropped = update(approvals).where(approvals.c.turn_id == turn.id, approvals.c.state == "pending")
+    connection.execute(dropped.values(state="dropped", answered_at_ms=now_ms()))
+    end(connection, turn.id, turn.thread_id, status, error)
+
+
+def _answer(connection: Connection, request_id: int, answer: dict[str, Any], owner: str | None) -> Turn | None:
+    """owner None: the sweep answers for whoever it is."""
+    query = select(approvals.c.turn_id).where(approvals.c.id == request_id, approvals.c.state == "pending")
+    if owner is not None:
+        query = query.where(approvals.c.owner == owner)
+    turn_id = connection.scalar(query)
+    if turn_id is None:
+        return None
+    connection.execute(select(turns.c.id).where(turns.c.id == turn_id).with_for_update())
+    taken = update(approvals).where(approvals.c.id == request_id, approvals.c.state == "pending")
+    values = {"state": "answered", "answer": answer, "answered_at_ms": now_ms()}
+    if connection.execute(taken.values(values)).rowcount == 0:
+        return None
+    _let_go(connection, turn_id, "queued")
+    return _get(connection, turn_id)
+
+
+def _let_go(connection: Connection, turn_id: str, phase: str, **values: Any) -> None:
+    cleared = {"claimed_by": None, "lease_until_ms": None, "queued_at_ms": now_ms()}
+    connection.execute(update(turns).where(turns.c.id == turn_id).values(phase=phase, **cleared, **values))
+
+
+def _lock_active(connection: Connection, thread_id: str, owner: str) -> Turn | None:
+    query = select(turns).where(turns.c.thread_id == thread_id, turns.c.owner == owner, turns.c.phase != "done")
+    row = connection.execute(query.with_for_update()).first()
+    return None if row is None else _from_row(row)
+
+
+def _get(connection: Connection, turn_id: str) -> Turn:
+    return _from_row(connection.execute(select(turns).where(turns.c.id == turn_id)).one())
+
+
+def _by_client_id(connection: Connection, thread_id: str, client_id: str) -> Turn | None:
+    query = (
+        select(turns)
+        .join(mail, mail.c.turn_id == turns.c.id)
+        .where(turns.c.thread_id == thread_id, mail.c.client_id == client_id)
+    )
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else _from_row(row)
+
+
+def _insert_turn(connection: Connection, thread_id: str, owner: str, new: NewTurn) -> Turn:
+    turn = Turn(new_id(), thread_id, owner, "queued", "inProgress", new.options, now_ms(), client_id=new.client_id)
+    values = {name: getattr(turn, name) for name in _COLUMNS}
+    connection.execute(insert(turns).values(**values, queued_at_ms=turn.created_at_ms))
+    return turn
+
+
+def _use_thread(connection: Connection, thread: Thread, new: NewTurn) -> None:
+    at_ms = now_ms()
+    values: dict[str, Any] = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms, "materialized": True}
+    if not thread.preview:
+        texts = (part["text"] for part in new.input if part["type"] == "text")
+        values["preview"] = "\n".join(texts)[:PREVIEW_CHARACTERS]
+    connection.execute(update(threads).where(threads.c.id == thread.id).values(values))
+    if new.settings:
+        save_settings(connection, thread.id, {**thread.settings, **new.settings})
+
+
+def _from_row(row: Row[Any]) -> Turn:
+    return Turn(**{name: row._mapping[name] for name in _COLUMNS})
+
+
+_COLUMNS = tuple(Turn.__dataclass_fields__)
