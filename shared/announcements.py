@@ -16,7 +16,7 @@ from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.items import Item
 from shared.store.turns import Turn
-from shared.store.writes import commit
+from shared.store.writes import Announced, commit
 
 ANNOUNCED_STARTED, ANNOUNCED_ENDED = 1, 2
 
@@ -60,7 +60,7 @@ def item_started(item: Item) -> Event:
     begun = {**item.wire(), "completedAtMs": None}
     if item.completed_at_ms is not None and "status" in begun:
         begun |= {"status": "inProgress", **{name: None for name in ENDED_MEMBERS if name in begun}}
-    params = {"threadId": item.thread_id, "turnId": item.turn_id, "item": begun, "startedAtMs": item.begun_at_ms}
+    params = {"threadId": item.thread_id, "turnId": item.turn_id, "item": begun, "startedAtMs": item.started_at_ms}
     return Event("item/started", params, key=f"item:{item.id}:started", item_id=item.id, role="start")
 
 
@@ -83,7 +83,7 @@ def item_events(items: Iterable[Item]) -> list[Event]:
     """What clients are told of items as they are stored: begun, ended."""
     events = []
     for item in items:
-        if item.item is not None and item.begun_at_ms is not None:
+        if item.item is not None and item.started_at_ms is not None:
             events.append(item_started(item))
             if item.completed_at_ms is not None:
                 events.append(item_completed(item))
@@ -136,14 +136,16 @@ def announce(store: Store, log: EventLog, turn: Turn) -> None:
     items = store.items.of_turn(turn.id)
     approvals = store.approvals.of_turn(turn.id)
     log.publish([log.batch(turn.thread_id, turn.owner, durable_events(turn, items, approvals))])
-    levels = {item.id: level(item) for item in items if item.announced < level(item)}
-    turn_level = ANNOUNCED_ENDED if turn.done else ANNOUNCED_STARTED
-    commit(store.database, [], levels, {turn.id: turn_level})
-    store.approvals.set_announced({approval.id: 1 if approval.state == "pending" else 2 for approval in approvals})
+    announced = Announced(
+        items={item.id: level(item) for item in items if item.announced < level(item)},
+        turns={turn.id: ANNOUNCED_ENDED if turn.done else ANNOUNCED_STARTED},
+        requests={approval.id: 1 if approval.state == "pending" else 2 for approval in approvals},
+    )
+    commit(store.database, [], announced)
 
 
 def level(item: Item) -> int:
     """How much of an item clients are told when all is told."""
-    if item.item is None or item.begun_at_ms is None:
+    if item.item is None or item.started_at_ms is None:
         return 0
     return ANNOUNCED_STARTED if item.completed_at_ms is None else ANNOUNCED_ENDED

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -64,16 +64,6 @@ class Approvals:
             if (approval.answer or {}).get("decision") == "acceptForSession"
             for key in approval.keys
         }
-
-    def set_announced(self, levels: dict[int, int]) -> None:
-        """Questions and their answers that were published: request id → level."""
-        with self._database.write() as connection:
-            for request_id, level in levels.items():
-                connection.execute(
-                    update(approvals)
-                    .where(approvals.c.id == request_id, approvals.c.announced < level)
-                    .values(announced=level)
-                )
 
     def rules(self, owner: str) -> list[list[str]]:
         """Command prefixes that the owner has allowed for good (execpolicy amendments)."""

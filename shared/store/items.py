@@ -25,6 +25,7 @@ class Item:
     item:        the protocol's object without id and times, or None
     model_items: Responses-API items that history keeps; a tool call first, its output behind it
     answered:    False for a tool call that has no output yet
+    started_at_ms: when clients were told of it; begun_at_ms: when its tool began, the ledger
     announced:   1 when item/started is published, 2 when item/completed is
     """
 
@@ -37,6 +38,7 @@ class Item:
     model_items: list[dict[str, Any]] = field(default_factory=list)
     call_id: str | None = None
     answered: bool = True
+    started_at_ms: int | None = None
     begun_at_ms: int | None = None
     completed_at_ms: int | None = None
     announced: int = 0
@@ -48,7 +50,7 @@ class Item:
             "type": self.kind,
             **self.item,
             "id": self.id,
-            "startedAtMs": self.begun_at_ms,
+            "startedAtMs": self.started_at_ms,
             "completedAtMs": self.completed_at_ms,
         }
 
@@ -145,7 +147,7 @@ def change(connection: Connection, item_id: str, values: dict[str, Any]) -> None
 
 
 def says_more_than_published() -> ColumnElement[bool]:
-    begun = and_(items.c.begun_at_ms.is_not(None), items.c.announced < 1)
+    begun = and_(items.c.started_at_ms.is_not(None), items.c.announced < 1)
     completed = and_(items.c.completed_at_ms.is_not(None), items.c.announced < 2)
     return and_(items.c.item.is_not(None), or_(begun, completed))
 

@@ -152,7 +152,8 @@ items = Table(
     Column("model_items", Json, nullable=False),  # Responses-API items, zero or more
     Column("call_id", String),  # the model's id of the tool call
     Column("answered", Boolean, nullable=False, default=True),  # false: a tool call without its output
-    Column("begun_at_ms", Millis),
+    Column("started_at_ms", Millis),  # clients were told that it started
+    Column("begun_at_ms", Millis),  # the ledger: a tool that began is never begun again
     Column("completed_at_ms", Millis),
     Column("announced", Integer, nullable=False, default=0),  # 1: item/started is published, 2: item/completed
 )

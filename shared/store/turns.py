@@ -10,7 +10,7 @@ Rows are locked in the order turn, thread, others.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, insert, or_, select, tuple_, update
@@ -58,18 +58,27 @@ class Turn:
 class Claim:
     """The right to write a turn, until its lease runs out or a newer claim is made.
 
+    turn:      as it stood when it was claimed
     recovered: whether an earlier attempt had it
     lost:      leases that ran out since the last stored item
     """
 
-    turn_id: str
-    thread_id: str
-    owner: str
+    turn: Turn
     claim_no: int
-    started_at_ms: int
-    options: dict[str, Any]
     recovered: bool
     lost: int
+
+    @property
+    def turn_id(self) -> str:
+        return self.turn.id
+
+    @property
+    def thread_id(self) -> str:
+        return self.turn.thread_id
+
+    @property
+    def owner(self) -> str:
+        return self.turn.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +271,8 @@ class Turns:
                     started_at_ms=started_at_ms,
                 )
             )
-        recovered = row.started_at_ms is not None
-        return Claim(row.id, row.thread_id, row.owner, claim_no, started_at_ms, row.options, recovered, row.lost)
+        turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms)
+        return Claim(turn, claim_no, recovered=row.started_at_ms is not None, lost=row.lost)
 
     def renew(self, claims: Collection[Claim], *, lease_ms: int) -> set[str]:
         """Renew leases. Returns ids of the turns that are still held; the others are lost."""
@@ -363,10 +372,6 @@ class Turns:
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).where(turns.c.phase == "queued")) or 0
 
-    def set_announced(self, turn_id: str, level: int) -> None:
-        with self._database.write() as connection:
-            set_announced(connection, turn_id, level)
-
 
 def is_claimed(claims: Collection[Claim]) -> Any:
     return tuple_(turns.c.id, turns.c.claim_no).in_([(claim.turn_id, claim.claim_no) for claim in claims])
@@ -393,13 +398,10 @@ def take_mail(connection: Connection, mail_id: int, item_id: str) -> None:
     connection.execute(update(mail).where(mail.c.id == mail_id).values(item_id=item_id))
 
 
-def set_announced(connection: Connection, turn_id: str, level: int) -> None:
-    connection.execute(update(turns).where(turns.c.id == turn_id, turns.c.announced < level).values(announced=level))
-
-
-def end(connection: Connection, turn_id: str, thread_id: str, status: str, error: dict[str, Any] | None) -> None:
+def end(
+    connection: Connection, turn_id: str, thread_id: str, status: str, error: dict[str, Any] | None, at_ms: int
+) -> None:
     """The last move of a turn whose row is locked."""
-    at_ms = now_ms()
     connection.execute(
         update(turns)
         .where(turns.c.id == turn_id)
@@ -409,17 +411,17 @@ def end(connection: Connection, turn_id: str, thread_id: str, status: str, error
     connection.execute(update(threads).where(threads.c.id == thread_id).values(used))
 
 
-def message_row(turn: Turn | Claim, at_ms: int, position: int, letter: Mail) -> Item:
+def message_row(turn: Turn, at_ms: int, position: int, letter: Mail) -> Item:
     """A letter as the userMessage that it becomes."""
     return Item(
         id=new_id(),
         thread_id=turn.thread_id,
-        turn_id=turn.id if isinstance(turn, Turn) else turn.turn_id,
+        turn_id=turn.id,
         position=position,
         kind="userMessage",
         item={"clientId": letter.client_id, "content": letter.input},
         model_items=[user_message(letter.input)],
-        begun_at_ms=at_ms,
+        started_at_ms=at_ms,
         completed_at_ms=at_ms,
     )
 
@@ -471,7 +473,7 @@ def _end_unheld(
         item_rows.change(connection, row.id, {"answered": True, "model_items": [*row.model_items, told]})
     dropped = update(approvals).where(approvals.c.turn_id == turn.id, approvals.c.state == "pending")
     connection.execute(dropped.values(state="dropped", answered_at_ms=now_ms()))
-    end(connection, turn.id, turn.thread_id, status, error)
+    end(connection, turn.id, turn.thread_id, status, error, now_ms())
 
 
 def _answer(connection: Connection, request_id: int, answer: dict[str, Any], owner: str | None) -> Turn | None:

@@ -9,21 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, update
 
 from shared.store import items as item_rows
 from shared.store import turns as turn_moves
 from shared.store.connection import Database
 from shared.store.items import Item
-from shared.store.tables import items, threads, turns
+from shared.store.tables import approvals, items, threads, turns
 from shared.store.turns import Claim
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The turn is over. Refused while input waits that nobody has read."""
+    """The turn is over, at a time in Unix ms. Refused while input waits that nobody has read."""
 
     status: str
+    at_ms: int
     error: dict[str, Any] | None = None
 
 
@@ -46,12 +47,21 @@ class Write:
     end: End | None = None
 
 
-def commit(
-    database: Database, writes: Sequence[Write], announced_items: dict[str, int], announced_turns: dict[str, int]
-) -> list[str]:
+@dataclass(slots=True)
+class Announced:
+    """What was published: id → level (1: started or asked, 2: ended or resolved). Facts, so behind no claim."""
+
+    items: dict[str, int] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)
+    requests: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.turns or self.requests)
+
+
+def commit(database: Database, writes: Sequence[Write], announced: Announced) -> list[str]:
     """Store it all in one transaction.
 
-    announced_*: id → level that was published meanwhile; a fact of the past, so behind no claim
     Returns:     for each write "ok", "lost" (the claim; nothing of it was stored) or "unread" (the end was refused,
                  the rest was stored)
     Errors:      sqlalchemy.exc.DBAPIError; nothing was stored
@@ -59,12 +69,11 @@ def commit(
     with database.write() as connection:
         held = turn_moves.held(connection, [write.claim for write in writes]) if writes else set()
         results = [_store(connection, write) if write.claim.turn_id in held else "lost" for write in writes]
-        for item_id, level in announced_items.items():
-            connection.execute(
-                update(items).where(items.c.id == item_id, items.c.announced < level).values(announced=level)
-            )
-        for turn_id, level in announced_turns.items():
-            turn_moves.set_announced(connection, turn_id, level)
+        for table, levels in ((items, announced.items), (turns, announced.turns), (approvals, announced.requests)):
+            if levels:
+                raised = update(table).where(table.c.id == bindparam("of"), table.c.announced < bindparam("level"))
+                rows = [{"of": key, "level": level} for key, level in levels.items()]
+                connection.execute(raised.values(announced=bindparam("level")), rows)
     return results
 
 
@@ -83,5 +92,6 @@ def _store(connection: Connection, write: Write) -> str:
     if write.end is not None:
         if turn_moves.has_unread(connection, claim.turn_id):
             return "unread"
-        turn_moves.end(connection, claim.turn_id, claim.thread_id, write.end.status, write.end.error)
+        end = write.end
+        turn_moves.end(connection, claim.turn_id, claim.thread_id, end.status, end.error, end.at_ms)
     return "ok"

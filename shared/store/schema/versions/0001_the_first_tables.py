@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("model_items", sa.Text(), nullable=False),
         sa.Column("call_id", sa.String(), nullable=True),
         sa.Column("answered", sa.Boolean(), nullable=False),
+        sa.Column("started_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("begun_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("completed_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("announced", sa.Integer(), nullable=False),
