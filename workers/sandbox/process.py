@@ -1,0 +1,594 @@
+"""Commands: started, read, told to stop, and never left behind.
+
+One thread does it for all commands of a worker. It starts them, because the kernel ends a sandbox together with the
+*thread* that started it (`--die-with-parent`), reads them without ever blocking, and sees them end. A sandbox has its
+own process namespace, so ending it ends every process in it, whatever session or parent that one gave itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import heapq
+import itertools
+import json
+import logging
+import os
+import random
+import selectors
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ToolError
+from workers.agent.signal import Signal, Why
+from workers.sandbox import bubblewrap
+from workers.sandbox.limits import CommandLimits, system_program
+from workers.sandbox.output import CappedOutput, shorten
+from workers.sandbox.policy import SandboxPolicy
+
+GRACE_SECONDS = 2.0  # between TERM and KILL
+DRAIN_SECONDS = 5.0  # that a command gets to end by itself when the worker shuts down
+DEATH_SECONDS = 5.0  # after KILL; only a process stuck in the kernel takes longer, and it is given up
+READ_BYTES = 1 << 16
+FLOOD_PAUSE_SECONDS = 0.005  # between reads of a command whose output is thrown away: 13 MB/s at most
+MAX_UNREAD_INPUT_BYTES = 1 << 20
+TERMINAL_ROWS_COLUMNS = (24, 120)
+MAX_SESSIONS = 16  # of one turn
+UNREAD_TOKENS = 2000  # of output that the model is told when a session is ended for it
+
+# Ends with its parent from the first instruction on; a parent that was gone before that is noticed by its number.
+GUARD = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+
+REASONS = {Why.INTERRUPT: "interrupt", Why.LOST: "loss of the turn", Why.DRAIN: "shutdown"}
+
+logger = logging.getLogger(__name__)
+
+
+class _Timer:
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act: Callable[[], None] | None = act
+
+    def cancel(self) -> None:
+        self.act = None  # it stays in the queue, but holds nothing
+
+
+class _CommandThread:
+    """Runs what is due: calls from other threads, readable descriptors, timers."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._numbers = itertools.count()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.eventfd_read(self._wake))
+        threading.Thread(target=self._run, name="commands", daemon=True).start()
+
+    def call(self, act: Callable[[], None]) -> None:
+        """Have it done soon; from any thread."""
+        self._calls.append(act)
+        os.eventfd_write(self._wake, 1)
+
+    def later(self, seconds: float, act: Callable[[], None]) -> _Timer:
+        timer = _Timer(act)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), timer))
+        return timer
+
+    def watch(self, fd: int, act: Callable[[], object], events: int = selectors.EVENT_READ) -> None:
+        self._selector.register(fd, events, act)
+
+    def unwatch(self, fd: int) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(fd)
+
+    def _run(self) -> None:
+        while True:
+            due_s = self._timers[0][0] - time.monotonic() if self._timers else None
+            for key, _ in self._selector.select(None if due_s is None else max(0.0, due_s)):
+                if self._selector.get_map().get(key.fd) is key:  # not dropped by what was done just now
+                    self._do(key.data)
+            while self._calls:
+                self._do(self._calls.popleft())
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                act = heapq.heappop(self._timers)[2].act
+                if act is not None:
+                    self._do(act)
+
+    def _do(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception:  # one command must not take the others with it
+            logger.exception("a command's event failed")
+
+
+_lock = threading.Lock()
+_thread: _CommandThread | None = None
+
+
+def _commands() -> _CommandThread:
+    global _thread
+    with _lock:
+        if _thread is None:
+            _thread = _CommandThread()
+        return _thread
+
+
+class _Stream:
+    """One descriptor that a command writes to, and what came out of it."""
+
+    def __init__(self, fd: int, max_bytes: int) -> None:
+        self.fd: int | None = fd
+        self.output = CappedOutput(max_bytes)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        os.set_blocking(fd, False)
+
+    def read(self) -> str | None:
+        """New text, "" when there is none yet, None at the end."""
+        assert self.fd is not None
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return ""
+        except OSError:  # EIO: the last process left the terminal
+            data = b""
+        if not data:
+            return None
+        return self._decoder.decode(data).replace("\0", "\ufffd")
+
+    def rest(self) -> str:
+        """What the end of the stream makes of half a character."""
+        return self._decoder.decode(b"", final=True)
+
+
+@dataclass
+class _Inner:
+    """The first process of a sandbox; all others end with it."""
+
+    pid: int
+    namespace: int
+    fd: int
+
+    @classmethod
+    def find(cls, info: bytes) -> _Inner | None:
+        """From what bwrap says of it; None when it is gone already."""
+        try:
+            said = json.loads(info)
+            pid, namespace = said["child-pid"], said["pid-namespace"]
+            found = cls(pid, namespace, os.pidfd_open(pid))
+        except (ValueError, KeyError, OSError):
+            return None
+        if found.is_there():
+            return found
+        os.close(found.fd)
+        return None
+
+    def is_there(self) -> bool:
+        """Whether the number is still that of this process and not of a later one."""
+        try:
+            return os.stat(f"/proc/{self.pid}/ns/pid").st_ino == self.namespace
+        except OSError:
+            return False
+
+    def descendants(self) -> list[int]:
+        pids = [self.pid]
+        for pid in pids:  # grows as it goes
+            for file in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    pids += map(int, file.read_text().split())
+        return pids[1:]
+
+
+class Process:
+    """A command in its sandbox.
+
+    on_output: called with each piece of text as it comes, in the commands' thread: must return at once. The pieces
+               together are `output.text()`; of a command that says too much, its end comes as the last piece.
+    exit_code: its exit status, 128 + n when signal n ended it; None while it runs
+    stopped_by: what ended it before its time ("interrupt", "shutdown", "time limit", …), or None
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        policy: SandboxPolicy,
+        limits: CommandLimits,
+        tty: bool = False,
+        stderr_apart: bool = False,
+        env: Mapping[str, str] | None = None,
+        on_output: Callable[[str], None] | None = None,
+        bwrap: str | None = None,
+    ) -> None:
+        """Start it; ToolError when that cannot be, SandboxUnavailable when it cannot be contained."""
+        guard = [system_program("setpriv"), "--pdeathsig", "KILL", "--", "/bin/sh", "-c", GUARD, str(os.getpid())]
+        self._outer_argv = [*guard, bwrap or bubblewrap.find_bwrap()]
+        terminal = [system_program("setsid"), "--ctty", "--"] if tty else []  # Ctrl-C must not reach bwrap itself
+        self._inner_argv = [*bubblewrap.containment(policy, cwd, tty=tty), *limits.prlimit(), *terminal, *argv]
+        self._env = {**bubblewrap.environment(policy, tty=tty), **(env or {})}
+        self._limits = limits
+        self._on_output = on_output
+        self.tty = tty
+        self.exit_code: int | None = None
+        self.stopped_by: str | None = None
+        self._ended = threading.Event()
+        self._fresh_lock = threading.Lock()
+        self._fresh = CappedOutput(limits.output_bytes)
+        self._unsent = bytearray()
+        self._inner: _Inner | None = None
+        self._info = b""
+        self._timers: list[_Timer] = []
+        self._stopping = False
+        self._thread = _commands()
+        started: Future[None] = Future()
+        self._thread.call(lambda: self._start(stderr_apart, started))
+        started.result()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    @property
+    def output(self) -> CappedOutput:
+        """All of it so far: standard output, mixed with the errors unless they were asked for apart."""
+        return self._streams[0].output
+
+    @property
+    def errors(self) -> CappedOutput:
+        """Standard error of a command started with stderr_apart."""
+        return self._streams[1].output
+
+    @property
+    def duration_s(self) -> float:
+        return (self._ended_at if self.ended else time.monotonic()) - self._started_at
+
+    def take(self) -> CappedOutput:
+        """What came since the last take."""
+        with self._fresh_lock:
+            taken, self._fresh = self._fresh, CappedOutput(self._limits.output_bytes)
+        return taken
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end of the whole tree; whether it ended in that time."""
+        return self._ended.wait(seconds)
+
+    def attend(self, call: Signal, seconds: float | None) -> bool:
+        """Wait for the end, heeding the turn's calls; whether it ended.
+
+        Interrupted or lost: ended at once. Draining: it gets DRAIN_SECONDS more, and is waited for all that time.
+        """
+        with call.heard_by(self.hear):
+            self.wait(seconds)
+            if any(why in call for why in REASONS):
+                self.wait()
+        return self.ended
+
+    def hear(self, why: Why) -> None:
+        """Do what a call of the turn means for its command."""
+        if why in REASONS:
+            self.terminate(REASONS[why], after_s=DRAIN_SECONDS if why is Why.DRAIN else 0)
+
+    def write(self, data: bytes) -> None:
+        """Type on its terminal."""
+        if len(self._unsent) + len(data) > MAX_UNREAD_INPUT_BYTES:
+            raise ToolError("the command does not read its input")
+        self._thread.call(lambda: self._type(data))
+
+    def terminate(self, reason: str, *, after_s: float = 0, grace_s: float = GRACE_SECONDS) -> None:
+        """Soon, or after_s from now: TERM to every process of the tree, KILL to those left after grace_s."""
+
+        def stop() -> None:
+            self._stop(reason, grace_s)
+
+        self._thread.call(stop if after_s == 0 else lambda: self._later(after_s, stop))
+
+    # All below runs in the commands' thread.
+
+    def _start(self, stderr_apart: bool, started: Future[None]) -> None:
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            info, info_end = os.pipe()
+            ours.append(info)
+            theirs.append(info_end)
+            if self.tty:
+                terminal, slave = os.openpty()
+                ours.append(terminal)
+                theirs += [slave] * 3
+                fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *TERMINAL_ROWS_COLUMNS, 0, 0))
+            else:
+                theirs.append(os.open("/dev/null", os.O_RDONLY))
+                for _ in range(2 if stderr_apart else 1):
+                    end, their_end = os.pipe()
+                    ours.append(end)
+                    theirs.append(their_end)
+                theirs.append(theirs[-1])
+            self._popen = subprocess.Popen(
+                [*self._outer_argv, "--info-fd", str(info_end), *self._inner_argv],
+                stdin=theirs[1],
+                stdout=theirs[2],
+                stderr=theirs[3],
+                env=self._env,
+                cwd="/",
+                pass_fds=(info_end,),
+                start_new_session=True,
+            )
+        except Exception as error:  # noqa: BLE001 - it is handed to the caller, who waits for it
+            for fd in ours:
+                os.close(fd)
+            failed = isinstance(error, (OSError, ValueError))
+            started.set_exception(ToolError(f"cannot start the command: {error}") if failed else error)
+            return
+        finally:
+            for fd in set(theirs):
+                os.close(fd)
+        self._started_at = time.monotonic()
+        self._info_fd: int | None = ours[0]
+        self._streams = [_Stream(fd, self._limits.output_bytes) for fd in ours[1:]]
+        self._outer_fd = os.pidfd_open(self._popen.pid)
+        os.set_blocking(self._info_fd, False)
+        self._thread.watch(self._info_fd, self._read_info)
+        for stream in self._streams:
+            self._listen(stream)
+        self._thread.watch(self._outer_fd, self._outer_ended)
+        self._later(self._limits.wall_seconds, lambda: self._stop("time limit", GRACE_SECONDS))
+        started.set_result(None)
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._timers.append(self._thread.later(seconds, act))
+
+    def _read_info(self) -> None:
+        if self._info_fd is None:
+            return
+        with suppress(BlockingIOError):
+            said = os.read(self._info_fd, READ_BYTES)
+            self._info += said
+            if said and b"}" not in said:
+                return
+            self._inner = _Inner.find(self._info)
+            self._thread.unwatch(self._info_fd)
+            os.close(self._info_fd)
+            self._info_fd = None
+
+    def _listen(self, stream: _Stream) -> None:
+        if stream.fd is not None:
+            writing = selectors.EVENT_WRITE if self.tty and self._unsent else 0
+            self._thread.unwatch(stream.fd)
+            self._thread.watch(stream.fd, lambda: self._read(stream), selectors.EVENT_READ | writing)
+
+    def _read(self, stream: _Stream) -> None:
+        assert stream.fd is not None
+        if self._unsent:
+            self._send(stream)
+        text = stream.read()
+        if text is None:
+            self._thread.unwatch(stream.fd)
+            os.close(stream.fd)
+            stream.fd = None
+            return
+        self._heard(stream, text)
+        if stream.output.overflows:
+            self._thread.unwatch(stream.fd)
+            self._later(FLOOD_PAUSE_SECONDS, lambda: self._listen(stream))
+
+    def _heard(self, stream: _Stream, text: str) -> None:
+        self._tell(stream.output.add(text))
+        if stream is self._streams[0]:
+            with self._fresh_lock:
+                self._fresh.add(text)
+
+    def _tell(self, text: str) -> None:
+        if text and self._on_output is not None:
+            try:
+                self._on_output(text)
+            except Exception:
+                self._on_output = None
+                logger.exception("output of a command cannot be passed on")
+
+    def _type(self, data: bytes) -> None:
+        self._unsent += data
+        self._send(self._streams[0])
+
+    def _send(self, stream: _Stream) -> None:
+        if stream.fd is None:
+            self._unsent.clear()
+            return
+        with suppress(BlockingIOError, OSError):
+            del self._unsent[: os.write(stream.fd, self._unsent)]
+        self._listen(stream)
+
+    def _stop(self, reason: str, grace_s: float) -> None:
+        if self.ended or self._stopping:
+            return
+        self._stopping = True
+        if self._popen.returncode is None:
+            self.stopped_by = reason
+        if self._inner is None or not self._inner.is_there():
+            self._kill()  # still being set up: there is nothing that could be asked
+            return
+        for pid in self._inner.descendants():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+        self._later(grace_s, self._kill)
+
+    def _kill(self) -> None:
+        if self._inner is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._inner.fd, signal.SIGKILL)
+        self._popen.kill()
+
+    def _outer_ended(self) -> None:
+        self._thread.unwatch(self._outer_fd)
+        os.close(self._outer_fd)
+        self._popen.wait()
+        self._read_info()
+        if self._inner is None:
+            self._finish()
+        else:
+            self._thread.watch(self._inner.fd, self._finish)
+            self._later(DEATH_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        logger.error("a command's processes do not die", extra={"pid": self._popen.pid})
+        self._finish()
+
+    def _finish(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._inner is not None:
+            self._thread.unwatch(self._inner.fd)
+            with suppress(ChildProcessError):  # it is ours to bury only where we are the container's first process
+                os.waitid(os.P_PIDFD, self._inner.fd, os.WEXITED | os.WNOHANG)
+            os.close(self._inner.fd)
+        if self._info_fd is not None:
+            self._thread.unwatch(self._info_fd)
+            os.close(self._info_fd)
+        for stream in self._streams:
+            for _ in range(16):  # a pipe holds no more than that
+                if stream.fd is None:
+                    break
+                text = stream.read()
+                if not text:
+                    self._thread.unwatch(stream.fd)
+                    os.close(stream.fd)
+                    stream.fd = None
+                else:
+                    self._heard(stream, text)
+            self._heard(stream, stream.rest())
+            self._tell(stream.output.ending())
+        status = self._popen.returncode
+        self.exit_code = status if status >= 0 else 128 - status
+        self._ended_at = time.monotonic()
+        self._ended.set()
+
+
+def run_to_end(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    policy: SandboxPolicy,
+    limits: CommandLimits,
+    env: Mapping[str, str] | None = None,
+    on_output: Callable[[str], None] | None = None,
+) -> Process:
+    """Run a command outside of a turn, standard error apart; the ended process."""
+    process = Process(argv, cwd=cwd, policy=policy, limits=limits, stderr_apart=True, env=env, on_output=on_output)
+    process.wait()
+    return process
+
+
+@dataclass
+class Session:
+    """A command that may outlive the call that started it.
+
+    item:      its commandExecution item as it began (PROTOCOL 3.3)
+    completed: whether the end of that item has been handed out
+    """
+
+    id: int
+    process: Process
+    item_id: str
+    item: dict[str, Any]
+    completed: bool = False
+
+    def ended_item(self) -> dict[str, Any]:
+        """The item as it ended."""
+        self.completed = True
+        succeeded = self.process.exit_code == 0 and self.process.stopped_by is None
+        return {
+            **self.item,
+            "processId": str(self.id),
+            "source": "unifiedExecStartup",
+            "status": "completed" if succeeded else "failed",
+            "aggregatedOutput": self.process.output.text(),
+            "exitCode": self.process.exit_code,
+            "durationMs": round(self.process.duration_s * 1000),
+        }
+
+    def ending(self) -> str:
+        """How it ended, in words for the model."""
+        if self.process.stopped_by is None:
+            return f"Process exited with code {self.process.exit_code}"
+        return f"Process stopped by {self.process.stopped_by} after {self.process.duration_s:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session's command that ended: complete item_id with item; tell the model `told`."""
+
+    item_id: str
+    item: dict[str, Any]
+    told: str
+
+
+@dataclass
+class Sessions:
+    """The commands of one turn that go on between its calls. Used by the turn's own thread."""
+
+    limits: CommandLimits = field(default_factory=CommandLimits)
+    _open: dict[int, Session] = field(default_factory=dict)
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        policy: SandboxPolicy,
+        item_id: str,
+        item: dict[str, Any],
+        tty: bool = False,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Session:
+        """Start a command as a session; ToolError when MAX_SESSIONS go on already."""
+        if sum(not session.process.ended for session in self._open.values()) >= MAX_SESSIONS:
+            raise ToolError(f"{MAX_SESSIONS} commands are running already; end one first")
+        process = Process(argv, cwd=cwd, policy=policy, limits=self.limits, tty=tty, on_output=on_output)
+        number = random.randrange(1000, 100_000)
+        while number in self._open:
+            number = random.randrange(1000, 100_000)
+        session = self._open[number] = Session(number, process, item_id, item)
+        return session
+
+    def get(self, session_id: int) -> Session:
+        """The session of that number; ToolError when there is none (any more)."""
+        if session_id not in self._open:
+            raise ToolError(f"no session {session_id}: it has ended, or never was")
+        return self._open[session_id]
+
+    def forget(self, session: Session) -> None:
+        """Drop a session whose end the model has been told."""
+        del self._open[session.id]
+
+    def reap(self) -> list[Ended]:
+        """Commands that ended since the last time; each remains a session until the model reads its end."""
+        ended = [one for one in self._open.values() if one.process.ended and not one.completed]
+        return [Ended(one.item_id, one.ended_item(), _told(one)) for one in ended]
+
+    def close_all(self, reason: str) -> list[Ended]:
+        """End all commands and wait until they are dead; those whose item is still open."""
+        sessions, self._open = list(self._open.values()), {}
+        for session in sessions:
+            session.process.terminate(reason)
+        for session in sessions:
+            session.process.wait()
+        return [
+            Ended(one.item_id, one.ended_item(), _told(one, one.process.take().text()))
+            for one in sessions
+            if not one.completed
+        ]
+
+
+def _told(session: Session, unread: str = "") -> str:
+    told = f"Session {session.id} ({session.item['command']}): {session.ending()}"
+    return f"{told}\nOutput:\n{shorten(unread, UNREAD_TOKENS)}" if unread else told
