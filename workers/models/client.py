@@ -146,19 +146,16 @@ class Stream:
         """The response with status 200, after as many repetitions as the provider allows."""
         attempt = 0
         while True:
-            failure, response = None, self._request()
-            if isinstance(response, ModelError):
-                failure, may_repeat = response, True
-            elif response.status == HTTPStatus.OK:
-                return response
+            answer = self._request()
+            if isinstance(answer, ModelError):
+                failure, repeatable = answer, True
+            elif answer.status == HTTPStatus.OK:
+                return answer
             else:
-                failure, may_repeat = self._failure(response), response.status >= 500
+                failure, repeatable = self._failure(answer), answer.status >= 500
             wait_seconds = failure.retry_after_s or 0
-            if (
-                not may_repeat
-                or attempt == self._provider.request_max_retries
-                or wait_seconds > MAX_RETRY_AFTER_SECONDS
-            ):
+            exhausted = attempt == self._provider.request_max_retries or wait_seconds > MAX_RETRY_AFTER_SECONDS
+            if exhausted or not repeatable:
                 raise failure
             backoff_seconds = BACKOFF_SECONDS * 2**attempt * random.uniform(0.9, 1.1)
             if self._cut.wait(max(backoff_seconds, wait_seconds)):

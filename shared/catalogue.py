@@ -1,0 +1,108 @@
+"""The models that clients are offered, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from shared.config import OPENAI, SCRIPTED
+
+if TYPE_CHECKING:
+    from shared.config import Config
+
+CONTEXT_WINDOW_TOKENS = 258_400  # of a model that nothing is known of; also the newer ones of OpenAI
+
+# Model name or beginning of one → tokens; the first that fits counts.
+_CONTEXT_WINDOWS = {
+    "gpt-4.1": 1_047_576,
+    "gpt-4o": 128_000,
+    "gpt-4": 128_000,
+    "o3": 200_000,
+    "o4": 200_000,
+    "codex-mini": 200_000,
+}
+
+_EFFORTS = {
+    "low": "Fast responses with lighter reasoning",
+    "medium": "Balances speed and depth of reasoning",
+    "high": "More reasoning for complex problems",
+    "xhigh": "Much reasoning for the hardest problems",
+    "max": "As much reasoning as the model can do",
+}
+_COMMON_EFFORTS = ("low", "medium", "high")
+_EXTENDED_EFFORTS = ("low", "medium", "high", "xhigh")
+_ALL_EFFORTS = tuple(_EFFORTS)
+
+# What the provider `openai` serves: model → efforts, default effort.
+_OPENAI_MODELS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "gpt-6-astra": (_ALL_EFFORTS, "low"),
+    "gpt-6.1-sol": (_ALL_EFFORTS, "low"),
+    "gpt-6-sol": (_ALL_EFFORTS, "medium"),
+    "gpt-6-luna": (_ALL_EFFORTS, "medium"),
+    "gpt-5.6-sol": (_ALL_EFFORTS, "low"),
+    "gpt-5.6-terra": (_ALL_EFFORTS, "medium"),
+    "gpt-5.6-luna": (_ALL_EFFORTS, "medium"),
+    "gpt-5.5": (_EXTENDED_EFFORTS, "medium"),
+}
+
+
+def models(config: Config) -> list[dict[str, Any]]:
+    """The Model objects of `model/list` for the configured provider, the default one first.
+
+    Shape:  PROTOCOL.md 5.12, every field present; exactly one has isDefault
+    """
+    if config.model_provider == SCRIPTED:
+        entry = _model(
+            config.model, "Scripted", "Built in, not a language model; runs `$ COMMAND`", ("none",), "none", True
+        )
+        return [{**entry, "inputModalities": ["text"]}]
+    names = list(_OPENAI_MODELS) if config.model_provider == OPENAI else []
+    ordered = [config.model, *(name for name in names if name != config.model)]
+    return [_configured(config, name) for name in ordered]
+
+
+def context_window(model: str) -> int:
+    """Tokens that a model can take in; a default for models that nothing is known of."""
+    return next(
+        (tokens for prefix, tokens in _CONTEXT_WINDOWS.items() if model.startswith(prefix)), CONTEXT_WINDOW_TOKENS
+    )
+
+
+def _configured(config: Config, name: str) -> dict[str, Any]:
+    efforts, default_effort = _OPENAI_MODELS.get(name, (_COMMON_EFFORTS, "medium"))
+    is_default = name == config.model
+    if is_default and config.model_reasoning_effort is not None:
+        default_effort = config.model_reasoning_effort
+        efforts = efforts if default_effort in efforts else (*efforts, default_effort)
+    provider = config.model_providers[config.model_provider]
+    display_name = name.replace("gpt-", "GPT-")
+    return _model(name, display_name, f"Served by {provider.name}", efforts, default_effort, is_default)
+
+
+def _model(
+    name: str, display_name: str, description: str, efforts: tuple[str, ...], default_effort: str, is_default: bool
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "model": name,
+        "displayName": display_name,
+        "description": description,
+        "hidden": False,
+        "supportedReasoningEfforts": [
+            {"reasoningEffort": effort, "description": _EFFORTS.get(effort, f"Reasoning effort {effort}")}
+            for effort in efforts
+        ],
+        "defaultReasoningEffort": default_effort,
+        "inputModalities": ["text", "image"],
+        "supportsPersonality": False,
+        "isDefault": is_default,
+        "upgrade": None,
+        "upgradeInfo": None,
+        "availabilityNux": None,
+        "additionalSpeedTiers": [],
+        "serviceTiers": [],
+        "defaultServiceTier": None,
+        "multiAgentVersion": None,
+        "modelSpecialty": None,
+        "availableAccessPrograms": None,
+    }
