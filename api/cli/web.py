@@ -1,0 +1,75 @@
+"""threadhouse web: the API, served by gunicorn with gevent.
+
+Nothing here may import what gevent patches (redis, sqlalchemy, urllib3, the application): gunicorn's worker patches
+after the fork and loads the application then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.cli import child
+from api.cli.options import home_option
+from shared import config as configuration
+from shared.config import Config
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+CONNECTIONS = 5_000  # sockets and streams at once, per process
+BACKLOG = 4_096  # connections that wait to be accepted: all clients come back at once after a restart
+GRACE_SECONDS = 2  # what requests in flight get when the server stops; streams and sockets never end by themselves
+SILENCE_SECONDS = 60  # a process whose event loop stands still for longer is replaced
+
+
+@click.command()
+@home_option
+@click.option("--host", help="Address to listen on ([server] host, default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on ([server] port, default 8765).")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
+def web(host: str | None, port: int | None, workers: int) -> None:
+    """Serve the API: WebSocket, HTTP, console."""
+    config = configuration.load(None, os.environ)
+    server = dataclasses.replace(config.server, host=host or config.server.host, port=port or config.server.port)
+    _serve(dataclasses.replace(config, server=server), workers)
+
+
+def _serve(config: Config, workers: int) -> None:
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+        def load_config(self) -> None:
+            for name, value in _settings(config, workers).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Flask:
+            from api.app import create_app
+
+            return create_app(config)
+
+    # Every socket is a file; the soft limit is often 1024.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    Application().run()
+
+
+def _settings(config: Config, workers: int) -> dict[str, Any]:
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    return {
+        "bind": f"{host}:{config.server.port}",
+        "worker_class": "gevent",
+        "workers": workers,
+        "worker_connections": CONNECTIONS,
+        "backlog": BACKLOG,
+        "graceful_timeout": GRACE_SECONDS,
+        "timeout": SILENCE_SECONDS,
+        "loglevel": config.server.log_level,
+        "proc_name": "threadhouse-web",
+        "control_socket_disable": True,  # it would be one path for every server of this user
+        "post_fork": lambda arbiter, worker: child.die_with(arbiter.pid),
+    }
