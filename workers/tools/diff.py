@@ -46,7 +46,10 @@ def hunks(old: str, new: str) -> str:
 
 
 def reverted(new: str, diff: str) -> str | None:
-    """The content that `hunks(content, new)` was made of; None when new is not what the hunks led to."""
+    """The content that `hunks(content, new)` was made of; None when new does not have what the hunks led to.
+
+    Lines that a command has put in between since are kept: a hunk is also found below or above its line numbers.
+    """
     after = _lines(new)
     result: list[str] = []
     done = 0
@@ -55,7 +58,10 @@ def reverted(new: str, diff: str) -> str | None:
         old = [line for mark, line in body if mark != "+"]
         made = [line for mark, line in body if mark != "-"]
         if start < done or after[start : start + len(made)] != made:
-            return None
+            moved = _found(after, made, done)
+            if moved is None:
+                return None
+            start = moved
         result += after[done:start] + old
         done = start + len(made)
     return "".join(result + after[done:])
@@ -153,6 +159,14 @@ def _parsed(diff: str) -> list[tuple[re.Match[str], list[tuple[str, str]]]]:
         else:
             parsed[-1][1].append((line[0], line[1:]))
     return parsed
+
+
+def _found(lines: list[str], wanted: list[str], start: int) -> int | None:
+    """The first place at or behind start where these lines stand; found in one string, as that is linear."""
+    text = "\n" + "".join(lines[start:])
+    offset = text.find("\n" + "".join(wanted)) if wanted else -1
+    place = start + text.count("\n", 0, offset)
+    return place if offset >= 0 and lines[place : place + len(wanted)] == wanted else None
 
 
 def _grouped(changed: list[tuple[int, int, int, int]]) -> list[list[tuple[int, int, int, int]]]:

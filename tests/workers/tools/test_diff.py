@@ -138,6 +138,7 @@ TURNS: dict[str, tuple[list[list[dict[str, Any]]], dict[str, str], str]] = {
         {"g": "2\n"},
         "--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n",
     ),
+    "a command wrote above": ([[update("f", "1\n", "2\n")]], {"f": "new\n2\n"}, "@@ -1,2 +1,2 @@\n new\n-1\n+2\n"),
     "a command wrote below": ([[update("f", "1\n", "2\n")]], {"f": "2\nmore\n"}, "@@ -1,2 +1,2 @@\n-1\n+2\n more\n"),
 }
 
