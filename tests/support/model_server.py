@@ -466,7 +466,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def play(self, asked: Asked, stream: _ResponsesStream | _ChatStream) -> None:
-        steps = [step for step in self.steps_for(asked) if not self.is_over(step, asked.text)]
+        steps = [
+            step
+            for number, step in enumerate(self.steps_for(asked))
+            if not self.is_over(step, (asked.text, asked.outputs, number))
+        ]
         for step in steps:
             if step.verb == "status":
                 options: dict[str, Any] = {
@@ -502,13 +506,13 @@ class _Handler(BaseHTTPRequestHandler):
             calls_made += _calls(answer)
         return [Step("say", "Done.")]
 
-    def is_over(self, step: Step, text: str) -> bool:
-        """Whether the step was limited by `times=` and has had its times."""
+    def is_over(self, step: Step, place: tuple[str, int, int]) -> bool:
+        """Whether the step at this place was limited by `times=` and has had its times."""
         if "times" not in step.options:
             return False
         with self.server.lock:
-            self.server.met[text, step] += 1
-            return self.server.met[text, step] > step.number("times")
+            self.server.met[place] += 1
+            return self.server.met[place] > step.number("times")
 
     def take(self, step: Step, stream: _ResponsesStream | _ChatStream) -> bool:
         """Do one step; False when the answer has ended."""
@@ -641,7 +645,8 @@ class _Server(ThreadingHTTPServer):
         self.gate = gate
         self.lock = threading.Lock()
         self.requests: list[Request] = []
-        self.met: Counter[Any] = Counter()
+        self.met: Counter[tuple[str, int, int]] = Counter()
+        self.connections = 0
 
     def server_bind(self) -> None:
         # HTTPServer would look its own name up in the DNS.
@@ -649,6 +654,11 @@ class _Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        accepted = super().get_request()
+        self.connections += 1
+        return accepted
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # a client that hung up is no news
@@ -684,6 +694,11 @@ class ModelServer:
     def requests(self) -> list[Request]:
         """Every request so far, oldest first."""
         return self._server.requests
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._server.connections
 
     def release(self, name: str) -> None:
         """Let streams that stand at `[[pause name]]` go on, now and in future."""

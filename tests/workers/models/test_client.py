@@ -1,0 +1,298 @@
+"""Failures and cuts, as both APIs share them; driven through the Responses API."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from shared.config import Provider
+from shared.errors import ModelError
+from tests.support.model_server import ModelServer
+from tests.workers.models.asking import prompt_of, provider_of
+from workers.agent.signal import Signal, Why
+from workers.models.chunks import Chunk, Closed, TextDelta, Usage
+from workers.models.client import HIGH_DEMAND, retry_after_seconds
+from workers.models.responses_api import ResponsesModel
+
+DEADLINE_SECONDS = 5
+
+
+def ask(provider: Provider, text: str, signal: Signal | None = None) -> list[Chunk]:
+    return list(ResponsesModel(provider).stream(prompt_of(text), signal or Signal()))
+
+
+def failure(provider: Provider, text: str) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        ask(provider, text)
+    return caught.value
+
+
+def said(chunks: list[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta))
+
+
+def test_a_request_that_met_a_500_is_sent_again(server: ModelServer) -> None:
+    chunks = ask(provider_of(server, request_max_retries=1), "[[status 500 times=1]][[say hello]]")
+
+    assert said(chunks) == "hello"
+    assert len(server.requests) == 2
+
+
+FAILURES: list[tuple[str, dict[str, Any]]] = [
+    ("[[status 500]]", {"info": "internalServerError", "http_status": None, "retryable": True, "text": HIGH_DEMAND}),
+    (
+        "[[status 502 oops]]",
+        {
+            "info": {"httpConnectionFailed": {"httpStatusCode": 502}},
+            "http_status": 502,
+            "retryable": True,
+            "text": "unexpected status 502 Bad Gateway: oops, url: {base_url}/responses",
+        },
+    ),
+    ("[[status 503 code=server_is_overloaded]]", {"info": "serverOverloaded", "http_status": 503, "retryable": True}),
+    (
+        "[[status 401 no key]]",
+        {
+            "info": {"httpConnectionFailed": {"httpStatusCode": 401}},
+            "http_status": 401,
+            "retryable": True,
+            "text": "unexpected status 401 Unauthorized: no key, url: {base_url}/responses",
+        },
+    ),
+    ("[[status 403]]", {"info": {"httpConnectionFailed": {"httpStatusCode": 403}}, "retryable": False}),
+    ("[[status 404 code=model_not_found]]", {"info": "modelNotFound", "http_status": 404, "retryable": False}),
+    (
+        "[[status 400 bad]]",
+        {
+            "info": "other",
+            "http_status": 400,
+            "retryable": False,
+            "text": '{{"error":{{"message":"bad","type":"invalid_request_error","param":null,"code":null}}}}',
+        },
+    ),
+    ("[[status 400 code=context_length_exceeded]]", {"info": "contextWindowExceeded", "retryable": False}),
+    ("[[status 400 This model's maximum context length is 8 tokens.]]", {"info": "contextWindowExceeded"}),
+    (
+        "[[status 429]]",
+        {
+            "info": {"responseTooManyFailedAttempts": {"httpStatusCode": 429}},
+            "http_status": 429,
+            "retryable": False,
+            "retry_after_s": None,
+            "text": "exceeded retry limit, last status: 429 Too Many Requests",
+        },
+    ),
+    ("[[status 429 retry_after=7]]", {"http_status": 429, "retryable": True, "retry_after_s": 7}),
+    (
+        "[[status 429 type=usage_limit_reached resets_at=1893456000 retry_after=7]]",
+        {
+            "info": "usageLimitExceeded",
+            "retryable": False,
+            "text": "You’ve hit your usage limit at the model's provider. Try again at 2030-01-01 00:00 UTC.",
+        },
+    ),
+    (
+        "[[say half a]][[drop]]",
+        {"info": "other", "http_status": None, "retryable": True, "begins": "stream disconnected before completion: "},
+    ),
+    ("[[say a]][[close]]", {"info": "other", "retryable": True, "begins": "stream disconnected before completion: "}),
+    ("[[garbage]]", {"info": "other", "retryable": True, "begins": "stream disconnected before completion: "}),
+    ('[[raw {"type": "response.output_item.done"}]]', {"info": "other", "retryable": True}),
+    (
+        "[[fail server_error it broke]]",
+        {"info": "other", "retryable": True, "text": "stream disconnected before completion: it broke"},
+    ),
+    ("[[fail context_length_exceeded too long]]", {"info": "contextWindowExceeded", "retryable": False}),
+    ("[[fail insufficient_quota pay]]", {"info": "usageLimitExceeded", "retryable": False, "text": "pay"}),
+    (
+        "[[fail rate_limit_exceeded Please try again in 1.5s.]]",
+        {"info": "rateLimitExceeded", "retryable": True, "retry_after_s": 1.5},
+    ),
+    ("[[fail server_is_overloaded busy]]", {"info": "serverOverloaded", "retryable": True}),
+    ("[[fail invalid_prompt no]]", {"info": "badRequest", "retryable": False}),
+    ("[[incomplete content_filter]]", {"info": "other", "retryable": False}),
+]
+
+
+@pytest.mark.parametrize(("script", "expected"), FAILURES, ids=[script for script, _ in FAILURES])
+def test_failures_are_told_as_the_protocol_has_them(server: ModelServer, script: str, expected: dict[str, Any]) -> None:
+    error = failure(provider_of(server), script)
+
+    text, begins = expected.pop("text", None), expected.pop("begins", None)
+    assert {name: getattr(error, name) for name in expected} == expected
+    assert text is None or str(error) == text.format(base_url=server.base_url)
+    assert begins is None or str(error).startswith(begins)
+    assert len(server.requests) == 1
+
+
+def test_a_429_is_left_to_the_turn_to_repeat(server: ModelServer) -> None:
+    failure(provider_of(server, request_max_retries=3), "[[status 429 retry_after=0]]")
+
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_asks_for_a_long_wait_is_not_waited_for_inside_a_request(server: ModelServer) -> None:
+    error = failure(provider_of(server, request_max_retries=3), "[[status 503 retry_after=3600]]")
+
+    assert error.retry_after_s == 3600
+    assert len(server.requests) == 1
+
+
+def test_a_silent_stream_has_broken_after_the_idle_timeout(server: ModelServer) -> None:
+    provider = provider_of(server, stream_idle_timeout_ms=50)
+
+    for script in ("[[say a]][[pause p]]", "[[hold p]]"):
+        error = failure(provider, script)
+        assert "idle timeout" in str(error)
+        assert error.retryable
+
+
+def test_a_server_that_is_not_there_is_a_failure_that_may_pass(server: ModelServer) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        error = failure(Provider("x", f"http://127.0.0.1:{nobody.getsockname()[1]}/v1", request_max_retries=1), "hi")
+
+    assert error.info == {"httpConnectionFailed": {"httpStatusCode": None}}
+    assert error.retryable
+    assert "refused" in str(error)
+
+
+def test_secrets_are_sent_and_never_told(server: ModelServer) -> None:
+    provider = provider_of(
+        server, api_key="sk-secret", resolved_headers={"x-key": "header-secret"}, query_params={"k": "query-secret"}
+    )
+
+    told = [
+        failure(provider, "[[status 400 Wrong key sk-secret, header-secret]]"),
+        failure(provider, "[[status 401 Wrong key sk-secret, header-secret]]"),
+        failure(provider, "[[fail server_error Wrong key sk-secret, header-secret]]"),
+        failure(Provider("x", server.base_url, api_key="sk-secret\n"), "hi"),
+    ]
+
+    sent = server.requests[0]
+    assert sent.headers["authorization"] == "Bearer sk-secret"
+    assert sent.headers["x-key"] == "header-secret"
+    assert sent.path.endswith("?k=query-secret")
+    for error in told:
+        assert "secret" not in f"{error} {error.details} {error.info}"
+
+
+def test_proxies_are_not_used_for_loopback(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    assert said(ask(provider_of(server), "[[say direct]]")) == "direct"
+
+
+def test_a_connection_whose_answer_was_read_to_its_end_is_used_again(server: ModelServer) -> None:
+    for _ in range(3):
+        ask(provider_of(server), "[[say hi]]")
+
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("why", list(Why))
+@pytest.mark.parametrize("script", ["[[say so far]][[pause p]][[say never]]", "[[hold p]][[say never]]"])
+def test_a_call_cuts_the_stream_at_once_wherever_it_waits(server: ModelServer, script: str, why: Why) -> None:
+    signal = Signal()
+
+    chunks = cut_when(lambda: server.wait_reached("p"), signal, why, provider_of(server), script)
+
+    assert "never" not in said(chunks)
+    assert not any(isinstance(chunk, Usage | Closed) for chunk in chunks)
+    server.wait_hung_up("p")
+
+
+def test_a_call_ends_the_wait_before_a_repetition(server: ModelServer) -> None:
+    def one_request_failed() -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not server.requests and time.monotonic() < deadline:
+            threading.Event().wait(0.005)
+
+    provider = provider_of(server, request_max_retries=5)
+
+    assert cut_when(one_request_failed, Signal(), Why.INTERRUPT, provider, "[[status 503 retry_after=30]]") == []
+
+
+def test_a_call_ends_the_wait_for_a_connection() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        port = busy.getsockname()[1]
+        fillers = []
+        for _ in range(4):  # a full backlog: further connections are neither refused nor accepted
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        provider = Provider("x", f"http://127.0.0.1:{port}/v1", request_max_retries=0)
+
+        def connecting() -> None:
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while time.monotonic() < deadline:
+                if any(thread.name == "model-connect" for thread in threading.enumerate()):
+                    return
+                threading.Event().wait(0.005)
+
+        chunks = cut_when(connecting, Signal(), Why.INTERRUPT, provider, "hi")
+
+        for filler in fillers:
+            filler.close()
+    assert chunks == []
+
+
+def test_a_call_that_stands_already_sends_nothing(server: ModelServer) -> None:
+    signal = Signal()
+    signal.call(Why.STEER)
+
+    assert ask(provider_of(server), "[[say hi]]", signal) == []
+    assert server.requests == []
+
+
+def test_a_reader_that_leaves_early_hangs_up(server: ModelServer) -> None:
+    chunks = ResponsesModel(provider_of(server)).stream(prompt_of("[[say a]][[pause p]]"), Signal())
+
+    next(chunks)
+    server.wait_reached("p")
+    chunks.close()  # type: ignore[attr-defined]
+
+    server.wait_hung_up("p")
+
+
+def cut_when(ready: Callable[[], None], signal: Signal, why: Why, provider: Provider, script: str) -> list[Chunk]:
+    """Ask, call the signal once ready() has returned, and give what came until the stream ended."""
+    chunks: list[Chunk] = []
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for chunk in ResponsesModel(provider).stream(prompt_of(script), signal):
+                chunks.append(chunk)
+        except BaseException as error:  # noqa: BLE001 - told to the test below
+            failures.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    ready()
+    signal.call(why)
+    reader.join(DEADLINE_SECONDS)
+    assert not reader.is_alive()
+    assert failures == []
+    return chunks
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(None, None), ("7", 7), ("soon", None), ("", None), ("-3", None)])
+def test_retry_after_is_seconds_or_nothing(header: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    told = retry_after_seconds(formatdate(time.time() + 100, usegmt=True))
+
+    assert told is not None
+    assert 90 < told <= 100
