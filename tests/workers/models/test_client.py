@@ -9,18 +9,20 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.config import Provider
 from shared.errors import ModelError
 from tests.support.model_server import ModelServer
-from tests.workers.models.asking import prompt_of, provider_of
+from tests.workers.models.asking import prompt_of, provider_of, user
 from workers.agent.signal import Signal, Why
 from workers.models.chunks import Chunk, Closed, TextDelta, Usage
-from workers.models.client import HIGH_DEMAND, retry_after_seconds
+from workers.models.client import HIGH_DEMAND, Stream, retry_after_seconds
 from workers.models.responses_api import ResponsesModel
 
 DEADLINE_SECONDS = 5
+BODY = {"model": "m", "stream": True, "input": [user("hi")]}
 
 
 def ask(provider: Provider, text: str, signal: Signal | None = None) -> list[Chunk]:
@@ -193,6 +195,20 @@ def test_a_connection_whose_answer_was_read_to_its_end_is_used_again(server: Mod
     for _ in range(3):
         ask(provider_of(server), "[[say hi]]")
 
+    assert server.connections == 1
+
+
+def test_a_late_cut_does_not_reach_the_next_user_of_the_connection(server: ModelServer) -> None:
+    first = Stream(provider_of(server), "/responses", {}, orjson.dumps(BODY))
+    list(first.events())
+    first.close()
+    second = ResponsesModel(provider_of(server)).stream(prompt_of("[[say a]][[pause p]][[say b]]"), Signal())
+    begun = [next(second), next(second)]
+
+    first.cut()
+    server.release("p")
+
+    assert said([*begun, *second]) == "ab"
     assert server.connections == 1
 
 
