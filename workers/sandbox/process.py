@@ -263,21 +263,21 @@ class Process:
         """Wait for the end of the whole tree; whether it ended in that time."""
         return self._ended.wait(seconds)
 
-    def attend(self, call: Signal, seconds: float | None) -> bool:
+    def attend(self, call: Signal, seconds: float | None, *, drain_s: float = DRAIN_SECONDS) -> bool:
         """Wait for the end, heeding the turn's calls; whether it ended.
 
-        Interrupted or lost: ended at once. Draining: it gets DRAIN_SECONDS more, and is waited for all that time.
+        Interrupted or lost: ended at once. Draining: it gets drain_s more, and is waited for all that time.
         """
-        with call.heard_by(self.hear):
+
+        def hear(why: Why) -> None:
+            if why in REASONS:
+                self.terminate(REASONS[why], after_s=drain_s if why is Why.DRAIN else 0)
+
+        with call.heard_by(hear):
             self.wait(seconds)
             if any(why in call for why in REASONS):
                 self.wait()
         return self.ended
-
-    def hear(self, why: Why) -> None:
-        """Do what a call of the turn means for its command."""
-        if why in REASONS:
-            self.terminate(REASONS[why], after_s=DRAIN_SECONDS if why is Why.DRAIN else 0)
 
     def write(self, data: bytes) -> None:
         """Type on its terminal."""
@@ -298,6 +298,7 @@ class Process:
     def _start(self, stderr_apart: bool, started: Future[None]) -> None:
         ours: list[int] = []
         theirs: list[int] = []
+        popen: subprocess.Popen[bytes] | None = None
         try:
             info, info_end = os.pipe()
             ours.append(info)
@@ -314,7 +315,7 @@ class Process:
                     ours.append(end)
                     theirs.append(their_end)
                 theirs.append(theirs[-1])
-            self._popen = subprocess.Popen(
+            popen = self._popen = subprocess.Popen(
                 [*self._outer_argv, "--info-fd", str(info_end), *self._inner_argv],
                 stdin=theirs[1],
                 stdout=theirs[2],
@@ -324,7 +325,11 @@ class Process:
                 pass_fds=(info_end,),
                 start_new_session=True,
             )
+            self._outer_fd = os.pidfd_open(popen.pid)
         except Exception as error:  # noqa: BLE001 - it is handed to the caller, who waits for it
+            if popen is not None:
+                popen.kill()
+                popen.wait()
             for fd in ours:
                 os.close(fd)
             failed = isinstance(error, (OSError, ValueError))
@@ -336,7 +341,6 @@ class Process:
         self._started_at = time.monotonic()
         self._info_fd: int | None = ours[0]
         self._streams = [_Stream(fd, self._limits.output_bytes) for fd in ours[1:]]
-        self._outer_fd = os.pidfd_open(self._popen.pid)
         os.set_blocking(self._info_fd, False)
         self._thread.watch(self._info_fd, self._read_info)
         for stream in self._streams:
@@ -380,7 +384,7 @@ class Process:
         self._heard(stream, text)
         if stream.output.overflows:
             self._thread.unwatch(stream.fd)
-            self._later(FLOOD_PAUSE_SECONDS, lambda: self._listen(stream))
+            self._thread.later(FLOOD_PAUSE_SECONDS, lambda: self._listen(stream))
 
     def _heard(self, stream: _Stream, text: str) -> None:
         self._tell(stream.output.add(text))
@@ -414,10 +418,11 @@ class Process:
         self._stopping = True
         if self._popen.returncode is None:
             self.stopped_by = reason
-        if self._inner is None or not self._inner.is_there():
+        pids = self._inner.descendants() if self._inner is not None and self._inner.is_there() else []
+        if not pids:
             self._kill()  # still being set up: there is nothing that could be asked
             return
-        for pid in self._inner.descendants():
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
         self._later(grace_s, self._kill)

@@ -50,13 +50,12 @@ def test_moving_and_deleting_cannot_be_led_out_either(root: Path) -> None:
     (root / "up").symlink_to("../outside")
     (root / "mine").write_text("mine")
 
-    for call in (
-        lambda: files.unlink(root, "up/secret"),
-        lambda: files.rename(root, "mine", "up/mine"),
-        lambda: files.rename(root, "up/secret", "mine"),
-    ):
-        with pytest.raises(ToolError, match="leads out"):
-            call()
+    with pytest.raises(ToolError, match="leads out"):
+        files.unlink(root, "up/secret")
+    with pytest.raises(ToolError, match="leads out"):
+        files.rename(root, "mine", "up/mine")
+    with pytest.raises(ToolError, match="leads out"):
+        files.rename(root, "up/secret", "mine")
 
     assert (root / "mine").read_text() == "mine"
 
