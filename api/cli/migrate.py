@@ -18,4 +18,5 @@ def migrate() -> None:
 
     config = configuration.load(None, os.environ)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.umask(0o077)  # an SQLite file holds everybody's threads, and the folder may have been made by somebody else
     connection.migrate(config.database_url)

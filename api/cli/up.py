@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import click
 from api.cli import embedded_redis, first_turn
 from api.cli.client import Client
 from api.cli.options import home_option
-from api.cli.supervisor import Stopped, Supervisor, say
+from api.cli.supervisor import POLL_SECONDS, Stopped, Supervisor, say
 from shared import config as configuration
 from shared.config import SCRIPTED, Config
 from shared.errors import ConfigError
@@ -53,9 +53,7 @@ def up(host: str | None, port: int | None, workers: int, wants_first_turn: bool)
     embedded_redis.private_folder(config.home / "run")
     embedded_redis.private_folder(config.home / "logs")
     with _lock(config.home):
-        _wait_until(lambda: _listen_error(*address) is None)
-        if complaint := _listen_error(*address):
-            raise ConfigError(complaint)
+        _check_address(*address)
         os.environ["THREADHOUSE_HOME"] = str(config.home)
         os.environ["THREADHOUSE_REDIS_URL"] = config.redis_url
         os.environ["THREADHOUSE_DATABASE_URL"] = config.database_url
@@ -77,9 +75,7 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
     for warning in config.warnings:
         say(f"  warning   {warning}")
     if config.redis_is_embedded:
-        _wait_until(lambda: not embedded_redis.answers(config.home))
-        if embedded_redis.answers(config.home):
-            raise ConfigError(f"{embedded_redis.socket_path(config.home)}: another Redis serves this home")
+        _check_no_redis_serves(config.home)
         redis = supervisor.start("redis", embedded_redis.command(config.home), stop_seconds=STOP_SECONDS)
         supervisor.wait_until_ready(redis, lambda: embedded_redis.answers(config.home), seconds=START_SECONDS)
         say(f"  redis     embedded, pid {redis.pid}, {config.home / 'redis'}")
@@ -165,25 +161,33 @@ def _lock(home: Path) -> Iterator[None]:
         yield
 
 
-def _listen_error(host: str, port: int) -> str | None:
-    """Why nobody could listen there now, or None."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {port} of {host} is in use: stop what listens there, or choose another with --port"
-        return f"cannot listen on {host} port {port}: {error.strerror or error}"
-    return None
-
-
-def _wait_until(gone: Callable[[], bool]) -> None:
+def _check_address(host: str, port: int) -> None:
+    """ConfigError when nobody could listen there."""
     deadline = time.monotonic() + LEFTOVER_SECONDS
-    while not gone() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while True:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                probe.listen(1)
+                return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"port {port} of {host} is in use: stop what listens there, or choose another with --port"
+                ) from None
+        time.sleep(POLL_SECONDS)
+
+
+def _check_no_redis_serves(home: Path) -> None:
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while embedded_redis.answers(home):
+        if time.monotonic() > deadline:
+            raise ConfigError(f"{embedded_redis.socket_path(home)}: another Redis serves this home")
+        time.sleep(POLL_SECONDS)
 
 
 def _command(*arguments: str) -> list[str]:

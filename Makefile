@@ -1,0 +1,51 @@
+# `make` lists the commands.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_HOME ?= home
+PORT ?= 8765
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check clients chaos bench load clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+setup: $(VENV)/.done ## a virtual environment with everything in it
+
+$(VENV)/.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: setup ## start a whole server in ./home, run a first turn, keep serving (PORT=8765 RUN_HOME=home)
+	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
+
+test: setup ## all tests but those below
+	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
+
+check: setup ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
+
+clients: setup node_modules/.done ## the real codex binary and SDKs against our server
+	$(BIN)/pytest --quiet tests/clients
+
+node_modules/.done: package.json
+	npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+chaos: setup ## kills, stops and outages at named points; N=10 times each
+	THREADHOUSE_CHAOS_N=$(or $(N),10) $(BIN)/pytest --quiet tests/chaos
+
+bench: setup node_modules/.done ## side by side with the original, as ratios; N=20 turns each
+	THREADHOUSE_BENCH_N=$(or $(N),20) $(BIN)/pytest --quiet --capture=no tests/bench
+
+load: setup ## turns at once against our server alone; N=200 turns
+	THREADHOUSE_LOAD_N=$(or $(N),200) $(BIN)/pytest --quiet --capture=no tests/bench -k load
+
+clean: ## remove what the commands made, ./home apart
+	rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache

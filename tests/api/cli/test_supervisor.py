@@ -1,0 +1,188 @@
+"""The supervisor and the embedded Redis, as processes that are really started, killed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from api.cli import embedded_redis
+from shared.config import MAX_SOCKET_PATH_BYTES, embedded_redis_url
+from shared.errors import ConfigError
+from tests.support import wait
+from tests.support.wait import DEADLINE_SECONDS
+
+# Prints each child's pid, and "stopped" when all of them are.
+PROGRAM = """
+import sys
+from pathlib import Path
+from api.cli import embedded_redis
+from api.cli.supervisor import Supervisor, say
+
+home = Path(sys.argv[1])
+with Supervisor(home, ("child", "redis"), say) as supervisor:
+    if sys.argv[2] == "redis":
+        child = supervisor.start("redis", embedded_redis.command(home), stop_seconds=5)
+        supervisor.wait_until_ready(child, lambda: embedded_redis.answers(home), seconds=20)
+    else:
+        child = supervisor.start("child", ["/bin/sh", "-c", sys.argv[2]], stop_seconds=60)
+        supervisor.wait_until_ready(child, (home / "ready").exists, seconds=20)
+    say(f"{child.pid}")
+    supervisor.supervise(until=lambda: False)
+say("stopped")
+"""
+
+
+class Supervised:
+    """The program above, with its one child."""
+
+    def __init__(self, home: Path, child: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(home), child],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[3],
+        )
+        assert self.process.stdout is not None
+        self.child_pid = int(self.process.stdout.readline() or 0)
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Callable[[str], Supervised]]:
+    started: list[Supervised] = []
+
+    def start(child: str) -> Supervised:
+        started.append(Supervised(tmp_path, child))
+        return started[-1]
+
+    yield start
+    for supervised in started:
+        supervised.process.kill()
+        supervised.process.communicate()
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_redis_answers_on_a_socket_that_only_its_user_can_reach(
+    tmp_path: Path, supervise: Callable[[str], Supervised]
+) -> None:
+    supervised = supervise("redis")
+
+    assert embedded_redis.answers(tmp_path)
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    listening = Path(f"/proc/{supervised.child_pid}/net/tcp").read_text().splitlines()
+    inodes = {os.readlink(fd) for fd in Path(f"/proc/{supervised.child_pid}/fd").iterdir()}
+    assert not [line for line in listening[1:] if f"socket:[{line.split()[9]}]" in inodes]
+
+
+def test_a_stop_signal_ends_redis_and_then_the_supervisor(
+    tmp_path: Path, supervise: Callable[[str], Supervised]
+) -> None:
+    supervised = supervise("redis")
+
+    supervised.process.terminate()
+    said, errors = supervised.process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert (said, errors, supervised.process.returncode) == ("stopped\n", "", 0)
+    assert not is_there(supervised.child_pid)
+    assert not embedded_redis.answers(tmp_path)
+
+
+def test_kill_9_of_the_supervisor_leaves_no_redis_behind(
+    tmp_path: Path, supervise: Callable[[str], Supervised]
+) -> None:
+    supervised = supervise("redis")
+
+    supervised.process.kill()
+
+    wait.until(lambda: not is_there(supervised.child_pid))
+    assert not embedded_redis.answers(tmp_path)
+
+
+def test_a_dead_redis_starts_again_with_what_it_knew(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
+    supervised = supervise("redis")
+    with redis.Redis.from_url(embedded_redis_url(tmp_path)) as client:
+        client.set("key", "value")
+
+        os.kill(supervised.child_pid, signal.SIGKILL)
+
+        wait.until(lambda: not is_there(supervised.child_pid))
+        wait.until(lambda: embedded_redis.answers(tmp_path))
+        assert client.get("key") == b"value"
+    assert supervised.process.stdout is not None
+    assert supervised.process.stdout.readline().startswith("redis ended (signal 9); it starts again in 0.5 s")
+
+
+def test_redis_serves_a_home_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    home = tmp_path / ("x" * MAX_SOCKET_PATH_BYTES)
+    home.mkdir()
+
+    server = subprocess.Popen(embedded_redis.command(home), stdout=subprocess.DEVNULL)
+
+    try:
+        wait.until(lambda: embedded_redis.answers(home))
+        assert embedded_redis.socket_path(home).parent.stat().st_mode & 0o777 == 0o700
+    finally:
+        server.terminate()
+        server.wait()
+        embedded_redis.socket_path(home).parent.rmdir()
+
+
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to("/tmp")
+
+    with pytest.raises(ConfigError, match="expected a folder of user"):
+        embedded_redis.command(tmp_path)
+
+
+def test_a_second_stop_signal_does_not_wait_for_a_child_that_will_not_end(
+    tmp_path: Path, supervise: Callable[[str], Supervised]
+) -> None:
+    stubborn = f'trap "touch {tmp_path}/asked" TERM; touch {tmp_path}/ready; while :; do read x < {tmp_path}/pipe; done'
+    os.mkfifo(tmp_path / "pipe")
+    supervised = supervise(stubborn)
+
+    supervised.process.terminate()
+    wait.until((tmp_path / "asked").exists)
+    assert is_there(supervised.child_pid)
+    supervised.process.send_signal(signal.SIGINT)
+    said, _ = supervised.process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert said == "stopped\n"
+    assert not is_there(supervised.child_pid)
+
+
+def test_a_child_that_fails_at_its_start_is_shown_with_the_end_of_its_log(
+    supervise: Callable[[str], Supervised],
+) -> None:
+    supervised = supervise("echo what went wrong >&2; exit 3")
+    _, errors = supervised.process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert "child ended (exit code 3)" in errors
+    assert "    what went wrong" in errors
+
+
+def test_the_log_of_the_run_before_is_kept_beside_the_new_one(
+    tmp_path: Path, supervise: Callable[[str], Supervised]
+) -> None:
+    for word in ("first", "second"):
+        supervised = supervise(f"echo {word}; touch {tmp_path}/ready; exec cat /dev/zero > /dev/null")
+        supervised.process.terminate()
+        supervised.process.communicate(timeout=DEADLINE_SECONDS)
+        (tmp_path / "ready").unlink()
+
+    assert (tmp_path / "child.log.1").read_text() == "first\n"
+    assert (tmp_path / "child.log").read_text() == "second\n"
