@@ -17,6 +17,8 @@ COMMANDS = {
     "beat": "api.cli.beat",
     "migrate": "api.cli.migrate",
     "doctor": "api.cli.doctor",
+    "users": "api.cli.users",
+    "keys": "api.cli.keys",
 }
 
 

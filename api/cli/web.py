@@ -7,6 +7,7 @@ after the fork and loads the application then.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import resource
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from api.cli import child
 from api.cli.options import home_option
 from shared import config as configuration
 from shared.config import Config
+from shared.errors import ConfigError, ThreadhouseError
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -41,6 +43,7 @@ def web(host: str | None, port: int | None, workers: int) -> None:
 
 def _serve(config: Config, workers: int) -> None:
     from gunicorn.app.base import BaseApplication
+    from gunicorn.errors import AppImportError
 
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:
@@ -48,14 +51,35 @@ def _serve(config: Config, workers: int) -> None:
                 self.cfg.set(name, value)
 
         def load(self) -> Flask:
-            from api.app import create_app
+            try:
+                _refuse_an_open_door(config)
+                from api.app import create_app
 
-            return create_app(config)
+                return create_app(config)
+            except ThreadhouseError as error:
+                raise AppImportError(str(error)) from error  # gunicorn says this one in a line, and stops
 
     # Every socket is a file; the soft limit is often 1024.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     Application().run()
+
+
+def _refuse_an_open_door(config: Config) -> None:
+    """Without users every request is the local user's: then only this machine may send any."""
+    from shared.store import Store
+
+    if config.server.host == "localhost" or ipaddress.ip_address(config.server.host).is_loopback:
+        return
+    store = Store(config.database_url)
+    try:
+        if not store.users.exist():
+            raise ConfigError(
+                f"{config.server.host} is not this machine alone, and there are no users yet: "
+                "make one with `threadhouse users add NAME` and a key with `threadhouse keys create NAME`"
+            )
+    finally:
+        store.close()
 
 
 def _settings(config: Config, workers: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.store import Store
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -102,3 +104,29 @@ def test_listing_the_commands_loads_nothing_that_gevent_would_have_to_patch() ->
 
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "up" in listed.stdout
+
+
+def test_a_server_without_users_does_not_open_to_other_machines(tmp_path: Path) -> None:
+    threadhouse("migrate", home=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    refused = threadhouse("web", "--host", "0.0.0.0", "--port", str(port), home=tmp_path)
+
+    assert refused.returncode != 0
+    assert "0.0.0.0 is not this machine alone, and there are no users yet" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_key_is_the_last_word_of_what_keys_create_prints(tmp_path: Path) -> None:
+    threadhouse("migrate", home=tmp_path)
+
+    assert threadhouse("keys", "create", "ada", home=tmp_path).stderr.startswith("threadhouse: no user 'ada'")
+    assert threadhouse("users", "add", "ada", "--role", "admin", home=tmp_path).returncode == 0
+    key = threadhouse("keys", "create", "ada", home=tmp_path).stdout.split()[-1]
+
+    store = Store(f"sqlite:///{tmp_path}/threadhouse.sqlite3")
+    user = store.users.by_key(key)
+    store.close()
+    assert user is not None
+    assert (user.name, user.role) == ("ada", "admin")
