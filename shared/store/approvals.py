@@ -77,8 +77,8 @@ class Approvals:
 
     def _read(self, query: Any) -> list[Approval]:
         with self._database.read() as connection:
-            return [_from_row(row) for row in connection.execute(query.order_by(approvals.c.id))]
+            return [approval_from_row(row) for row in connection.execute(query.order_by(approvals.c.id))]
 
 
-def _from_row(row: Row[Any]) -> Approval:
+def approval_from_row(row: Row[Any]) -> Approval:
     return Approval(**{name: row._mapping[name] for name in Approval.__dataclass_fields__})

@@ -111,6 +111,13 @@ class Threads:
         with self._database.read() as connection:
             return find_thread(connection, thread_id, owner)
 
+    def for_turn(self, thread_id: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Settings and token usage, for the worker that holds the thread's turn."""
+        with self._database.read() as connection:
+            query = select(threads.c.settings, threads.c.token_usage).where(threads.c.id == thread_id)
+            row = connection.execute(query).one()
+        return row.settings, row.token_usage
+
     def touch(self, thread_id: str, owner: str) -> None:
         """The thread was used: it counts as loaded from now."""
         with self._database.write() as connection:

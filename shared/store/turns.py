@@ -22,6 +22,7 @@ from shared.errors import ClaimLost, Conflict, NotFound, Overloaded
 from shared.ids import new_id
 from shared.protocol.turn import turn_error
 from shared.store import items as item_rows
+from shared.store.approvals import Approval, approval_from_row
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
@@ -300,8 +301,8 @@ class Turns:
         keys: Sequence[str],
         *,
         expires_in_ms: int,
-    ) -> int:
-        """Store a question and let go of the turn, in one. Returns the request id. Errors: ClaimLost."""
+    ) -> Approval:
+        """Store a question and let go of the turn, in one. Errors: ClaimLost."""
         with self._database.write() as connection:
             fence(connection, [claim])
             values = {
@@ -316,11 +317,9 @@ class Turns:
                 "created_at_ms": now_ms(),
                 "expires_at_ms": now_ms() + expires_in_ms,
             }
-            request_id: int = connection.execute(
-                insert(approvals).values(values).returning(approvals.c.id)
-            ).scalar_one()
+            row = connection.execute(insert(approvals).values(values).returning(approvals)).one()
             _let_go(connection, claim.turn_id, "parked")
-        return request_id
+        return approval_from_row(row)
 
     def hand_over(self, claims: Collection[Claim]) -> None:
         """Queue turns again for another worker, as a shutdown does; those that are not held any more are left alone."""

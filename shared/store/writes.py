@@ -58,6 +58,23 @@ class Announced:
     def __bool__(self) -> bool:
         return bool(self.items or self.turns or self.requests)
 
+    def note(self, key: str) -> None:
+        """An event with this key was published (the keys of shared.announcements)."""
+        kind, record_id, *what = key.split(":")
+        if kind == "request":
+            self.requests[int(record_id)] = 2 if what == ["resolved"] else max(1, self.requests.get(int(record_id), 0))
+        elif what == ["started"] or what == ["completed"]:
+            levels = self.items if kind == "item" else self.turns
+            levels[record_id] = 2 if what == ["completed"] else max(1, levels.get(record_id, 0))
+
+    def add(self, other: Announced) -> None:
+        """Take over what another one knows."""
+        for mine, theirs in ((self.items, other.items), (self.turns, other.turns)):
+            for key, level in theirs.items():
+                mine[key] = max(level, mine.get(key, 0))
+        for request_id, level in other.requests.items():
+            self.requests[request_id] = max(level, self.requests.get(request_id, 0))
+
 
 def commit(database: Database, writes: Sequence[Write], announced: Announced) -> list[str]:
     """Store it all in one transaction.

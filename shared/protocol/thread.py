@@ -1,0 +1,93 @@
+"""A thread as clients see it, and the settings of its sessions (PROTOCOL 3.1, 5.1, 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shared.store.threads import Thread
+
+CODEX_VERSION = "0.169.0"  # the version of the protocol that we speak; clients compare it
+SOURCE = "vscode"  # what the original says of every thread that is made over the protocol
+NO_SETTINGS: dict[str, Any] = {
+    "effort": None,
+    "summary": None,
+    "serviceTier": None,
+    "personality": None,
+    "collaborationMode": None,
+}
+
+
+def thread_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Thread of PROTOCOL 3.1, every nullable key present. turns: Turn objects, where the method answers with them."""
+    settings = thread.settings
+    environment = {"environmentId": "local", "cwd": settings["cwd"], "runtimeWorkspaceRoots": [settings["cwd"]]}
+    return {
+        "id": thread.id,
+        "sessionId": thread.session_id,
+        "preview": thread.preview,
+        "name": thread.name,
+        "ephemeral": thread.ephemeral,
+        "historyMode": "legacy",
+        "modelProvider": settings["modelProvider"],
+        "model": settings["model"],
+        "reasoningEffort": settings.get("effort"),
+        "createdAt": thread.created_at_ms // 1000,
+        "updatedAt": thread.updated_at_ms // 1000,
+        "recencyAt": thread.recency_at_ms // 1000,
+        "status": thread.status(),
+        "path": None,
+        "cwd": settings["cwd"],
+        "cliVersion": CODEX_VERSION,
+        "originator": thread.originator,
+        "source": thread.source,
+        "threadSource": thread.thread_source,
+        "forkedFromId": thread.forked_from_id,
+        "parentThreadId": None,
+        "attachedToThreadId": None,
+        "environments": [environment] if thread.loaded else None,
+        "canAcceptDirectInput": True if thread.loaded else None,
+        "gitInfo": thread.git_info,
+        "agentNickname": None,
+        "agentRole": None,
+        "section": None,
+        "sectionEnteredAt": None,
+        "projectId": None,
+        "daybreakEnabled": None,
+        "extra": None,
+        "turns": list(turns),
+    }
+
+
+def thread_settings(thread: Thread) -> dict[str, Any]:
+    """threadSettings of thread/settings/updated (PROTOCOL section 6)."""
+    shown = ("model", "modelProvider", "cwd", "approvalPolicy", "approvalsReviewer", "sandboxPolicy")
+    return {
+        **{name: thread.settings[name] for name in shown},
+        **{name: thread.settings.get(name) for name in NO_SETTINGS},
+        "activePermissionProfile": None,
+        "disabledPluginIds": [],
+        "environments": None,
+    }
+
+
+def session_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The session result of thread/start, thread/resume and thread/fork (PROTOCOL 5.1)."""
+    settings = thread.settings
+    return {
+        "thread": thread_object(thread, turns),
+        "model": settings["model"],
+        "modelProvider": settings["modelProvider"],
+        "serviceTier": settings.get("serviceTier"),
+        "cwd": settings["cwd"],
+        "runtimeWorkspaceRoots": [settings["cwd"]],
+        "approvalPolicy": settings["approvalPolicy"],
+        "approvalsReviewer": settings["approvalsReviewer"],
+        "sandbox": settings["sandboxPolicy"],
+        "activePermissionProfile": None,
+        "reasoningEffort": settings.get("effort"),
+        "instructionSources": [],
+        "disabledPluginIds": [],
+        "multiAgentMode": "explicitRequestOnly",
+    }

@@ -1,0 +1,41 @@
+"""Named points at which a test may kill or stop this process: `THREADHOUSE_FAULT=after_begun:kill@FILE`.
+
+One shot: whoever unlinks FILE fires, so that of several workers that were told the same one does. Points:
+after_claim, before_begun, after_begun, mid_command, before_ended, mid_stream, before_final_commit, before_publish
+(after the final commit). Without the variable each point is one comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from shared.errors import ConfigError
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+
+_armed: tuple[str, int, Path] | None = None
+
+
+def arm(text: str | None) -> None:
+    """Read the variable once, when the process starts. Errors: ConfigError."""
+    global _armed
+    if not text:
+        return
+    point, _, rest = text.partition(":")
+    what, _, path = rest.partition("@")
+    if what not in SIGNALS or not path:
+        raise ConfigError(f"THREADHOUSE_FAULT: {text!r} is not POINT:{'|'.join(SIGNALS)}@FILE")
+    _armed = (point, SIGNALS[what], Path(path))
+
+
+def at(point: str) -> None:
+    """Fire if this point is the one."""
+    if _armed is None or _armed[0] != point:
+        return
+    try:
+        _armed[2].unlink()
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), _armed[1])

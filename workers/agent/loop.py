@@ -1,0 +1,285 @@
+"""The loop of a turn: step after step, each from the log, until the model makes no more calls."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from shared.catalogue import context_window
+from shared.config import Config
+from shared.errors import ClaimLost, ModelError, ToolError
+from shared.protocol.notifications import OUTPUT_DELTA
+from shared.protocol.turn import turn_error
+from shared.store import Store
+from shared.store.items import Item
+from shared.store.users import LOCAL_USER
+from workers.agent import approvals, faults, prompt
+from workers.agent.signal import Signal, Why
+from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
+from workers.agent.transcript import Transcript
+from workers.models import model_for
+from workers.sandbox.policy import SandboxPolicy
+from workers.sandbox.process import Sessions
+from workers.tools import TOOLS, apply_patch
+from workers.tools.base import Call, Outcome, Plan, Tool, ToolContext
+from workers.workspace import workspace_for
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST_SECONDS = 0.2  # before a broken stream is begun again; doubles
+RETRY_MOST_SECONDS = 10.0
+ESCALATED = {"type": "dangerFullAccess"}
+UNKNOWN_OUTCOME = (
+    "This call had started when the worker that ran it was lost. Its outcome is unknown: it may have run wholly, in "
+    "part or not at all. It was not run again. Look at the state of things before you repeat it."
+)
+
+
+@dataclass
+class Running:
+    """A turn in this process, and all that its steps need."""
+
+    config: Config
+    store: Store
+    transcript: Transcript
+    signal: Signal
+    sessions: Sessions = field(default_factory=Sessions)
+    failures: int = 0  # of the model since its last whole answer
+
+    @property
+    def claim_ids(self) -> tuple[str, str, str]:
+        claim = self.transcript.claim
+        return claim.turn_id, claim.thread_id, claim.owner
+
+
+def run(turn: Running) -> None:
+    """Step until the model makes no more calls. Errors: those of workers.agent.stops, ClaimLost."""
+    while step(turn):
+        pass
+
+
+def adopt(turn: Running) -> None:
+    """Sessions of an earlier attempt ended with its worker: close their items, tell the model. Errors: ClaimLost."""
+    transcript = turn.transcript
+    transcript.load()
+    left = [
+        row
+        for row in transcript.rows
+        if row.turn_id == transcript.claim.turn_id and row.answered and row.started_at_ms and not row.completed_at_ms
+    ]
+    for row in left:
+        transcript.complete_later(row.id, {**(row.item or {}), "status": "failed"})
+    if left:
+        commands = ", ".join(f"`{(row.item or {}).get('command', row.kind)}`" for row in left)
+        told = f"The worker that ran this turn was lost, and with it the commands that still ran: {commands}."
+        transcript.add_context([prompt.message("developer", told)])
+
+
+def step(turn: Running) -> bool:
+    """One answer of the model, or the calls that are open; False when there is nothing left to do."""
+    raise_if_called(turn.signal)
+    transcript = turn.transcript
+    transcript.load()
+    if turn.store.turns.is_interrupted(transcript.claim.turn_id):
+        raise Interrupted
+    if transcript.open_calls():
+        ctx = context(turn)
+        for row in transcript.open_calls():
+            raise_if_called(turn.signal)
+            answer_call(turn, row, ctx)
+        complete_ended_commands(turn)
+        say_diff(turn, ctx)
+        transcript.say_usage()
+        return True
+    complete_ended_commands(turn)
+    turn.signal.clear(Why.STEER)
+    due = prompt.context_due(transcript.rows, context(turn), str(transcript.settings["approvalPolicy"]))
+    if due:
+        transcript.add_context(due)
+    transcript.add_user_messages()
+    return sample(turn)
+
+
+def sample(turn: Running) -> bool:
+    """Ask the model once; whether there is more to do."""
+    transcript, config = turn.transcript, turn.config
+    claim, settings = transcript.claim, transcript.settings
+    request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, claim.turn.options)
+    window = config.model_context_window or context_window(settings["model"])
+    try:
+        chunks = model_for(config, settings["modelProvider"]).stream(request, turn.signal)
+        whole = transcript.record(chunks, window)
+    except ModelError as error:
+        wait_to_retry(turn, error)
+        return True
+    if not whole:
+        return True  # cut by a call: the next step looks at it
+    turn.failures = 0
+    calls = bool(transcript.open_calls())
+    if not calls:
+        transcript.say_usage()
+    return calls
+
+
+def wait_to_retry(turn: Running, error: ModelError) -> None:
+    """Tell clients that the stream is begun again, and wait (PROTOCOL section 10). Errors: TurnFailed."""
+    provider = turn.config.model_providers.get(turn.transcript.settings["modelProvider"])
+    most = provider.stream_max_retries if provider else 0
+    turn.failures += 1
+    if not error.retryable or turn.failures > most:
+        raise TurnFailed(turn_error(str(error), error.info, error.details))
+    cause = {"responseStreamDisconnected": {"httpStatusCode": error.http_status}}
+    shown = turn_error(f"Reconnecting... {turn.failures}/{most}", cause, error.details or str(error))
+    turn.transcript.say("error", {"error": shown, "willRetry": True})
+    wait = min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * 2 ** (turn.failures - 1)) * random.uniform(0.9, 1.1)
+    turn.signal.wait(max(wait, error.retry_after_s or 0))
+
+
+def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
+    """Give one open call its output: run it, ask about it, or tell the model why not."""
+    transcript = turn.transcript
+    item = row.model_items[0]
+    text = item["arguments"] if item["type"] == "function_call" else item["input"]
+    call = Call(row.id, str(row.call_id), item["name"], text)
+    tool = TOOLS.get(call.name)
+    if tool is None:
+        return transcript.end_call(row, Outcome(f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."))
+    if row.begun_at_ms is not None and not tool.PURE:
+        logger.warning("a call's outcome is unknown", extra={"turn_id": row.turn_id, "item_id": row.id})
+        return transcript.end_call(row, refused(row.item, UNKNOWN_OUTCOME, "failed"))
+    try:
+        plan = tool.plan(call, ctx)
+    except ToolError as error:
+        return transcript.end_call(row, refused(row.item, str(error), "failed"))
+    verdict = judge(turn, row, plan)
+    if not verdict.allowed:
+        transcript.show(row, plan)
+        transcript.end_call(row, refused(plan.item, verdict.told, "declined"))
+        if verdict.cancelled:
+            raise Interrupted
+        return None
+    if row.item is not None and row.item.get("changes") != (plan.item or {}).get("changes"):
+        told = "The files changed after the user was asked about this patch, so it was not applied. Read them again."
+        return transcript.end_call(row, refused(row.item, told, "failed"))
+    if verdict.escalated:
+        ctx = replace(ctx, sandbox=SandboxPolicy.from_wire(ESCALATED, ctx.cwd, hidden=()))
+    faults.at("before_begun")
+    transcript.begin_call(row, plan)
+    ctx = replace(ctx, emit=partial(emit, transcript, row.id))
+    faults.at("after_begun")
+    outcome = run_tool(tool, plan, ctx)
+    faults.at("before_ended")
+    return transcript.end_call(row, outcome)
+
+
+def run_tool(tool: Tool, plan: Plan, ctx: ToolContext) -> Outcome:
+    """What a tool does wrong is something that the model gets to see, not the end of the turn."""
+    try:
+        return tool.run(plan, ctx)
+    except ToolError as error:
+        return refused(plan.item, str(error), "failed")
+    except ClaimLost:
+        raise
+    except Exception:
+        logger.exception("a tool failed", extra={"turn_id": ctx.turn_id, "tool": plan.call.name})
+        return refused(plan.item, "The tool failed with an internal error; what it did is not known.", "failed")
+
+
+def refused(item: dict[str, Any] | None, told: str, status: str) -> Outcome:
+    """An outcome that says why there is none. item: as it began, or None."""
+    if item is None:
+        return Outcome(told)
+    return Outcome(told, item={**item, "status": status} if "status" in item else item)
+
+
+def judge(turn: Running, row: Item, plan: Plan) -> approvals.Verdict:
+    """Whether a call may run. Errors: AwaitingAnswer, when a person must be asked; the turn is parked then."""
+    transcript, server = turn.transcript, turn.config.server
+    _, thread_id, owner = turn.claim_ids
+    policy = transcript.settings["approvalPolicy"]
+    may_escalate = "danger-full-access" in server.sandbox_modes
+    verdict = approvals.decide(turn.store, owner, thread_id, plan, policy, may_escalate=may_escalate)
+    if isinstance(verdict, approvals.Verdict):
+        return verdict
+    end_commands(turn, "the turn waiting for an approval")
+    transcript.show(row, plan)
+    expires_in_ms = round(server.approval_timeout_seconds * 1000)
+    transcript.park(transcript.row(row.id), verdict.method, verdict.params, verdict.keys, expires_in_ms)
+    raise AwaitingAnswer
+
+
+def context(turn: Running) -> ToolContext:
+    """What tools may touch, as the thread is set now. Errors: TurnFailed, for a folder that cannot be worked in."""
+    turn_id, thread_id, owner = turn.claim_ids
+    settings, config = turn.transcript.settings, turn.config
+    own = workspace_for(config.server.workspaces_dir, owner, thread_id)
+    cwd = Path(settings["cwd"])
+    hosted = owner != LOCAL_USER
+    if not cwd.is_dir():
+        message = f"the working directory {cwd} does not exist on the worker; start the thread in one that does"
+        raise TurnFailed(turn_error(message, "badRequest"))
+    try:
+        sandbox = SandboxPolicy.from_wire(
+            settings["sandboxPolicy"], cwd, hidden=(config.home,), workspace=own if hosted else None
+        )
+    except ToolError as error:
+        raise TurnFailed(turn_error(str(error), "sandboxError")) from error
+    return ToolContext(
+        thread_id=thread_id,
+        turn_id=turn_id,
+        cwd=sandbox.cwd,
+        sandbox=sandbox,
+        signal=turn.signal,
+        sessions=turn.sessions,
+        emit=partial(emit, turn.transcript, ""),
+        complete_later=turn.transcript.complete_later,
+    )
+
+
+def emit(transcript: Transcript, item_id: str, method: str, params: dict[str, Any]) -> None:
+    """Publish a notification of a running item; output goes into what followers see of it."""
+    if method == OUTPUT_DELTA:
+        transcript.say_delta(method, item_id, params["delta"])
+        faults.at("mid_command")
+    else:
+        transcript.say(method, {"itemId": item_id, **params})
+
+
+def say_diff(turn: Running, ctx: ToolContext) -> None:
+    """turn/diff/updated, when patches of this turn changed something."""
+    turn_id = turn.transcript.claim.turn_id
+    calls = [
+        row.item["changes"]
+        for row in turn.transcript.rows
+        if row.kind == "fileChange" and row.turn_id == turn_id and row.item and row.item["status"] == "completed"
+    ]
+    if calls:
+        turn.transcript.say("turn/diff/updated", {"diff": apply_patch.turn_diff(calls, ctx)})
+
+
+def complete_ended_commands(turn: Running) -> None:
+    """Commands that went on behind a call and have ended since."""
+    for ended in turn.sessions.reap():
+        turn.transcript.complete_later(ended.item_id, ended.item)
+
+
+def end_commands(turn: Running, reason: str) -> None:
+    """No session outlives the turn's stay in this worker; the model is told. Errors: ClaimLost."""
+    told = []
+    for ended in turn.sessions.close_all(reason):
+        turn.transcript.complete_later(ended.item_id, ended.item)
+        told.append(ended.told)
+    if told:
+        turn.transcript.add_context([prompt.message("developer", "\n\n".join(told))])
+
+
+def close_calls(turn: Running, why: str) -> None:
+    """Answer the calls that a turn leaves open, truthfully: no request to the model is built without."""
+    turn.transcript.load()
+    for row in turn.transcript.open_calls():
+        told = UNKNOWN_OUTCOME if row.begun_at_ms is not None else f"{why} This call was not run."
+        turn.transcript.end_call(row, refused(row.item, told, "failed"))

@@ -1,0 +1,75 @@
+"""The sweep: what a process that died left behind is found here, by every worker process, every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import announcements
+from workers.services import Services
+
+logger = logging.getLogger(__name__)
+
+DECLINED = {"decision": "decline"}  # a question that nobody answered in time
+JITTER = 0.3  # of the period, so that processes do not sweep in step
+
+
+class Sweep:
+    """A thread that sweeps until the process ends."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        period = self._services.config.server.sweep_seconds
+        while not self._stopped.wait(period * random.uniform(1 - JITTER, 1)):
+            for part in (recover, expire, announce, ring):
+                try:
+                    part(self._services)
+                except (SQLAlchemyError, redis.RedisError) as error:
+                    logger.warning("sweep: %s did not work: %s", part.__name__, error)
+                except Exception:  # the thread must live
+                    logger.exception("sweep: %s failed", part.__name__)
+
+
+def recover(services: Services) -> None:
+    """Turns whose lease ran out are queued again; those that were lost too often end."""
+    again, failed = services.store.turns.all_users_recover(max_lost=services.config.server.max_lost)
+    for turn in again:
+        logger.warning("a worker was lost; its turn is queued again", extra={"turn_id": turn.id})
+    for turn in failed:
+        logger.error("a turn was given up", extra={"turn_id": turn.id})
+        announcements.announce(services.store, services.log, turn)
+
+
+def expire(services: Services) -> None:
+    """Questions that nobody answered in time are declined."""
+    for turn in services.store.turns.all_users_expire(DECLINED):
+        logger.info("an approval expired", extra={"turn_id": turn.id})
+
+
+def announce(services: Services) -> None:
+    """What was stored and never published."""
+    for turn in services.store.turns.all_users_untold():
+        announcements.announce(services.store, services.log, turn)
+
+
+def ring(services: Services) -> None:
+    """As many bells as turns wait, less those that hang in the queue already."""
+    waiting = services.store.turns.all_users_waiting()
+    if waiting:
+        rung = services.redis.llen("turns")
+        for _ in range(waiting - rung):
+            services.queue.ring_turn("")

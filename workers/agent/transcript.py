@@ -1,0 +1,310 @@
+"""The one who adds to a turn's log: each item is stored, then published. History grows, it is never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from shared import announcements
+from shared.clock import now_ms
+from shared.events import Event
+from shared.ids import new_id
+from shared.protocol.notifications import AGENT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
+from shared.store import Store
+from shared.store.items import Item
+from shared.store.turns import Claim, message_row, output_for
+from shared.store.writes import End, Write
+from workers.agent import faults
+from workers.agent.journal import Held, Journal
+from workers.models.chunks import (
+    Chunk,
+    Closed,
+    Opened,
+    ReasoningDelta,
+    SummaryDelta,
+    SummaryPart,
+    TextDelta,
+    Usage,
+)
+from workers.tools.base import Outcome, Plan
+
+MESSAGE_MEMBERS = {"phase": None, "moderation": None, "memoryCitation": None, "delivery": None, "questions": None}
+
+
+class Transcript:
+    """The log of one turn's thread, as of the last load(), and all writing to it."""
+
+    def __init__(self, claim: Claim, held: Held, store: Store, journal: Journal) -> None:
+        self.claim = claim
+        self.rows: list[Item] = []
+        self.settings: dict[str, Any] = {}
+        self._held = held
+        self._store = store
+        self._journal = journal
+        self._stored: Future[str] | None = None  # the last write that nobody waited for
+        self._usage: dict[str, Any] | None = None  # the thread's tokenUsage
+        self._usage_untold = False
+        self._final: Item | None = None
+
+    # -- reading
+
+    def load(self) -> None:
+        """Read the log anew: a step starts from what is stored. Errors: ClaimLost."""
+        self.settle()
+        self.settings, self._usage = self._store.threads.for_turn(self.claim.thread_id)
+        self.rows = self._store.items.history(self.claim.thread_id)
+        for row in self.rows:
+            self._remember(row)
+
+    def settle(self) -> None:
+        """Wait until what was handed to the journal is stored. Errors: ClaimLost."""
+        if self._stored is not None:
+            self._stored.result()
+            self._stored = None
+
+    def open_calls(self) -> list[Item]:
+        """Tool calls without an output, oldest first."""
+        return [row for row in self.rows if not row.answered]
+
+    def row(self, item_id: str) -> Item:
+        return next(row for row in self.rows if row.id == item_id)
+
+    # -- what a claim says first
+
+    def begin(self) -> None:
+        """Say that the turn runs, and whatever an earlier attempt stored and did not say."""
+        turn = self.claim.turn
+        events = announcements.turn_started(turn)
+        if self.claim.recovered:
+            items = self._store.items.of_turn(turn.id)
+            told = [item for item in items if item.announced < announcements.level(item)]
+            started = [item.id for item in items if item.started_at_ms and item.completed_at_ms is None]
+            events.append(Event("", role="keep", text="\n".join(started)))  # half messages are no history
+            events += announcements.item_events(told)
+            for approval in self._store.approvals.of_turn(turn.id):
+                if approval.state != "pending" and approval.announced < 2:
+                    events.append(announcements.question_resolved(approval))
+            events.append(self._status([]))
+        self._journal.say(self._held, *events, urgent=True)
+
+    def _status(self, flags: Sequence[str]) -> Event:
+        status = {"type": "active", "activeFlags": list(flags)}
+        return Event("thread/status/changed", {"threadId": self.claim.thread_id, "status": status})
+
+    # -- what is said and not stored
+
+    def say(self, method: str, params: dict[str, Any]) -> None:
+        """Publish a notification of the turn; threadId and turnId are filled in."""
+        self._journal.say(self._held, Event(method, {**self._ids(), **params}))
+
+    def say_delta(
+        self, method: str, item_id: str, text: str, index: int | None = None, *, urgent: bool = False
+    ) -> None:
+        """Publish more text of an open item. index: the part, of streams that have parts."""
+        params = {**self._ids(), "itemId": item_id, "delta": text}
+        stream = method
+        if index is not None:
+            params["contentIndex" if method == REASONING_DELTA else "summaryIndex"] = index
+            stream = f"{method}#{index}"
+        event = Event(method, params, item_id=item_id, role="delta", stream=stream, text=text)
+        self._journal.say(self._held, event, urgent=urgent)
+
+    def _ids(self) -> dict[str, Any]:
+        return {"threadId": self.claim.thread_id, "turnId": self.claim.turn_id}
+
+    # -- what the model reads
+
+    def add_context(self, messages: Sequence[dict[str, Any]]) -> None:
+        """What the harness tells the model: no client sees it, and nobody said it."""
+        row = self._new_row("context", model_items=list(messages))
+        self._store_rows([row])
+
+    def add_user_messages(self) -> None:
+        """Take the input that came in since the last time."""
+        letters = self._store.turns.unread(self.claim.turn_id)
+        if not letters:
+            return
+        rows = [
+            message_row(self.claim.turn, now_ms(), self._next_position() + i, letter)
+            for i, letter in enumerate(letters)
+        ]
+        read = [(letter.id, row.id) for letter, row in zip(letters, rows, strict=True)]
+        self._store_rows(rows, read=read)
+
+    def _store_rows(self, rows: Sequence[Item], read: Sequence[tuple[int, str]] = (), *, urgent: bool = True) -> None:
+        write = Write(self.claim, append=list(rows), read=list(read))
+        self._stored = self._journal.store(self._held, write, *announcements.item_events(rows), urgent=urgent)
+        for row in rows:
+            self.rows.append(row)
+            self._remember(row)
+
+    def _remember(self, row: Item) -> None:
+        if row.kind == "agentMessage" and row.turn_id == self.claim.turn_id:
+            self._final = row
+
+    def _new_row(self, kind: str, **values: Any) -> Item:
+        return Item(
+            id=values.pop("id", None) or new_id(),
+            thread_id=self.claim.thread_id,
+            turn_id=self.claim.turn_id,
+            position=self._next_position(),
+            kind=kind,
+            **values,
+        )
+
+    def _next_position(self) -> int:
+        return self.rows[-1].position + 1 if self.rows else 1
+
+    # -- what the model says
+
+    def record(self, chunks: Iterable[Chunk], context_window: int) -> bool:
+        """One answer of the model, item by item. False: the stream was cut; what is half is no history.
+
+        Errors: ModelError; items that were complete before stay
+        """
+        open_id: str | None = None
+        said_some = False
+        started_at_ms = 0
+        complete = False
+        try:
+            for chunk in chunks:
+                match chunk:
+                    case TextDelta(text):
+                        assert open_id is not None
+                        self.say_delta(AGENT_DELTA, open_id, text, urgent=not said_some)
+                        if not said_some:
+                            said_some = True
+                            faults.at("mid_stream")
+                    case SummaryDelta(index, text):
+                        assert open_id is not None
+                        self.say_delta(SUMMARY_DELTA, open_id, text, index)
+                    case ReasoningDelta(index, text):
+                        assert open_id is not None
+                        self.say_delta(REASONING_DELTA, open_id, text, index)
+                    case SummaryPart(index):
+                        assert open_id is not None
+                        self.say(SUMMARY_PART, {"itemId": open_id, "summaryIndex": index})
+                    case Opened(kind):
+                        open_id, said_some, started_at_ms = new_id(), False, now_ms()
+                        self._open(kind, open_id, started_at_ms)
+                    case Closed(item):
+                        self._close(item, open_id, started_at_ms)
+                        open_id = None
+                    case Usage():
+                        self._add_usage(chunk, context_window)
+                        complete = True
+        finally:
+            if open_id is not None:
+                self._journal.say(self._held, Event("", item_id=open_id, role="end"))
+        return complete
+
+    def _open(self, kind: str, item_id: str, started_at_ms: int) -> None:
+        if kind == "message":
+            row = self._new_row("agentMessage", id=item_id, item={"text": "", **MESSAGE_MEMBERS})
+        else:
+            row = self._new_row("reasoning", id=item_id, item={"summary": [], "content": []})
+        started = announcements.item_started(replace(row, started_at_ms=started_at_ms))
+        self._journal.say(self._held, started)
+
+    def _close(self, item: dict[str, Any], open_id: str | None, started_at_ms: int) -> None:
+        match item["type"]:
+            case "message":
+                text = "".join(part.get("text", "") for part in item["content"])
+                shown = {**MESSAGE_MEMBERS, "text": text, "phase": item.get("phase")}
+                row = self._new_row("agentMessage", id=open_id, item=shown)
+            case "reasoning":
+                shown = {name: [part["text"] for part in item.get(name) or ()] for name in ("summary", "content")}
+                row = self._new_row("reasoning", id=open_id, item=shown)
+            case _:
+                row = self._new_row("call", call_id=item["call_id"], answered=False)
+                return self._store_rows([replace(row, model_items=[item])], urgent=False)
+        at_ms = now_ms()
+        row = replace(row, model_items=[item], started_at_ms=started_at_ms or at_ms, completed_at_ms=at_ms)
+        return self._store_rows([row], urgent=False)
+
+    def _add_usage(self, usage: Usage, context_window: int) -> None:
+        last = {
+            "totalTokens": usage.total_tokens or usage.input_tokens + usage.output_tokens,
+            "inputTokens": usage.input_tokens,
+            "cachedInputTokens": usage.cached_input_tokens,
+            "cacheWriteInputTokens": 0,
+            "outputTokens": usage.output_tokens,
+            "reasoningOutputTokens": usage.reasoning_output_tokens,
+        }
+        before = (self._usage or {}).get("total", {})
+        total = {name: before.get(name, 0) + count for name, count in last.items()}
+        self._usage = {"total": total, "last": last, "modelContextWindow": context_window}
+        self._usage_untold = True
+        write = Write(self.claim, usage=self._usage)
+        self._stored = self._journal.store(self._held, write, urgent=bool(self.open_calls()))
+
+    def say_usage(self) -> None:
+        """thread/tokenUsage/updated: behind the tools that the answer asked for (PROTOCOL 7.5)."""
+        if self._usage_untold:
+            self._usage_untold = False
+            self.say("thread/tokenUsage/updated", {"tokenUsage": self._usage})
+
+    # -- the tool ledger
+
+    def show(self, row: Item, plan: Plan, changes: dict[str, Any] | None = None) -> None:
+        """Tell clients that a call starts, once. changes: of its row, stored with that. Errors: ClaimLost."""
+        values: dict[str, Any] = dict(changes or {})
+        events: list[Event] = []
+        if plan.item is not None and row.started_at_ms is None:
+            values |= {"kind": plan.item["type"], "item": plan.item, "started_at_ms": now_ms()}
+            row = replace(row, **values)
+            events.append(announcements.item_started(row))
+        if values:
+            self._change(row, values, *events)
+
+    def begin_call(self, row: Item, plan: Plan) -> None:
+        """The ledger: from here on this call is never begun again. Errors: ClaimLost."""
+        self.show(row, plan, {"begun_at_ms": now_ms()})
+
+    def end_call(self, row: Item, outcome: Outcome) -> None:
+        """The call has its output; its item ends unless its command goes on. Errors: ClaimLost."""
+        row = self.row(row.id)
+        call = row.model_items[0]
+        values: dict[str, Any] = {"answered": True, "model_items": [call, output_for(call, outcome.output)]}
+        events: list[Event] = []
+        if outcome.item is not None and not outcome.goes_on:
+            values |= {"item": outcome.item, "kind": outcome.item["type"], "completed_at_ms": now_ms()}
+            values["started_at_ms"] = row.started_at_ms or values["completed_at_ms"]
+            ended = replace(row, **values)
+            events = announcements.item_events([ended])
+        events += [Event(method, {**self._ids(), **params}) for method, params in outcome.notifications]
+        self._change(row, values, *events)
+
+    def complete_later(self, item_id: str, item: dict[str, Any]) -> None:
+        """The command of an earlier call has ended. Errors: ClaimLost."""
+        row = self.row(item_id)
+        if row.completed_at_ms is None:
+            values: dict[str, Any] = {"item": item, "completed_at_ms": now_ms()}
+            self._change(row, values, announcements.item_completed(replace(row, **values)))
+
+    def _change(self, row: Item, values: dict[str, Any], *events: Event) -> None:
+        write = Write(self.claim, change=[(row.id, values)])
+        self._journal.store(self._held, write, *events).result()
+        self.rows = [replace(one, **values) if one.id == row.id else one for one in self.rows]
+
+    # -- how the turn leaves
+
+    def park(self, row: Item, method: str, params: dict[str, Any], keys: Sequence[str], expires_in_ms: int) -> None:
+        """Store a question and let go of the turn in one step, then publish it. Errors: ClaimLost."""
+        self.settle()
+        self.say_usage()
+        self._journal.leave(self._held)
+        full = {**self._ids(), "itemId": row.id, "startedAtMs": row.started_at_ms or now_ms(), **params}
+        approval = self._store.turns.park(self.claim, method, row.id, full, keys, expires_in_ms=expires_in_ms)
+        self._journal.say(self._held, *announcements.question_asked(approval), urgent=True)
+
+    def finish(self, status: str, error: dict[str, Any] | None = None) -> bool:
+        """End the turn. False: input came in that nobody has read; the turn goes on. Errors: ClaimLost."""
+        self.say_usage()
+        at_ms = now_ms()
+        ended = replace(self.claim.turn, phase="done", status=status, error=error, completed_at_ms=at_ms)
+        write = Write(self.claim, end=End(status, at_ms, error))
+        events = announcements.turn_ended(ended, self._final)
+        return self._journal.store(self._held, write, *events).result() == "ok"

@@ -1,0 +1,71 @@
+"""What `celery -A workers.app` loads: the tasks, and what happens when the process starts and ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from celery import signals
+
+from shared.config import load
+from shared.queue import RUN_TURN, SWEEP_RETENTION, make_celery
+from workers.agent import faults
+from workers.agent.sweep import Sweep
+from workers.services import Services
+from workers.tasks import run_turn, sweep_retention
+
+STOP_SECONDS = 5.0  # for what is left to store and publish
+
+logger = logging.getLogger(__name__)
+
+config = load(None, os.environ)
+app = make_celery(config.redis_url)
+_process: tuple[Services, Sweep] | None = None
+
+
+@app.task(name=RUN_TURN)  # type: ignore[untyped-decorator]
+def run_turn_task(turn_id: str) -> None:
+    """turn_id is for the trace only: the claim decides which turn runs."""
+    run_turn.run(services())
+
+
+@app.task(name=SWEEP_RETENTION)  # type: ignore[untyped-decorator]
+def sweep_retention_task() -> None:
+    sweep_retention.run(services())
+
+
+def services() -> Services:
+    """What this process holds; there once the worker is ready."""
+    assert _process is not None
+    return _process[0]
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
+def start(**_: Any) -> None:
+    """Before the first task."""
+    global _process
+    faults.arm(os.environ.get("THREADHOUSE_FAULT"))
+    held = Services(config, app)
+    sweep = Sweep(held)
+    _process = (held, sweep)
+    held.start()
+    sweep.start()
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def drain(**_: Any) -> None:
+    """SIGTERM or SIGINT. Called inside a signal handler, so the work is another thread's."""
+    if _process is not None:
+        threading.Thread(target=_process[0].drain, name="drain").start()
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
+def stop(**_: Any) -> None:
+    """All tasks have ended."""
+    if _process is not None:
+        held, sweep = _process
+        sweep.stop()
+        held.journal.stop(STOP_SECONDS)
+        held.store.close()
