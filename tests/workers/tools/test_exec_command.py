@@ -6,17 +6,17 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import ClaimLost, ToolError
-from workers.agent.signal import Signal, Why
-from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.process import Sessions
+from tests.workers.tools.context import make_context
+from workers.agent.signal import Why
 from workers.tools import exec_command, write_stdin
-from workers.tools.base import Call, Outcome, Plan, ToolContext
+from workers.tools.base import Call, Outcome, Plan
 
 WAIT_MS = 20_000
 
@@ -28,15 +28,8 @@ class Turn:
         self.emitted: list[tuple[str, dict[str, Any]]] = []
         self.completed_later: dict[str, dict[str, Any]] = {}
         self.said = threading.Event()
-        self.context = ToolContext(
-            thread_id="thread",
-            turn_id="turn",
-            cwd=cwd,
-            sandbox=SandboxPolicy.from_wire({"type": kind}, cwd, hidden=[]),
-            signal=Signal(),
-            sessions=Sessions(),
-            emit=self._emit,
-            complete_later=self.completed_later.__setitem__,
+        self.context = replace(
+            make_context(cwd, kind), emit=self._emit, complete_later=self.completed_later.__setitem__
         )
 
     def _emit(self, method: str, params: dict[str, Any]) -> None:
