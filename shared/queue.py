@@ -14,11 +14,12 @@ RUN_TURN = "turn.run"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
 SWEEP_EVERY_SECONDS = 3600
+BROKER_CONNECTIONS = 100  # of one process, kept open; who needs one more waits
 
 
 def make_celery(redis_url: str) -> Celery:
     """A Celery application that knows the names and queues of all tasks; it connects when it is first used."""
-    app = Celery("threadhouse", broker=redis_url)
+    app = Celery("threadhouse", broker=redis_url.replace("unix://", "redis+socket://", 1))
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=False,
@@ -26,7 +27,7 @@ def make_celery(redis_url: str) -> Celery:
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"max_connections": 1000, "socket_connect_timeout": 5},
-        broker_pool_limit=None,
+        broker_pool_limit=BROKER_CONNECTIONS,
         task_serializer="json",
         accept_content=["json"],
         worker_hijack_root_logger=False,
