@@ -1,0 +1,74 @@
+"""The methods that do something, one file each, named after the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from api.context import Context
+from api.methods import (
+    account_read,
+    config_read,
+    config_requirements_read,
+    initialize,
+    model_list,
+    skills_list,
+    thread_archive,
+    thread_delete,
+    thread_items_list,
+    thread_list,
+    thread_loaded_list,
+    thread_name_set,
+    thread_read,
+    thread_resume,
+    thread_settings_update,
+    thread_start,
+    thread_turns_list,
+    thread_unarchive,
+    thread_unsubscribe,
+    turn_interrupt,
+    turn_start,
+    turn_steer,
+)
+from api.params import ParamsSchema
+from shared.protocol.base import WireSchema
+
+
+class Method(Protocol):
+    """What each of these modules holds."""
+
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def Params(self) -> type[ParamsSchema]: ...
+
+    @property
+    def Result(self) -> type[WireSchema]: ...
+
+    def handle(self, ctx: Context, params: dict[str, Any]) -> dict[str, Any]: ...
+
+
+TABLE: dict[str, Method] = {
+    "account/read": account_read,
+    "config/read": config_read,
+    "configRequirements/read": config_requirements_read,
+    "initialize": initialize,
+    "model/list": model_list,
+    "skills/list": skills_list,
+    "thread/archive": thread_archive,
+    "thread/delete": thread_delete,
+    "thread/items/list": thread_items_list,
+    "thread/list": thread_list,
+    "thread/loaded/list": thread_loaded_list,
+    "thread/name/set": thread_name_set,
+    "thread/read": thread_read,
+    "thread/resume": thread_resume,
+    "thread/settings/update": thread_settings_update,
+    "thread/start": thread_start,
+    "thread/turns/list": thread_turns_list,
+    "thread/unarchive": thread_unarchive,
+    "thread/unsubscribe": thread_unsubscribe,
+    "turn/interrupt": turn_interrupt,
+    "turn/start": turn_start,
+    "turn/steer": turn_steer,
+}

@@ -72,22 +72,22 @@ def thread_settings(thread: Thread) -> dict[str, Any]:
     }
 
 
-def session_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """The session result of thread/start, thread/resume and thread/fork (PROTOCOL 5.1)."""
+def session_result(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """What thread/start, thread/resume and thread/fork answer with (PROTOCOL 5.1), by the names of Python."""
     settings = thread.settings
     return {
         "thread": thread_object(thread, turns),
         "model": settings["model"],
-        "modelProvider": settings["modelProvider"],
-        "serviceTier": settings.get("serviceTier"),
+        "model_provider": settings["modelProvider"],
+        "service_tier": settings.get("serviceTier"),
         "cwd": settings["cwd"],
-        "runtimeWorkspaceRoots": [settings["cwd"]],
-        "approvalPolicy": settings["approvalPolicy"],
-        "approvalsReviewer": settings["approvalsReviewer"],
+        "runtime_workspace_roots": [settings["cwd"]],
+        "approval_policy": settings["approvalPolicy"],
+        "approvals_reviewer": settings["approvalsReviewer"],
         "sandbox": settings["sandboxPolicy"],
-        "activePermissionProfile": None,
-        "reasoningEffort": settings.get("effort"),
-        "instructionSources": [],
-        "disabledPluginIds": [],
-        "multiAgentMode": "explicitRequestOnly",
+        "active_permission_profile": None,
+        "reasoning_effort": settings.get("effort"),
+        "instruction_sources": [],
+        "disabled_plugin_ids": [],
+        "multi_agent_mode": "explicitRequestOnly",
     }

@@ -1,0 +1,56 @@
+"""A client's answer to a question of ours → the store → the turn queued anew."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from api.context import Services
+from shared import announcements
+from shared.store.turns import Turn
+
+logger = logging.getLogger(__name__)
+
+MAX_REQUEST_ID = 2**63 - 1  # what the store numbers with
+
+
+def receive(services: Services, user_id: str, message: dict[str, Any]) -> None:
+    """A response frame. One to an unknown or settled question is dropped without a word (PROTOCOL section 9)."""
+    if "result" in message:
+        result = message["result"]
+        answer = result if isinstance(result, dict) else {"error": {"message": "the result is not an object"}}
+    elif "error" in message:
+        answer = {"error": message["error"]}
+    else:
+        return
+    try:
+        take(services, user_id, message["id"], answer)
+    except Exception:
+        logger.exception("an answer was not taken", extra={"request_id": message["id"]})
+
+
+def take(services: Services, user_id: str, request_id: int, answer: dict[str, Any]) -> Turn | None:
+    """Store the first answer to a question, tell everyone, queue the turn. None: nobody waits for this answer."""
+    if not 0 <= request_id <= MAX_REQUEST_ID:
+        return None
+    turn = services.store.turns.answer(request_id, user_id, answer)
+    if turn is None:
+        return None
+    services.store.audit.append(
+        user_id, "serverRequest/respond", thread_id=turn.thread_id, subject_id=str(request_id), detail=_decision(answer)
+    )
+    try:
+        announcements.announce(services.store, services.events, turn)
+    finally:
+        services.queue.ring_turn(turn.id)
+    return turn
+
+
+def _decision(answer: dict[str, Any]) -> str:
+    """One word of an answer: never its content."""
+    decision = answer.get("decision")
+    if isinstance(decision, dict) and decision:
+        decision = next(iter(decision))
+    if isinstance(decision, str):
+        return decision[:64]
+    return "error" if "error" in answer else "answered"

@@ -1,0 +1,99 @@
+"""create_app: builds what an API process holds, and registers the routes. Nothing connects before the first request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import redis
+from flask import Flask
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from api import http, websocket
+from api.auth import Auth
+from api.context import Services
+from api.relay import Relay
+from shared import announcements
+from shared.config import Config
+from shared.events import EventLog
+from shared.queue import Queue, make_celery
+from shared.store import Store
+
+REDIS_SECONDS = 5.0  # to connect, and for each answer; the listener alone waits for ever
+
+
+def create_app(config: Config) -> Flask:
+    """The WSGI application of one API process."""
+    return make_app(make_services(config))
+
+
+def make_services(config: Config) -> Services:
+    """What one API process holds."""
+    commands = redis.Redis.from_url(
+        config.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
+    )
+    # redis-py would retry behind our back, and a listener must know of every gap.
+    listener = redis.Redis.from_url(
+        config.redis_url,
+        socket_timeout=None,
+        socket_connect_timeout=REDIS_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+    )
+    store = Store(config.database_url)
+    if store.database.is_sqlite and _is_gevent():
+        store = cast(Store, OffloadedStore(store))
+    log = EventLog(commands, max_entries=config.server.event_log_length)
+    relay = Relay(listener, commands, log, told_late=lambda thread_id, owner, turn_id: tell(owner, turn_id))
+
+    def tell(owner: str, turn_id: str) -> None:
+        turn = store.turns.get(turn_id, owner)
+        if turn.done:
+            announcements.announce(store, log, turn)
+
+    return Services(config, store, commands, log, Queue(make_celery(config.redis_url)), relay)
+
+
+def make_app(services: Services) -> Flask:
+    """The application over given services."""
+    app = Flask("threadhouse", static_folder=None)
+    auth = Auth(services.config, services.store)
+    websocket.register(app, services, auth)
+    http.register(app, services, auth)
+    return app
+
+
+def _is_gevent() -> bool:
+    from gevent import monkey
+
+    return bool(monkey.is_module_patched("socket"))
+
+
+class OffloadedStore:
+    """A Store over SQLite in a gevent process: its calls run in native threads, for SQLite waits for locks without
+    letting other greenlets run."""
+
+    def __init__(self, store: Store) -> None:
+        self.database = store.database
+        self.threads = Offloaded(store.threads)
+        self.turns = Offloaded(store.turns)
+        self.items = Offloaded(store.items)
+        self.approvals = Offloaded(store.approvals)
+        self.users = Offloaded(store.users)
+        self.audit = Offloaded(store.audit)
+        self.close = store.close
+
+
+class Offloaded:
+    """One record of the store, each call in a native thread."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        import gevent
+
+        method = getattr(self._record, name)
+        return lambda *args, **kwargs: gevent.get_hub().threadpool.apply(method, args, kwargs)

@@ -1,0 +1,195 @@
+"""Context: all that a method handler may touch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from api.connection import Connection, Frame, notification
+from api.relay import Relay, Start
+from shared import announcements, mailbox
+from shared.config import Config
+from shared.errors import InvalidRequest, NotFound
+from shared.events import Event, EventLog
+from shared.protocol.thread import thread_settings
+from shared.queue import Queue
+from shared.store import Store
+from shared.store.approvals import Approval
+from shared.store.items import Item
+from shared.store.threads import Thread
+from shared.store.turns import Turn
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0  # that archive and delete wait for a worker to let go of the thread
+STOP_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one API process holds; built by api.app."""
+
+    config: Config
+    store: Store
+    redis: redis.Redis
+    events: EventLog
+    queue: Queue
+    relay: Relay
+
+
+@dataclass(slots=True)
+class Context:
+    """One request.
+
+    connection: the one to subscribe; None for HTTP without a stream
+    frames:     what follows the reply, before the thread's events
+    """
+
+    services: Services
+    user_id: str
+    connection: Connection | None = None
+    frames: list[Frame] = field(default_factory=list)
+    _later: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
+    _held: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> Config:
+        return self.services.config
+
+    @property
+    def store(self) -> Store:
+        return self.services.store
+
+    # -- what waits for the reply
+
+    def after_reply(self, call: Callable[..., object], *args: Any) -> None:
+        """Put something off until the client has its reply. It must not be needed: a crash may lose it."""
+        self._later.append((call, args))
+
+    def finish(self) -> None:
+        """The reply is queued: let events through and do what was put off."""
+        self.let_go()
+        for call, args in self._later:
+            try:
+                call(*args)
+            except Exception:  # the fact stands in the store; the sweep does what is missing
+                logger.exception("after the reply", extra={"call": call.__name__})
+
+    def hold(self, thread_id: str) -> None:
+        """Keep the thread's events from this connection until the reply is queued."""
+        if self.connection is not None:
+            self.connection.hold(thread_id)
+            self._held.append(thread_id)
+
+    def let_go(self) -> None:
+        while self._held and self.connection is not None:
+            self.connection.release(self._held.pop())
+
+    # -- threads and who follows them
+
+    def get_thread(self, thread_id: str, missing: str = "thread not found: {}") -> Thread:
+        """The caller's thread. missing: the original's words for one that is not there. Errors: NotFound."""
+        thread = self.store.threads.find(thread_id, self.user_id)
+        if thread is None:
+            raise NotFound(missing.format(thread_id))
+        return thread
+
+    def follow(self, thread_id: str, cursor: str | None = None) -> Start | None:
+        """Subscribe the caller's connection, from now or from a cursor on. None: there is no connection."""
+        if self.connection is None:
+            return None
+        self.hold(thread_id)
+        return self.services.relay.follow(self.connection, thread_id, cursor)
+
+    def show(
+        self,
+        thread: Thread,
+        start: Start | None,
+        *,
+        last_turn: Turn | None = None,
+        items: Iterable[Item] = (),
+        pending: Iterable[Approval] = (),
+    ) -> None:
+        """After the reply: the open items, the open questions under their old ids, the last known token usage.
+
+        last_turn: the thread's last one, as the reply told it; items: the completed ones that it told
+        """
+        if start is None or self.connection is None:
+            return
+        pending = list(pending)
+        told = {item.id for item in items} if start.fresh else set()
+        self.frames += start.frames(told)
+        self.frames += [question(approval) for approval in pending]
+        if thread.token_usage and last_turn:
+            usage = {"threadId": thread.id, "turnId": last_turn.id, "tokenUsage": thread.token_usage}
+            self.frames.append(notification("thread/tokenUsage/updated", usage))
+        keys = [event.key for approval in pending for event in announcements.question_asked(approval)]
+        keys += [f"item:{item.item_id}:started" for item in start.open_items]
+        if start.fresh and last_turn is not None:
+            keys += _told_keys(last_turn)
+        active = last_turn.id if last_turn and not last_turn.done else None
+        self.connection.was_told(thread.id, keys=keys, items=told, open_turn=active)
+
+    # -- telling the world
+
+    def publish(self, thread_id: str, *events: Event) -> None:
+        """Events of a thread of the caller, not of a turn."""
+        log = self.services.events
+        log.publish([log.batch(thread_id, self.user_id, events)])
+
+    def publish_settings(self, thread: Thread) -> None:
+        """thread/settings/updated."""
+        settings = {"threadId": thread.id, "threadSettings": thread_settings(thread)}
+        self.publish(thread.id, Event("thread/settings/updated", settings))
+
+    def announce(self, turn: Turn) -> None:
+        """Publish what the store knows of a turn that no worker holds."""
+        announcements.announce(self.store, self.services.events, turn)
+
+    def ring(self, turn: Turn) -> None:
+        """A turn waits for a worker."""
+        self.services.queue.ring_turn(turn.id)
+
+    def call_turn(self, what: bytes, turn: Turn) -> None:
+        """Tell the worker that runs the turn to look into its mail."""
+        mailbox.announce(self.services.redis, what, turn.id)
+
+    def audit(self, action: str, thread_id: str, subject_id: str | None = None) -> None:
+        self.store.audit.append(self.user_id, action, thread_id=thread_id, subject_id=subject_id)
+
+    def stop_active_turn(self, thread: Thread) -> None:
+        """Interrupt what runs in the thread, and wait a while until it is over and told."""
+        if thread.active_turn is None:
+            return
+        try:
+            turn = self.store.turns.interrupt(thread.id, self.user_id, None)
+        except InvalidRequest:  # it ended by itself
+            return
+        if turn.done:
+            self.announce(turn)
+            return
+        self.call_turn(mailbox.INTERRUPT, turn)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and not self.store.turns.get(turn.id, self.user_id).done:
+            time.sleep(STOP_POLL_SECONDS)
+
+
+def question(approval: Approval) -> Frame:
+    """A server request that is asked again, under its old id."""
+    asked = announcements.question_asked(approval)[-1]
+    return Frame(asked.head() + b"}", asked.method)
+
+
+def _told_keys(turn: Turn) -> list[str]:
+    """Of the events that a turn as a reply shows it makes superfluous, as far as they are out."""
+    events = []
+    if turn.announced >= announcements.ANNOUNCED_STARTED:
+        events += announcements.turn_started(turn)
+    if turn.announced >= announcements.ANNOUNCED_ENDED:
+        events += announcements.turn_ended(turn, None)
+    return [event.key for event in events]

@@ -1,0 +1,59 @@
+"""Errors → what a client sees of them. The only such table."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from shared import errors
+
+logger = logging.getLogger(__name__)
+
+UNAVAILABLE_RETRY_MS = 1000
+
+
+class Seen(NamedTuple):
+    """code: of JSON-RPC (PROTOCOL 2.1). status: of HTTP."""
+
+    code: int
+    status: int
+
+
+CODES: dict[type[Exception], Seen] = {
+    errors.InvalidRequest: Seen(-32600, 400),
+    errors.NotFound: Seen(-32600, 404),
+    errors.Conflict: Seen(-32600, 409),
+    errors.InvalidParams: Seen(-32602, 400),
+    errors.UnknownMethod: Seen(-32601, 404),
+    errors.Overloaded: Seen(-32001, 429),
+    errors.Unauthorized: Seen(-32600, 401),
+    errors.Forbidden: Seen(-32600, 403),
+    errors.Unavailable: Seen(-32001, 503),
+}
+INTERNAL = Seen(-32603, 500)
+
+
+class WireError(NamedTuple):
+    """One refusal, for either transport."""
+
+    seen: Seen
+    message: str
+    retry_after_ms: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The member `error` of a response frame. The official SDK retries what has "server_overloaded" in its data."""
+        told: dict[str, Any] = {"code": self.seen.code, "message": self.message}
+        if self.retry_after_ms is not None:
+            told["data"] = {"codexErrorInfo": "server_overloaded", "retryAfterMs": self.retry_after_ms}
+        return told
+
+
+def wire_error(error: Exception, method: str) -> WireError:
+    """What is told of an error; an unforeseen one goes to the log and is "internal error" outside."""
+    seen = CODES.get(type(error))
+    if seen is None:
+        logger.error("request failed", exc_info=error, extra={"method": method})
+        return WireError(INTERNAL, "internal error")
+    if isinstance(error, errors.Unavailable):
+        return WireError(seen, str(error), UNAVAILABLE_RETRY_MS)
+    return WireError(seen, str(error), error.retry_after_ms if isinstance(error, errors.Overloaded) else None)

@@ -1,0 +1,54 @@
+"""What clients see of a thread's turns and items, and the cursors of their lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.errors import InvalidRequest
+from shared.protocol.turn import turn_object
+from shared.store import Store
+from shared.store.items import Item
+from shared.store.turns import Turn
+
+TURNS_AT_ONCE = 500  # whose items are read with one query
+MAX_PAGE = 100
+
+
+def turn_objects(store: Store, owner: str, turns: Sequence[Turn], view: str) -> tuple[list[dict[str, Any]], list[Item]]:
+    """Turn objects with the items that the view shows ("notLoaded", "summary" or "full"), and all of those items."""
+    if view == "notLoaded":
+        return [turn_object(turn) for turn in turns], []
+    found: dict[str, list[Item]] = {}
+    for start in range(0, len(turns), TURNS_AT_ONCE):
+        some = turns[start : start + TURNS_AT_ONCE]
+        found |= store.items.completed(some[0].thread_id, owner, [turn.id for turn in some])
+    if view == "summary":
+        found = {turn_id: _summary(items) for turn_id, items in found.items()}
+    objects = [turn_object(turn, found.get(turn.id, []), view) for turn in turns]
+    return objects, [item for items in found.values() for item in items]
+
+
+def _summary(items: Sequence[Item]) -> list[Item]:
+    """The first message of the user and the last one of the agent (PROTOCOL 3.2)."""
+    said = [item for item in items if item.kind == "userMessage"][:1]
+    answered = [item for item in items if item.kind == "agentMessage"][-1:]
+    return said + answered
+
+
+def page_cursor(place: str | int | None, *, inclusive: bool) -> str | None:
+    """A place in a list as clients give it back; an inclusive one is for going the other way."""
+    return None if place is None else f"{'=' if inclusive else ''}{place}"
+
+
+def parse_page_cursor(cursor: str | None) -> tuple[str | None, bool]:
+    """The place, and whether it is part of the page."""
+    return (cursor.removeprefix("="), cursor.startswith("=")) if cursor else (None, False)
+
+
+def bad_cursor(cursor: str) -> InvalidRequest:
+    return InvalidRequest(f"invalid cursor: {cursor[:200]}")
+
+
+def clamp(limit: int | None, default: int) -> int:
+    return max(1, min(MAX_PAGE, default if limit is None else limit))

@@ -1,0 +1,78 @@
+"""thread/resume: a thread as it stands, and from then on what happens in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields
+
+from api import settings
+from api.context import Context
+from api.history import page_cursor, turn_objects
+from api.params import ParamsSchema, variant
+from api.results import SessionResult
+from api.settings import SettingsParams
+from shared.errors import Conflict
+from shared.protocol.thread import session_result
+
+NAME = "thread/resume"
+
+
+class TurnsPage(ParamsSchema):
+    """Shape: {"limit": int?, "sortDirection": "asc" | "desc"?, "itemsView": "notLoaded" | "summary" | "full"?}"""
+
+    limit = fields.Int(load_default=None)
+    sort_direction = fields.Str(load_default="desc", validate=variant("asc", "desc"))
+    items_view = fields.Str(load_default="summary", validate=variant("notLoaded", "summary", "full"))
+
+
+class Params(SettingsParams):
+    """Which thread, changed how. With `afterEventId`, our own addition, the events go on behind that one.
+
+    Shape:  SettingsParams and {"threadId": UUIDv7, "excludeTurns": bool=false, "initialTurnsPage": TurnsPage?,
+            "afterEventId": eventId of the last event that the client has?}
+    Errors: InvalidParams; NotFound; Conflict (archived)
+    Source: PROTOCOL 5.7
+    """
+
+    thread_id = fields.Str(required=True)
+    exclude_turns = fields.Bool(load_default=False)
+    initial_turns_page = fields.Nested(TurnsPage, load_default=None)
+    after_event_id = fields.Str(load_default=None)
+
+
+class Result(SessionResult):
+    """The session result with every turn, unless they were excluded; a running turn has its completed items."""
+
+    collaboration_mode = fields.Raw()
+    initial_turns_page = fields.Raw()
+    turns_backwards_cursor = fields.Str()
+    items_backwards_cursor = fields.Str()
+
+
+def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+    thread_id = params["thread_id"]
+    thread = ctx.get_thread(thread_id, missing="no rollout found for thread id {}")
+    if thread.archived_at_ms is not None:
+        raise Conflict(f"session {thread_id} is archived. Run `thread/unarchive` first.")
+    changed = settings.changes(ctx.config, ctx.user_id, params)
+    start = ctx.follow(thread_id, params["after_event_id"])
+    thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)  # read after the look at the log
+    turns = ctx.store.turns.of_thread(thread_id, ctx.user_id)
+    objects, items = turn_objects(ctx.store, ctx.user_id, turns, "full")
+    last = turns[-1] if turns else None
+    ctx.show(
+        thread,
+        start,
+        last_turn=last,
+        items=[item for item in items if last and item.turn_id == last.id],
+        pending=ctx.store.approvals.pending(thread_id, ctx.user_id),
+    )
+    newest = max((item.position for item in items), default=None)
+    return {
+        **session_result(thread, [] if params["exclude_turns"] else objects),
+        "collaboration_mode": thread.settings.get("collaborationMode"),
+        "initial_turns_page": None,
+        "turns_backwards_cursor": page_cursor(last.id if last else None, inclusive=True),
+        "items_backwards_cursor": page_cursor(newest, inclusive=True),
+    }

@@ -1,0 +1,63 @@
+"""thread/start: a new thread, followed by whoever made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields
+
+from api import settings
+from api.context import Context
+from api.results import SessionResult
+from api.settings import SettingsParams
+from shared.clock import now_ms
+from shared.errors import InvalidRequest
+from shared.events import Event
+from shared.ids import new_id
+from shared.protocol.thread import SOURCE, session_result, thread_object
+from shared.store.threads import Thread
+
+NAME = "thread/start"
+TITLE_SOURCE = "thread_title"  # threads in which the terminal client has its threads named
+
+
+class Params(SettingsParams):
+    """How to work, and where; without `cwd` in a folder of the thread's own.
+
+    Shape:  SettingsParams and {"ephemeral": bool=false, "threadSource": str?, "dynamicTools": [tool]?}
+    Errors: InvalidParams; InvalidRequest (a title thread where the server serves none)
+    Source: PROTOCOL 5.1
+    """
+
+    ephemeral = fields.Bool(load_default=False)
+    thread_source = fields.Str(load_default=None)
+    dynamic_tools = fields.List(fields.Dict(), load_default=[])
+
+
+Result = SessionResult
+
+
+def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+    if params["thread_source"] == TITLE_SOURCE and not ctx.config.server.titles:
+        raise InvalidRequest("this server makes no titles ([server] titles = false)")
+    thread_id, at_ms = new_id(), now_ms()
+    chosen = settings.defaults(ctx.config, ctx.user_id, thread_id)
+    chosen |= settings.changes(ctx.config, ctx.user_id, params)
+    thread = Thread(
+        id=thread_id,
+        owner=ctx.user_id,
+        session_id=thread_id,
+        settings=chosen | {"dynamicTools": params["dynamic_tools"]},
+        source=SOURCE,
+        created_at_ms=at_ms,
+        updated_at_ms=at_ms,
+        recency_at_ms=at_ms,
+        used_at_ms=at_ms,
+        thread_source=params["thread_source"],
+        originator=ctx.connection.client_name if ctx.connection else None,
+        ephemeral=params["ephemeral"],
+    )
+    ctx.store.threads.create(thread)
+    ctx.follow(thread_id)
+    ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
+    return session_result(thread)
