@@ -38,7 +38,6 @@ def make_services(config: Config) -> Services:
         config.redis_url,
         socket_timeout=None,
         socket_connect_timeout=REDIS_SECONDS,
-        socket_keepalive=True,
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
     )
@@ -76,13 +75,13 @@ class OffloadedStore:
     letting other greenlets run."""
 
     def __init__(self, store: Store) -> None:
-        self.database = store.database
         self.threads = Offloaded(store.threads)
         self.turns = Offloaded(store.turns)
         self.items = Offloaded(store.items)
         self.approvals = Offloaded(store.approvals)
         self.users = Offloaded(store.users)
         self.audit = Offloaded(store.audit)
+        self.commit = Offloaded(store).commit
         self.close = store.close
 
 
@@ -96,4 +95,19 @@ class Offloaded:
         import gevent
 
         method = getattr(self._record, name)
-        return lambda *args, **kwargs: gevent.get_hub().threadpool.apply(method, args, kwargs)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            value, error = gevent.get_hub().threadpool.apply(_attempt, (method, args, kwargs))
+            if error is not None:
+                raise error
+            return value
+
+        return call
+
+
+def _attempt(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
+    """gevent would print what is raised in its threads."""
+    try:
+        return method(*args, **kwargs), None
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        return None, error

@@ -16,9 +16,10 @@ from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.items import Item
 from shared.store.turns import Turn
-from shared.store.writes import Announced, commit
+from shared.store.writes import Announced
 
 ANNOUNCED_STARTED, ANNOUNCED_ENDED = 1, 2
+NOBODY_HOLDS = 0.5  # added to a claim's number: newer than all that its holder may still say, older than the next claim
 
 
 def turn_started(turn: Turn) -> list[Event]:
@@ -57,13 +58,14 @@ def turn_ended(turn: Turn, final: Item | None) -> list[Event]:
 
 def item_started(item: Item) -> Event:
     """item/started; a row that has ended meanwhile is shown as it began."""
-    begun = {**item.wire(), "completedAtMs": None}
+    begun = {**item.wire(), "completedAtMs": None, **BEGUN_MEMBERS.get(item.kind, {})}
     if item.completed_at_ms is not None and "status" in begun:
         begun |= {"status": "inProgress", **{name: None for name in ENDED_MEMBERS if name in begun}}
     params = {"threadId": item.thread_id, "turnId": item.turn_id, "item": begun, "startedAtMs": item.started_at_ms}
     return Event("item/started", params, key=f"item:{item.id}:started", item_id=item.id, role="start")
 
 
+BEGUN_MEMBERS: dict[str, dict[str, Any]] = {"agentMessage": {"text": ""}, "reasoning": {"summary": [], "content": []}}
 ENDED_MEMBERS = ("aggregatedOutput", "exitCode", "durationMs", "success", "contentItems")
 
 
@@ -135,13 +137,20 @@ def announce(store: Store, log: EventLog, turn: Turn) -> None:
     """
     items = store.items.of_turn(turn.id)
     approvals = store.approvals.of_turn(turn.id)
-    log.publish([log.batch(turn.thread_id, turn.owner, durable_events(turn, items, approvals))])
+    events = durable_events(turn, items, approvals)
+    claim_no = turn.claim_no + NOBODY_HOLDS
+    if log.publish([log.batch(turn.thread_id, turn.owner, events, claim_no=claim_no)]) == ["refused"]:
+        if not turn.done:
+            return  # claimed again meanwhile: its holder tells all
+        # The thread went on: its status and its open items are those of a later turn.
+        events = [replace(event, role="") for event in events if event.method != "thread/status/changed"]
+        log.publish([log.batch(turn.thread_id, turn.owner, events)])
     announced = Announced(
         items={item.id: level(item) for item in items if item.announced < level(item)},
         turns={turn.id: ANNOUNCED_ENDED if turn.done else ANNOUNCED_STARTED},
         requests={approval.id: 1 if approval.state == "pending" else 2 for approval in approvals},
     )
-    commit(store.database, [], announced)
+    store.commit([], announced)
 
 
 def level(item: Item) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.store.approvals import Approvals
 from shared.store.audit import Audit
 from shared.store.connection import Database
+from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.threads import Threads
 from shared.store.turns import Turns
 from shared.store.users import Users
+from shared.store.writes import Announced, Write, commit
 
 
 class Store:
@@ -19,9 +23,14 @@ class Store:
         self.threads = Threads(self.database)
         self.turns = Turns(self.database)
         self.items = Items(self.database)
+        self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
         self.audit = Audit(self.database)
+
+    def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
+        """Store what turns have written (shared.store.writes)."""
+        return commit(self.database, writes, announced)
 
     def close(self) -> None:
         self.database.close()

@@ -1,0 +1,161 @@
+"""A synchronous client of the wire: JSON-RPC over a WebSocket, everything that arrives recorded in order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import websocket
+
+DEADLINE_S = 20.0
+
+
+class RpcError(Exception):
+    """An error response. code, message, data: as on the wire."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["message"])
+        self.code: int = error["code"]
+        self.message: str = error["message"]
+        self.data: Any = error.get("data")
+
+
+class ConnectionLost(Exception):
+    """The server closed the connection. code: of the close frame, or None."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class ProtocolClient:
+    """One connection. `received` holds every frame in the order of arrival: replies, notifications, server requests.
+
+    answer: what to answer a server request with (its result), or None not to answer
+    """
+
+    def __init__(self, socket: websocket.WebSocket) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda request: None
+        self.lost: ConnectionLost | None = None
+        self._socket = socket
+        self._ids = itertools.count(1)
+        self._arrived = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def initialize(self, name: str = "test_client", **capabilities: Any) -> dict[str, Any]:
+        """The handshake. Returns the result."""
+        params = {"clientInfo": {"name": name, "version": "1"}, "capabilities": capabilities or None}
+        result = self.request("initialize", params)
+        self.notify("initialized")
+        return result
+
+    def request(self, method: str, params: Any = None, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """The result. Errors: RpcError, ConnectionLost, TimeoutError."""
+        return self.result(self.send_request(method, params), deadline_s)
+
+    def send_request(self, method: str, params: Any = None) -> int:
+        """Send without waiting. Returns the request id."""
+        request_id = next(self._ids)
+        self.send({"id": request_id, "method": method, "params": {} if params is None else params})
+        return request_id
+
+    def result(self, request_id: int | str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """Wait for the reply to a request."""
+        reply = self.wait_for(lambda frame: frame.get("id") == request_id and "method" not in frame, deadline_s)
+        if "error" in reply:
+            raise RpcError(reply["error"])
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def notify(self, method: str, params: Any = None) -> None:
+        self.send({"method": method} | ({} if params is None else {"params": params}))
+
+    def send(self, frame: Any) -> None:
+        """Any JSON value as one frame; text goes as it is."""
+        self._socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+
+    @property
+    def notifications(self) -> list[dict[str, Any]]:
+        """What came without being asked for, in order; server requests too."""
+        return [frame for frame in list(self.received) if "method" in frame]
+
+    def methods(self) -> list[str]:
+        return [frame["method"] for frame in self.notifications]
+
+    def wait_for(
+        self, wanted: Callable[[dict[str, Any]], bool], deadline_s: float = DEADLINE_S, *, after: int = 0
+    ) -> dict[str, Any]:
+        """The first received frame that is wanted, from place `after` on. Errors: ConnectionLost, TimeoutError."""
+        until_s = time.monotonic() + deadline_s
+        place = after
+        with self._arrived:
+            while True:
+                while place < len(self.received):
+                    if wanted(self.received[place]):
+                        return self.received[place]
+                    place += 1
+                if self.lost:
+                    raise self.lost
+                if not self._arrived.wait(until_s - time.monotonic()):
+                    raise TimeoutError(f"not received in {deadline_s} s; last: {self.received[-3:]}")
+
+    def wait_for_method(self, method: str, deadline_s: float = DEADLINE_S, *, after: int = 0) -> dict[str, Any]:
+        return self.wait_for(lambda frame: frame.get("method") == method, deadline_s, after=after)
+
+    def wait_until_lost(self, deadline_s: float = DEADLINE_S) -> ConnectionLost:
+        """Wait for the server to close the connection."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: self.lost is not None, deadline_s):
+                raise TimeoutError(f"still connected after {deadline_s} s")
+            assert self.lost is not None
+            return self.lost
+
+    def close(self) -> None:
+        self._socket.close(timeout=1)
+
+    def drop(self) -> None:
+        """Vanish without a close frame."""
+        self._socket.shutdown()
+
+    def _read(self) -> None:
+        code, reason = None, "the connection broke"
+        try:
+            while True:
+                opcode, data = self._socket.recv_data()
+                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                    code, reason = int.from_bytes(data[:2], "big") if data else None, data[2:].decode()
+                    break
+                if opcode == websocket.ABNF.OPCODE_TEXT:
+                    self._take(json.loads(data))
+        except (OSError, websocket.WebSocketException) as error:
+            reason = str(error)
+        with self._arrived:
+            self.lost = ConnectionLost(code, reason)
+            self._arrived.notify_all()
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        with self._arrived:
+            self.received.append(frame)
+            self._arrived.notify_all()
+        if "id" in frame and "method" in frame:
+            result = self.answer(frame)
+            if result is not None:
+                self.send({"id": frame["id"], "result": result})
+
+
+def connect(url: str, token: str | None = None, *, headers: dict[str, str] | None = None) -> ProtocolClient:
+    """A connection without the handshake. Errors: websocket.WebSocketBadStatusException (status_code)."""
+    sent = [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if token is not None:
+        sent.append(f"Authorization: Bearer {token}")
+    socket = websocket.create_connection(
+        url, header=sent, suppress_origin=True, http_no_proxy=["*"], timeout=DEADLINE_S, enable_multithread=True
+    )
+    socket.settimeout(None)
+    return ProtocolClient(socket)
