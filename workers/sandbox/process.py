@@ -17,6 +17,7 @@ import os
 import random
 import selectors
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -47,8 +48,9 @@ TERMINAL_ROWS_COLUMNS = (24, 120)
 MAX_SESSIONS = 16  # of one turn
 UNREAD_TOKENS = 2000  # of output that the model is told when a session is ended for it
 
-# Ends with its parent from the first instruction on; a parent that was gone before that is noticed by its number.
-GUARD = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+# A sandbox is tied to us only when bwrap is done with it. So its first program says that it is there, on a socket in
+# the place of its input, and goes on to the command when we answer: without us nothing runs.
+GUARD = 'echo >&0 && read -r go && exec "$@" <'
 
 REASONS = {Why.INTERRUPT: "interrupt", Why.LOST: "loss of the turn", Why.DRAIN: "shutdown"}
 
@@ -112,6 +114,17 @@ class _CommandThread:
             logger.exception("a command's event failed")
 
 
+def bury_leftovers() -> None:
+    """End what a worker left behind that was killed while bwrap was half-way: it waits for ever and runs nothing."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            program, *options = (folder / "cmdline").read_bytes().split(b"\0")
+            if Path(os.fsdecode(program)).name == "bwrap" and options[:1] == [b"--info-fd"]:
+                outer = os.getsid(int(folder.name))  # each is the leader of its session
+                if not Path(f"/proc/{outer}").exists():
+                    os.kill(int(folder.name), signal.SIGKILL)
+
+
 _lock = threading.Lock()
 _thread: _CommandThread | None = None
 
@@ -120,6 +133,7 @@ def _commands() -> _CommandThread:
     global _thread
     with _lock:
         if _thread is None:
+            bury_leftovers()
             _thread = _CommandThread()
         return _thread
 
@@ -212,10 +226,11 @@ class Process:
         bwrap: str | None = None,
     ) -> None:
         """Start it; ToolError when that cannot be, SandboxUnavailable when it cannot be contained."""
-        guard = [system_program("setpriv"), "--pdeathsig", "KILL", "--", "/bin/sh", "-c", GUARD, str(os.getpid())]
-        self._outer_argv = [*guard, bwrap or bubblewrap.find_bwrap()]
+        guard = ["/bin/sh", "-c", GUARD + ("&1" if tty else "/dev/null"), "sh"]
         terminal = [system_program("setsid"), "--ctty", "--"] if tty else []  # Ctrl-C must not reach bwrap itself
-        self._inner_argv = [*bubblewrap.containment(policy, cwd, tty=tty), *limits.prlimit(), *terminal, *argv]
+        contained = bubblewrap.containment(policy, cwd, tty=tty)
+        self._bwrap = bwrap or bubblewrap.find_bwrap()
+        self._argv = [*contained, *guard, *limits.prlimit(), *terminal, *argv]
         self._env = {**bubblewrap.environment(policy, tty=tty), **(env or {})}
         self._limits = limits
         self._on_output = on_output
@@ -227,7 +242,6 @@ class Process:
         self._fresh = CappedOutput(limits.output_bytes)
         self._unsent = bytearray()
         self._inner: _Inner | None = None
-        self._info = b""
         self._timers: list[_Timer] = []
         self._stopping = False
         self._thread = _commands()
@@ -300,29 +314,30 @@ class Process:
         theirs: list[int] = []
         popen: subprocess.Popen[bytes] | None = None
         try:
-            info, info_end = os.pipe()
-            ours.append(info)
-            theirs.append(info_end)
+            info_fd = os.memfd_create("info")  # no pipe: bwrap must not fail half-way when nobody reads it any more
+            ours.append(info_fd)
+            guard, guard_end = socket.socketpair()
+            ours.append(guard.detach())
+            theirs.append(guard_end.detach())
             if self.tty:
                 terminal, slave = os.openpty()
                 ours.append(terminal)
-                theirs += [slave] * 3
+                theirs += [slave] * 2
                 fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *TERMINAL_ROWS_COLUMNS, 0, 0))
             else:
-                theirs.append(os.open("/dev/null", os.O_RDONLY))
                 for _ in range(2 if stderr_apart else 1):
                     end, their_end = os.pipe()
                     ours.append(end)
                     theirs.append(their_end)
                 theirs.append(theirs[-1])
             popen = self._popen = subprocess.Popen(
-                [*self._outer_argv, "--info-fd", str(info_end), *self._inner_argv],
-                stdin=theirs[1],
-                stdout=theirs[2],
-                stderr=theirs[3],
+                [self._bwrap, "--info-fd", str(info_fd), *self._argv],
+                stdin=theirs[0],
+                stdout=theirs[1],
+                stderr=theirs[2],
                 env=self._env,
                 cwd="/",
-                pass_fds=(info_end,),
+                pass_fds=(info_fd,),
                 start_new_session=True,
             )
             self._outer_fd = os.pidfd_open(popen.pid)
@@ -340,9 +355,9 @@ class Process:
                 os.close(fd)
         self._started_at = time.monotonic()
         self._info_fd: int | None = ours[0]
-        self._streams = [_Stream(fd, self._limits.output_bytes) for fd in ours[1:]]
-        os.set_blocking(self._info_fd, False)
-        self._thread.watch(self._info_fd, self._read_info)
+        self._guard_fd: int | None = ours[1]
+        self._streams = [_Stream(fd, self._limits.output_bytes) for fd in ours[2:]]
+        self._thread.watch(self._guard_fd, self._answer_guard)
         for stream in self._streams:
             self._listen(stream)
         self._thread.watch(self._outer_fd, self._outer_ended)
@@ -352,18 +367,27 @@ class Process:
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         self._timers.append(self._thread.later(seconds, act))
 
-    def _read_info(self) -> None:
-        if self._info_fd is None:
-            return
-        with suppress(BlockingIOError):
-            said = os.read(self._info_fd, READ_BYTES)
-            self._info += said
-            if said and b"}" not in said:
-                return
-            self._inner = _Inner.find(self._info)
-            self._thread.unwatch(self._info_fd)
-            os.close(self._info_fd)
-            self._info_fd = None
+    def _answer_guard(self) -> None:
+        assert self._guard_fd is not None
+        self._find_inner()
+        with suppress(OSError):
+            if os.read(self._guard_fd, READ_BYTES):
+                os.write(self._guard_fd, b"go\n")
+        self._dismiss_guard()
+
+    def _dismiss_guard(self) -> None:
+        """Without an answer it ends, and the sandbox with it."""
+        if self._guard_fd is not None:
+            self._thread.unwatch(self._guard_fd)
+            os.close(self._guard_fd)
+            self._guard_fd = None
+
+    def _find_inner(self) -> None:
+        if self._info_fd is not None:
+            self._inner = _Inner.find(os.pread(self._info_fd, READ_BYTES, 0))
+            if self._inner is not None:
+                os.close(self._info_fd)
+                self._info_fd = None
 
     def _listen(self, stream: _Stream) -> None:
         if stream.fd is not None:
@@ -377,14 +401,18 @@ class Process:
             self._send(stream)
         text = stream.read()
         if text is None:
-            self._thread.unwatch(stream.fd)
-            os.close(stream.fd)
-            stream.fd = None
+            self._close(stream)
             return
         self._heard(stream, text)
         if stream.output.overflows:
             self._thread.unwatch(stream.fd)
             self._thread.later(FLOOD_PAUSE_SECONDS, lambda: self._listen(stream))
+
+    def _close(self, stream: _Stream) -> None:
+        assert stream.fd is not None
+        self._thread.unwatch(stream.fd)
+        os.close(stream.fd)
+        stream.fd = None
 
     def _heard(self, stream: _Stream, text: str) -> None:
         self._tell(stream.output.add(text))
@@ -418,16 +446,16 @@ class Process:
         self._stopping = True
         if self._popen.returncode is None:
             self.stopped_by = reason
-        pids = self._inner.descendants() if self._inner is not None and self._inner.is_there() else []
-        if not pids:
-            self._kill()  # still being set up: there is nothing that could be asked
-            return
-        for pid in pids:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
         self._later(grace_s, self._kill)
+        if self._guard_fd is not None:  # still being set up; to kill bwrap now would leave what it made behind
+            self._dismiss_guard()
+        elif self._inner is not None and self._inner.is_there():
+            for pid in self._inner.descendants():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
 
     def _kill(self) -> None:
+        self._find_inner()
         if self._inner is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._inner.fd, signal.SIGKILL)
@@ -437,7 +465,7 @@ class Process:
         self._thread.unwatch(self._outer_fd)
         os.close(self._outer_fd)
         self._popen.wait()
-        self._read_info()
+        self._find_inner()
         if self._inner is None:
             self._finish()
         else:
@@ -457,17 +485,15 @@ class Process:
                 os.waitid(os.P_PIDFD, self._inner.fd, os.WEXITED | os.WNOHANG)
             os.close(self._inner.fd)
         if self._info_fd is not None:
-            self._thread.unwatch(self._info_fd)
             os.close(self._info_fd)
+        self._dismiss_guard()
         for stream in self._streams:
             for _ in range(16):  # a pipe holds no more than that
                 if stream.fd is None:
                     break
                 text = stream.read()
                 if not text:
-                    self._thread.unwatch(stream.fd)
-                    os.close(stream.fd)
-                    stream.fd = None
+                    self._close(stream)
                 else:
                     self._heard(stream, text)
             self._heard(stream, stream.rest())

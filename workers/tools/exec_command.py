@@ -203,9 +203,11 @@ class Arguments:
 
     def words(self, name: str) -> list[str] | None:
         value = self._given.get(name)
-        if value is not None and not (isinstance(value, list) and all(isinstance(word, str) for word in value)):
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise ToolError(f"{self._tool}: {name}: expected an array of strings")
-        return value
+        return [word.encode(errors="replace").decode() for word in value]
 
     def yield_s(self, default_ms: int) -> float:
         """yield_time_ms in seconds, within bounds."""

@@ -8,12 +8,12 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import ToolError
+from tests.support.processes import is_running
 from tests.support.unprivileged import Unprivileged, unprivileged
 from workers.sandbox import files
 
@@ -195,7 +195,7 @@ def test_a_child_that_leaves_its_group_its_session_and_its_parent_ends_with_the_
     escape = f"(setsid setsid nohup sleep {seconds} >/dev/null 2>&1 &) ; until pgrep -f 'sleep {seconds}'; do :; done"
 
     assert house.run(f"{escape}; exit 7")[0] == 7
-    assert not _running(seconds)
+    assert not is_running(seconds)
 
 
 def test_limits_of_file_size_and_memory_hold(house: House) -> None:
@@ -236,21 +236,10 @@ def test_no_command_outlives_a_worker_that_was_killed(kind: str) -> None:
     with unprivileged() as someone, someone.start(LONE, kind, seconds) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "up\n"
-        assert _running(seconds)
+        assert is_running(seconds)
 
         worker.kill()
 
         deadline = time.monotonic() + 10
-        while _running(seconds):
+        while is_running(seconds):
             assert time.monotonic() < deadline
-
-
-def _running(word: str) -> bool:
-    """Whether a process has that word in its command line."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if word.encode() in file.read_bytes():
-                return True
-        except OSError:
-            continue
-    return False

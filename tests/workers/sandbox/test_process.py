@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shlex
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +17,12 @@ from typing import Any
 import pytest
 
 from shared.errors import ToolError
+from tests.support.processes import is_running
 from workers.agent.signal import Signal, Why
+from workers.sandbox.bubblewrap import find_bwrap
 from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.process import MAX_SESSIONS, MAX_UNREAD_INPUT_BYTES, Process, Sessions, run_to_end
+from workers.sandbox.process import MAX_SESSIONS, MAX_UNREAD_INPUT_BYTES, Process, Sessions, bury_leftovers, run_to_end
 
 DEADLINE_S = 20
 
@@ -92,6 +97,16 @@ def test_pieces_of_too_much_output_are_together_what_is_kept(start: Start, scree
     assert process.output.total_bytes == 588_895
 
 
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_command_is_given_no_descriptors_but_its_input_and_output(start: Start, tty: bool) -> None:
+    process = start("readlink /proc/self/fd/0; echo $(ls /proc/self/fd)", tty=tty)
+
+    assert process.wait(DEADLINE_S)
+    given, descriptors = process.output.text().split("\n", 1)
+    assert given.startswith("/dev/pts/" if tty else "/dev/null")
+    assert descriptors.split() == ["0", "1", "2", "3"]  # the last is ls's own
+
+
 def test_a_signal_that_ended_a_command_shows_in_its_exit_code(start: Start) -> None:
     process = start("kill -SEGV $$")
 
@@ -131,15 +146,52 @@ def test_a_command_ends_at_its_time_limit(start: Start) -> None:
     assert process.stopped_by == "time limit"
 
 
-def test_stopping_what_is_being_started_or_has_ended_does_no_harm(start: Start) -> None:
-    early = start("sleep 60")
-    early.terminate("interrupt")
-    late = start("exit 5")
-    late.wait(DEADLINE_S)
-    late.terminate("interrupt")
+def test_stopping_what_is_being_started_leaves_nothing_behind(start: Start) -> None:
+    seconds = f"9{random.randrange(10**8)}"
+    processes = [start(f"sleep {seconds}") for _ in range(10)]
+    for process in processes:
+        process.terminate("interrupt")
 
-    assert early.wait(DEADLINE_S)
-    assert (late.exit_code, late.stopped_by) == (5, None)
+    assert all(process.wait(DEADLINE_S) for process in processes)
+    assert all(process.duration_s < 1.5 for process in processes)
+    assert not is_running(seconds)
+
+
+def test_what_a_killed_worker_left_half_made_is_buried_and_what_others_run_is_not(start: Start, screen: Screen) -> None:
+    process = start("echo up; read", tty=True)
+    screen.wait_for("up")
+    mark = f"mark{random.randrange(10**8)}"
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(1000))
+    os.set_blocking(writer, True)  # so that bwrap stops when it tells what it made
+    words = ["--info-fd", str(writer), "--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "true", mark]
+    with subprocess.Popen([find_bwrap(), *words], pass_fds=[writer], start_new_session=True) as outer:
+        while not Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text():
+            pass
+        outer.kill()
+    os.close(reader)
+    os.close(writer)
+
+    bury_leftovers()
+
+    deadline = time.monotonic() + DEADLINE_S
+    while is_running(mark):
+        assert time.monotonic() < deadline
+    process.write(b"\n")
+    assert process.wait(DEADLINE_S)
+    assert process.stopped_by is None
+
+
+def test_stopping_what_has_ended_does_no_harm(start: Start) -> None:
+    process = start("exit 5")
+    assert process.wait(DEADLINE_S)
+    process.terminate("interrupt")
+
+    assert start("exit 6").wait(DEADLINE_S)
+    assert (process.exit_code, process.stopped_by) == (5, None)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +231,16 @@ def test_steering_leaves_a_command_alone(start: Start) -> None:
 
 
 def test_a_terminal_takes_input_and_control_c(start: Start, screen: Screen) -> None:
-    process = start("test -t 0 && stty size; trap 'echo int' INT; read a; echo got $a; sleep 60; echo on", tty=True)
+    loop = "while :; do sleep 0.02; done"
+    process = start(f"trap 'echo int; exit 4' INT; test -t 0 && stty size; read a; echo got $a; {loop}", tty=True)
     screen.wait_for("24 120")
     process.write(b"word\n")
     screen.wait_for("got word")
     process.write(b"\x03")
 
-    screen.wait_for("int")
     assert process.wait(DEADLINE_S)
-    assert process.exit_code == 0
-    assert screen.text.rstrip().endswith("on")
+    assert (process.exit_code, process.stopped_by) == (4, None)
+    assert "int" in screen.text
 
 
 def test_more_input_than_the_command_reads_is_kept_for_it_up_to_a_bound(start: Start, screen: Screen) -> None:
