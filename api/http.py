@@ -163,13 +163,16 @@ class _Doors:
             start = ctx.follow(thread.id, cursor)
             assert start is not None
             first = self._beginning(ctx, thread.id, start)
+            place = "" if ctx.frames else ctx.connection.place(thread.id)
             ctx.connection.send(first + ctx.frames)
         except Exception:
             self._services.relay.detach(ctx.connection)
             raise
         finally:
             ctx.finish()
-        return self._stream(ctx.connection, lambda frame: False)
+        # Clients see the headers with the first bytes; an id without data tells them only where they stand.
+        opening = b"id: %b\n\n" % place.encode() if place else b": connected\n\n"
+        return self._stream(ctx.connection, lambda frame: False, opening)
 
     def _beginning(self, ctx: Context, thread_id: str, start: Start) -> list[Frame]:
         """The open items and questions; a client whose cursor is gone is told first where to find what it missed."""
@@ -194,8 +197,10 @@ class _Doors:
                 assert start is not None
                 self._beginning(ctx, thread.id, start)
             result = dispatch.call(ctx, method, params)
-            ended = self._already_ended(ctx, result) if method == "turn/start" else []
-            ctx.connection.send([Frame(orjson.dumps({"result": result}), "result"), *(ended or ctx.frames)])
+            following = self._already_ended(ctx, result) if method == "turn/start" else []
+            following = following or ctx.frames
+            place = "" if following else ctx.connection.place(ctx.connection.followed()[0])
+            ctx.connection.send([Frame(orjson.dumps({"result": result}), "result", place), *following])
         except Exception:
             self._services.relay.detach(ctx.connection)
             raise
@@ -220,14 +225,16 @@ class _Doors:
         connection.initialized = True
         return Context(self._services, user_id, connection)
 
-    def _stream(self, connection: Connection, is_last: Callable[[Frame], bool]) -> Response:
-        response = Response(self._events(connection, is_last), content_type=EVENT_STREAM)
+    def _stream(self, connection: Connection, is_last: Callable[[Frame], bool], opening: bytes = b"") -> Response:
+        response = Response(self._events(connection, is_last, opening), content_type=EVENT_STREAM)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         response.call_on_close(lambda: self._services.relay.detach(connection))
         return response
 
-    def _events(self, connection: Connection, is_last: Callable[[Frame], bool]) -> Iterator[bytes]:
+    def _events(self, connection: Connection, is_last: Callable[[Frame], bool], opening: bytes) -> Iterator[bytes]:
+        if opening:
+            yield opening
         while True:
             try:
                 frames = connection.take(KEEP_ALIVE_SECONDS)

@@ -97,7 +97,8 @@ def test_input_for_a_running_turn_steers_it(house: House) -> None:
     client = house.connect()
     thread = make_thread(house.store, house.config)
     turn = make_turn(house.store, thread)
-    mailbox = house.services.redis.pubsub()
+    commands: Any = house.services.redis
+    mailbox = commands.pubsub()
     mailbox.subscribe("mailbox")
     mailbox.get_message(timeout=1)
 
@@ -188,7 +189,7 @@ def test_somebody_elses_thread_and_question_are_like_unknown_ones(house: House) 
     stored = house.store.approvals.find(approval.id, "owner")
     assert stored is not None
     assert stored.state == "pending"
-    for method, params in {
+    requests: dict[str, dict[str, Any]] = {
         "thread/read": {},
         "thread/resume": {},
         "thread/archive": {},
@@ -200,7 +201,8 @@ def test_somebody_elses_thread_and_question_are_like_unknown_ones(house: House) 
         "turn/start": {"input": []},
         "turn/steer": {"input": [], "expectedTurnId": claim.turn_id},
         "turn/interrupt": {"turnId": claim.turn_id},
-    }.items():
+    }
+    for method, params in requests.items():
         message = stranger.error(method, {"threadId": thread.id, **params})["message"]
         assert message.endswith(thread.id), method
     assert stranger.call("thread/list")["data"] == []

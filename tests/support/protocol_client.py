@@ -43,7 +43,7 @@ class ProtocolClient:
         self.received: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda request: None
         self.lost: ConnectionLost | None = None
-        self._socket = socket
+        self._socket: Any = socket
         self._ids = itertools.count(1)
         self._arrived = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()

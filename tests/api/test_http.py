@@ -1,0 +1,300 @@
+"""The methods over HTTP, event streams, problem details, health."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.app import make_app
+from shared import announcements
+from shared.events import Event
+from shared.store.threads import Thread
+from tests.builders import House, claim_turn, delta, end_turn, make_message, make_thread, make_turn, text_input
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def http(house: House) -> FlaskClient:
+    return make_app(house.services).test_client()
+
+
+def json_of(response: TestResponse) -> Any:
+    return json.loads(response.get_data())
+
+
+class Stream:
+    """Server-sent events, read one at a time."""
+
+    def __init__(self, response: TestResponse) -> None:
+        assert response.status_code == 200, response.get_data()
+        assert response.content_type == "text/event-stream"
+        self.response = response
+        self.events: list[dict[str, Any]] = []
+        self.opening = ""
+        self._blocks = self._split(iter(response.iter_encoded()))
+
+    def _split(self, chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+        for chunk in chunks:
+            for block in chunk.decode().split("\n\n")[:-1]:
+                fields = dict(line.split(": ", 1) for line in block.split("\n"))
+                self.opening = self.opening or block
+                if "event" in fields:
+                    yield {"id": fields.get("id"), "event": fields["event"], "data": json.loads(fields["data"])}
+
+    def next(self) -> dict[str, Any]:
+        self.events.append(next(self._blocks))
+        return self.events[-1]
+
+    def until(self, method: str) -> dict[str, Any]:
+        return next(event for event in iter(self.next, None) if event["event"] == method)
+
+    def rest(self) -> list[str]:
+        return [event["event"] for event in self._blocks]
+
+    def text(self) -> str:
+        return "".join(one["data"]["params"]["delta"] for one in self.events if one["event"].endswith("/delta"))
+
+
+def get_events(http: FlaskClient, thread: Thread, cursor: str | None = None) -> Stream:
+    headers = {"Last-Event-ID": cursor} if cursor else {}
+    return Stream(http.get(f"/v2/thread/events?threadId={thread.id}", headers=headers))
+
+
+def end(house: House) -> None:
+    """A worker takes the waiting turn and ends it."""
+    announcements.announce(house.store, house.services.events, end_turn(house.store, claim_turn(house.store)))
+
+
+def test_a_method_answers_with_its_result_as_the_body(http: FlaskClient, house: House) -> None:
+    thread = json_of(http.post("/v2/thread/start", json={}))["thread"]
+
+    turn = json_of(http.post("/v2/turn/start", json={"threadId": thread["id"], "input": text_input("hi")}))["turn"]
+
+    assert turn["status"] == "inProgress"
+    assert house.rung == [turn["id"]]
+    assert http.post("/v2/account/read").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/v2/x/y", "{}", 404, -32601),
+        ("/v2/thread/start", '{"cwd": 5}', 400, -32602),
+        ("/v2/thread/start", "not json", 400, -32602),
+        ("/v2/thread/start", "[]", 400, -32602),
+        ("/v2/thread/read", '{"threadId": "01a202e8-05e8-7e83-b3af-000000000000"}', 404, -32600),
+        ("/v2/serverRequest/respond", '{"requestId": 5, "result": {}}', 409, -32600),
+        ("/v2/serverRequest/respond", '{"requestId": "5", "result": {}}', 400, -32602),
+    ],
+)
+def test_a_refusal_is_a_problem_document(http: FlaskClient, path: str, body: str, status: int, code: int) -> None:
+    response = http.post(path, data=body)
+
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    assert json_of(response)["code"] == code
+    assert json_of(response)["status"] == status
+
+
+def test_an_overload_says_when_to_come_back(open_house: Callable[..., House]) -> None:
+    from shared.config import Limits
+
+    house = open_house(limits=Limits(queued_turns=1))
+    http = make_app(house.services).test_client()
+    threads = [make_thread(house.store, house.config) for _ in range(2)]
+
+    replies = [http.post("/v2/turn/start", json={"threadId": thread.id, "input": []}) for thread in threads]
+
+    assert [reply.status_code for reply in replies] == [200, 429]
+    assert replies[1].headers["Retry-After"] == "1"
+    assert json_of(replies[1])["code"] == -32001
+
+
+def test_a_body_over_sixteen_mebibytes_is_refused(http: FlaskClient) -> None:
+    assert http.post("/v2/thread/start", data=b"x" * (16 * 1024 * 1024 + 1)).status_code == 413
+
+
+def test_a_streamed_turn_begins_with_the_result_and_ends_with_the_turn(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+
+    stream = Stream(
+        http.post("/v2/turn/start", json={"threadId": thread.id, "input": text_input("hi")}, headers=STREAM)
+    )
+    result = stream.next()
+    end(house)
+
+    assert result["event"] == "result"
+    assert result["data"]["result"]["turn"]["status"] == "inProgress"
+    assert stream.rest()[-2:] == ["thread/status/changed", "turn/completed"]
+
+
+def test_a_streamed_thread_ends_with_its_next_turn(http: FlaskClient, house: House) -> None:
+    stream = Stream(http.post("/v2/thread/start", json={}, headers=STREAM))
+    thread_id = stream.next()["data"]["result"]["thread"]["id"]
+    assert stream.next()["event"] == "thread/started"
+
+    make_turn(house.store, house.store.threads.get(thread_id, "local"))
+    end(house)
+
+    assert stream.rest()[-1] == "turn/completed"
+
+
+def test_the_same_idempotency_key_again_starts_no_second_turn(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    body = {"threadId": thread.id, "input": text_input("once")}
+    first = json_of(http.post("/v2/turn/start", json=body, headers={"Idempotency-Key": "k1"}))["turn"]
+    end(house)
+
+    again = Stream(http.post("/v2/turn/start", json=body, headers={"Idempotency-Key": "k1", **STREAM}))
+
+    assert again.next()["data"]["result"]["turn"]["id"] == first["id"]
+    assert again.rest() == ["turn/completed"]
+    assert len(house.store.turns.of_thread(thread.id, "local")) == 1
+
+
+def test_a_stream_that_was_cut_goes_on_behind_the_last_event_id(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    first = get_events(http, thread)
+    start = Event(
+        "item/started",
+        {"threadId": thread.id, "turnId": "T", "item": {"id": "a"}},
+        key="item:a:started",
+        item_id="a",
+        role="start",
+    )
+    house.publish(thread, start, *(delta(thread.id, "a", f"{number} ") for number in range(10)))
+    first.until("item/agentMessage/delta")
+    cut = first.next()
+    first.response.close()
+    house.publish(
+        thread, *(delta(thread.id, "a", f"{number} ") for number in range(10, 20)), delta(thread.id, "a", ".")
+    )
+
+    second = get_events(http, thread, cut["id"])
+    list(itertools.takewhile(lambda event: event["data"]["params"]["delta"] != ".", iter(second.next, None)))
+
+    assert first.text() + second.text() == "".join(f"{number} " for number in range(20)) + "."
+    second.response.close()
+
+
+def test_a_stream_says_at_once_where_it_stands(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    house.publish(thread, delta(thread.id, "a", "before"))
+
+    stream = get_events(http, thread)
+    house.publish(thread, delta(thread.id, "a", "after"))
+    first = stream.next()
+    stream.response.close()
+
+    assert stream.opening == f"id: {house.services.events.read(thread.id, '0-0')[0].id}"
+    assert first["data"]["params"]["delta"] == "after"
+
+
+def test_a_cursor_that_the_log_no_longer_holds_is_told_first(open_house: Callable[..., House]) -> None:
+    house = open_house(server={"event_log_length": 10})
+    http = make_app(house.services).test_client()
+    thread = make_thread(house.store, house.config)
+    house.publish(thread, delta(thread.id, "a", "first"))
+    cursor = house.services.events.snapshot(thread.id).last_id
+    for number in range(300):
+        house.publish(thread, delta(thread.id, "a", f"{number}"))
+
+    stream = get_events(http, thread, cursor)
+    expired = stream.next()
+    house.publish(thread, delta(thread.id, "a", "new"))
+
+    assert expired["event"] == "threadhouse/cursorExpired"
+    assert expired["data"]["params"]["threadId"] == thread.id
+    assert stream.next()["data"]["params"]["delta"] == "new"
+    stream.response.close()
+
+
+def test_a_question_comes_as_an_event_and_is_answered_with_a_request(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    make_turn(house.store, thread)
+    claim = claim_turn(house.store)
+    params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1}
+    method = "item/commandExecution/requestApproval"
+    house.store.turns.park(claim, method, "i", params, [], expires_in_ms=60_000)
+    stream = get_events(http, thread)
+    asked = stream.until(method)["data"]
+
+    answer = {"requestId": asked["id"], "result": {"decision": "accept"}}
+    statuses = [http.post("/v2/serverRequest/respond", json=answer).status_code for _ in range(2)]
+
+    assert statuses == [200, 409]
+    assert stream.until("serverRequest/resolved")["data"]["params"]["requestId"] == asked["id"]
+    stream.response.close()
+
+
+def test_a_stream_that_its_client_left_is_forgotten(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    stream = get_events(http, thread)
+    house.publish(thread, delta(thread.id, "a", "x"))
+    stream.next()
+
+    stream.response.close()
+
+    assert not [name for name in house.services.relay._channels if thread.id in name]
+
+
+def test_events_of_somebody_elses_thread_are_not_found(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config, owner="other")
+
+    assert http.get(f"/v2/thread/events?threadId={thread.id}").status_code == 404
+
+
+def test_a_thread_is_read_with_its_items(http: FlaskClient, house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    make_turn(house.store, thread)
+    claim = claim_turn(house.store)
+    make_message(house.store, claim, "the answer")
+    end_turn(house.store, claim)
+
+    read = json_of(http.post("/v2/thread/read", json={"threadId": thread.id, "includeTurns": True}))["thread"]
+
+    assert [item["text"] for item in read["turns"][0]["items"]] == ["the answer"]
+
+
+def test_health_is_for_probes_and_not_for_pages(http: FlaskClient, house: House) -> None:
+    assert [http.get(path).status_code for path in ("/readyz", "/healthz", "/")] == [200, 200, 200]
+    origin = {"Origin": "http://localhost"}
+    assert [http.get(path, headers=origin).status_code for path in ("/readyz", "/healthz")] == [403, 403]
+
+    house.redis_server.connected = False
+
+    assert [http.get(path).status_code for path in ("/readyz", "/healthz")] == [503, 200]
+
+
+def test_requests_of_foreign_pages_and_names_are_refused(http: FlaskClient) -> None:
+    def status(**headers: str) -> int:
+        return http.post("/v2/account/read", json={}, headers=headers).status_code
+
+    assert status(Origin="https://evil.example") == 403
+    assert status(Host="evil.example") == 403
+    assert status(Origin="http://localhost") == 200
+    assert [status(Host=name) for name in ("127.0.0.1:8765", "[::1]:8765", "localhost:1")] == [200, 200, 200]
+
+
+def test_without_users_other_machines_are_not_served(http: FlaskClient) -> None:
+    response = http.post("/v2/account/read", json={}, environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
+
+    assert response.status_code == 401
+
+
+def test_with_users_every_request_needs_a_key(http: FlaskClient, house: House) -> None:
+    house.store.users.add("ada")
+    key = house.store.users.create_key("ada", "laptop")
+
+    def status(value: str) -> int:
+        return http.post("/v2/account/read", json={}, headers={"Authorization": value}).status_code
+
+    assert http.post("/v2/account/read", json={}).status_code == 401
+    assert [status(value) for value in ("", "Basic x", "Bearer ", "Bearer th_x", f"Bearer {key}")] == [401] * 4 + [200]

@@ -1,0 +1,128 @@
+"""WebSockets over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import websocket
+
+from api import connection as connections
+from api.app import make_app
+from tests.builders import House, delta, make_thread
+from tests.support.protocol_client import ProtocolClient, connect
+from tests.support.wsgi_server import serve
+
+
+@pytest.fixture
+def address(house: House) -> Iterator[str]:
+    with serve(make_app(house.services)) as address:
+        yield address
+
+
+@pytest.fixture
+def client(address: str) -> ProtocolClient:
+    client = connect(f"ws://{address}/")
+    client.initialize()
+    return client
+
+
+def refusal(url: str, **headers: str) -> int:
+    """The HTTP status that an upgrade is refused with."""
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        connect(url, headers=headers)
+    return int(refused.value.status_code)
+
+
+def test_any_path_and_query_are_served(address: str) -> None:
+    client = connect(f"ws://{address}/some/path?x=1")
+
+    assert client.initialize()["platformFamily"] == "unix"
+
+
+def test_pages_of_other_origins_and_foreign_names_are_refused(address: str) -> None:
+    assert refusal(f"ws://{address}/", Origin="https://evil.example") == 403
+    assert refusal(f"ws://{address}/", Origin=f"http://{address}") == 403
+    assert refusal(f"ws://{address}/", Host="evil.example:80") == 403
+
+
+def test_once_there_is_a_user_a_key_is_needed(house: House, address: str) -> None:
+    house.store.users.add("ada")
+    key = house.store.users.create_key("ada", "laptop")
+
+    assert refusal(f"ws://{address}/") == 401
+    assert refusal(f"ws://{address}/", Authorization="Bearer th_wrong") == 401
+    client = connect(f"ws://{address}/", token=key)
+    client.initialize()
+
+    assert client.request("account/read")["userId"] != "local"
+
+
+@pytest.mark.parametrize("text", ["not json", "[1, 2]", '"text"', '{"id": 1', '{"id": 9, "method": 5}', "[" * 5000])
+def test_frames_that_are_no_messages_are_dropped(client: ProtocolClient, text: str) -> None:
+    client.send(text)
+
+    assert client.request("account/read")["account"] is None
+
+
+def test_binary_frames_are_dropped(client: ProtocolClient) -> None:
+    client._socket.send_binary(b'{"id": 1, "method": "account/read"}')
+
+    assert client.request("account/read")["account"] is None
+
+
+def test_nul_and_lone_surrogates_become_replacement_characters(client: ProtocolClient) -> None:
+    client.send('{"id": "s", "method": "thread/start", "params": {"developerInstructions": "a\\u0000\\ud800b"}}')
+    thread_id = client.result("s")["thread"]["id"]
+
+    client.send(f'{{"id":"n","method":"thread/name/set","params":{{"threadId":"{thread_id}","name":"x\\ud800"}}}}')
+    client.result("n")
+
+    assert client.wait_for_method("thread/name/updated")["params"]["threadName"] == "x\ufffd"
+
+
+def test_a_megabyte_is_fine_and_more_than_sixteen_close_the_connection(client: ProtocolClient) -> None:
+    client.request("skills/list", {"cwds": ["x" * (1 << 20)]})
+
+    with suppress(OSError, websocket.WebSocketException):  # the server may be quicker than the sending
+        client.send("x" * (17 << 20))
+
+    assert client.wait_until_lost().code in (1009, None)
+
+
+def test_fragments_of_one_message_are_one_message(client: ProtocolClient) -> None:
+    frame = websocket.ABNF
+    client._socket.send_frame(frame.create_frame('{"id": "f", "method":', frame.OPCODE_TEXT, fin=0))
+    client._socket.send_frame(frame.create_frame(' "account/read", "params": {}}', frame.OPCODE_CONT, fin=1))
+
+    assert client.result("f")["account"] is None
+
+
+def test_requests_are_answered_in_their_order(client: ProtocolClient) -> None:
+    ids = [client.send_request("account/read", {}) for _ in range(50)]
+
+    client.result(ids[-1])
+    assert [frame["id"] for frame in client.received if frame.get("id") in ids] == ids
+
+
+def test_a_ping_is_answered(client: ProtocolClient) -> None:
+    client._socket.ping("x")
+    assert client.request("account/read")
+
+
+def test_a_client_that_stops_reading_gets_everything_when_it_goes_on(house: House, address: str) -> None:
+    thread = make_thread(house.store, house.config)
+    client = connect(f"ws://{address}/")
+    client.initialize()
+    client.request("thread/resume", {"threadId": thread.id})
+    count = connections.MAX_QUEUED_FRAMES * 3
+
+    with client._arrived:  # the reader stands still: nothing is taken off the socket
+        for number in range(count):
+            house.publish(thread, delta(thread.id, "a", f"{number:06} " + "x" * 1000))
+    house.publish(thread, delta(thread.id, "a", "end"))
+
+    client.wait_for(lambda frame: frame.get("params", {}).get("delta") == "end")
+    numbers = [frame["params"]["delta"][:6] for frame in client.notifications]
+    assert numbers == [f"{number:06}" for number in range(count)] + ["end"]
