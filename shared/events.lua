@@ -8,14 +8,16 @@ local writer, number, claim_no = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local max_entries, ttl, expects = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local channel, owner_channel, text_prefix = ARGV[7], ARGV[8], ARGV[9]
 
-local seen = redis.call('HGET', meta, 'w:' .. writer)
-if seen and tonumber(seen) >= number then return 'repeated' end
+if number > 0 then
+  local seen = redis.call('HGET', meta, 'w:' .. writer)
+  if seen and tonumber(seen) >= number then return 'repeated' end
+end
 if claim_no ~= '' then
   local held = redis.call('HGET', meta, 'claim_no')
   if held and tonumber(held) > tonumber(claim_no) then return 'refused' end
+  if not held and expects == '1' then return 'empty' end
   redis.call('HSET', meta, 'claim_no', claim_no)
 end
-if expects == '1' and redis.call('EXISTS', log) == 0 then return 'empty' end
 
 local function text_key(field) return text_prefix .. field end
 
@@ -67,7 +69,7 @@ for i = 10, #ARGV, 8 do
     end
   end
 end
-redis.call('HSET', meta, 'w:' .. writer, number)
+if number > 0 then redis.call('HSET', meta, 'w:' .. writer, number) end
 if #announced > 0 then
   redis.call('XTRIM', log, 'MAXLEN', '~', max_entries)
   redis.call('ZREMRANGEBYRANK', keys, 0, -max_entries - 1)

@@ -2,8 +2,8 @@
 
 One Lua call appends a batch of events to the log, keeps the open items with their text so far, and announces the
 batch on the thread's channel (and, for events of scope "all", on the owner's). Ids are those of the stream, so they
-grow whoever writes, also after Redis lost everything. A batch carries (writer, number): one that is repeated by a
-client library's retry is ignored. Events of a turn carry the claim number of their attempt: a smaller one than the
+grow whoever writes, also after Redis lost everything. A turn's batch carries (writer, number): one that is repeated by
+a client library's retry is ignored. Events of a turn carry the claim number of their attempt: a smaller one than the
 log has seen is refused. A durable event carries a key: the log takes each key once.
 
 Nothing that matters is only here: all finished items are in the store.
@@ -11,7 +11,6 @@ Nothing that matters is only here: all finished items are in the store.
 
 from __future__ import annotations
 
-import itertools
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -73,14 +72,14 @@ class Batch:
     """Events of one thread that are appended together, or not at all.
 
     claim_no:    of the attempt that writes, or None for events of the thread itself
-    expects_log: True when earlier events of this turn were published: an empty log then means a lost one
-    number:      grows with each batch of a writer; the same batch sent again keeps it
+    expects_log: True when earlier events of this turn were published: a log without its claim then is a lost one
+    number:      grows with each batch of a writer, so that one sent again is known; 0: may be appended twice
     """
 
     thread_id: str
     owner: str
     events: Sequence[Event]
-    claim_no: int | None
+    claim_no: float | None
     expects_log: bool
     number: int
 
@@ -177,7 +176,6 @@ class EventLog:
         self._client = client
         self._max_entries = max_entries
         self._writer = uuid.uuid4().hex
-        self._numbers = itertools.count(1)
         self._append = client.register_script(_script("events.lua"))
         self._snapshot = client.register_script(_script("events_snapshot.lua"))
 
@@ -187,11 +185,12 @@ class EventLog:
         owner: str,
         events: Iterable[Event],
         *,
-        claim_no: int | None = None,
+        claim_no: float | None = None,
         expects_log: bool = False,
+        number: int = 0,
     ) -> Batch:
-        """A batch with the next number of this writer. It may be published again after an error."""
-        return Batch(thread_id, owner, list(events), claim_no, expects_log, next(self._numbers))
+        """A batch. number: for the one thread of a process that publishes its numbered batches in their order."""
+        return Batch(thread_id, owner, list(events), claim_no, expects_log, number)
 
     def publish(self, batches: Sequence[Batch]) -> list[str]:
         """Append and announce; one round trip.
@@ -208,7 +207,7 @@ class EventLog:
         return [answer.decode() for answer in pipeline.execute()]
 
     def _call(self, batch: Batch) -> dict[str, Any]:
-        args: list[str | bytes | int] = [
+        args: list[str | bytes | float] = [
             self._writer,
             batch.number,
             "" if batch.claim_no is None else batch.claim_no,

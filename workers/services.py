@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable
 
 import redis
 from celery import Celery
@@ -29,12 +31,16 @@ WHYS = {mailbox.STEER: Why.STEER, mailbox.INTERRUPT: Why.INTERRUPT}
 class Services:
     """One object a worker process. running: turn id → its signal, of the turns that run here."""
 
-    def __init__(self, config: Config, celery: Celery) -> None:
+    def __init__(
+        self, config: Config, celery: Celery, connect: Callable[..., redis.Redis] = redis.Redis.from_url
+    ) -> None:
+        """connect: (url, settings of a connection) → client of the Redis that holds logs and mailbox."""
         server = config.server
         self.config = config
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
         self.store = Store(config.database_url)
-        self.redis = redis.Redis.from_url(
+        self._connect = connect
+        self.redis = connect(
             config.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
         )
         self.log = EventLog(self.redis, max_entries=server.event_log_length)
@@ -80,7 +86,7 @@ class Services:
 
     def _listen(self) -> None:
         """Pass announcements of the mailbox on to the turns that run here."""
-        client = redis.Redis.from_url(self.config.redis_url, socket_timeout=None, health_check_interval=15)
+        client = self._connect(self.config.redis_url, socket_timeout=None, health_check_interval=15)
         while True:
             try:
                 pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
@@ -92,4 +98,6 @@ class Services:
                         signal.call(WHYS[what])
             except redis.RedisError as error:
                 logger.warning("the mailbox is out of reach: %s", error)
-                self.draining.wait(LISTEN_AGAIN_SECONDS)
+            except Exception:  # the thread must live
+                logger.exception("an announcement of the mailbox could not be passed on")
+            time.sleep(LISTEN_AGAIN_SECONDS)

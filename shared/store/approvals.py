@@ -30,6 +30,11 @@ class Approval:
     answer: dict[str, Any] | None
     announced: int
 
+    @property
+    def decision(self) -> Any:
+        """What was decided, or None: an answer may be anything that a client makes up."""
+        return self.answer.get("decision") if isinstance(self.answer, dict) else None
+
 
 class Approvals:
     """The approvals table, and the rules that answers have made."""
@@ -59,10 +64,7 @@ class Approvals:
         """What this thread was allowed for good by "acceptForSession"."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.state == "answered")
         return {
-            key
-            for approval in self._read(query)
-            if (approval.answer or {}).get("decision") == "acceptForSession"
-            for key in approval.keys
+            key for approval in self._read(query) if approval.decision == "acceptForSession" for key in approval.keys
         }
 
     def rules(self, owner: str) -> list[list[str]]:

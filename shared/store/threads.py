@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, sele
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
-from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.errors import ClaimLost, Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, mail, threads, turns
@@ -96,7 +96,7 @@ class Threads:
     def create(self, thread: Thread) -> None:
         """Store a new thread."""
         with self._database.write() as connection:
-            connection.execute(insert(threads).values(**_columns(thread)))
+            connection.execute(insert(threads).values(columns(thread)))
 
     def get(self, thread_id: str, owner: str) -> Thread:
         """The owner's thread. Errors: NotFound, also for somebody else's."""
@@ -112,10 +112,12 @@ class Threads:
             return find_thread(connection, thread_id, owner)
 
     def for_turn(self, thread_id: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Settings and token usage, for the worker that holds the thread's turn."""
+        """Settings and token usage, for the worker that holds the thread's turn. Errors: ClaimLost (it was deleted)."""
         with self._database.read() as connection:
             query = select(threads.c.settings, threads.c.token_usage).where(threads.c.id == thread_id)
-            row = connection.execute(query).one()
+            row = connection.execute(query).first()
+        if row is None:
+            raise ClaimLost("the thread was deleted")
         return row.settings, row.token_usage
 
     def touch(self, thread_id: str, owner: str) -> None:
@@ -158,6 +160,9 @@ class Threads:
     def delete(self, thread_id: str, owner: str) -> None:
         """Remove a thread and all rows of it. Errors: NotFound."""
         with self._database.write() as connection:
+            connection.execute(
+                select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.owner == owner).with_for_update()
+            )
             lock_thread(connection, thread_id, owner)
             delete_rows(connection, [thread_id])
 
@@ -222,7 +227,8 @@ class Threads:
             unused, threads.c.used_at_ms < now_ms() - LOADED_FOR_MS, ~active
         )
         with self._database.write() as connection:
-            found = [(row.id, row.owner) for row in connection.execute(query.limit(1000))]
+            query = query.limit(1000).with_for_update(skip_locked=True)
+            found = [(row.id, row.owner) for row in connection.execute(query)]
             delete_rows(connection, [thread_id for thread_id, _ in found])
         return found
 
@@ -289,7 +295,8 @@ _DERIVED = {"active_turn", "waiting_on", "failed"}
 _COLUMNS = [name for name in Thread.__dataclass_fields__ if name not in _DERIVED]
 
 
-def _columns(thread: Thread) -> dict[str, Any]:
+def columns(thread: Thread) -> dict[str, Any]:
+    """A thread as a row."""
     values = {name: getattr(thread, name) for name in _COLUMNS}
     return {**values, "cwd": thread.settings["cwd"], "model_provider": thread.settings["modelProvider"]}
 

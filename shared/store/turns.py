@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
@@ -26,7 +26,7 @@ from shared.store.approvals import Approval, approval_from_row
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
-from shared.store.threads import Thread, check_id, find_thread, save_settings
+from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
 
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
@@ -34,7 +34,11 @@ UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is ann
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn. options: {"outputSchema"?, "client"?: name of the client that began it}."""
+    """One turn.
+
+    options:  {"outputSchema"?, "client"?: name of the client that began it}
+    claim_no: of the last claim; 0: never claimed
+    """
 
     id: str
     thread_id: str
@@ -49,6 +53,7 @@ class Turn:
     completed_at_ms: int | None = None
     announced: int = 0
     client_id: str | None = None
+    claim_no: int = 0
 
     @property
     def done(self) -> bool:
@@ -131,9 +136,7 @@ class Turns:
         self, connection: Connection, thread_id: str, owner: str, new: NewTurn, queued_limit: int
     ) -> tuple[Turn, bool]:
         active = _lock_active(connection, thread_id, owner)
-        thread = find_thread(connection, thread_id, owner)
-        if thread is None:
-            raise NotFound(f"thread not found: {thread_id}")
+        thread = lock_thread(connection, thread_id, owner)  # it cannot be deleted or archived meanwhile
         if thread.archived_at_ms is not None:
             raise Conflict(f"session {thread_id} is archived. Run thread/unarchive first.")
         if new.client_id is not None:
@@ -258,8 +261,7 @@ class Turns:
             row = connection.execute(query).first()
             if row is None:
                 return None
-            raised = update(threads).where(threads.c.id == row.thread_id).values(claim_no=threads.c.claim_no + 1)
-            claim_no = connection.execute(raised.returning(threads.c.claim_no)).scalar_one()
+            claim_no = _raise_claim_no(connection, row.thread_id)
             started_at_ms = row.started_at_ms or now_ms()
             connection.execute(
                 update(turns)
@@ -272,7 +274,7 @@ class Turns:
                     started_at_ms=started_at_ms,
                 )
             )
-        turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms)
+        turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
         return Claim(turn, claim_no, recovered=row.started_at_ms is not None, lost=row.lost)
 
     def renew(self, claims: Collection[Claim], *, lease_ms: int) -> set[str]:
@@ -324,7 +326,7 @@ class Turns:
     def hand_over(self, claims: Collection[Claim]) -> None:
         """Queue turns again for another worker, as a shutdown does; those that are not held any more are left alone."""
         with self._database.write() as connection:
-            for turn_id in sorted(held(connection, claims)):
+            for turn_id, _ in sorted(held(connection, claims)):
                 _let_go(connection, turn_id, "queued")
 
     # -- moves that the sweep makes
@@ -349,6 +351,7 @@ class Turns:
         """Answer questions whose time is over. Returns the turns that are queued again."""
         with self._database.write() as connection:
             query = select(approvals.c.id).where(approvals.c.state == "pending", approvals.c.expires_at_ms < now_ms())
+            query = query.order_by(approvals.c.id)
             found = [_answer(connection, request_id, answer, None) for request_id in connection.scalars(query).all()]
         return [turn for turn in found if turn is not None]
 
@@ -376,10 +379,10 @@ def is_claimed(claims: Collection[Claim]) -> Any:
     return tuple_(turns.c.id, turns.c.claim_no).in_([(claim.turn_id, claim.claim_no) for claim in claims])
 
 
-def held(connection: Connection, claims: Collection[Claim]) -> set[str]:
-    """Lock those of the turns that are held, until the transaction ends; their ids."""
-    query = select(turns.c.id).where(turns.c.phase == "running", is_claimed(claims))
-    return set(connection.scalars(query.order_by(turns.c.id).with_for_update()))
+def held(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:
+    """Lock those of the turns that are held, until the transaction ends; their (id, claim number)s."""
+    query = select(turns.c.id, turns.c.claim_no).where(turns.c.phase == "running", is_claimed(claims))
+    return {(row.id, row.claim_no) for row in connection.execute(query.order_by(turns.c.id).with_for_update())}
 
 
 def fence(connection: Connection, claims: Collection[Claim]) -> None:
@@ -455,7 +458,12 @@ def _unread(connection: Connection, turn_id: str) -> list[Mail]:
 def _end_unheld(
     connection: Connection, turn: Turn, status: str, error: dict[str, Any] | None, what_happened: str
 ) -> None:
-    """End a turn that no worker holds: keep what the user said, answer open calls truthfully, drop its questions."""
+    """End a turn that no worker holds: keep what the user said, answer open calls truthfully, drop its questions.
+
+    It counts as a claim, so that whoever held it has no say any more.
+    """
+    claim_no = _raise_claim_no(connection, turn.thread_id)
+    connection.execute(update(turns).where(turns.c.id == turn.id).values(claim_no=claim_no))
     position = item_rows.last_position(connection, turn.thread_id)
     for letter in _unread(connection, turn.id):
         position += 1
@@ -463,11 +471,7 @@ def _end_unheld(
         item_rows.append(connection, [row])
         take_mail(connection, letter.id, row.id)
     for row in item_rows.read(connection, items.c.turn_id == turn.id, ~items.c.answered):
-        begun = (
-            "It had begun; its outcome is unknown."
-            if row.begun_at_ms and turn.phase == "running"
-            else "It was not run."
-        )
+        begun = "It had begun; its outcome is unknown." if row.begun_at_ms else "It was not run."
         told = output_for(row.model_items[0], f"{what_happened} {begun}")
         item_rows.change(connection, row.id, {"answered": True, "model_items": [*row.model_items, told]})
     dropped = update(approvals).where(approvals.c.turn_id == turn.id, approvals.c.state == "pending")
@@ -490,6 +494,11 @@ def _answer(connection: Connection, request_id: int, answer: dict[str, Any], own
         return None
     _let_go(connection, turn_id, "queued")
     return _get(connection, turn_id)
+
+
+def _raise_claim_no(connection: Connection, thread_id: str) -> int:
+    raised = update(threads).where(threads.c.id == thread_id).values(claim_no=threads.c.claim_no + 1)
+    return int(connection.execute(raised.returning(threads.c.claim_no)).scalar_one())
 
 
 def _let_go(connection: Connection, turn_id: str, phase: str, **values: Any) -> None:
@@ -519,9 +528,18 @@ def _by_client_id(connection: Connection, thread_id: str, client_id: str) -> Tur
 
 def _insert_turn(connection: Connection, thread_id: str, owner: str, new: NewTurn) -> Turn:
     turn = Turn(new_id(), thread_id, owner, "queued", "inProgress", new.options, now_ms(), client_id=new.client_id)
-    values = {name: getattr(turn, name) for name in _COLUMNS}
-    connection.execute(insert(turns).values(**values, queued_at_ms=turn.created_at_ms))
+    connection.execute(insert(turns).values(columns(turn)))
     return turn
+
+
+def columns(turn: Turn) -> dict[str, Any]:
+    """A new turn as a row."""
+    return {**{name: getattr(turn, name) for name in _COLUMNS}, "queued_at_ms": turn.created_at_ms}
+
+
+def read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Turn]:
+    """Turns in the order they began in."""
+    return [_from_row(row) for row in connection.execute(select(turns).where(*conditions).order_by(turns.c.id))]
 
 
 def _use_thread(connection: Connection, thread: Thread, new: NewTurn) -> None:

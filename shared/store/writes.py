@@ -85,7 +85,10 @@ def commit(database: Database, writes: Sequence[Write], announced: Announced) ->
     """
     with database.write() as connection:
         held = turn_moves.held(connection, [write.claim for write in writes]) if writes else set()
-        results = [_store(connection, write) if write.claim.turn_id in held else "lost" for write in writes]
+        results = [
+            _store(connection, write) if (write.claim.turn_id, write.claim.claim_no) in held else "lost"
+            for write in writes
+        ]
         for table, levels in ((items, announced.items), (turns, announced.turns), (approvals, announced.requests)):
             if levels:
                 raised = update(table).where(table.c.id == bindparam("of"), table.c.announced < bindparam("level"))

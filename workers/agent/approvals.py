@@ -19,12 +19,14 @@ class Verdict:
 
     allowed:   it runs; outside of the sandbox when escalated
     told:      why not, for the model
+    status:    how the item of a refused call ends
     cancelled: the turn ends as interrupted
     """
 
     allowed: bool
     escalated: bool = False
     told: str = ""
+    status: str = "declined"
     cancelled: bool = False
 
 
@@ -89,15 +91,14 @@ def _ask(plan: Plan) -> Ask:
 
 def _judge(store: Store, asked: Approval, plan: Plan, allowed: Verdict) -> Verdict:
     """What a client's answer means; whatever is not a clear yes is a no."""
-    decision = (asked.answer or {}).get("decision")
-    match decision:
+    match asked.decision:
         case "accept" | "acceptForSession":
             return allowed
         case {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": [str(), *_] as prefix}}:
             if plan.question and plan.question.amendment and _starts(plan.question.amendment, prefix):
                 store.approvals.add_rule(asked.owner, prefix)
                 return allowed
-            return Verdict(False, told="The answer to the approval request was not understood. It was not run.")
+            return _no_decision(plan)
         case "decline":
             return Verdict(
                 False, told="The user declined this. It was not run. Ask them how to go on, or do it otherwise."
@@ -105,7 +106,12 @@ def _judge(store: Store, asked: Approval, plan: Plan, allowed: Verdict) -> Verdi
         case "cancel":
             return Verdict(False, told="The user declined this and stopped the turn. It was not run.", cancelled=True)
         case _:
-            return Verdict(False, told="The approval request was not answered with a decision. It was not run.")
+            return _no_decision(plan)
+
+
+def _no_decision(plan: Plan) -> Verdict:
+    status = "declined" if plan.item and plan.item["type"] == "fileChange" else "failed"  # PROTOCOL 8.1
+    return Verdict(False, told="The approval request was not answered with a decision. It was not run.", status=status)
 
 
 def _starts(words: tuple[str, ...], prefix: list[str]) -> bool:

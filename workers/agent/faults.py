@@ -9,33 +9,43 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from shared.errors import ConfigError
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 
-_armed: tuple[str, int, Path] | None = None
+_armed: tuple[str, Callable[[], None]] | None = None
 
 
 def arm(text: str | None) -> None:
     """Read the variable once, when the process starts. Errors: ConfigError."""
-    global _armed
     if not text:
         return
     point, _, rest = text.partition(":")
     what, _, path = rest.partition("@")
     if what not in SIGNALS or not path:
         raise ConfigError(f"THREADHOUSE_FAULT: {text!r} is not POINT:{'|'.join(SIGNALS)}@FILE")
-    _armed = (point, SIGNALS[what], Path(path))
+    call_at(point, partial(_fire, SIGNALS[what], Path(path)))
+
+
+def call_at(point: str, act: Callable[[], None]) -> None:
+    """Call act() in each thread that comes to the point; of several points the last one counts, "" is none."""
+    global _armed
+    _armed = (point, act)
 
 
 def at(point: str) -> None:
     """Fire if this point is the one."""
-    if _armed is None or _armed[0] != point:
-        return
+    if _armed is not None and _armed[0] == point:
+        _armed[1]()
+
+
+def _fire(number: signal.Signals, file: Path) -> None:
     try:
-        _armed[2].unlink()
+        file.unlink()
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), _armed[1])
+    os.kill(os.getpid(), number)

@@ -9,18 +9,20 @@ rows go on being stored and events wait here; what the log lost meanwhile is fil
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import redis
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from shared import announcements
-from shared.errors import ClaimLost
+from shared.errors import ClaimLost, NotFound
 from shared.events import Batch, Event, EventLog
 from shared.protocol.notifications import DELTAS
 from shared.store import Store
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 0.010  # between two publications of one item's deltas
 MARK_SECONDS = 0.2  # how long "announced" waits for a commit that has rows too
 RETRY_SECONDS = 0.5  # after an error of Redis or the database
-WATCH_SECONDS = 0.5  # how often authority is looked at
+WATCH_SECONDS = 0.5  # how often authority is looked at; more often when leases are short
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,16 @@ class Journal:
     ) -> None:
         self._store = store
         self._log = log
+        self._numbers = itertools.count(1)
         self._lease_ms = round(lease_seconds * 1000)
         self._renewal_seconds = renewal_seconds
         self._authority_seconds = authority_seconds
+        self._watch_seconds = min(WATCH_SECONDS, (lease_seconds - authority_seconds) / 2)
         self._wake = threading.Condition()
         self._held: dict[str, Held] = {}
         self._dirty: dict[Held, None] = {}  # those with an inbox
         self._speaking: dict[Held, None] = {}  # those with an outbox
+        self._storing: list[tuple[Held, Said]] = []  # what is being committed, or was the last time
         self._uncommitted: list[tuple[Held, Said]] = []  # the database did not answer
         self._unsent: list[tuple[Held, Batch]] = []  # Redis did not answer
         self._announced = Announced()
@@ -109,6 +114,10 @@ class Journal:
     def hold(self, claim: Claim, signal: Signal, claimed_at: float) -> Held:
         """Begin to write for a turn. claimed_at: monotonic seconds just before the claim was asked for."""
         held = Held(claim, signal, claimed_at, expects_log=claim.turn.announced > 0)
+        with self._wake:
+            before = self._held.get(claim.turn_id)
+        if before is not None:
+            self._lose(before)  # this process let its lease run out and claimed the turn again
         with self._wake:
             self._held[claim.turn_id] = held
         return held
@@ -217,6 +226,7 @@ class Journal:
             self._uncommitted = work
             return None
         announced, self._announced = self._announced, Announced()
+        self._storing = work
         if any(write.end for write in writes):
             faults.at("before_final_commit")
         try:
@@ -227,7 +237,7 @@ class Journal:
             self._uncommitted = work
             self._announced.add(announced)
             return None
-        except DBAPIError:
+        except Exception:  # such as a value that is no text of the database
             logger.exception("a write was refused; each turn is stored alone")
             self._announced.add(announced)
             return self._commit_alone(work)
@@ -241,10 +251,9 @@ class Journal:
             mine = [(held, said) for of, said in work if of is held]
             try:
                 results = commit(self._store.database, [said.write for _, said in mine if said.write], Announced())
-            except DBAPIError as error:
+            except Exception as error:  # noqa: BLE001 - the turn gets it, where it waits
                 for _, said in mine:
-                    if said.stored is not None:
-                        said.stored.set_exception(error)
+                    _settle(said, error)
             else:
                 self._let_say(mine, results)
 
@@ -264,14 +273,11 @@ class Journal:
                 _join(held.outbox, said.events)
                 if held.outbox:
                     self._speaking[held] = None
-            if said.stored is not None:
-                said.stored.set_result(outcome)
+            _settle(said, outcome)
 
     def _publish(self) -> None:
         """One batch a turn, all turns in one pipeline. While Redis is away events wait where they are."""
-        if time.monotonic() < self._redis_at:
-            return
-        while self._unsent or self._speaking:
+        while (self._unsent or self._speaking) and time.monotonic() >= self._redis_at:
             if not self._unsent:
                 self._unsent = [(held, self._batch(held, held.outbox)) for held in self._speaking if not held.lost]
                 for held in self._speaking:
@@ -283,20 +289,52 @@ class Journal:
                 logger.warning("Redis does not answer, events wait: %s", error)
                 self._redis_at = time.monotonic() + RETRY_SECONDS
                 return
+            except (TypeError, ValueError):
+                self._unsent = [(held, batch) for held, batch in self._unsent if self._can_be_said(held, batch)]
+                continue
             sent, self._unsent = self._unsent, []
             for (held, batch), answer in zip(sent, answers, strict=True):
                 if answer == "refused":
                     self._lose(held)
                 elif answer == "empty":
-                    self._unsent.append((held, self._refill(held, batch)))
+                    self._unsent += self._refilled(held, batch)
                 else:
                     self._note(held, batch.events)
 
     def _batch(self, held: Held, events: Sequence[Event]) -> Batch:
         claim = held.claim
         return self._log.batch(
-            claim.thread_id, claim.owner, events, claim_no=claim.claim_no, expects_log=held.expects_log
+            claim.thread_id,
+            claim.owner,
+            events,
+            claim_no=claim.claim_no,
+            expects_log=held.expects_log,
+            number=next(self._numbers),
         )
+
+    def _can_be_said(self, held: Held, batch: Batch) -> bool:
+        """Whether all of it is JSON. A turn that says what is none is let go, or no turn could say anything."""
+        try:
+            for event in batch.events:
+                event.head()
+                event.text.encode()
+        except (TypeError, ValueError):
+            logger.exception("an event is no JSON", extra={"turn_id": held.claim.turn_id})
+            self._lose(held)
+            return False
+        return True
+
+    def _refilled(self, held: Held, batch: Batch) -> list[tuple[Held, Batch]]:
+        """What to publish instead of a batch whose log was lost."""
+        try:
+            return [(held, self._refill(held, batch))]
+        except NotFound:  # the thread was deleted
+            self._lose(held)
+            return []
+        except SQLAlchemyError:
+            logger.warning("the event log could not be filled again; tried again", exc_info=True)
+            self._redis_at = time.monotonic() + RETRY_SECONDS
+            return [(held, batch)]
 
     def _refill(self, held: Held, batch: Batch) -> Batch:
         """The log was lost: all durable events of the turn, its open items as they stand, then what was to be said."""
@@ -362,7 +400,7 @@ class Journal:
     def _watch(self) -> None:
         """Authority ends by the clock, whatever the writer waits for."""
         while not self._stopping:
-            time.sleep(WATCH_SECONDS)
+            time.sleep(self._watch_seconds)
             with self._wake:
                 ours = list(self._held.values())
             over = time.monotonic() - self._authority_seconds
@@ -378,17 +416,32 @@ class Journal:
                 return
             held.lost = True
             said, held.inbox, held.outbox = held.inbox, [], []
+            waiting = [*self._storing, *self._uncommitted]  # for a database that may not answer for long
+            said += [one for of, one in waiting if of is held]
             self._dirty.pop(held, None)
             if self._held.get(held.claim.turn_id) is held:
                 del self._held[held.claim.turn_id]
         _fail(said)
-        held.signal.call(Why.LOST)
+        try:
+            held.signal.call(Why.LOST)
+        except Exception:  # the threads of the journal must live
+            logger.exception("a turn could not be told that it was lost", extra={"turn_id": held.claim.turn_id})
 
 
 def _fail(said: Sequence[Said]) -> None:
     for one in said:
-        if one.stored is not None and not one.stored.done():
-            one.stored.set_exception(ClaimLost("another worker has the turn"))
+        _settle(one, ClaimLost("another worker has the turn"))
+
+
+def _settle(said: Said, outcome: str | Exception) -> None:
+    """Tell who waits for a write; the first word counts, for a turn may be lost while it is stored."""
+    if said.stored is None:
+        return
+    with suppress(InvalidStateError):
+        if isinstance(outcome, Exception):
+            said.stored.set_exception(outcome)
+        else:
+            said.stored.set_result(outcome)
 
 
 def _join(outbox: list[Event], events: Sequence[Event]) -> None:

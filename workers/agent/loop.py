@@ -158,7 +158,7 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     verdict = judge(turn, row, plan)
     if not verdict.allowed:
         transcript.show(row, plan)
-        transcript.end_call(row, refused(plan.item, verdict.told, "declined"))
+        transcript.end_call(row, refused(plan.item, verdict.told, verdict.status))
         if verdict.cancelled:
             raise Interrupted
         return None

@@ -43,7 +43,7 @@ class Transcript:
         self._held = held
         self._store = store
         self._journal = journal
-        self._stored: Future[str] | None = None  # the last write that nobody waited for
+        self._unsettled: list[Future[str]] = []  # writes that nobody waited for yet
         self._usage: dict[str, Any] | None = None  # the thread's tokenUsage
         self._usage_untold = False
         self._final: Item | None = None
@@ -60,9 +60,9 @@ class Transcript:
 
     def settle(self) -> None:
         """Wait until what was handed to the journal is stored. Errors: ClaimLost."""
-        if self._stored is not None:
-            self._stored.result()
-            self._stored = None
+        unsettled, self._unsettled = self._unsettled, []
+        for stored in unsettled:
+            stored.result()
 
     def open_calls(self) -> list[Item]:
         """Tool calls without an output, oldest first."""
@@ -135,7 +135,8 @@ class Transcript:
 
     def _store_rows(self, rows: Sequence[Item], read: Sequence[tuple[int, str]] = (), *, urgent: bool = True) -> None:
         write = Write(self.claim, append=list(rows), read=list(read))
-        self._stored = self._journal.store(self._held, write, *announcements.item_events(rows), urgent=urgent)
+        stored = self._journal.store(self._held, write, *announcements.item_events(rows), urgent=urgent)
+        self._unsettled.append(stored)
         for row in rows:
             self.rows.append(row)
             self._remember(row)
@@ -238,7 +239,7 @@ class Transcript:
         self._usage = {"total": total, "last": last, "modelContextWindow": context_window}
         self._usage_untold = True
         write = Write(self.claim, usage=self._usage)
-        self._stored = self._journal.store(self._held, write, urgent=bool(self.open_calls()))
+        self._unsettled.append(self._journal.store(self._held, write, urgent=bool(self.open_calls())))
 
     def say_usage(self) -> None:
         """thread/tokenUsage/updated: behind the tools that the answer asked for (PROTOCOL 7.5)."""

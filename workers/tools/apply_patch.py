@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import stat as modes
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ToolError
+from shared.protocol import frames
 from workers.sandbox import files
 from workers.tools import diff, patch_grammar
 from workers.tools.base import Call, Outcome, Plan, Question, ToolContext
@@ -134,7 +134,7 @@ def _patch(arguments: str) -> str:
     if not arguments.lstrip().startswith("{"):
         return arguments
     try:
-        given = json.loads(arguments)
+        given = frames.decode(arguments.encode(errors="replace"))
     except ValueError as error:
         raise ToolError(f"apply_patch: the arguments are not JSON: {error}") from None
     if not isinstance(given, dict) or not isinstance(patch := given.get("input"), str):

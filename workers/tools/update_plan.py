@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from shared.errors import ToolError
+from shared.protocol import frames
 from workers.tools.base import Call, Outcome, Plan, ToolContext
 
 NAME = "update_plan"
@@ -47,7 +47,7 @@ SPEC: dict[str, Any] = {
 def plan(call: Call, ctx: ToolContext) -> Plan:
     """data: params of `turn/plan/updated` (PROTOCOL 6) without the ids."""
     try:
-        arguments = json.loads(call.arguments)
+        arguments = frames.decode(call.arguments.encode(errors="replace"))
     except ValueError as error:
         raise ToolError(f"update_plan: the arguments are not JSON: {error}") from None
     if not isinstance(arguments, dict) or not isinstance(steps := arguments.get("plan"), list):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
 from shared.errors import ToolError
+from shared.protocol import frames
 from workers.sandbox import files
 from workers.tools.base import Call, Outcome, Plan, ToolContext
 from workers.tools.places import Place, place
@@ -33,7 +33,7 @@ SPEC: dict[str, Any] = {
 def plan(call: Call, ctx: ToolContext) -> Plan:
     """Item `imageView` with the absolute path (PROTOCOL 3.3); data: its Place."""
     try:
-        arguments = json.loads(call.arguments)
+        arguments = frames.decode(call.arguments.encode(errors="replace"))
     except ValueError as error:
         raise ToolError(f"view_image: the arguments are not JSON: {error}") from None
     name = arguments.get("path") if isinstance(arguments, dict) else None

@@ -1,0 +1,134 @@
+"""The order that every thread's events keep (PROTOCOL section 7), as one check over (method, params)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+ENDS = ("idle", "systemError", "notLoaded")
+TOOLS = ("commandExecution", "fileChange")
+TEXTS = {
+    "item/agentMessage/delta": lambda item, _: item["text"],
+    "item/commandExecution/outputDelta": lambda item, _: item["aggregatedOutput"],
+    "item/reasoning/summaryTextDelta": lambda item, params: item["summary"][params["summaryIndex"]],
+    "item/reasoning/textDelta": lambda item, params: item["content"][params["contentIndex"]],
+}
+PLACES = {"item/reasoning/summaryTextDelta": "summaryIndex", "item/reasoning/textDelta": "contentIndex"}
+
+
+@dataclass
+class Seen:
+    """What a follower of one thread knows so far. started, completed: item id → item; open_turn: its id."""
+
+    open_turn: str | None = None
+    status: str | None = None
+    turns: dict[str, str] = field(default_factory=dict)
+    started: dict[str, dict[str, Any]] = field(default_factory=dict)
+    completed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    texts: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    parts: set[tuple[str, int]] = field(default_factory=set)
+    asked: set[int] = field(default_factory=set)
+    resolved: set[int] = field(default_factory=set)
+
+
+def check(events: Iterable[tuple[str, dict[str, Any]]], *, sessions: bool = False) -> Seen:
+    """Assert rules 1 to 6 of section 7; what was seen in the end.
+
+    events:   of one thread, from before its first turn; of a server request, params has "requestId" beside its own
+    sessions: commands go on behind their calls, so usage may be told while they run
+    """
+    seen = Seen()
+    for method, params in events:
+        _check_turn(seen, method, params)
+        if method.startswith("item/"):
+            _check_item(seen, method, params)
+        elif method == "thread/tokenUsage/updated" and not sessions:
+            still = [i for i in seen.started if i not in seen.completed and seen.started[i]["type"] in TOOLS]
+            assert not still, f"usage before the end of the tools that the answer asked for: {still}"
+        elif method == "serverRequest/resolved":
+            assert params["requestId"] not in seen.resolved, "resolved twice"
+            seen.resolved.add(params["requestId"])
+    return seen
+
+
+def _check_turn(seen: Seen, method: str, params: dict[str, Any]) -> None:
+    if method == "thread/status/changed":
+        seen.status = params["status"]["type"]
+        assert seen.open_turn is None or seen.status in ("active", *ENDS)
+        return
+    if method == "turn/started":
+        turn_id = params["turn"]["id"]
+        assert seen.status == "active", "turn/started before the thread is active"
+        assert seen.open_turn is None, f"{turn_id} starts while {seen.open_turn} runs"
+        assert turn_id not in seen.turns, "turn/started twice"
+        assert params["turn"]["status"] == "inProgress"
+        assert params["turn"]["items"] == []
+        seen.open_turn = turn_id
+        seen.turns[turn_id] = "inProgress"
+    elif method == "turn/completed":
+        turn = params["turn"]
+        assert seen.open_turn == turn["id"], f"turn/completed of {turn['id']} while {seen.open_turn} runs"
+        wanted = "systemError" if turn["status"] == "failed" else "idle"
+        assert seen.status == wanted, f"turn/completed while the thread is {seen.status}"
+        assert turn["completedAt"] is not None
+        seen.turns[turn["id"]] = turn["status"]
+        seen.open_turn = None
+    elif "turnId" in params and method != "serverRequest/resolved":
+        assert params["turnId"] == seen.open_turn, f"{method} of {params['turnId']} while {seen.open_turn} runs"
+        assert seen.status == "active" or method == "error", f"{method} while the thread is {seen.status}"
+
+
+def _check_item(seen: Seen, method: str, params: dict[str, Any]) -> None:
+    if method == "item/started":
+        item = params["item"]
+        assert item["id"] not in seen.started, f"{item['type']} started twice"
+        assert item.get("text", "") == "" or item["type"] != "agentMessage"
+        assert item.get("status", "inProgress") == "inProgress"
+        assert item["completedAtMs"] is None
+        seen.started[item["id"]] = item
+        return
+    if method == "item/completed":
+        item = params["item"]
+        assert item["id"] in seen.started, f"{item['type']} completed before it started"
+        assert item["id"] not in seen.completed, f"{item['type']} completed twice"
+        seen.completed[item["id"]] = item
+        _check_texts(seen, item)
+        return
+    item_id = params["itemId"]
+    if method.endswith("/requestApproval"):
+        assert item_id in seen.started, "a question about an item that has not started"
+        assert item_id not in seen.completed
+        assert params["requestId"] not in seen.asked, "asked twice"
+        seen.asked.add(params["requestId"])
+        return
+    assert item_id in seen.started, f"{method} before its item started"
+    assert item_id not in seen.completed, f"{method} after its item completed"
+    if method == "item/reasoning/summaryPartAdded":
+        assert (item_id, params["summaryIndex"]) not in seen.parts
+        seen.parts.add((item_id, params["summaryIndex"]))
+    if method in TEXTS:
+        place = params.get(PLACES.get(method, ""), 0)
+        if method == "item/reasoning/summaryTextDelta":
+            assert (item_id, place) in seen.parts, "text of a part that was not added"
+        key = (method, item_id, place)
+        seen.texts[key] = seen.texts.get(key, "") + params["delta"]
+
+
+def _check_texts(seen: Seen, item: dict[str, Any]) -> None:
+    for (method, item_id, place), text in seen.texts.items():
+        if item_id == item["id"]:
+            final = TEXTS[method](item, {"summaryIndex": place, "contentIndex": place})
+            assert text == final, f"{method}: the deltas are {text!r}, the text is {final!r}"
+
+
+def methods(events: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What happened, in short: items by their types, neighbouring deltas of one kind once."""
+    told: list[str] = []
+    for method, params in events:
+        name = f"{method} {params['item']['type']}" if method in ("item/started", "item/completed") else method
+        if method == "thread/status/changed":
+            name = " ".join([method, params["status"]["type"], *params["status"].get("activeFlags", [])])
+        if not told or told[-1] != name or not name.lower().endswith("delta"):
+            told.append(name)
+    return told
