@@ -6,7 +6,7 @@ RUN_HOME ?= home
 PORT ?= 8765
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clients chaos bench load clean
+.PHONY: help setup run test check clients chaos bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -41,11 +41,9 @@ node_modules/.done: package.json
 chaos: setup ## kills, stops and outages at named points; N=10 times each
 	THREADHOUSE_CHAOS_N=$(or $(N),10) $(BIN)/pytest --quiet tests/chaos
 
-bench: setup node_modules/.done ## side by side with the original, as ratios; N=20 turns each
-	THREADHOUSE_BENCH_N=$(or $(N),20) $(BIN)/pytest --quiet --capture=no tests/bench
-
-load: setup ## turns at once against our server alone; N=200 turns
-	THREADHOUSE_LOAD_N=$(or $(N),200) $(BIN)/pytest --quiet --capture=no tests/bench -k load
+bench: setup node_modules/.done ## side by side with the original, as ratios; N=2 repeats
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	THREADHOUSE_BENCH_N=$(or $(N),2) $(BIN)/pytest --quiet --capture=no tests/bench
 
 clean: ## remove what the commands made, ./home apart
 	rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache
