@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import redis
 from flask import Flask
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from api import http, websocket
@@ -21,6 +21,7 @@ from shared.queue import Queue, make_celery
 from shared.store import Store
 
 REDIS_SECONDS = 5.0  # to connect, and for each answer; the listener alone waits for ever
+REDIS_RETRIES = 2  # of a command; the event log takes a batch once, however often it is sent
 
 
 def create_app(config: Config) -> Flask:
@@ -31,7 +32,10 @@ def create_app(config: Config) -> Flask:
 def make_services(config: Config) -> Services:
     """What one API process holds."""
     commands = redis.Redis.from_url(
-        config.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
+        config.redis_url,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), REDIS_RETRIES),
     )
     # redis-py would retry behind our back, and a listener must know of every gap.
     listener = redis.Redis.from_url(

@@ -56,7 +56,7 @@ class Auth:
     def check_origin(self, request: Request, *, own_allowed: bool = True) -> None:
         """Refuse what a browser sends for a page of somebody else. Errors: Forbidden."""
         origin = request.headers.get("Origin")
-        if origin is not None and not (own_allowed and origin == f"{request.scheme}://{request.host}"):
+        if origin is not None and not (own_allowed and origin.partition("://")[2] == request.host):
             raise Forbidden("requests of foreign origins are refused")
 
     def _check_host(self, request: Request) -> None:

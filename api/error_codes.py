@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
+import redis
+import sqlalchemy.exc
+
 from shared import errors
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,9 @@ class WireError(NamedTuple):
 
 def wire_error(error: Exception, method: str) -> WireError:
     """What is told of an error; an unforeseen one goes to the log and is "internal error" outside."""
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError | sqlalchemy.exc.OperationalError):
+        logger.warning("request failed: %s", error, extra={"method": method})
+        error = errors.Unavailable("a part of the server does not answer; try again")
     seen = CODES.get(type(error))
     if seen is None:
         logger.error("request failed", exc_info=error, extra={"method": method})

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS = 5.0  # a request waits no longer for Redis to confirm a subscription
 PING_SECONDS = 10.0  # of silence; then the listener asks whether Redis is still there
-RECONNECT_SECONDS = 0.5
+RECONNECT_SECONDS = 0.2
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ RECEIVE_BYTES = 64 * 1024
 PING_SECONDS = 30.0  # of silence; proxies drop what is silent for a minute
 REDIS_RETRY_SECONDS = 1.0
 UNACKNOWLEDGED_MS = 120_000  # a peer that is gone without a word is noticed after this
+GOODBYE_SECONDS = 5.0  # for a client that has left to take what is still queued
 NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009
 
 
@@ -86,7 +87,8 @@ class _Socket:
             self._connection.close(GOING_AWAY, str(error)[:100])
         finally:
             self._connection.close(NORMAL, "")
-            writer.join()
+            writer.join(GOODBYE_SECONDS)
+            self._shut_down()
             self._services.relay.detach(self._connection)
 
     def _prepare(self) -> None:

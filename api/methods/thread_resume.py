@@ -55,7 +55,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(thread_id, missing="no rollout found for thread id {}")
     if thread.archived_at_ms is not None:
         raise Conflict(f"session {thread_id} is archived. Run `thread/unarchive` first.")
-    changed = settings.changes(ctx.config, ctx.user_id, params)
+    changed = {} if thread.active_turn else settings.changes(ctx.config, ctx.user_id, params)
     start = ctx.follow(thread_id, params["after_event_id"])
     thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)  # read after the look at the log
     turns = ctx.store.turns.of_thread(thread_id, ctx.user_id)
