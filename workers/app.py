@@ -10,11 +10,11 @@ from typing import Any
 from celery import signals
 
 from shared.config import load
-from shared.queue import RUN_TURN, SWEEP_RETENTION, make_celery
+from shared.queue import RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
 from workers.agent import faults
 from workers.agent.sweep import Sweep
 from workers.services import Services
-from workers.tasks import run_turn, sweep_retention
+from workers.tasks import run_turn, sweep_retention, write_session
 
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
@@ -34,6 +34,11 @@ def run_turn_task(turn_id: str) -> None:
 @app.task(name=SWEEP_RETENTION)  # type: ignore[untyped-decorator]
 def sweep_retention_task() -> None:
     sweep_retention.run(services())
+
+
+@app.task(name=WRITE_SESSION)  # type: ignore[untyped-decorator]
+def write_session_task(thread_id: str) -> None:
+    write_session.run(services(), thread_id)
 
 
 def services() -> Services:

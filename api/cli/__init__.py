@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 
 import click
@@ -19,11 +20,17 @@ COMMANDS = {
     "doctor": "api.cli.doctor",
     "users": "api.cli.users",
     "keys": "api.cli.keys",
+    "exec": "api.cli.exec",
+    "export": "api.cli.threads",
+    "import": "api.cli.threads",
 }
 
 
 class _Commands(click.Group):
-    """The table above as a click group; the command `up` is the object `up` of its module."""
+    """The table above as a click group; the command `up` is the object `up` of its module.
+
+    A name that Python keeps for itself has an underscore behind it there.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -31,7 +38,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), name)
         return command
 
 

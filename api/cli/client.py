@@ -22,7 +22,7 @@ class Event:
 
     id:    cursor for `events(after=…)`; None: the event is not in the thread's log
     name:  the notification's method, or RESULT
-    data:  {"method", "params", …} as on a WebSocket; of RESULT the result itself
+    data:  {"method", "params", …} as on a WebSocket; of RESULT {"result": what the method answered}
     """
 
     id: str | None

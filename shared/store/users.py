@@ -49,6 +49,15 @@ class Users:
             connection.execute(insert(users).values(values))
         return user
 
+    def by_name(self, name: str) -> User:
+        """Errors: NotFound."""
+        query = select(users.c.id, users.c.name, users.c.role).where(users.c.name == name)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise NotFound(f"no user {name!r}; make one with: threadhouse users add {name}")
+        return User(row.id, row.name, row.role)
+
     def create_key(self, user_name: str, key_name: str, expires_at_ms: int | None = None) -> str:
         """A new key of a user; the only time that it is seen. Errors: NotFound (the user)."""
         key = "th_" + secrets.token_urlsafe(KEY_BYTES)
