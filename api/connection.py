@@ -76,9 +76,10 @@ class Following:
                 return False
             self.passed.add(frame.key)
             if frame.method == "turn/started":
-                self.open_turn = frame.key.split(":")[1]
-                self.passed = {key for key in self.passed if self.open_turn in key}
-                self.contained = set()
+                turn_id = frame.key.split(":")[1]
+                if turn_id != self.open_turn:
+                    self.passed = {key for key in self.passed if turn_id in key}
+                self.open_turn = turn_id
             elif frame.method == "turn/completed":
                 self.open_turn = None
         return True

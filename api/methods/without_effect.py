@@ -36,7 +36,7 @@ EMPTY: dict[str, dict[str, Any]] = {
     "project/list": NO_PAGE,
     "thread/backgroundTerminals/list": NO_PAGE,
     "thread/goal/get": {"goal": None},
-    "thread/readState/update": {"readState": None},
+    "thread/readState/update": {"readState": {"firstUnread": None, "revision": "0"}},
     "threadSection/list": NO_PAGE,
 }
 
