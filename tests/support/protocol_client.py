@@ -80,6 +80,10 @@ class ProtocolClient:
         """Any JSON value as one frame; text goes as it is."""
         self._socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
+    def send_bytes(self, data: bytes) -> None:
+        """A binary frame."""
+        self._socket.send_binary(data)
+
     @property
     def notifications(self) -> list[dict[str, Any]]:
         """What came without being asked for, in order; server requests too."""
