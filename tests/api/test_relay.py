@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from shared import announcements
 from shared.events import Event
 from shared.store.threads import Thread
 from tests.builders import Client, House, claim_turn, delta, end_turn, make_message, make_thread, make_turn
+from tests.support.wait import until
 
 
 def start_item(thread: Thread, item_id: str) -> Event:
@@ -86,6 +88,40 @@ def test_events_wait_for_the_reply_of_a_request_on_their_thread(house: House) ->
 
     client.wait_for_delta("early")
     assert [frame.get("id") or frame["method"] for frame in client.frames[-2:]] == ["reply", "item/agentMessage/delta"]
+
+
+def test_what_a_request_causes_while_it_is_in_flight_follows_its_reply(house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    client = follow(house, thread)
+    make_turn(house.store, thread)
+    claim = claim_turn(house.store)
+
+    def work() -> None:
+        until(lambda: house.store.turns.is_interrupted(claim.turn_id))
+        house.publish(thread, delta(thread.id, "a", "last words"))
+        end_turn(house.store, claim, "interrupted")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    client.call("thread/archive", {"threadId": thread.id})  # answers when the turn is over
+    worker.join()
+
+    client.wait_for_delta("last words")
+    words = client.frames.index(client.wait_for_delta("last words"))
+    replies = [place for place, frame in enumerate(client.frames) if "method" not in frame]
+    assert replies[-1] < words
+
+
+def test_an_announcement_that_comes_after_its_event_was_read_from_the_log_is_dropped(house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    client = follow(house, thread)
+    house.publish(thread, delta(thread.id, "a", "once"))
+    client.wait_for_delta("once")
+
+    late = [connections.Frame.of(entry) for entry in house.services.events.read(thread.id, "0-0")]
+    client.connection.offer(thread.id, late)
+
+    assert client.connection.take(0.0) == []
 
 
 def test_a_slow_client_reads_the_log_at_its_own_pace_and_misses_nothing(house: House) -> None:
