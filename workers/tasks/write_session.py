@@ -48,11 +48,13 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> bool:
     if thread.archived_at_ms is not None:
         path, other = other, path
     if any(has_gone_on(file, history) for file in (path, other)):
-        logger.warning(
-            "a session file has turns from elsewhere and is left as it is; `threadhouse import` takes them in",
-            extra={"thread_id": thread_id},
-        )
-        return True
+        with store.histories.all_users_hold(history) as unchanged:
+            if unchanged:
+                told = (
+                    "a session file has turns from elsewhere and is left as it is; `threadhouse import` takes them in"
+                )
+                logger.warning(told, extra={"thread_id": thread_id})
+        return unchanged
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.parent / f".{new_id()}.tmp"
     try:

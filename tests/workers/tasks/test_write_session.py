@@ -1,0 +1,166 @@
+"""session.write: a thread's file in the folder of session files."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared import rollout
+from shared.store import Store
+from shared.store.connection import Database
+from shared.store.histories import Histories, History
+from shared.store.threads import Thread
+from tests.builders import make_thread
+from tests.workers.builders import Bench
+from workers.tasks import write_session
+
+
+@pytest.fixture
+def bench(open_bench: Callable[..., Bench], tmp_path: Path) -> Bench:
+    return open_bench(server={"sessions_dir": tmp_path / "home" / "sessions"})
+
+
+def write(bench: Bench, thread: Thread) -> None:
+    write_session.run(bench.workers[0], thread.id)
+
+
+def files(bench: Bench) -> list[str]:
+    """What there is below the home of sessions, drafts and all."""
+    folders = (bench.home / "sessions", bench.home / "archived_sessions")
+    return [str(path.relative_to(bench.home)) for one in folders for path in sorted(one.rglob("*")) if path.is_file()]
+
+
+def test_a_file_has_the_turns_that_have_ended(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.say(thread, "[[run echo hello]] [[say Done.]]")
+    bench.begin(thread, "this one waits")
+
+    write(bench, thread)
+
+    (name,) = files(bench)
+    assert name == f"sessions/{rollout.file_name(thread)}"
+    found = rollout.read((bench.home / name).open("rb"), thread.owner)
+    assert [one.id for one in found.turns] == [turn.id]
+    shown = [item.wire() for item in found.items if item.item is not None]
+    assert shown == bench.shown(thread)
+    assert [i for row in found.items for i in row.model_items] == [
+        item for row in bench.items(thread) for item in row.model_items
+    ]
+
+
+def test_only_we_can_read_a_file(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "hello")
+
+    write(bench, thread)
+
+    path = bench.home / files(bench)[0]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_next_turn_is_in_the_same_file(bench: Bench) -> None:
+    thread = bench.thread()
+    for text in ("one", "two"):
+        bench.say(thread, text)
+        write(bench, thread)
+
+    (name,) = files(bench)
+    assert len(rollout.turn_ids((bench.home / name).open("rb"))) == 2
+
+
+def test_an_archived_thread_moves_and_comes_back(bench: Bench) -> None:
+    thread, threads = bench.thread(), bench.workers[0].store.threads
+    bench.say(thread, "hello")
+    name = rollout.file_name(thread)
+    write(bench, thread)
+
+    threads.archive(thread.id, thread.owner)
+    write(bench, thread)
+    assert files(bench) == [f"archived_sessions/{name.name}"]
+
+    threads.unarchive(thread.id, thread.owner)
+    write(bench, thread)
+    assert files(bench) == [f"sessions/{name}"]
+
+
+def test_a_deleted_thread_leaves_no_file(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "hello")
+    write(bench, thread)
+
+    bench.workers[0].store.threads.delete(thread.id, thread.owner)
+    write(bench, thread)
+
+    assert files(bench) == []
+
+
+def test_a_thread_without_a_turn_and_an_ephemeral_one_have_no_file(bench: Bench) -> None:
+    unused, worker = bench.thread(), bench.workers[0]
+    ephemeral = make_thread(worker.store, worker.config, settings=unused.settings, ephemeral=True)
+    bench.say(ephemeral, "hello")
+
+    write(bench, unused)
+    write(bench, ephemeral)
+
+    assert files(bench) == []
+
+
+def test_without_a_folder_nothing_is_written(open_bench: Callable[..., Bench]) -> None:
+    bench = open_bench()
+    thread = bench.thread()
+    bench.say(thread, "hello")
+
+    write(bench, thread)
+
+    assert files(bench) == []
+
+
+class Interrupted(Histories):
+    """Something happens right after the first reading of a thread."""
+
+    def __init__(self, database: Database, happens: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._happens: list[Callable[[], None]] = [happens]
+
+    def all_users_find(self, thread_id: str) -> History | None:
+        found = super().all_users_find(thread_id)
+        while self._happens:
+            self._happens.pop()()
+        return found
+
+
+def test_a_slow_writer_does_not_undo_what_another_has_written(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "one")
+
+    def go_on() -> None:
+        bench.say(thread, "two")
+        write(bench, thread)
+
+    store = Store(bench.workers[0].config.database_url)
+    store.histories = Interrupted(store.database, go_on)
+    placed = write_session.write(store, bench.home / "sessions", thread.id)
+    store.close()
+
+    assert not placed
+    (name,) = files(bench)
+    assert len(rollout.turn_ids((bench.home / name).open("rb"))) == 2
+
+
+def test_a_file_in_which_somebody_else_went_on_is_left_as_it_is(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "one")
+    write(bench, thread)
+    path = bench.home / files(bench)[0]
+    with path.open("ab") as file:
+        file.write(b'{"type": "event_msg", "payload": {"type": "task_started", "turn_id": "of codex"}}\n')
+    before = path.read_bytes()
+
+    bench.say(thread, "two")
+    write(bench, thread)
+
+    assert path.read_bytes() == before
