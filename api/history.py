@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.errors import InvalidRequest
+from shared.ids import is_id
 from shared.protocol.turn import turn_object
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import Turn
 
 TURNS_AT_ONCE = 500  # whose items are read with one query
+TURNS_PAGE = 25
 MAX_PAGE = 100
 
 
@@ -34,6 +36,26 @@ def _summary(items: Sequence[Item]) -> list[Item]:
     said = [item for item in items if item.kind == "userMessage"][:1]
     answered = [item for item in items if item.kind == "agentMessage"][-1:]
     return said + answered
+
+
+def turns_page(
+    store: Store, owner: str, thread_id: str, *, cursor: str | None, limit: int | None, direction: str, view: str
+) -> dict[str, Any]:
+    """A page of thread/turns/list, as api.results.Page. Errors: InvalidRequest (the cursor)."""
+    turn_id, inclusive = parse_page_cursor(cursor)
+    if cursor is not None and turn_id is not None and not is_id(turn_id):
+        raise bad_cursor(cursor)
+    size = clamp(limit, TURNS_PAGE)
+    found = store.turns.of_thread(
+        thread_id, owner, after_id=turn_id, inclusive=inclusive, descending=direction == "desc", limit=size + 1
+    )
+    turns = found[:size]
+    objects, _ = turn_objects(store, owner, turns, view)
+    return {
+        "data": objects,
+        "next_cursor": page_cursor(turns[-1].id, inclusive=False) if len(found) > size else None,
+        "backwards_cursor": page_cursor(turns[0].id if turns else None, inclusive=True),
+    }
 
 
 def page_cursor(place: str | int | None, *, inclusive: bool) -> str | None:

@@ -8,9 +8,9 @@ from marshmallow import fields
 
 from api import settings
 from api.context import Context
-from api.history import page_cursor, turn_objects
+from api.history import page_cursor, turn_objects, turns_page
 from api.params import ParamsSchema, variant
-from api.results import SessionResult
+from api.results import Page, SessionResult
 from api.settings import SettingsParams
 from shared.errors import Conflict
 from shared.protocol.thread import session_result
@@ -72,7 +72,17 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     return {
         **session_result(thread, [] if params["exclude_turns"] else objects),
         "collaboration_mode": thread.settings.get("collaborationMode"),
-        "initial_turns_page": None,
+        "initial_turns_page": _first_page(ctx, thread_id, params["initial_turns_page"]),
         "turns_backwards_cursor": page_cursor(last.id if last else None, inclusive=True),
         "items_backwards_cursor": page_cursor(newest, inclusive=True),
     }
+
+
+def _first_page(ctx: Context, thread_id: str, wanted: dict[str, Any] | None) -> Any:
+    if wanted is None:
+        return None
+    direction, view = wanted["sort_direction"], wanted["items_view"]
+    page = turns_page(
+        ctx.store, ctx.user_id, thread_id, cursor=None, limit=wanted["limit"], direction=direction, view=view
+    )
+    return Page().dump(page)

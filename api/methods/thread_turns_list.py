@@ -7,14 +7,12 @@ from typing import Any
 from marshmallow import fields
 
 from api.context import Context
-from api.history import bad_cursor, clamp, page_cursor, parse_page_cursor, turn_objects
+from api.history import turns_page
 from api.params import ThreadParams, variant
 from api.results import Page
 from shared.errors import InvalidRequest
-from shared.ids import is_id
 
 NAME = "thread/turns/list"
-PAGE = 25
 
 
 class Params(ThreadParams):
@@ -37,22 +35,12 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"], missing="thread not loaded: {}")
     if not thread.materialized:
         raise InvalidRequest(f"thread {thread.id} is not materialized yet; it has no user message")
-    turn_id, inclusive = parse_page_cursor(params["cursor"])
-    if turn_id is not None and not is_id(turn_id):
-        raise bad_cursor(params["cursor"])
-    limit = clamp(params["limit"], PAGE)
-    found = ctx.store.turns.of_thread(
-        thread.id,
+    return turns_page(
+        ctx.store,
         ctx.user_id,
-        after_id=turn_id,
-        inclusive=inclusive,
-        descending=params["sort_direction"] == "desc",
-        limit=limit + 1,
+        thread.id,
+        cursor=params["cursor"],
+        limit=params["limit"],
+        direction=params["sort_direction"],
+        view=params["items_view"],
     )
-    turns = found[:limit]
-    objects, _ = turn_objects(ctx.store, ctx.user_id, turns, params["items_view"])
-    return {
-        "data": objects,
-        "next_cursor": page_cursor(turns[-1].id, inclusive=False) if len(found) > limit else None,
-        "backwards_cursor": page_cursor(turns[0].id if turns else None, inclusive=True),
-    }

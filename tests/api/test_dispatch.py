@@ -252,6 +252,9 @@ def test_turns_and_items_are_listed_a_page_at_a_time(house: House) -> None:
     assert [row["item"]["text"] for row in walk("thread/items/list")] == [f"answer {number}" for number in range(5)]
     newest = client.call("thread/resume", {"threadId": thread.id, "excludeTurns": True})
     page = client.call("thread/turns/list", {"threadId": thread.id, "cursor": newest["turnsBackwardsCursor"]})
+    resumed = client.call("thread/resume", {"threadId": thread.id, "initialTurnsPage": {"limit": 2}})
+    assert [turn["id"] for turn in resumed["initialTurnsPage"]["data"]] == ids[:-3:-1]
+    assert resumed["initialTurnsPage"]["nextCursor"] == ids[-2]
     assert page["data"][0]["id"] == ids[-1]
 
 
