@@ -14,6 +14,7 @@ import orjson
 from celery import Celery
 from sqlalchemy import select, update
 
+from shared import announcements
 from shared.config import Provider
 from shared.events import NO_EVENT, Entry, decode_announcement, thread_channel
 from shared.store.items import Item
@@ -130,6 +131,16 @@ class Bench:
             connection.execute(update(turns).where(turns.c.id == turn.id).values(lease_until_ms=0))
         sweep.recover(recoverer)
 
+    def sweep(self) -> None:
+        """What a sweep publishes, without the time that it gives to whoever is at it."""
+        store, log = self.workers[0].store, self.workers[0].log
+        with store.database.read() as connection:
+            found = connection.execute(select(turns.c.id, turns.c.owner).order_by(turns.c.id)).all()
+        for row in found:
+            turn = store.turns.get(row.id, row.owner)
+            if turn.phase in ("done", "parked"):
+                announcements.announce(store, log, turn)
+
     def close(self) -> None:
         for services in self.workers:
             services.journal.stop(5)
@@ -166,8 +177,9 @@ class Follower:
     """Hears a thread's channel from now on, as an API process does."""
 
     def __init__(self, client: fakeredis.FakeRedis, thread_id: str) -> None:
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._pubsub.subscribe(thread_channel(thread_id))
+        self._pubsub.get_message(timeout=1)  # that it is subscribed
         self.events: Events = []
 
     def hear(self) -> Events:

@@ -66,6 +66,7 @@ def adopt(turn: Running) -> None:
     """Sessions of an earlier attempt ended with its worker: close their items, tell the model. Errors: ClaimLost."""
     transcript = turn.transcript
     transcript.load()
+    transcript.owe_usage()
     left = [
         row
         for row in transcript.rows

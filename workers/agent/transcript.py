@@ -247,6 +247,10 @@ class Transcript:
             self._usage_untold = False
             self.say("thread/tokenUsage/updated", {"tokenUsage": self._usage})
 
+    def owe_usage(self) -> None:
+        """Calls are open that an earlier attempt got: it left it to us to tell what their answer used."""
+        self._usage_untold = bool(self._usage and self.open_calls())
+
     # -- the tool ledger
 
     def show(self, row: Item, plan: Plan, changes: dict[str, Any] | None = None) -> None:
@@ -295,7 +299,6 @@ class Transcript:
     def park(self, row: Item, method: str, params: dict[str, Any], keys: Sequence[str], expires_in_ms: int) -> None:
         """Store a question and let go of the turn in one step, then publish it. Errors: ClaimLost."""
         self.settle()
-        self.say_usage()
         self._journal.leave(self._held)
         full = {**self._ids(), "itemId": row.id, "startedAtMs": row.started_at_ms or now_ms(), **params}
         approval = self._store.turns.park(self.claim, method, row.id, full, keys, expires_in_ms=expires_in_ms)

@@ -1,0 +1,228 @@
+"""What a running turn must hear: more input, a stop, a shutdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared import mailbox
+from shared.store.threads import Thread
+from tests.support import order
+from tests.support.wait import until
+from tests.workers.agent.test_turn import inputs, outputs, texts, types
+from tests.workers.builders import Bench
+
+WAITS = "touch started; until [ -e go ]; do sleep 0.02; done; echo over"
+
+
+def steer(bench: Bench, thread: Thread, text: str) -> None:
+    turn = bench.begin(thread, text)
+    mailbox.announce(bench.connect(), mailbox.STEER, turn.id)
+
+
+def interrupt(bench: Bench, thread: Thread) -> None:
+    turn = bench.workers[0].store.turns.interrupt(thread.id, thread.owner, None)
+    mailbox.announce(bench.connect(), mailbox.INTERRUPT, turn.id)
+
+
+def wait_for_file(path: Path) -> None:
+    until(path.exists)
+
+
+def test_input_in_mid_stream_cuts_the_stream_and_the_model_sees_it(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
+    running = bench.start_run()
+    bench.model.wait_reached("p")
+
+    steer(bench, thread, "be brief")
+    bench.model.wait_hung_up("p")
+    running.join()
+
+    bench.settle()
+    seen = order.check(bench.events(thread))
+    assert seen.turns == {turn.id: "completed"}
+    assert types(bench.shown(thread)) == ["userMessage", "userMessage", "agentMessage"]
+    assert bench.shown(thread)[-1]["text"] == "You said: be brief"
+    abandoned = [item for item_id, item in seen.started.items() if item_id not in seen.completed]
+    assert types(abandoned) == ["agentMessage"]
+    assert texts(bench, "assistant") == []
+    assert bench.workers[0].log.snapshot(thread.id).open_items == []
+
+
+def test_input_while_a_command_runs_waits_for_its_end(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.begin(thread, f"[[run {WAITS}]]")
+    running = bench.start_run()
+    wait_for_file(bench.cwd / "started")
+
+    steer(bench, thread, "and then?")
+    (bench.cwd / "go").touch()
+    running.join()
+
+    bench.settle()
+    order.check(bench.events(thread))
+    assert types(bench.shown(thread)) == ["userMessage", "commandExecution", "userMessage", "agentMessage"]
+    assert bench.shown(thread)[1]["status"] == "completed"
+    assert inputs(bench)[-1]["content"][0]["text"] == "and then?"
+
+
+def test_input_that_comes_with_the_last_word_is_answered_in_the_same_turn(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[say one]][[pause p]]")
+    running = bench.start_run()
+    bench.model.wait_reached("p")
+
+    bench.begin(thread, "two")  # not announced: the end itself must notice
+    bench.model.release("p")
+    running.join()
+
+    bench.settle()
+    assert order.check(bench.events(thread)).turns == {turn.id: "completed"}
+    assert types(bench.shown(thread)) == ["userMessage", "agentMessage", "userMessage", "agentMessage"]
+
+
+def test_a_stop_in_mid_stream_ends_the_turn_at_once(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[say half]][[pause p]][[say never]]")
+    running = bench.start_run()
+    bench.model.wait_reached("p")
+
+    interrupt(bench, thread)
+    bench.model.wait_hung_up("p")
+    running.join()
+
+    bench.settle()
+    seen = order.check(bench.events(thread))
+    ended = bench.turn(turn)
+    assert (ended.status, ended.error, seen.turns) == ("interrupted", None, {turn.id: "interrupted"})
+    assert types(bench.shown(thread)) == ["userMessage"]
+    assert bench.say(thread, "hello").status == "completed"
+
+
+def test_a_stop_in_mid_command_ends_its_whole_tree_before_the_turn(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[run (sleep 60; touch escaped) & touch started; sleep 60]]+[[run touch second]]")
+    running = bench.start_run()
+    wait_for_file(bench.cwd / "started")
+
+    interrupt(bench, thread)
+    running.join()
+
+    bench.settle()
+    seen = order.check(bench.events(thread))
+    assert seen.turns == {turn.id: "interrupted"}
+    command = bench.shown(thread)[1]
+    assert (command["type"], command["status"]) == ("commandExecution", "failed")
+    assert not (bench.cwd / "second").exists()
+    bench.say(thread, "hello")
+    assert "stopped by interrupt" in outputs(bench)[0]
+    assert "not run" in outputs(bench)[1]
+
+
+def test_what_was_said_before_a_stop_stays(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.begin(thread, "[[say half]][[pause p]]")
+    running = bench.start_run()
+    bench.model.wait_reached("p")
+
+    bench.begin(thread, "one more thing")
+    interrupt(bench, thread)
+    running.join()
+
+    said = [item["content"][0]["text"] for item in bench.shown(thread)]
+    assert said == ["[[say half]][[pause p]]", "one more thing"]
+
+
+def test_a_stop_that_was_not_announced_is_heard_at_the_next_renewal(open_bench: Callable[..., Bench]) -> None:
+    bench = open_bench(server={"lease_seconds": 2.0, "renewal_seconds": 0.1, "authority_seconds": 1.5})
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[say half]][[pause p]]")
+    running = bench.start_run()
+    bench.model.wait_reached("p")
+
+    bench.workers[0].store.turns.interrupt(thread.id, thread.owner, turn.id)
+    running.join()
+
+    assert bench.turn(turn).status == "interrupted"
+
+
+def test_a_stop_while_a_broken_stream_waits_to_begin_again(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[status 429 retry_after=50 Later.]]")
+    running = bench.start_run()
+    follower = bench.follow(thread)
+    follower.wait_for("error")
+
+    interrupt(bench, thread)
+    running.join()
+
+    assert bench.turn(turn).status == "interrupted"
+
+
+@pytest.mark.parametrize("script", ["[[say half]][[pause p]][[say whole]]", f"[[run {WAITS}]][[pause p]][[say whole]]"])
+def test_a_shutdown_hands_its_turn_to_another_worker(bench: Bench, script: str) -> None:
+    thread, other = bench.thread(), bench.worker()
+    turn = bench.begin(thread, script)
+    running = bench.start_run(bench.workers[0])
+    if "run" in script:
+        wait_for_file(bench.cwd / "started")
+    else:
+        bench.model.wait_reached("p")
+
+    bench.workers[0].drain()
+    (bench.cwd / "go").touch()
+    running.join()
+    assert bench.turn(turn).phase == "queued"
+    bench.model.release("p")
+    bench.run(other)
+
+    seen = order.check(bench.events(thread))
+    assert seen.turns == {turn.id: "completed"}
+    assert bench.shown(thread)[-1]["text"] in ("half whole", "whole", "halfwhole")
+    assert len(seen.completed) == len({item["id"] for item in bench.shown(thread)})
+
+
+def test_a_shutdown_ends_a_long_command_and_the_model_is_told(bench: Bench) -> None:
+    thread, other = bench.thread(), bench.worker()
+    turn = bench.begin(
+        thread,
+        f'[[tool exec_command {{"cmd": "echo ran >> log; {WAITS}", "yield_time_ms": 250}}]][[pause p]][[say whole]]',
+    )
+    running = bench.start_run(bench.workers[0])
+    bench.model.wait_reached("p")  # the call has yielded; its command goes on
+
+    bench.workers[0].drain()
+    running.join()
+    bench.model.release("p")
+    bench.run(other)
+
+    order.check(bench.events(thread), sessions=True)
+    assert bench.turn(turn).status == "completed"
+    assert (bench.cwd / "log").read_text() == "ran\n"
+    assert bench.shown(thread)[1]["status"] == "failed"
+    assert any("stopped by shutdown" in text for text in texts(bench, "developer"))
+
+
+def test_a_draining_worker_takes_no_turn(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "hello")
+
+    bench.workers[0].drain()
+    bench.start_run().join()
+
+    assert bench.turn(turn).phase == "queued"
+
+
+def test_a_turn_waiting_in_the_queue_that_is_stopped_ends_with_what_was_said(bench: Bench) -> None:
+    thread = bench.thread()
+    turn = bench.begin(thread, "never read")
+
+    interrupt(bench, thread)
+    bench.sweep()
+
+    assert bench.turn(turn).status == "interrupted"
+    assert types(bench.shown(thread)) == ["userMessage"]
+    assert order.check(bench.events(thread)).turns == {turn.id: "interrupted"}
