@@ -48,12 +48,14 @@ class Context:
 
     connection: the one to subscribe; None for HTTP without a stream
     frames:     what follows the reply, before the thread's events
+    followed:   the thread that the request subscribed the connection to
     """
 
     services: Services
     user_id: str
     connection: Connection | None = None
     frames: list[Frame] = field(default_factory=list)
+    followed: str | None = None
     _later: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
     _held: list[str] = field(default_factory=list)
 
@@ -104,7 +106,9 @@ class Context:
         if self.connection is None:
             return None
         self.hold(thread_id)
-        return self.services.relay.follow(self.connection, thread_id, cursor)
+        start = self.services.relay.follow(self.connection, thread_id, cursor)
+        self.followed = thread_id
+        return start
 
     def show(
         self,

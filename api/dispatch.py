@@ -38,6 +38,8 @@ def reply(services: Services, connection: Connection, request: dict[str, Any]) -
     try:
         try:
             body = {"id": request["id"], "result": gated(ctx, request)}
+            if ctx.followed is not None:  # from where on events follow: the client's first `afterEventId`
+                body["eventId"] = connection.place(ctx.followed)
         except Exception as error:  # noqa: BLE001 - the edge of a request: api.error_codes logs what is unforeseen
             ctx.frames.clear()
             body = {"id": request["id"], "error": wire_error(error, request["method"]).body()}

@@ -29,6 +29,8 @@ class TurnsPage(ParamsSchema):
 class Params(SettingsParams):
     """Which thread, changed how. With `afterEventId`, our own addition, the events go on behind that one.
 
+    When that one is too old for the log, the reply has all turns, whatever `excludeTurns` says.
+
     Shape:  SettingsParams and {"threadId": UUIDv7, "excludeTurns": bool=false, "initialTurnsPage": TurnsPage?,
             "afterEventId": eventId of the last event that the client has?}
     Errors: InvalidParams; NotFound; Conflict (archived)
@@ -68,9 +70,10 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         items=[item for item in items if last and item.turn_id == last.id],
         pending=ctx.store.approvals.pending(thread_id, ctx.user_id),
     )
+    exclude_turns = params["exclude_turns"] and not (start and start.expired)
     newest = max((item.position for item in items), default=None)
     return {
-        **session_result(thread, [] if params["exclude_turns"] else objects),
+        **session_result(thread, [] if exclude_turns else objects),
         "collaboration_mode": thread.settings.get("collaborationMode"),
         "initial_turns_page": _first_page(ctx, thread_id, params["initial_turns_page"]),
         "turns_backwards_cursor": page_cursor(last.id if last else None, inclusive=True),

@@ -156,12 +156,19 @@ class Turns:
         return turn, active is None
 
     def steer(self, thread_id: str, owner: str, expected_id: str, new: NewTurn) -> Turn:
-        """Give input to the running turn. Errors: NotFound, Conflict (no or another turn runs; PROTOCOL 2.1)."""
+        """Give input to the running turn; one with a client_id that the thread has seen changes nothing.
+
+        Errors: NotFound, Conflict (no or another turn runs; PROTOCOL 2.1)
+        """
         check_id(thread_id)
         with self._database.write() as connection:
             active = _lock_active(connection, thread_id, owner)
             if find_thread(connection, thread_id, owner) is None:
                 raise NotFound(f"thread not found: {thread_id}")
+            if new.client_id is not None:
+                known = _by_client_id(connection, thread_id, new.client_id)
+                if known is not None:
+                    return known
             if active is None:
                 raise Conflict("no active turn to steer")
             if active.id != expected_id:

@@ -117,8 +117,12 @@ def test_the_same_client_message_again_changes_nothing(house: House) -> None:
 
     first, second = client.call("turn/start", params), client.call("turn/start", params)
 
-    assert first["turn"]["id"] == second["turn"]["id"]
-    assert len(house.store.turns.unread(first["turn"]["id"])) == 1
+    turn_id = first["turn"]["id"]
+    assert turn_id == second["turn"]["id"]
+    assert len(house.store.turns.unread(turn_id)) == 1
+    more = {**params, "expectedTurnId": turn_id, "clientUserMessageId": "m2"}
+    assert client.call("turn/steer", more) == client.call("turn/steer", more) == {"turnId": turn_id}
+    assert len(house.store.turns.unread(turn_id)) == 2
 
 
 def test_interrupting_a_waiting_turn_ends_it_after_the_reply(house: House) -> None:

@@ -11,6 +11,7 @@ from api import connection as connections
 from shared import announcements
 from shared.events import Event
 from shared.store.threads import Thread
+from shared.store.users import LOCAL_USER
 from tests.builders import Client, House, claim_turn, delta, end_turn, make_message, make_thread, make_turn
 from tests.support.wait import until
 
@@ -42,7 +43,7 @@ def test_a_follower_gets_every_event_once_and_in_order(house: House) -> None:
 
     client.wait_for_method("item/completed")
     assert client.text("a") == "".join(f"{number} " for number in range(100))
-    ids = [frame["eventId"] for frame in client.frames if "eventId" in frame]
+    ids = [frame["eventId"] for frame in client.frames if "method" in frame]
     assert len(ids) == len(set(ids)) == 102
 
 
@@ -187,6 +188,36 @@ def test_a_client_with_a_cursor_gets_just_what_came_after_it(house: House) -> No
     second.wait_for_delta("three")
     assert second.text("a") == "twothree"
     assert second.methods() == ["item/agentMessage/delta", "item/agentMessage/delta"]
+
+
+def test_the_reply_that_subscribes_says_from_where_on_events_follow(house: House) -> None:
+    first = house.connect().reply("thread/start", {})
+    thread = house.store.threads.find(first["result"]["thread"]["id"], LOCAL_USER)
+    assert thread is not None
+    house.publish(thread, start_item(thread, "a"), end_item(thread, "a", "x"))
+
+    second = house.connect()
+    reply = second.reply("thread/resume", {"threadId": thread.id, "afterEventId": first["eventId"]})
+
+    assert reply["eventId"] == first["eventId"]
+    second.wait_for_method("item/completed")
+    assert second.methods() == ["thread/started", "item/started", "item/completed"]
+    assert house.connect().reply("thread/resume", {"threadId": thread.id})["eventId"] == second.frames[-1]["eventId"]
+
+
+def test_a_cursor_that_the_log_no_longer_holds_is_answered_with_the_turns(open_house: Callable[..., House]) -> None:
+    house = open_house(server={"event_log_length": 2})
+    thread = make_thread(house.store, house.config)
+    make_turn(house.store, thread)
+    house.publish(thread, *(delta(thread.id, "a", f"{number} ") for number in range(400)))
+    wanted = {"threadId": thread.id, "excludeTurns": True}
+    place = house.connect().reply("thread/resume", wanted)["eventId"]
+
+    held = house.connect().call("thread/resume", {**wanted, "afterEventId": place})
+    fallen_off = house.connect().call("thread/resume", {**wanted, "afterEventId": "1-0"})
+
+    assert held["thread"]["turns"] == []
+    assert [turn["status"] for turn in fallen_off["thread"]["turns"]] == ["inProgress"]
 
 
 def test_a_cursor_that_is_none_is_refused(house: House) -> None:
