@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,7 +13,9 @@ from api.cli.options import home_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import Conflict, InvalidParams, InvalidRequest, NotFound
-from shared.store.users import LOCAL_USER
+
+if TYPE_CHECKING:
+    from shared.store import Store
 
 # Settings of a file → the overrides that a client would ask for them with.
 OVERRIDES = {
@@ -85,9 +87,11 @@ def import_(file: Path, owner: str | None) -> None:
     click.echo(f"imported {len(history.turns)} turns: {history.thread.id}")
 
 
-def _owner_id(store: Any, name: str | None) -> str:
+def _owner_id(store: Store, name: str | None) -> str:
+    from shared.store.users import LOCAL_USER
+
     if name is not None:
-        return str(store.users.by_name(name).id)
+        return store.users.by_name(name).id
     if store.users.exist():
         raise InvalidRequest("this server has users; say whose thread it becomes: --owner NAME")
     return LOCAL_USER
