@@ -198,6 +198,8 @@ class Progress:
                 self._say("thread", f"{thread['id']} in {thread['cwd']}, model {thread['model']}", "cyan")
             case "item/started" if params["item"]["type"] == "commandExecution":
                 self._say("exec", params["item"]["command"], "magenta")
+            case "item/started" if params["item"]["type"] == "agentMessage" and self._is_terminal:
+                click.echo(click.style("agent", fg="green", bold=True), err=True)
             case "item/agentMessage/delta" | "item/commandExecution/outputDelta" if self._is_terminal:
                 self._streamed.add(params["itemId"])
                 click.echo(params["delta"], err=True, nl=False)

@@ -17,18 +17,19 @@ from shared.errors import Conflict, InvalidParams, InvalidRequest, NotFound
 if TYPE_CHECKING:
     from shared.store import Store
 
-# Settings of a file → the overrides that a client would ask for them with.
-OVERRIDES = {
-    "cwd": "cwd",
-    "approvalPolicy": "approval_policy",
-    "approvalsReviewer": "approvals_reviewer",
-    "sandboxPolicy": "sandbox_policy",
-    "effort": "effort",
-    "summary": "summary",
-    "personality": "personality",
-    "baseInstructions": "base_instructions",
-    "developerInstructions": "developer_instructions",
-}
+# What a file's settings are called where a client asks for them; a model goes with its provider.
+OVERRIDES = (
+    ("cwd",),
+    ("approvalPolicy",),
+    ("approvalsReviewer",),
+    ("sandboxPolicy",),
+    ("model", "modelProvider"),
+    ("effort",),
+    ("summary",),
+    ("personality",),
+    ("baseInstructions",),
+    ("developerInstructions",),
+)
 
 
 @click.command("export")
@@ -100,14 +101,13 @@ def _owner_id(store: Store, name: str | None) -> str:
 def _overrides(config: Config, owner_id: str, found: dict[str, Any]) -> dict[str, Any]:
     """Of a file's settings those that its owner could ask for; the others are named."""
     from api import settings
+    from api.params import load
 
-    asked = [{override: found[name]} for name, override in OVERRIDES.items() if found.get(name) is not None]
-    if found.get("model"):
-        asked.append({"model_provider": found.get("modelProvider"), "model": found["model"]})
     allowed: dict[str, Any] = {}
-    for overrides in asked:
+    for names in OVERRIDES:
+        asked = {name: found[name] for name in names if found.get(name) is not None}
         try:
-            changed = settings.changes(config, owner_id, overrides)
+            changed = settings.changes(config, owner_id, load(settings.SettingsParams(), asked))
         except InvalidParams as error:
             click.echo(f"not taken over: {error}", err=True)
             continue

@@ -87,7 +87,7 @@ def test_an_imported_thread_has_its_id_its_turns_and_what_the_model_remembers(ho
     history = found(store, thread_id)
     assert [turn.status for turn in history.turns] == ["completed"]
     assert [row.kind for row in history.items] == ["userMessage", "agentMessage"]
-    assert store.items.history(thread_id)[-1].model_items == [MODEL_SAID]
+    assert history.items[-1].model_items == [MODEL_SAID]
     listed = store.threads.find(thread_id, "local")
     assert listed is not None
     assert (listed.preview, listed.materialized, listed.status()) == ("Hi.", True, {"type": "notLoaded"})
@@ -142,6 +142,16 @@ def test_settings_that_the_owner_could_not_ask_for_are_the_servers(home: Path, s
     assert thread_id in settings["cwd"]
     assert "does not allow danger-full-access" in result.stderr
     assert "outside of the folders" in result.stderr
+
+
+def test_a_setting_that_makes_no_sense_is_not_taken_over(home: Path, store: Store) -> None:
+    path, thread_id = rollout_file(home, effort="very", summary="concise")
+
+    result = run("import", path)
+
+    settings = found(store, thread_id).thread.settings
+    assert (settings["effort"], settings["summary"]) == (None, "concise")
+    assert "very" in result.stderr
 
 
 def test_a_folder_that_is_not_here_is_replaced_by_the_threads_own(home: Path, store: Store) -> None:
