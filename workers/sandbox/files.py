@@ -16,6 +16,7 @@ import ctypes
 import errno
 import os
 import secrets
+import shutil
 import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from shared.errors import SandboxUnavailable, ToolError
 
 SYS_OPENAT2 = 437  # the same on every Linux architecture
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 MAX_RACES = 128  # the kernel says EAGAIN when a rename elsewhere raced with "..": an attacker could go on for ever
 FOLDER = os.O_PATH | os.O_DIRECTORY
@@ -36,13 +38,27 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
-def read_bytes(root: Path, relative: str | Path, max_bytes: int) -> bytes:
-    """The content of a plain file of at most max_bytes."""
-    with _opened(root, relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) as fd:
-        if not modes.S_ISREG(os.fstat(fd).st_mode):
-            raise ToolError(f"not a plain file: {relative}")
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
+@contextmanager
+def pinned(folder: Path) -> Iterator[Path]:
+    """A root for a folder of the host whose path holds no links: it stays this folder whatever is put in its place.
+
+    Errors: OSError, also when there is a link in the path by now
+    """
+    slash = os.open("/", FOLDER)
+    try:
+        fd = _openat2(slash, folder.relative_to("/"), FOLDER, RESOLVE_NO_SYMLINKS)
+    finally:
+        os.close(slash)
+    try:
+        yield Path(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def read_bytes(root: Path, relative: str | Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
+    """The content of a plain file of at most max_bytes; with follow_links=False a link itself is refused."""
+    with _opened_file(root, relative, follow_links) as fd, open(fd, "rb", closefd=False) as file:
+        data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ToolError(f"larger than {max_bytes} bytes: {relative}")
     return data
@@ -50,32 +66,42 @@ def read_bytes(root: Path, relative: str | Path, max_bytes: int) -> bytes:
 
 def write_bytes(root: Path, relative: str | Path, data: bytes) -> None:
     """Make or replace a plain file at once: readers see the old content or the new; mode and owner are kept."""
-    with _parent(root, relative) as (folder, name):
-        old = _lstat(folder, name)
-        if old is not None and not modes.S_ISREG(old.st_mode):
-            kind = "a symbolic link, name the file itself" if modes.S_ISLNK(old.st_mode) else "not a plain file"
-            raise ToolError(f"cannot be written, it is {kind}: {relative}")
-        temporary = f".{secrets.token_hex(8)}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o666 if old is None else old.st_mode & 0o700, dir_fd=folder)
-        try:
-            with open(fd, "wb") as file:
-                file.write(data)
-                if old is not None:
-                    with suppress(PermissionError):
-                        os.fchown(fd, old.st_uid, old.st_gid)
-                    os.fchmod(fd, old.st_mode & 0o777)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
+    with _replaced(root, relative) as fd, open(fd, "wb", closefd=False) as file:
+        file.write(data)
+
+
+def copy_file(root: Path, relative: str | Path, target_root: Path, target: str | Path, max_bytes: int) -> int:
+    """Make or replace a plain file as the copy of another of at most max_bytes, no link; how many it has."""
+    with _opened_file(root, relative, follow_links=False) as fd:
+        size = os.fstat(fd).st_size
+        if size > max_bytes:
+            raise ToolError(f"larger than {max_bytes} bytes: {relative}")
+        with _replaced(target_root, target, new_mode=os.fstat(fd).st_mode & 0o777) as target_fd:
+            offset = 0
+            while offset < size and (sent := os.sendfile(target_fd, fd, offset, size - offset)):
+                offset += sent
+    return size
+
+
+def copy_link(root: Path, relative: str | Path, target_root: Path, target: str | Path) -> None:
+    """Make a link that says what another one says, wherever that leads; FileExistsError when the name is taken."""
+    with _parent(root, relative) as (folder, name), _parent(target_root, target) as (target_folder, target_name):
+        os.symlink(os.readlink(name, dir_fd=folder), target_name, dir_fd=target_folder)
 
 
 def unlink(root: Path, relative: str | Path) -> None:
     """Delete a file or a link itself; IsADirectoryError for a folder."""
     with _parent(root, relative) as (folder, name):
         os.unlink(name, dir_fd=folder)
+
+
+def remove_folder(root: Path, relative: str | Path, *, recursive: bool) -> None:
+    """Delete a folder, an empty one or all of it; links in it are deleted and not followed."""
+    with _parent(root, relative) as (folder, name):
+        if recursive:
+            shutil.rmtree(name, dir_fd=folder)
+        else:
+            os.rmdir(name, dir_fd=folder)
 
 
 def rename(root: Path, relative: str | Path, target: str | Path) -> None:
@@ -115,16 +141,49 @@ def exists(root: Path, relative: str | Path) -> bool:
     return True
 
 
-def list_folder(root: Path, relative: str | Path = "", max_entries: int = 10_000) -> list[tuple[str, os.stat_result]]:
-    """(name, what lies there, links themselves) of a folder's entries, by name; ToolError beyond max_entries."""
+def list_folder(
+    root: Path, relative: str | Path = "", max_entries: int = 10_000, *, follow_links: bool = True
+) -> list[tuple[str, os.stat_result]]:
+    """(name, what lies there, links themselves) of a folder's entries, by name; ToolError beyond max_entries.
+
+    follow_links: False refuses a link in the folder's place
+    """
     entries: list[tuple[str, os.stat_result]] = []
-    with _opened(root, relative, os.O_RDONLY | os.O_DIRECTORY) as fd, os.scandir(fd) as scan:
+    flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow_links else os.O_NOFOLLOW)
+    with _opened(root, relative, flags) as fd, os.scandir(fd) as scan:
         for entry in scan:
             if len(entries) == max_entries:
                 raise ToolError(f"more than {max_entries} entries: {relative}")
             with suppress(FileNotFoundError):
                 entries.append((entry.name, entry.stat(follow_symlinks=False)))
     return sorted(entries, key=lambda named: named[0])
+
+
+@contextmanager
+def _replaced(root: Path, relative: str | Path, new_mode: int = 0o666) -> Iterator[int]:
+    """A file to write that takes the place of another when all went well. new_mode: if there is no other."""
+    with _parent(root, relative) as (folder, name):
+        old = _lstat(folder, name)
+        if old is not None and not modes.S_ISREG(old.st_mode):
+            kind = "a symbolic link, name the file itself" if modes.S_ISLNK(old.st_mode) else "not a plain file"
+            raise ToolError(f"cannot be written, it is {kind}: {relative}")
+        temporary = f".{secrets.token_hex(8)}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        fd = os.open(temporary, flags, new_mode if old is None else old.st_mode & 0o700, dir_fd=folder)
+        try:
+            try:
+                yield fd
+                if old is not None:
+                    with suppress(PermissionError):
+                        os.fchown(fd, old.st_uid, old.st_gid)
+                    os.fchmod(fd, old.st_mode & 0o777)
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
 
 
 @contextmanager
@@ -138,6 +197,15 @@ def _opened(root: Path, relative: str | Path, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _opened_file(root: Path, relative: str | Path, follow_links: bool) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow_links else os.O_NOFOLLOW)
+    with _opened(root, relative, flags) as fd:
+        if not modes.S_ISREG(os.fstat(fd).st_mode):
+            raise ToolError(f"not a plain file: {relative}")
+        yield fd
 
 
 @contextmanager
@@ -157,11 +225,11 @@ def _lstat(folder: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _openat2(root_fd: int, relative: str | Path, flags: int) -> int:
+def _openat2(root_fd: int, relative: str | Path, flags: int, resolve: int = 0) -> int:
     path = os.fsencode(relative) or b"."
     if b"\0" in path:  # the kernel would see a shorter path than the one that was checked
         raise ToolError("a path cannot hold a NUL")
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve)
     for _ in range(MAX_RACES):
         fd: int = _libc.syscall(SYS_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
         if fd >= 0:

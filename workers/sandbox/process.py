@@ -45,12 +45,13 @@ READ_BYTES = 1 << 16
 FLOOD_PAUSE_SECONDS = 0.005  # between reads of a command whose output is thrown away: 13 MB/s at most
 MAX_UNREAD_INPUT_BYTES = 1 << 20
 TERMINAL_ROWS_COLUMNS = (24, 120)
+END_OF_INPUT = b"\x04"  # the key Ctrl-D
 MAX_SESSIONS = 16  # of one turn
 UNREAD_TOKENS = 2000  # of output that the model is told when a session is ended for it
 
 # A sandbox is tied to us only when bwrap is done with it. So its first program says that it is there, on a socket in
 # the place of its input, and goes on to the command when we answer: without us nothing runs.
-GUARD = 'echo >&0 && read -r go && exec "$@" <'
+GUARD = 'echo >&0 && read -r go && exec "$@"'
 
 REASONS = {Why.INTERRUPT: "interrupt", Why.LOST: "loss of the turn", Why.DRAIN: "shutdown"}
 
@@ -147,22 +148,19 @@ class _Stream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         os.set_blocking(fd, False)
 
-    def read(self) -> str | None:
-        """New text, "" when there is none yet, None at the end."""
+    def read(self) -> bytes | None:
+        """What is new, nothing when there is none yet, None at the end."""
         assert self.fd is not None
         try:
-            data = os.read(self.fd, READ_BYTES)
+            return os.read(self.fd, READ_BYTES) or None
         except BlockingIOError:
-            return ""
+            return b""
         except OSError:  # EIO: the last process left the terminal
-            data = b""
-        if not data:
             return None
-        return self._decoder.decode(data).replace("\0", "\ufffd")
 
-    def rest(self) -> str:
-        """What the end of the stream makes of half a character."""
-        return self._decoder.decode(b"", final=True)
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """The text that came with more bytes; half a character waits for its other half, or for the end."""
+        return self._decoder.decode(data, final).replace("\0", "\ufffd")
 
 
 @dataclass
@@ -208,6 +206,8 @@ class Process:
 
     on_output: called with each piece of text as it comes, in the commands' thread: must return at once. The pieces
                together are `output.text()`; of a command that says too much, its end comes as the last piece.
+    on_bytes:  the same for who wants all of it, as it came: (1, standard output), (2, errors apart), and (0, nothing)
+               when it has ended. False holds the command up until `resume`.
     exit_code: its exit status, 128 + n when signal n ended it; None while it runs
     stopped_by: what ended it before its time ("interrupt", "shutdown", "time limit", …), or None
     """
@@ -220,27 +220,43 @@ class Process:
         policy: SandboxPolicy,
         limits: CommandLimits,
         tty: bool = False,
+        rows_columns: tuple[int, int] = TERMINAL_ROWS_COLUMNS,
+        has_input: bool = False,
         stderr_apart: bool = False,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         on_output: Callable[[str], None] | None = None,
+        on_bytes: Callable[[int, bytes], bool] | None = None,
         bwrap: str | None = None,
     ) -> None:
-        """Start it; ToolError when that cannot be, SandboxUnavailable when it cannot be contained."""
-        guard = ["/bin/sh", "-c", GUARD + ("&1" if tty else "/dev/null"), "sh"]
+        """Start it; ToolError when that cannot be, SandboxUnavailable when it cannot be contained.
+
+        has_input: without a terminal, too, it can be written to; else its input is empty
+        env:       more variables, and None for those to leave out. Only the command gets them: bwrap itself, which
+                   runs on the host, would load the library that a variable can name.
+        """
+        source = " <&1" if tty else "" if has_input else " </dev/null"
+        guard = ["/bin/sh", "-c", GUARD + source, "sh"]
         terminal = [system_program("setsid"), "--ctty", "--"] if tty else []  # Ctrl-C must not reach bwrap itself
         contained = bubblewrap.containment(policy, cwd, tty=tty)
         self._bwrap = bwrap or bubblewrap.find_bwrap()
         self._argv = [*contained, *guard, *limits.prlimit(), *terminal, *argv]
-        self._env = {**bubblewrap.environment(policy, tty=tty), **(env or {})}
+        self._env = bubblewrap.environment(policy, tty=tty)
+        self._own_env = env or {}
         self._limits = limits
         self._on_output = on_output
+        self._on_bytes = on_bytes
+        self._held = False
+        self._rows_columns = rows_columns
         self.tty = tty
+        self.has_input = tty or has_input
         self.exit_code: int | None = None
         self.stopped_by: str | None = None
         self._ended = threading.Event()
         self._fresh_lock = threading.Lock()
         self._fresh = CappedOutput(limits.output_bytes)
+        self._input_fd: int | None = None
         self._unsent = bytearray()
+        self._input_ends = False
         self._inner: _Inner | None = None
         self._timers: list[_Timer] = []
         self._stopping = False
@@ -294,10 +310,22 @@ class Process:
         return self.ended
 
     def write(self, data: bytes) -> None:
-        """Type on its terminal."""
+        """Type on its terminal, or write to its input. Errors: ToolError."""
         if len(self._unsent) + len(data) > MAX_UNREAD_INPUT_BYTES:
             raise ToolError("the command does not read its input")
         self._thread.call(lambda: self._type(data))
+
+    def end_input(self) -> None:
+        """There is no more to read for it; on a terminal, the key that says so."""
+        self._thread.call(self._end_input)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size."""
+        self._thread.call(lambda: self._resize(rows, columns))
+
+    def resume(self) -> None:
+        """Go on after on_bytes said False."""
+        self._thread.call(self._resume)
 
     def terminate(self, reason: str, *, after_s: float = 0, grace_s: float = GRACE_SECONDS) -> None:
         """Soon, or after_s from now: TERM to every process of the tree, KILL to those left after grace_s."""
@@ -323,21 +351,28 @@ class Process:
                 terminal, slave = os.openpty()
                 ours.append(terminal)
                 theirs += [slave] * 2
-                fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *TERMINAL_ROWS_COLUMNS, 0, 0))
+                fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *self._rows_columns, 0, 0))
             else:
                 for _ in range(2 if stderr_apart else 1):
                     end, their_end = os.pipe()
                     ours.append(end)
                     theirs.append(their_end)
                 theirs.append(theirs[-1])
+            words = ["--info-fd", str(info_fd)]
+            if self._own_env:  # not in the command line, where everybody on the host may read it
+                env_fd = os.memfd_create("env")
+                theirs.append(env_fd)
+                os.write(env_fd, _env_words(self._own_env))
+                os.lseek(env_fd, 0, os.SEEK_SET)
+                words += ["--args", str(env_fd)]
             popen = self._popen = subprocess.Popen(
-                [self._bwrap, "--info-fd", str(info_fd), *self._argv],
+                [self._bwrap, *words, *self._argv],
                 stdin=theirs[0],
                 stdout=theirs[1],
                 stderr=theirs[2],
                 env=self._env,
                 cwd="/",
-                pass_fds=(info_fd,),
+                pass_fds=[int(fd) for fd in words[1::2]],
                 start_new_session=True,
             )
             self._outer_fd = os.pidfd_open(popen.pid)
@@ -357,6 +392,8 @@ class Process:
         self._info_fd: int | None = ours[0]
         self._guard_fd: int | None = ours[1]
         self._streams = [_Stream(fd, self._limits.output_bytes) for fd in ours[2:]]
+        if self.tty:
+            self._input_fd = os.dup(ours[2])
         self._thread.watch(self._guard_fd, self._answer_guard)
         for stream in self._streams:
             self._listen(stream)
@@ -373,6 +410,10 @@ class Process:
         with suppress(OSError):
             if os.read(self._guard_fd, READ_BYTES):
                 os.write(self._guard_fd, b"go\n")
+                if self.has_input and not self.tty:  # the guard's socket is the command's input from now on
+                    self._input_fd = os.dup(self._guard_fd)
+                    os.set_blocking(self._input_fd, False)
+                    self._send()
         self._dismiss_guard()
 
     def _dismiss_guard(self) -> None:
@@ -391,22 +432,29 @@ class Process:
 
     def _listen(self, stream: _Stream) -> None:
         if stream.fd is not None:
-            writing = selectors.EVENT_WRITE if self.tty and self._unsent else 0
             self._thread.unwatch(stream.fd)
-            self._thread.watch(stream.fd, lambda: self._read(stream), selectors.EVENT_READ | writing)
+            if not self._held:
+                self._thread.watch(stream.fd, lambda: self._read(stream))
 
     def _read(self, stream: _Stream) -> None:
         assert stream.fd is not None
-        if self._unsent:
-            self._send(stream)
-        text = stream.read()
-        if text is None:
+        data = stream.read()
+        if data is None:
             self._close(stream)
             return
-        self._heard(stream, text)
-        if stream.output.overflows:
+        self._heard(stream, data)
+        if self._held:
+            for one in self._streams:
+                self._listen(one)
+        elif stream.output.overflows:
             self._thread.unwatch(stream.fd)
             self._thread.later(FLOOD_PAUSE_SECONDS, lambda: self._listen(stream))
+
+    def _resume(self) -> None:
+        if self._held:
+            self._held = False
+            for stream in self._streams:
+                self._listen(stream)
 
     def _close(self, stream: _Stream) -> None:
         assert stream.fd is not None
@@ -414,7 +462,10 @@ class Process:
         os.close(stream.fd)
         stream.fd = None
 
-    def _heard(self, stream: _Stream, text: str) -> None:
+    def _heard(self, stream: _Stream, data: bytes, *, final: bool = False) -> None:
+        if data and self._on_bytes is not None:
+            self._held = not self._on_bytes(self._streams.index(stream) + 1, data)
+        text = stream.decode(data, final=final)
         self._tell(stream.output.add(text))
         if stream is self._streams[0]:
             with self._fresh_lock:
@@ -429,16 +480,44 @@ class Process:
                 logger.exception("output of a command cannot be passed on")
 
     def _type(self, data: bytes) -> None:
-        self._unsent += data
-        self._send(self._streams[0])
+        if not self._input_ends and not self.ended:
+            self._unsent += data
+            self._send()
 
-    def _send(self, stream: _Stream) -> None:
-        if stream.fd is None:
-            self._unsent.clear()
+    def _end_input(self) -> None:
+        if self.tty:
+            self._type(END_OF_INPUT)
+        else:
+            self._input_ends = True
+            self._send()
+
+    def _send(self) -> None:
+        """As much as it takes; the rest when it has read that."""
+        if self._input_fd is None:  # not there yet, or not any more
             return
-        with suppress(BlockingIOError, OSError):
-            del self._unsent[: os.write(stream.fd, self._unsent)]
-        self._listen(stream)
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(self._input_fd, self._unsent)]
+        except BlockingIOError:
+            self._thread.unwatch(self._input_fd)
+            self._thread.watch(self._input_fd, self._send, selectors.EVENT_WRITE)
+            return
+        except OSError:  # nobody reads it any more
+            self._unsent.clear()
+        self._thread.unwatch(self._input_fd)
+        if self._input_ends:
+            self._close_input()
+
+    def _close_input(self) -> None:
+        if self._input_fd is not None:
+            self._thread.unwatch(self._input_fd)
+            os.close(self._input_fd)
+            self._input_fd = None
+
+    def _resize(self, rows: int, columns: int) -> None:
+        terminal = self._streams[0].fd
+        if self.tty and terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def _stop(self, reason: str, grace_s: float) -> None:
         if self.ended or self._stopping:
@@ -487,21 +566,34 @@ class Process:
         if self._info_fd is not None:
             os.close(self._info_fd)
         self._dismiss_guard()
+        self._close_input()
         for stream in self._streams:
             for _ in range(16):  # a pipe holds no more than that
                 if stream.fd is None:
                     break
-                text = stream.read()
-                if not text:
+                data = stream.read()
+                if not data:
                     self._close(stream)
                 else:
-                    self._heard(stream, text)
-            self._heard(stream, stream.rest())
+                    self._heard(stream, data)
+            self._heard(stream, b"", final=True)
             self._tell(stream.output.ending())
         status = self._popen.returncode
         self.exit_code = status if status >= 0 else 128 - status
         self._ended_at = time.monotonic()
         self._ended.set()
+        if self._on_bytes is not None:
+            self._on_bytes(0, b"")
+
+
+def _env_words(env: Mapping[str, str | None]) -> bytes:
+    """Options of bwrap as its --args reads them. Errors: ValueError, for what cannot be a variable."""
+    words = []
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + (value or ""):
+            raise ValueError(f"not a variable: {name!r}")
+        words += ["--unsetenv", name] if value is None else ["--setenv", name, value]
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
 def run_to_end(
@@ -510,7 +602,7 @@ def run_to_end(
     cwd: Path,
     policy: SandboxPolicy,
     limits: CommandLimits,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     on_output: Callable[[str], None] | None = None,
 ) -> Process:
     """Run a command outside of a turn, standard error apart; the ended process."""
