@@ -11,6 +11,7 @@ from typing import Any
 
 import fakeredis
 import orjson
+import redis
 from celery import Celery
 from sqlalchemy import select, update
 
@@ -46,20 +47,20 @@ class Bench:
     cwd: Path
     model: ModelServer
     settings: dict[str, Any]
-    redis: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
+    redis_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
     workers: list[Services] = field(default_factory=list)
 
-    def worker(self) -> Services:
-        """One more worker, its journal and mailbox running; nothing is swept."""
+    def worker(self, connect: Callable[..., redis.Redis] | None = None) -> Services:
+        """One more worker, its journal and mailbox running; nothing is swept. connect: its way to Redis."""
         provider = Provider("mock", self.model.base_url, request_max_retries=0, stream_max_retries=2)
         config = make_config(self.home, model_providers={PROVIDER: provider}, **self.settings)
-        services = Services(config, Celery("test", broker="memory://"), self.connect)
+        services = Services(config, Celery("test", broker="memory://"), connect or self.connect)
         services.start()
         self.workers.append(services)
         return services
 
     def connect(self, _url: str = "", **_: Any) -> fakeredis.FakeRedis:
-        return fakeredis.FakeRedis(server=self.redis)
+        return fakeredis.FakeRedis(server=self.redis_server)
 
     def thread(self, owner: str = LOCAL_USER, **settings: Any) -> Thread:
         """A thread of the mock model in cwd, with these settings."""
@@ -145,6 +146,22 @@ class Bench:
         for services in self.workers:
             services.journal.stop(5)
             services.store.close()
+
+
+class Unreliable(fakeredis.FakeRedis):
+    """A Redis that can be out of reach of this client alone."""
+
+    away = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self.away:
+            raise redis.ConnectionError("out of reach")
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        if self.away:
+            raise redis.ConnectionError("out of reach")
+        return super().pipeline(transaction, shard_hint)
 
 
 class Running:
