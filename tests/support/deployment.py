@@ -37,7 +37,11 @@ DATABASES = ("sqlite", "postgres")
 POSTGRES = os.environ.get("THREADHOUSE_TEST_POSTGRES") or "postgresql://postgres@127.0.0.1:5432/postgres"
 READY_SECONDS = 60.0
 LOG_TAIL_BYTES = 6_000
-SHORT = {"lease_seconds": 2, "renewal_seconds": 0.5, "sweep_seconds": 0.5}  # of [server], so that recovery is quick
+SHORT: dict[str, float] = {
+    "lease_seconds": 2,
+    "renewal_seconds": 0.5,
+    "sweep_seconds": 0.5,
+}  # of [server], so that recovery is quick
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
 
 
@@ -51,8 +55,7 @@ class Process:
         self.environ = environ
         self._popen: subprocess.Popen[bytes] | None = None
 
-    def start(self, **extra: str) -> None:
-        """extra: more variables of its environment, of this run only."""
+    def start(self) -> None:
         guarded = [sys.executable, "-IS", child.__file__, str(os.getpid()), *self.argv]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -60,7 +63,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environ | extra,
+                env=self.environ,
                 start_new_session=True,
                 cwd="/",
             )
@@ -162,15 +165,14 @@ class Deployment:
         self.api = [
             self._threadhouse(f"api-{number}", "web", "--port", str(port)) for number, port in enumerate(self.ports)
         ]
-        self.workers = [
-            self._threadhouse(f"worker-{number}", "worker", "--ready-file", str(home / f"worker-{number}.ready"))
-            for number in range(workers)
-        ]
+        self.workers: list[Process] = []
+        for _ in range(workers):
+            self.workers.append(self._make_worker())
         self._clients: list[ProtocolClient] = []
 
     def _threadhouse(self, name: str, *arguments: str) -> Process:
         command = (sys.executable, "-P", "-m", "api.cli", *arguments)
-        return Process(name, self.home / f"{name}.log", self.environ, *command)
+        return Process(name, self.home / f"{name}.log", dict(self.environ), *command)
 
     def _write_config(self, server: dict[str, object], settings: dict[str, object]) -> None:
         top = {"model": "mock-model", "model_provider": "mock", "approval_policy": "never", **settings}
@@ -250,14 +252,27 @@ class Deployment:
 
     # -- workers
 
-    def start_worker(self, worker: Process, *, fault: str | None = None) -> None:
-        """Start one again and wait until it serves. fault: THREADHOUSE_FAULT of this run."""
-        self._start_worker(worker, fault)
+    def start_worker(self, worker: Process) -> None:
+        """Start one again and wait until it serves."""
+        self._start_worker(worker)
         self._wait_for_worker(worker)
 
-    def _start_worker(self, worker: Process, fault: str | None = None) -> None:
+    def add_worker(self, *, fault: str | None = None) -> Process:
+        """One more worker, serving. fault: its THREADHOUSE_FAULT, whenever it is started."""
+        worker = self._make_worker(fault)
+        self.workers.append(worker)
+        self.start_worker(worker)
+        return worker
+
+    def _make_worker(self, fault: str | None = None) -> Process:
+        name = f"worker-{len(self.workers)}"
+        worker = self._threadhouse(name, "worker", "--ready-file", str(self.home / f"{name}.ready"))
+        worker.environ |= {"THREADHOUSE_FAULT": fault} if fault else {}
+        return worker
+
+    def _start_worker(self, worker: Process) -> None:
         _ready_file(worker).unlink(missing_ok=True)
-        worker.start(**({"THREADHOUSE_FAULT": fault} if fault else {}))
+        worker.start()
 
     def _wait_for_worker(self, worker: Process) -> None:
         worker.wait_until(_ready_file(worker).exists)
@@ -356,7 +371,7 @@ def shown_when_it_fails(deployment: Deployment) -> Iterator[None]:
     before = {one.log: one.log.stat().st_size if one.log.exists() else 0 for one in deployment.processes}
     yield
     for one in deployment.processes:
-        print(f"--- {one.name} (exit code {one.exit_code})\n{one.log_tail(before[one.log])}")
+        print(f"--- {one.name} (exit code {one.exit_code})\n{one.log_tail(before.get(one.log, 0))}")
 
 
 # -- Postgres

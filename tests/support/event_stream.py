@@ -1,4 +1,4 @@
-"""A client of the event streams: everything that arrives, as it was sent; it can be cut, and come back by its cursor."""
+"""A client of the event streams: all that arrives, as it was sent; it can be cut, and come back by its cursor."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""How often, and on which database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+
+TIMES = int(os.environ.get("THREADHOUSE_CHAOS_N") or 1)
+SECONDS_EACH = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(120 + SECONDS_EACH * TIMES))
+
+
+@pytest.fixture
+def times() -> range:
+    """Of each kill, stop or outage: THREADHOUSE_CHAOS_N."""
+    return range(TIMES)
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> str:
+    require(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def deploy(database: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
+    """Starts a Deployment that ends with the test."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Deployment:
+            deployment = stack.enter_context(Deployment(tmp_path, database, **options))
+            stack.enter_context(shown_when_it_fails(deployment))
+            return deployment
+
+        yield start

@@ -1,0 +1,73 @@
+"""The whole tree of `threadhouse up` is killed in mid-turn, and started again: the turn goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.watched import UNKNOWN
+from tests.support.deployment import SHORT, Up
+from tests.support.model_server import ModelServer
+from tests.support.protocol_client import ProtocolClient, connect
+from tests.support.turns import command, is_delta, is_end, run_turn, start_turn, stored_turn, wait_for_end
+
+RECOVERY_SECONDS = SHORT["lease_seconds"] + SHORT["sweep_seconds"] + 10
+
+
+@pytest.fixture
+def model() -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+def up(tmp_path: Path, model: ModelServer) -> Iterator[Up]:
+    server = Up(tmp_path / "home", model)
+    server.start()
+    yield server
+    if server.process.is_running:
+        server.kill_tree()
+    print(server.process.log_tail())
+
+
+def connected(up: Up) -> ProtocolClient:
+    client = connect(up.url.replace("http", "ws") + "/")
+    client.initialize()
+    return client
+
+
+@pytest.mark.parametrize(
+    ("script", "unknown"),
+    [
+        ("[[say half a ]][[pause up]][[say message]]" + command("echo ran >> probe; echo fine") + "[[say end]]", False),
+        (command("echo ran >> probe; echo working; sleep 60") + "[[say end]]", True),
+    ],
+    ids=["mid_stream", "mid_command"],
+)
+def test_a_turn_goes_on_after_everything_was_killed(up: Up, model: ModelServer, script: str, unknown: bool) -> None:
+    before = connected(up)
+    thread = before.request("thread/start")["thread"]
+    turn_id = start_turn(before, thread["id"], script)
+    before.wait_for(is_delta)
+
+    up.kill_tree()
+    before.wait_until_lost()
+    model.release("up")
+    up.start()
+    after = connected(up)
+    resumed = after.request("thread/resume", {"threadId": thread["id"]})["thread"]["turns"]
+
+    assert [turn["id"] for turn in resumed] == [turn_id]
+    if resumed[0]["status"] == "inProgress":
+        assert wait_for_end(after, turn_id, RECOVERY_SECONDS)["status"] == "completed"
+        assert sum(is_end(frame, turn_id) for frame in after.received) == 1
+    stored = stored_turn(after, thread["id"], turn_id)
+    assert stored["status"] == "completed"
+    ran = next(item for item in stored["items"] if item["type"] == "commandExecution")
+    assert ran["status"] == ("failed" if unknown else "completed")
+    assert (UNKNOWN in str(model.requests[-1].body["input"])) == unknown
+    assert (Path(thread["cwd"]) / "probe").read_text() == "ran\n"
+    assert run_turn(after, thread["id"], "[[say next]]")["status"] == "completed"
+    after.drop()
