@@ -9,8 +9,9 @@ from shared.store.audit import Audit
 from shared.store.connection import Database
 from shared.store.histories import Histories
 from shared.store.items import Items
+from shared.store.steps import Step, read_step
 from shared.store.threads import Threads
-from shared.store.turns import Turns
+from shared.store.turns import Claim, Turns
 from shared.store.users import Users
 from shared.store.writes import Announced, Write, commit
 
@@ -31,6 +32,10 @@ class Store:
     def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
         """Store what turns have written (shared.store.writes)."""
         return commit(self.database, writes, announced)
+
+    def read_step(self, claim: Claim) -> Step:
+        """What a step of a held turn starts from (shared.store.steps)."""
+        return read_step(self.database, claim)
 
     def close(self) -> None:
         self.database.close()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from shared.store.connection import Database
@@ -65,13 +65,9 @@ class Items:
         self._database = database
 
     def history(self, thread_id: str) -> list[Item]:
-        """All that the model is to see, in order: everything since the last compaction, that one included."""
-        start = select(func.max(items.c.position)).where(
-            items.c.thread_id == thread_id, items.c.kind == "contextCompaction", items.c.answered
-        )
+        """A thread's whole log, in order."""
         with self._database.read() as connection:
-            first = connection.scalar(start) or 0
-            return read(connection, items.c.thread_id == thread_id, items.c.position >= first)
+            return read(connection, items.c.thread_id == thread_id)
 
     def last_position(self, thread_id: str) -> int:
         with self._database.read() as connection:
@@ -130,6 +126,10 @@ class Items:
             return [from_row(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
 
+_INSERT = insert(items)
+_BY_ID = update(items).where(items.c.id == bindparam("of"))
+
+
 def read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Item]:
     return [from_row(row) for row in connection.execute(select(items).where(*conditions).order_by(items.c.position))]
 
@@ -139,11 +139,11 @@ def last_position(connection: Connection, thread_id: str) -> int:
 
 
 def append(connection: Connection, rows: Sequence[Item]) -> None:
-    connection.execute(insert(items), [{name: getattr(row, name) for name in COLUMNS} for row in rows])
+    connection.execute(_INSERT, [{name: getattr(row, name) for name in COLUMNS} for row in rows])
 
 
 def change(connection: Connection, item_id: str, values: dict[str, Any]) -> None:
-    connection.execute(update(items).where(items.c.id == item_id).values(values))
+    connection.execute(_BY_ID, {"of": item_id, **values})
 
 
 def says_more_than_published() -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, sele
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
-from shared.errors import ClaimLost, Conflict, InvalidRequest, NotFound
+from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, mail, threads, turns
@@ -110,15 +110,6 @@ class Threads:
         check_id(thread_id)
         with self._database.read() as connection:
             return find_thread(connection, thread_id, owner)
-
-    def for_turn(self, thread_id: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Settings and token usage, for the worker that holds the thread's turn. Errors: ClaimLost (it was deleted)."""
-        with self._database.read() as connection:
-            query = select(threads.c.settings, threads.c.token_usage).where(threads.c.id == thread_id)
-            row = connection.execute(query).first()
-        if row is None:
-            raise ClaimLost("the thread was deleted")
-        return row.settings, row.token_usage
 
     def touch(self, thread_id: str, owner: str) -> None:
         """The thread was used: it counts as loaded from now."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
@@ -28,6 +28,7 @@ from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
 from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
 
+UNLIMITED = 1 << 31  # turns at once
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
 
@@ -249,23 +250,12 @@ class Turns:
 
         turns_at_once: how many turns of one user may run; 0: no limit
         """
+        with self._database.read() as connection:
+            if connection.scalar(_WAITING) is None:
+                return None  # most looks: a turn has ended and nothing waits
         with self._database.write() as connection:
             self._database.lock_claims(connection)
-            running = (
-                select(turns.c.owner, func.count().label("n")).where(turns.c.phase == "running").group_by(turns.c.owner)
-            ).subquery()
-            n = func.coalesce(running.c.n, 0)
-            query = (
-                select(turns)
-                .outerjoin(running, running.c.owner == turns.c.owner)
-                .where(turns.c.phase == "queued")
-                .order_by(n, turns.c.queued_at_ms, turns.c.id)
-                .limit(1)
-                .with_for_update(of=turns)
-            )
-            if turns_at_once:
-                query = query.where(n < turns_at_once)
-            row = connection.execute(query).first()
+            row = connection.execute(_FAIREST, {"turns_at_once": turns_at_once or UNLIMITED}).first()
             if row is None:
                 return None
             claim_no = _raise_claim_no(connection, row.thread_id)
@@ -286,10 +276,10 @@ class Turns:
 
     def renew(self, claims: Collection[Claim], *, lease_ms: int) -> set[str]:
         """Renew leases. Returns ids of the turns that are still held; the others are lost."""
-        held = and_(turns.c.phase == "running", is_claimed(claims))
+        held = and_(turns.c.phase == "running", _CLAIMED)
         renewal = update(turns).where(held).values(lease_until_ms=self._database.now_ms() + lease_ms)
         with self._database.write() as connection:
-            return set(connection.scalars(renewal.returning(turns.c.id)))
+            return set(connection.scalars(renewal.returning(turns.c.id), {"claims": _pairs(claims)}))
 
     def called(self, claims: Collection[Claim]) -> tuple[set[str], set[str]]:
         """Which of these turns were asked to stop, and which have unread input."""
@@ -382,14 +372,39 @@ class Turns:
             return connection.scalar(select(func.count()).where(turns.c.phase == "queued")) or 0
 
 
-def is_claimed(claims: Collection[Claim]) -> Any:
-    return tuple_(turns.c.id, turns.c.claim_no).in_([(claim.turn_id, claim.claim_no) for claim in claims])
+_RUNNING = (
+    select(turns.c.owner, func.count().label("n")).where(turns.c.phase == "running").group_by(turns.c.owner).subquery()
+)
+_N = func.coalesce(_RUNNING.c.n, 0)
+_WAITING = select(turns.c.id).where(turns.c.phase == "queued").limit(1)
+_FAIREST = (
+    select(turns)
+    .outerjoin(_RUNNING, _RUNNING.c.owner == turns.c.owner)
+    .where(turns.c.phase == "queued", bindparam("turns_at_once") > _N)
+    .order_by(_N, turns.c.queued_at_ms, turns.c.id)
+    .limit(1)
+    .with_for_update(of=turns)
+)
+_CLAIMED = tuple_(turns.c.id, turns.c.claim_no).in_(bindparam("claims", expanding=True))
+_HELD = (
+    select(turns.c.id, turns.c.claim_no)
+    .where(turns.c.phase == "running", _CLAIMED)
+    .order_by(turns.c.id)
+    .with_for_update()
+)
+_TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of"))
+_THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of"))
+_MAIL_BY_ID = update(mail).where(mail.c.id == bindparam("of"))
+_UNREAD = select(mail).where(mail.c.turn_id == bindparam("of"), mail.c.item_id.is_(None)).order_by(mail.c.id)
+
+
+def _pairs(claims: Collection[Claim]) -> list[tuple[str, int]]:
+    return [(claim.turn_id, claim.claim_no) for claim in claims]
 
 
 def held(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:
     """Lock those of the turns that are held, until the transaction ends; their (id, claim number)s."""
-    query = select(turns.c.id, turns.c.claim_no).where(turns.c.phase == "running", is_claimed(claims))
-    return {(row.id, row.claim_no) for row in connection.execute(query.order_by(turns.c.id).with_for_update())}
+    return {(row.id, row.claim_no) for row in connection.execute(_HELD, {"claims": _pairs(claims)})}
 
 
 def fence(connection: Connection, claims: Collection[Claim]) -> None:
@@ -399,25 +414,21 @@ def fence(connection: Connection, claims: Collection[Claim]) -> None:
 
 
 def has_unread(connection: Connection, turn_id: str) -> bool:
-    query = select(mail.c.id).where(mail.c.turn_id == turn_id, mail.c.item_id.is_(None)).limit(1)
-    return connection.scalar(query) is not None
+    return connection.execute(_UNREAD, {"of": turn_id}).first() is not None
 
 
 def take_mail(connection: Connection, mail_id: int, item_id: str) -> None:
-    connection.execute(update(mail).where(mail.c.id == mail_id).values(item_id=item_id))
+    connection.execute(_MAIL_BY_ID, {"of": mail_id, "item_id": item_id})
 
 
 def end(
     connection: Connection, turn_id: str, thread_id: str, status: str, error: dict[str, Any] | None, at_ms: int
 ) -> None:
     """The last move of a turn whose row is locked."""
-    connection.execute(
-        update(turns)
-        .where(turns.c.id == turn_id)
-        .values(phase="done", status=status, error=error, completed_at_ms=at_ms, claimed_by=None, lease_until_ms=None)
-    )
+    over = {"phase": "done", "claimed_by": None, "lease_until_ms": None}
+    connection.execute(_TURN_BY_ID, {"of": turn_id, "status": status, "error": error, "completed_at_ms": at_ms, **over})
     used = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms}
-    connection.execute(update(threads).where(threads.c.id == thread_id).values(used))
+    connection.execute(_THREAD_BY_ID, {"of": thread_id, **used})
 
 
 def message_row(turn: Turn, at_ms: int, position: int, letter: Mail) -> Item:
@@ -458,8 +469,7 @@ def output_for(call: dict[str, Any], output: str | list[dict[str, Any]]) -> dict
 
 
 def _unread(connection: Connection, turn_id: str) -> list[Mail]:
-    query = select(mail).where(mail.c.turn_id == turn_id, mail.c.item_id.is_(None)).order_by(mail.c.id)
-    return [Mail(row.id, row.input, row.client_id) for row in connection.execute(query)]
+    return [Mail(row.id, row.input, row.client_id) for row in connection.execute(_UNREAD, {"of": turn_id})]
 
 
 def _end_unheld(

@@ -84,11 +84,12 @@ def step(turn: Running) -> bool:
     """One answer of the model, or the calls that are open; False when there is nothing left to do."""
     raise_if_called(turn.signal)
     transcript = turn.transcript
+    turn.signal.clear(Why.STEER)  # before the look into the mail, so that no call for it is missed
     transcript.load()
-    if turn.store.turns.is_interrupted(transcript.claim.turn_id):
+    if transcript.interrupted:
         raise Interrupted
+    ctx = context(turn)
     if transcript.open_calls():
-        ctx = context(turn)
         for row in transcript.open_calls():
             raise_if_called(turn.signal)
             answer_call(turn, row, ctx)
@@ -97,8 +98,7 @@ def step(turn: Running) -> bool:
         transcript.say_usage()
         return True
     complete_ended_commands(turn)
-    turn.signal.clear(Why.STEER)
-    due = prompt.context_due(transcript.rows, context(turn), str(transcript.settings["approvalPolicy"]))
+    due = prompt.context_due(transcript.rows, ctx, str(transcript.settings["approvalPolicy"]))
     if due:
         transcript.add_context(due)
     transcript.add_user_messages()

@@ -14,7 +14,7 @@ from shared.ids import new_id
 from shared.protocol.notifications import AGENT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.store import Store
 from shared.store.items import Item
-from shared.store.turns import Claim, message_row, output_for
+from shared.store.turns import Claim, Mail, message_row, output_for
 from shared.store.writes import End, Write
 from workers.agent import faults
 from workers.agent.journal import Held, Journal
@@ -40,6 +40,8 @@ class Transcript:
         self.claim = claim
         self.rows: list[Item] = []
         self.settings: dict[str, Any] = {}
+        self.mail: list[Mail] = []  # input that nobody has read yet
+        self.interrupted = False
         self._held = held
         self._store = store
         self._journal = journal
@@ -53,8 +55,9 @@ class Transcript:
     def load(self) -> None:
         """Read the log anew: a step starts from what is stored. Errors: ClaimLost."""
         self.settle()
-        self.settings, self._usage = self._store.threads.for_turn(self.claim.thread_id)
-        self.rows = self._store.items.history(self.claim.thread_id)
+        found = self._store.read_step(self.claim)
+        self.settings, self._usage, self.rows = found.settings, found.usage, found.rows
+        self.mail, self.interrupted = found.mail, found.interrupted
         for row in self.rows:
             self._remember(row)
 
@@ -123,7 +126,7 @@ class Transcript:
 
     def add_user_messages(self) -> None:
         """Take the input that came in since the last time."""
-        letters = self._store.turns.unread(self.claim.turn_id)
+        letters, self.mail = self.mail, []
         if not letters:
             return
         rows = [

@@ -125,7 +125,7 @@ def test_the_worker_of_a_deleted_thread_has_lost_its_claim(store: Store) -> None
     store.threads.delete(of.thread_id, "ann")
 
     with pytest.raises(ClaimLost):
-        store.threads.for_turn(of.thread_id)
+        store.read_step(of)
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
