@@ -16,10 +16,13 @@ from typing import NamedTuple
 import orjson
 
 from shared.clock import now_ms
+from shared.calls import Call
+from shared.errors import InvalidRequest
 from shared.events import Entry, EventLog, is_after
 
 MAX_QUEUED_FRAMES = 1000
 MAX_QUEUED_BYTES = 1024 * 1024
+MAX_SLOW_REQUESTS = 64  # that wait for workers at once
 PAGE_ENTRIES = 200  # of a log, read at once by a connection that is behind
 FELL_OFF = 4409  # close code: the client was so slow that the log no longer holds what it has to hear next
 
@@ -100,6 +103,8 @@ class Connection:
         self._news: dict[tuple[str, str], Frame] = {}
         self._followings: dict[str, Following] = {}
         self._held: Counter[str] = Counter()
+        self.slow_requests = threading.BoundedSemaphore(MAX_SLOW_REQUESTS)
+        self._calls: dict[str, Call] = {}
         self._closed: Closed | None = None
 
     def initialize(self, client_name: str, opted_out: Iterable[str]) -> None:
@@ -153,6 +158,25 @@ class Connection:
         with self._changed:
             self._unhold(thread_id)
 
+    # -- what workers do for it, which ends with it
+
+    def enter_call(self, name: str, call: Call) -> None:
+        """A call begins. Errors: InvalidRequest (one of that name goes on), Closed."""
+        with self._changed:
+            if self._closed:
+                raise self._closed
+            if name in self._calls:
+                raise InvalidRequest(f"duplicate active {name}")
+            self._calls[name] = call
+
+    def leave_call(self, name: str) -> None:
+        with self._changed:
+            del self._calls[name]
+
+    def find_call(self, name: str) -> Call | None:
+        """The call of that name, if it goes on."""
+        return self._calls.get(name)
+
     # -- what is to be sent
 
     def send(self, frames: Iterable[Frame]) -> None:
@@ -202,6 +226,8 @@ class Connection:
         with self._changed:
             self._closed = self._closed or Closed(code, reason)
             self._changed.notify_all()
+            for call in self._calls.values():
+                call.cancel()
 
     # -- the one that sends
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import redis
 from api.connection import Connection, Frame, notification
 from api.relay import Relay, Start
 from shared import announcements, mailbox
+from shared.calls import Call
 from shared.config import Config
 from shared.errors import InvalidRequest, NotFound
 from shared.events import Event, EventLog
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0  # that archive and delete wait for a worker to let go of the thread
 STOP_POLL_SECONDS = 0.05
+CALL_SECONDS = 30.0  # that a worker gets for what takes moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Context:
 
     connection: the one to subscribe; None for HTTP without a stream
     frames:     what follows the reply, before the thread's events
+    on_its_way: set when a slow request waits for others only, so that the connection's next one may be handled
     followed:   the thread that the request subscribed the connection to
     """
 
@@ -55,6 +59,7 @@ class Context:
     user_id: str
     connection: Connection | None = None
     frames: list[Frame] = field(default_factory=list)
+    on_its_way: threading.Event = field(default_factory=threading.Event)
     followed: str | None = None
     _later: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
     _held: list[str] = field(default_factory=list)
@@ -138,6 +143,35 @@ class Context:
             keys += _told_keys(last_turn)
         active = last_turn.id if last_turn and not last_turn.done else None
         self.connection.was_told(thread.id, keys=keys, items=told, open_turn=active)
+
+    # -- what needs a workspace
+
+    def call(
+        self,
+        kind: str,
+        params: dict[str, Any],
+        *,
+        deadline_s: float | None = CALL_SECONDS,
+        on_output: Callable[[Any], None] | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Have a worker do something (workers.tasks.run_call), and wait for its result; it ends with the connection.
+
+        deadline_s, on_output: as in shared.calls
+        name:       to find the call by meanwhile, once a connection
+        Errors:     what the worker answers; Unavailable, CallLost, redis.RedisError; InvalidRequest (the name is taken)
+        """
+        call = Call(self.services.redis, self.services.queue, self.services.relay, kind, params, self.user_id)
+        name = name or call.id
+        if self.connection is not None:
+            self.connection.enter_call(name, call)
+        try:
+            call.start()
+            self.on_its_way.set()
+            return call.wait(deadline_s, on_output)
+        finally:
+            if self.connection is not None:
+                self.connection.leave_call(name)
 
     # -- telling the world
 

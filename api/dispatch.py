@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 import orjson
 
 from api import answers
-from api.connection import Connection, Frame
+from api.connection import Closed, Connection, Frame
 from api.context import Context, Services
 from api.error_codes import wire_error
 from api.methods import TABLE
 from api.methods.without_effect import EMPTY, REFUSED
 from api.params import load
-from shared.errors import InvalidParams, InvalidRequest, UnknownMethod
+from shared.errors import InvalidParams, InvalidRequest, Overloaded, UnknownMethod
 
 
 def receive(services: Services, connection: Connection, message: Any) -> None:
@@ -33,8 +34,31 @@ def receive(services: Services, connection: Connection, message: Any) -> None:
 
 
 def reply(services: Services, connection: Connection, request: dict[str, Any]) -> None:
-    """Answer a request on its connection."""
+    """Answer a request on its connection; a slow one apart, so that those behind it need not wait for it."""
     ctx = Context(services, connection.user_id, connection)
+    if not getattr(TABLE.get(request["method"]), "SLOW", False):
+        answer(ctx, connection, request)
+    elif not connection.slow_requests.acquire(blocking=False):
+        busy = wire_error(Overloaded("too many requests of this connection wait for a worker"), request["method"])
+        connection.send([Frame(orjson.dumps({"id": request["id"], "error": busy.body()}))])
+    else:
+        threading.Thread(target=answer_apart, args=(ctx, connection, request), name="slow", daemon=True).start()
+        ctx.on_its_way.wait()
+
+
+def answer_apart(ctx: Context, connection: Connection, request: dict[str, Any]) -> None:
+    """In a thread of its own, for as long as it takes."""
+    try:
+        answer(ctx, connection, request)
+    except Closed:
+        pass
+    finally:
+        connection.slow_requests.release()
+        ctx.on_its_way.set()
+
+
+def answer(ctx: Context, connection: Connection, request: dict[str, Any]) -> None:
+    """The reply, then what follows it."""
     try:
         try:
             body = {"id": request["id"], "result": gated(ctx, request)}
@@ -44,6 +68,7 @@ def reply(services: Services, connection: Connection, request: dict[str, Any]) -
             ctx.frames.clear()
             body = {"id": request["id"], "error": wire_error(error, request["method"]).body()}
         connection.send([Frame(orjson.dumps(body)), *ctx.frames])
+        ctx.on_its_way.set()
     finally:
         ctx.finish()
 

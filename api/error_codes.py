@@ -32,6 +32,7 @@ CODES: dict[type[Exception], Seen] = {
     errors.Unauthorized: Seen(-32600, 401),
     errors.Forbidden: Seen(-32600, 403),
     errors.Unavailable: Seen(-32001, 503),
+    errors.CallLost: Seen(-32001, 504),  # without "server_overloaded": a client must not repeat it by itself
 }
 INTERNAL = Seen(-32603, 500)
 

@@ -19,7 +19,7 @@ from api.context import Context, Services
 from api.error_codes import wire_error
 from api.relay import Start
 from shared import announcements
-from shared.errors import Conflict, InvalidParams, RequestError, Unavailable
+from shared.errors import CallLost, Conflict, InvalidParams, RequestError, Unavailable
 from shared.protocol.frames import decode
 from shared.store.turns import Turn
 
@@ -77,7 +77,7 @@ def problem(error: Exception) -> Response:
 
 
 def _title(error: Exception) -> str:
-    return type(error).__name__ if isinstance(error, RequestError | Unavailable) else "InternalError"
+    return type(error).__name__ if isinstance(error, RequestError | Unavailable | CallLost) else "InternalError"
 
 
 def _problem(status: int, body: dict[str, Any]) -> Response:

@@ -69,7 +69,7 @@ class _Channel:
     """One Redis channel, and who hears it here."""
 
     def __init__(self) -> None:
-        self.hearers: set[Connection] = set()
+        self.hearers: set[Any] = set()  # connections; or functions, of a channel that has no events
         self.subscribed = threading.Event()
 
 
@@ -139,6 +139,13 @@ class Relay:
         for thread_id in connection.followed():
             self.unfollow(connection, thread_id)
 
+    def subscribe(self, channel: str, hear: Callable[[bytes], None]) -> None:
+        """Hear a channel that has no events; `hear` is called in the listener. Errors: Unavailable, RedisError."""
+        self._hear(channel, hear)
+
+    def unsubscribe(self, channel: str, hear: Callable[[bytes], None]) -> None:
+        self._leave(channel, hear)
+
     def close(self) -> None:
         """Stop listening."""
         self._closed = True
@@ -147,10 +154,10 @@ class Relay:
 
     # -- channels
 
-    def _hear(self, name: str, connection: Connection) -> None:
+    def _hear(self, name: str, hearer: Connection | Callable[[bytes], None]) -> None:
         with self._lock:
             channel = self._channels.setdefault(name, _Channel())
-            channel.hearers.add(connection)
+            channel.hearers.add(hearer)
             self._unwanted.discard(name)
             ready = channel.subscribed.is_set()
             if not ready:
@@ -161,15 +168,15 @@ class Relay:
         if not ready:
             self._commands.publish(self._bell, b"")
             if not channel.subscribed.wait(SUBSCRIBE_SECONDS):
-                self._leave(name, connection)
+                self._leave(name, hearer)
                 raise Unavailable("Redis does not answer; try again")
 
-    def _leave(self, name: str, connection: Connection) -> None:
+    def _leave(self, name: str, hearer: Connection | Callable[[bytes], None]) -> None:
         with self._lock:
             channel = self._channels.get(name)
             if channel is None:
                 return
-            channel.hearers.discard(connection)
+            channel.hearers.discard(hearer)
             if not channel.hearers:  # the next wake-up unsubscribes; that need not be now
                 del self._channels[name]
                 self._wanted.discard(name)
@@ -242,6 +249,10 @@ class Relay:
             pubsub.subscribe(*wanted)
 
     def _pass_on(self, name: str, channel: _Channel, payload: bytes) -> None:
+        if not name.startswith(("events:", "user:")):
+            for hear in tuple(channel.hearers):
+                hear(payload)
+            return
         entries = decode_announcement(payload)
         if name.startswith("events:"):
             thread_id = name[len("events:{") : -1]

@@ -12,6 +12,7 @@ ThreadhouseError
 │   └── Forbidden         a foreign Origin or Host, or a role that may not (HTTP 403)
 ├── ConfigError           the configuration cannot be used; names file, key and expectation
 ├── Unavailable           a part of the deployment does not answer (Redis, database, no worker in time)
+├── CallLost              a worker began to carry a request out, and what came of it is unknown
 ├── ClaimLost             this process no longer holds the turn; say and write nothing more
 ├── ModelError            the model failed; carries what the client is told
 ├── ToolError             a tool call that cannot be carried out; its text is what the model is told
@@ -76,6 +77,10 @@ class ConfigError(ThreadhouseError):
 
 class Unavailable(ThreadhouseError):
     """A part of the deployment does not answer; trying again later makes sense."""
+
+
+class CallLost(ThreadhouseError):
+    """A worker began to carry a request out, and what came of it is unknown: look before trying again."""
 
 
 class ClaimLost(ThreadhouseError):

@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+
+from shared.errors import Unavailable
 
 QUEUES = ("turns", "calls", "feedback", "background")
 RUN_TURN = "turn.run"
+RUN_CALL = "call.run"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
 SWEEP_EVERY_SECONDS = 3600
@@ -60,5 +64,12 @@ class Queue:
         """A thread's session file is behind."""
         self._send(WRITE_SESSION, thread_id)
 
-    def _send(self, name: str, *args: Any) -> None:
-        self._app.send_task(name, args=args, retry=False)
+    def run_call(self, call_id: str, kind: str, params: Any, owner: str, *, expires_s: float) -> None:
+        """The one task that carries its work: a call is not stored, and its caller waits. Errors: Unavailable."""
+        try:
+            self._send(RUN_CALL, call_id, kind, params, owner, expires=expires_s)
+        except OperationalError as error:
+            raise Unavailable("the queue does not answer; try again") from error
+
+    def _send(self, name: str, *args: Any, **options: Any) -> None:
+        self._app.send_task(name, args=args, retry=False, **options)
