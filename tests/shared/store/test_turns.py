@@ -204,7 +204,7 @@ def test_a_claim_that_was_lost_writes_nothing_and_the_others_commit(store: Store
     assert len(store.items.of_turn(stale.turn_id)) == 1
     assert len(store.items.of_turn(fine.turn_id)) == 1
     assert phase(store, taken) == ("running", "inProgress")
-    assert store.threads.for_turn(stale.thread_id)[1] is None
+    assert store.read_step(stale).usage is None
 
 
 @pytest.mark.parametrize(
