@@ -60,7 +60,7 @@ def up(host: str | None, port: int | None, workers: int, wants_first_turn: bool)
         try:
             with Supervisor(config.home / "logs", STOP_ORDER, say) as supervisor:
                 _start(supervisor, config, address, workers)
-                turn = FirstTurn(Client(_url(*address))) if wants_first_turn else None
+                turn = FirstTurn(_url(*address)) if wants_first_turn else None
                 supervisor.supervise(until=lambda: turn is not None and turn.error is not None)
                 say("stopping")
         except Stopped:
@@ -134,14 +134,15 @@ class FirstTurn:
     error:  why it failed, as soon as it has
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, url: str) -> None:
         self.error: Exception | None = None
-        self._client = client
+        self._url = url
         threading.Thread(target=self._run, name="first-turn", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            first_turn.run(self._client, lambda text: say(text, end=""))
+            first_turn.run(Client(self._url), lambda text: say(text, end=""))
+            say(f"\nthe first turn completed; serving {self._url} (Ctrl-C stops it)")
         except Exception as error:  # noqa: BLE001  # a thread's edge: the main thread raises it
             self.error = error
 
