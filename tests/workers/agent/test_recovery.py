@@ -15,7 +15,7 @@ from shared.store.items import Item
 from tests.support import order
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs, texts, types
-from tests.workers.builders import Bench, Freeze
+from tests.workers.builders import Bench, Freeze, Unreliable
 from workers.agent import faults, sweep
 
 SCRIPT = "[[say Look.]][[run echo ran >> log]][[say All done.]]"
@@ -60,7 +60,7 @@ def test_a_worker_that_is_lost_at_a_point_and_comes_back(bench: Bench, point: st
 
     assert stored(bench.items(thread)) == rows
     assert bench.events(thread) == log
-    assert order.check(log).turns == order.check(follower.hear()).turns == {turn.id: "completed"}
+    assert order.check(log, lost=True).turns == order.check(follower.hear(), lost=True).turns == {turn.id: "completed"}
     assert bench.turn(turn).status == "completed"
     runs, told = POINTS[point]
     assert ran(bench) == runs
@@ -70,7 +70,7 @@ def test_a_worker_that_is_lost_at_a_point_and_comes_back(bench: Bench, point: st
     wanted = ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
     # The last words may have been stored by a commit of their own before the one that was lost: they are said again.
     assert types(shown) in ([wanted, [*wanted, "agentMessage"]] if point == "before_final_commit" else [wanted])
-    assert {item["id"] for item in shown} <= set(order.check(log).completed)
+    assert {item["id"] for item in shown} <= set(order.check(log, lost=True).completed)
     assert bench.say(thread, "next").status == "completed"
 
 
@@ -85,7 +85,7 @@ def test_a_worker_that_is_lost_in_mid_command_runs_nothing_twice(open_bench: Cal
     running.join()  # its next renewal told it: the command is dead
     bench.run(other)
 
-    order.check(bench.events(thread))
+    order.check(bench.events(thread), lost=True)
     assert ran(bench) == 1
     assert "outcome is unknown" in outputs(bench)[0]
     assert bench.shown(thread)[1]["status"] == "failed"
@@ -104,9 +104,35 @@ def test_a_command_that_went_on_behind_its_call_is_closed_and_the_model_is_told(
     running.join()
     bench.run(other)
 
-    order.check(bench.events(thread), sessions=True)
+    order.check(bench.events(thread), sessions=True, lost=True)
     assert bench.shown(thread)[1]["status"] == "failed"
     assert any("commands that still ran" in text and "sleep 60" in text for text in texts(bench, "developer"))
+
+
+def test_what_was_stored_and_never_said_is_said_first_by_the_next_attempt(bench: Bench) -> None:
+    client = Unreliable(server=bench.redis_server)
+    thread, lost, other = bench.thread(), bench.worker(lambda *_, **__: client), bench.worker()
+    follower = bench.follow(thread)
+    turn = bench.begin(thread, "[[pause p]][[say Look.]][[run echo ran >> log]][[say All done.]]")
+    freeze = Freeze()
+    faults.call_at("before_begun", freeze)
+    running = bench.start_run(lost)
+    bench.model.wait_reached("p")
+    client.away = True
+    bench.model.release("p")
+    assert freeze.reached.wait(20)
+    faults.call_at("", lambda: None)
+
+    bench.lose(turn, other)
+    bench.run(other)
+    freeze.release()
+    running.join()
+    client.away = False
+    next_turn = bench.say(thread, "next")
+
+    log = bench.events(thread)
+    assert order.check(log, lost=True).turns == {turn.id: "completed", next_turn.id: "completed"}
+    assert set(order.check(follower.hear(), lost=True).completed) == {item["id"] for item in bench.shown(thread)}
 
 
 def test_a_pure_tool_is_run_again(bench: Bench) -> None:
@@ -143,7 +169,7 @@ def test_an_attempt_of_the_same_process_is_fenced_from_the_one_before(bench: Ben
 
     assert stored(bench.items(thread)) == rows
     assert bench.events(thread) == log
-    order.check(log)
+    order.check(log, lost=True)
     assert "outcome is unknown" in outputs(bench)[0]
 
 
@@ -154,6 +180,7 @@ def test_a_turn_that_loses_every_worker_ends_with_an_error_that_says_so(bench: B
     for number in range(4):
         attempts.append(bench.start_run(bench.worker()))
         bench.model.wait_reached("p", count=number + 1)
+        until(lambda: bench.shown(thread))  # what was stored before the first loss does not count
         bench.lose(turn, other)
     ended = bench.turn(turn)
     bench.model.release("p")
@@ -164,7 +191,7 @@ def test_a_turn_that_loses_every_worker_ends_with_an_error_that_says_so(bench: B
     assert ended.error is not None
     assert "4 workers were lost" in ended.error["message"]
     assert bench.turn(turn) == ended
-    assert order.check(bench.events(thread)).turns == {turn.id: "failed"}
+    assert order.check(bench.events(thread), lost=True).turns == {turn.id: "failed"}
     assert bench.say(thread, "next").status == "completed"
 
 
@@ -185,7 +212,7 @@ def test_a_turn_that_gets_on_is_not_given_up(bench: Bench) -> None:
         freeze.release()
         attempt.join()
 
-    order.check(bench.events(thread))
+    order.check(bench.events(thread), lost=True)
     assert bench.turn(turn).status == "completed"
     assert len(outputs(bench)) == 5
 
@@ -206,7 +233,7 @@ def test_a_stop_after_the_worker_was_lost_tells_the_truth_about_what_had_begun(b
     bench.sweep()
     bench.say(thread, "next")
 
-    order.check(bench.events(thread))
+    order.check(bench.events(thread), lost=True)
     assert "outcome is unknown" in outputs(bench)[0]
     assert "not run" in outputs(bench)[1]
     assert ran(bench) == 1
@@ -226,7 +253,7 @@ def test_an_end_that_was_stored_and_never_published_is_published_by_the_sweep(be
     sweep.announce(other)
 
     log = bench.events(thread)
-    assert order.check(log).turns == {turn.id: "completed"}
+    assert order.check(log, lost=True).turns == {turn.id: "completed"}
     freeze.release()
     running.join()
     until(lambda: bench.turn(turn).announced == 2)
@@ -274,5 +301,5 @@ def test_mail_that_came_while_nobody_held_the_turn_is_read(bench: Bench, tmp_pat
     bench.model.release("p")
     running.join()
 
-    order.check(bench.events(thread))
+    order.check(bench.events(thread), lost=True)
     assert types(bench.shown(thread)) == ["userMessage", "userMessage", "agentMessage"]
