@@ -193,6 +193,7 @@ def test_a_shutdown_ends_a_long_command_and_the_model_is_told(bench: Bench) -> N
     )
     running = bench.start_run(bench.workers[0])
     bench.model.wait_reached("p")  # the call has yielded; its command goes on
+    until((bench.cwd / "log").exists)
 
     bench.workers[0].drain()
     running.join()

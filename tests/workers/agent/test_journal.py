@@ -175,6 +175,7 @@ def test_a_batch_whose_answer_was_lost_is_not_told_twice(desk: Desk) -> None:
     desk.log.lossy = True
 
     desk.journal.say(held, delta(desk.thread.id, "i", "once "), urgent=True)
+    until(lambda: not desk.log.lossy)
     desk.journal.say(held, delta(desk.thread.id, "i", "more "), urgent=True)
 
     until(lambda: "more " in desk.text())
