@@ -143,7 +143,11 @@ def announce(store: Store, log: EventLog, turn: Turn) -> None:
         if not turn.done:
             return  # claimed again meanwhile: its holder tells all
         # The thread went on: its status and its open items are those of a later turn.
-        events = [replace(event, role="") for event in events if event.method != "thread/status/changed"]
+        events = [
+            replace(event, role="end" if event.role == "end" else "")
+            for event in events
+            if event.method != "thread/status/changed"
+        ]
         log.publish([log.batch(turn.thread_id, turn.owner, events)])
     announced = Announced(
         items={item.id: level(item) for item in items if item.announced < level(item)},
