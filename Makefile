@@ -25,7 +25,7 @@ run: setup ## start a whole server in ./home, run a first turn, keep serving (PO
 test: setup ## all tests but those below
 	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
 
-check: setup ## format, lint, types, tests
+check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

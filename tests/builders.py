@@ -26,6 +26,7 @@ from shared.store.threads import Thread
 from shared.store.turns import Claim, NewTurn, Turn
 from shared.store.users import LOCAL_USER
 from shared.store.writes import Announced, End, Write, commit
+from tests.support.contract import Recording
 
 LEASE_MS = 30_000
 
@@ -163,11 +164,13 @@ class Client:
 
     def __init__(self, services: Services, connection: Connection) -> None:
         self.connection = connection
-        self.frames: list[dict[str, Any]] = []
+        self._recording = Recording()
+        self.frames = self._recording.received
         self._services = services
         self._ids = iter(range(1, 1_000_000))
 
     def send(self, frame: Any) -> None:
+        self._recording.note(frame)
         dispatch.receive(self._services, self.connection, frame)
 
     def reply(self, method: str, params: Any = None) -> dict[str, Any]:

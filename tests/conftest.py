@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,37 @@ import pytest
 
 from shared.store.connection import migrate
 from tests.builders import House, make_house
+from tests.support import contract as contracts
+from tests.support import order
+from tests.support.contract import Contract
+
+CONTRACT_IS_OFF = "frames are not checked against the schemas of the original: no node_modules/.bin/codex (npm install)"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not contracts.CODEX.exists():
+        terminalreporter.write_line(CONTRACT_IS_OFF)
+
+
+@pytest.fixture(scope="session")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Contract | None:
+    """The schemas of the original, or None where npm has not installed it; CI must have it."""
+    if contracts.CODEX.exists():
+        return contracts.generate(tmp_path_factory.mktemp("schemas"))
+    assert not os.environ.get("CI"), CONTRACT_IS_OFF
+    return None
+
+
+@pytest.fixture(autouse=True)
+def keeps_the_contract(contract: Contract | None) -> Iterator[None]:
+    """Whatever the test's clients see has the shape of the schemas and the order of PROTOCOL section 7."""
+    contracts.RECORDINGS.clear()
+    yield
+    for stream in [stream for recording in contracts.RECORDINGS for stream in recording.streams()]:
+        order.check(stream, sessions=True)
+    if contract is not None:
+        violations = contract.violations(contracts.RECORDINGS)
+        assert not violations, "\n".join(violations)
 
 
 @pytest.fixture(scope="session")

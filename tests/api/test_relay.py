@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,16 @@ from tests.support.wait import until
 
 
 def start_item(thread: Thread, item_id: str) -> Event:
-    params = {"threadId": thread.id, "turnId": "T", "item": {"type": "agentMessage", "id": item_id, "text": ""}}
+    params: dict[str, Any] = {"threadId": thread.id, "turnId": "T"}
+    params["item"] = {"type": "agentMessage", "id": item_id, "text": ""}
+    params["startedAtMs"] = 1
     return Event("item/started", params, key=f"item:{item_id}:started", item_id=item_id, role="start")
 
 
 def end_item(thread: Thread, item_id: str, text: str) -> Event:
-    params = {"threadId": thread.id, "turnId": "T", "item": {"type": "agentMessage", "id": item_id, "text": text}}
+    params: dict[str, Any] = {"threadId": thread.id, "turnId": "T"}
+    params["item"] = {"type": "agentMessage", "id": item_id, "text": text}
+    params["completedAtMs"] = 2
     return Event("item/completed", params, key=f"item:{item_id}:completed", item_id=item_id, role="end")
 
 

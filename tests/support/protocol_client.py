@@ -11,6 +11,8 @@ from typing import Any
 
 import websocket
 
+from tests.support.contract import Recording
+
 DEADLINE_S = 20.0
 
 
@@ -40,7 +42,8 @@ class ProtocolClient:
     """
 
     def __init__(self, socket: websocket.WebSocket) -> None:
-        self.received: list[dict[str, Any]] = []
+        self.recording = Recording(wired=True)
+        self.received = self.recording.received
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda request: None
         self.lost: ConnectionLost | None = None
         self._socket: Any = socket
@@ -78,6 +81,7 @@ class ProtocolClient:
 
     def send(self, frame: Any) -> None:
         """Any JSON value as one frame; text goes as it is."""
+        self.recording.note(frame)
         self._socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
     def send_bytes(self, data: bytes) -> None:
