@@ -123,6 +123,7 @@ class Config:
     model_reasoning_effort: str | None = None  # one of REASONING_EFFORTS; None: the model's own
     model_reasoning_summary: str | None = None  # one of REASONING_SUMMARIES; None: the model's own
     model_context_window: int | None = None  # tokens; None: what the catalogue says of the model
+    model_auto_compact_token_limit: int | None = None  # tokens; None: most of the model's window
     approval_policy: str = "on-request"  # untrusted, on-request or never
     sandbox_mode: str = "workspace-write"  # read-only, workspace-write or danger-full-access
     sandbox_workspace_write: SandboxWorkspaceWrite = field(default_factory=SandboxWorkspaceWrite)
@@ -177,6 +178,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
         model_reasoning_effort=root.choice("model_reasoning_effort", REASONING_EFFORTS),
         model_reasoning_summary=root.choice("model_reasoning_summary", REASONING_SUMMARIES),
         model_context_window=root.integer("model_context_window", 0, at_least=1) or None,
+        model_auto_compact_token_limit=root.integer("model_auto_compact_token_limit", 0, at_least=1) or None,
         approval_policy=root.choice("approval_policy", APPROVAL_POLICIES) or Config.approval_policy,
         sandbox_mode=root.choice("sandbox_mode", SANDBOX_MODES) or Config.sandbox_mode,
         sandbox_workspace_write=SandboxWorkspaceWrite(

@@ -9,7 +9,7 @@ Rows are locked in the order turn, thread, others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ from shared.store.tables import approvals, items, mail, threads, turns
 from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
 
 UNLIMITED = 1 << 31  # turns at once
+SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that is no message, but a call to answer
+KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
 
@@ -37,7 +39,7 @@ UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is ann
 class Turn:
     """One turn.
 
-    options:  {"outputSchema"?, "client"?: name of the client that began it}
+    options:  {"kind"?: one of KINDS, else a regular turn; "outputSchema"?, "client"?: name of the client that began it}
     claim_no: of the last claim; 0: never claimed
     """
 
@@ -96,16 +98,22 @@ class Mail:
     input: list[dict[str, Any]]
     client_id: str | None
 
+    @property
+    def is_command(self) -> bool:
+        """Whether it is no message but a command that the user typed."""
+        return bool(self.input) and self.input[0]["type"] == SHELL_COMMAND
+
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
     """What turn/start asks for.
 
+    input:    UserInput[], one SHELL_COMMAND part, or None: nothing is said
     settings: changes that become the thread's defaults
     options:  of this turn only
     """
 
-    input: list[dict[str, Any]]
+    input: list[dict[str, Any]] | None
     client_id: str | None
     settings: dict[str, Any]
     options: dict[str, Any]
@@ -125,16 +133,25 @@ class Turns:
         A client_id that the thread has seen already answers with the turn that has it, and changes nothing.
         Errors: NotFound, Conflict (archived), Overloaded (the owner's queued turns)
         """
+        return self._begin(thread_id, owner, new, queued_limit, may_steer=True)
+
+    def create(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int) -> Turn:
+        """Begin a turn. Errors: NotFound, Conflict (archived, or a turn is active), Overloaded."""
+        return self._begin(thread_id, owner, new, queued_limit, may_steer=False)[0]
+
+    def _begin(
+        self, thread_id: str, owner: str, new: NewTurn, queued_limit: int, *, may_steer: bool
+    ) -> tuple[Turn, bool]:
         check_id(thread_id)
         while True:
             try:
                 with self._database.write() as connection:
-                    return self._create_or_steer(connection, thread_id, owner, new, queued_limit)
+                    return self._create_or_steer(connection, thread_id, owner, new, queued_limit, may_steer)
             except IntegrityError:  # somebody began a turn between our look and our insert: look again
                 continue
 
     def _create_or_steer(
-        self, connection: Connection, thread_id: str, owner: str, new: NewTurn, queued_limit: int
+        self, connection: Connection, thread_id: str, owner: str, new: NewTurn, queued_limit: int, may_steer: bool
     ) -> tuple[Turn, bool]:
         active = _lock_active(connection, thread_id, owner)
         thread = lock_thread(connection, thread_id, owner)  # it cannot be deleted or archived meanwhile
@@ -149,10 +166,13 @@ class Turns:
             if queued_limit and (connection.scalar(queued) or 0) >= queued_limit:
                 raise Overloaded(f"{queued_limit} turns are queued already; retry when some have ended")
             turn = _insert_turn(connection, thread_id, owner, new)
+        elif not may_steer:
+            raise Conflict(f"turn {active.id} is active; wait for its end or interrupt it")
         else:
             turn = active
-        values = {"turn_id": turn.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
-        connection.execute(insert(mail).values(values))
+        if new.input is not None:
+            values = {"turn_id": turn.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
+            connection.execute(insert(mail).values(values))
         _use_thread(connection, thread, new)
         return turn, active is None
 
@@ -431,8 +451,23 @@ def end(
     connection.execute(_THREAD_BY_ID, {"of": thread_id, **used})
 
 
-def message_row(turn: Turn, at_ms: int, position: int, letter: Mail) -> Item:
-    """A letter as the userMessage that it becomes."""
+def letter_row(
+    turn: Turn, at_ms: int, position: int, letter: Mail, read_image: Callable[[str], dict[str, Any]] | None = None
+) -> Item:
+    """A letter as what it becomes: a userMessage, or the open call of a command that the user typed.
+
+    read_image: a path that the user gave as an input part of the model
+    """
+    if letter.is_command:
+        return Item(
+            id=new_id(),
+            thread_id=turn.thread_id,
+            turn_id=turn.id,
+            position=position,
+            kind="call",
+            model_items=letter.input,
+            answered=False,
+        )
     return Item(
         id=new_id(),
         thread_id=turn.thread_id,
@@ -440,14 +475,21 @@ def message_row(turn: Turn, at_ms: int, position: int, letter: Mail) -> Item:
         position=position,
         kind="userMessage",
         item={"clientId": letter.client_id, "content": letter.input},
-        model_items=[user_message(letter.input)],
+        model_items=[user_message(letter.input, read_image or name_image)],
         started_at_ms=at_ms,
         completed_at_ms=at_ms,
     )
 
 
-def user_message(user_input: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """UserInput[] as a Responses-API message. Images by path are named, not opened: the model may ask to see them."""
+def name_image(path: str) -> dict[str, Any]:
+    """An image by path, named and not opened: the model may ask to see it."""
+    return {"type": "input_text", "text": f"[image file in the workspace: {path}]"}
+
+
+def user_message(
+    user_input: Sequence[dict[str, Any]], read_image: Callable[[str], dict[str, Any]] = name_image
+) -> dict[str, Any]:
+    """UserInput[] as a Responses-API message."""
     content: list[dict[str, Any]] = []
     for part in user_input:
         match part["type"]:
@@ -456,7 +498,7 @@ def user_message(user_input: Sequence[dict[str, Any]]) -> dict[str, Any]:
             case "image":
                 content.append({"type": "input_image", "image_url": part["url"]})
             case "localImage":
-                content.append({"type": "input_text", "text": f"[image file in the workspace: {part['path']}]"})
+                content.append(read_image(part["path"]))
             case _:
                 content.append({"type": "input_text", "text": f"[{part['type']} {part['name']}: {part['path']}]"})
     return {"type": "message", "role": "user", "content": content}
@@ -466,6 +508,15 @@ def output_for(call: dict[str, Any], output: str | list[dict[str, Any]]) -> dict
     """The output item that belongs to a call item."""
     kind = "custom_tool_call_output" if call["type"] == "custom_tool_call" else "function_call_output"
     return {"type": kind, "call_id": call["call_id"], "output": output}
+
+
+def with_output(call: dict[str, Any], output: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What history keeps of a call that has its output; of a user's own command, that the user says so."""
+    if call["type"] != SHELL_COMMAND:
+        return [call, output_for(call, output)]
+    parts = f"<command>\n{call['command']}\n</command>\n<result>\n{output}\n</result>"
+    text = f"<user_shell_command>\n{parts}\n</user_shell_command>"
+    return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
 
 
 def _unread(connection: Connection, turn_id: str) -> list[Mail]:
@@ -484,13 +535,13 @@ def _end_unheld(
     position = item_rows.last_position(connection, turn.thread_id)
     for letter in _unread(connection, turn.id):
         position += 1
-        row = message_row(turn, now_ms(), position, letter)
+        row = letter_row(turn, now_ms(), position, letter)
         item_rows.append(connection, [row])
         take_mail(connection, letter.id, row.id)
     for row in item_rows.read(connection, items.c.turn_id == turn.id, ~items.c.answered):
         begun = "It had begun; its outcome is unknown." if row.begun_at_ms else "It was not run."
-        told = output_for(row.model_items[0], f"{what_happened} {begun}")
-        item_rows.change(connection, row.id, {"answered": True, "model_items": [*row.model_items, told]})
+        told = with_output(row.model_items[0], f"{what_happened} {begun}")
+        item_rows.change(connection, row.id, {"answered": True, "model_items": told})
     dropped = update(approvals).where(approvals.c.turn_id == turn.id, approvals.c.state == "pending")
     connection.execute(dropped.values(state="dropped", answered_at_ms=now_ms()))
     end(connection, turn.id, turn.thread_id, status, error, now_ms())
@@ -563,7 +614,7 @@ def _use_thread(connection: Connection, thread: Thread, new: NewTurn) -> None:
     at_ms = now_ms()
     values: dict[str, Any] = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms, "materialized": True}
     if not thread.preview:
-        texts = (part["text"] for part in new.input if part["type"] == "text")
+        texts = (part["text"] for part in new.input or () if part["type"] == "text")
         values["preview"] = "\n".join(texts)[:PREVIEW_CHARACTERS]
     connection.execute(update(threads).where(threads.c.id == thread.id).values(values))
     if new.settings:

@@ -117,7 +117,7 @@ class Bench:
 
     def shown(self, thread: Thread) -> list[dict[str, Any]]:
         """The completed items that a client reads."""
-        return [item.wire() for item in self.items(thread) if item.item and item.completed_at_ms]
+        return [item.wire() for item in self.items(thread) if item.item is not None and item.completed_at_ms]
 
     def events(self, thread: Thread) -> Events:
         """The thread's log, oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,12 @@ from shared.protocol.turn import turn_error
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.users import LOCAL_USER
-from workers.agent import approvals, faults, prompt
+from workers.agent import approvals, compaction, faults, prompt
 from workers.agent.signal import Signal, Why
 from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
 from workers.agent.transcript import Transcript
 from workers.models import model_for
+from workers.models.chunks import Usage
 from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import Sessions
 from workers.tools import TOOLS, apply_patch
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_FIRST_SECONDS = 0.2  # before a broken stream is begun again; doubles
 RETRY_MOST_SECONDS = 10.0
+CONTEXT_EXCEEDED = "contextWindowExceeded"
 ESCALATED = {"type": "dangerFullAccess"}
 UNKNOWN_OUTCOME = (
     "This call had started when the worker that ran it was lost. Its outcome is unknown: it may have run wholly, in "
@@ -49,6 +52,15 @@ class Running:
     signal: Signal
     sessions: Sessions = field(default_factory=Sessions)
     failures: int = 0  # of the model since its last whole answer
+    answered: bool = False  # the model has said its last word to what was said so far
+
+    @property
+    def kind(self) -> str:
+        return str(self.transcript.claim.turn.options.get("kind", "regular"))
+
+    @property
+    def context_window(self) -> int:
+        return self.config.model_context_window or context_window(self.transcript.settings["model"])
 
     @property
     def claim_ids(self) -> tuple[str, str, str]:
@@ -67,11 +79,7 @@ def adopt(turn: Running) -> None:
     transcript = turn.transcript
     transcript.load()
     transcript.owe_usage()
-    left = [
-        row
-        for row in transcript.rows
-        if row.turn_id == transcript.claim.turn_id and row.answered and row.started_at_ms and not row.completed_at_ms
-    ]
+    left = [row for row in transcript.turn_rows() if row.answered and row.started_at_ms and not row.completed_at_ms]
     for row in left:
         transcript.complete_later(row.id, {**(row.item or {}), "status": "failed"})
     if left:
@@ -98,11 +106,65 @@ def step(turn: Running) -> bool:
         transcript.say_usage()
         return True
     complete_ended_commands(turn)
+    if compaction_is_due(turn):
+        compact(turn)
+        return True
+    if not transcript.mail and (turn.answered or not wants_answer(turn)):
+        return False
     due = prompt.context_due(transcript.rows, ctx, str(transcript.settings["approvalPolicy"]))
     if due:
         transcript.add_context(due)
-    transcript.add_user_messages()
-    return sample(turn)
+    turn.answered = turn.answered and all(letter.is_command for letter in transcript.mail)
+    transcript.add_letters()
+    return bool(transcript.open_calls()) or sample(turn)
+
+
+def wants_answer(turn: Running) -> bool:
+    """Whether the model has a part in the turn: some kinds hold no more than what the user asked the server to do."""
+    if turn.kind not in ("compact", "shell"):
+        return True
+    return any(row.kind == "userMessage" for row in turn.transcript.turn_rows())
+
+
+def compaction_is_due(turn: Running) -> bool:
+    """Whether the turn was begun for one that is still to come, or the context window is nearly full."""
+    transcript = turn.transcript
+    rows, turn_id = transcript.rows, transcript.claim.turn_id
+    if turn.kind == "compact" and not any(row.kind == "contextCompaction" and row.turn_id == turn_id for row in rows):
+        return True
+    limit = compaction.token_limit(turn.config.model_auto_compact_token_limit, turn.context_window)
+    return bool(rows) and rows[-1].kind != "contextCompaction" and transcript.tokens_used >= limit
+
+
+def compact(turn: Running) -> None:
+    """Let the model write the summary that history goes on from. Cut by a call, it is still due. Errors: TurnFailed."""
+    rows, window = turn.transcript.rows, turn.context_window
+    with turn.transcript.compacting() as complete:
+        if not any(row.model_items for row in rows):
+            return complete([], Usage(), window)
+        try:
+            summary = sum_up(turn, rows)
+        except ModelError as error:
+            return wait_to_retry(turn, error)
+        if summary is not None:
+            turn.failures = 0
+            complete(compaction.replacement(rows, summary[0]), summary[1], window)
+    return None
+
+
+def sum_up(turn: Running, rows: Sequence[Item]) -> tuple[str, Usage] | None:
+    """The model's summary of what fits into its window: the oldest is left out until it does. Errors: ModelError."""
+    claim, settings = turn.transcript.claim, turn.transcript.settings
+    model = model_for(turn.config, settings["modelProvider"])
+    while True:
+        request = prompt.build(turn.config, settings, rows, claim.thread_id, claim.turn_id, {})
+        request.input.append(prompt.message("user", compaction.INSTRUCTIONS))
+        try:
+            return compaction.summarise(model.stream(request, turn.signal))
+        except ModelError as error:
+            if error.info != CONTEXT_EXCEEDED or len(rows) < 2:
+                raise
+            rows = rows[max(1, len(rows) // 4) :]
 
 
 def sample(turn: Running) -> bool:
@@ -110,20 +172,19 @@ def sample(turn: Running) -> bool:
     transcript, config = turn.transcript, turn.config
     claim, settings = transcript.claim, transcript.settings
     request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, claim.turn.options)
-    window = config.model_context_window or context_window(settings["model"])
     try:
         chunks = model_for(config, settings["modelProvider"]).stream(request, turn.signal)
-        whole = transcript.record(chunks, window)
+        whole = transcript.record(chunks, turn.context_window)
     except ModelError as error:
         wait_to_retry(turn, error)
         return True
     if not whole:
         return True  # cut by a call: the next step looks at it
     turn.failures = 0
-    calls = bool(transcript.open_calls())
-    if not calls:
+    turn.answered = not transcript.open_calls()
+    if turn.answered:
         transcript.say_usage()
-    return calls
+    return not turn.answered
 
 
 def wait_to_retry(turn: Running, error: ModelError) -> None:
@@ -132,6 +193,8 @@ def wait_to_retry(turn: Running, error: ModelError) -> None:
     most = provider.stream_max_retries if provider else 0
     turn.failures += 1
     if not error.retryable or turn.failures > most:
+        if error.info == CONTEXT_EXCEEDED:
+            turn.transcript.window_exceeded(turn.context_window)
         raise TurnFailed(turn_error(str(error), error.info, error.details))
     cause = {"responseStreamDisconnected": {"httpStatusCode": error.http_status}}
     shown = turn_error(f"Reconnecting... {turn.failures}/{most}", cause, error.details or str(error))
@@ -252,11 +315,10 @@ def emit(transcript: Transcript, item_id: str, method: str, params: dict[str, An
 
 def say_diff(turn: Running, ctx: ToolContext) -> None:
     """turn/diff/updated, when patches of this turn changed something."""
-    turn_id = turn.transcript.claim.turn_id
     calls = [
         row.item["changes"]
-        for row in turn.transcript.rows
-        if row.kind == "fileChange" and row.turn_id == turn_id and row.item and row.item["status"] == "completed"
+        for row in turn.transcript.turn_rows()
+        if row.kind == "fileChange" and row.item and row.item["status"] == "completed"
     ]
     if calls:
         turn.transcript.say("turn/diff/updated", {"diff": apply_patch.turn_diff(calls, ctx)})
@@ -279,8 +341,9 @@ def end_commands(turn: Running, reason: str) -> None:
 
 
 def close_calls(turn: Running, why: str) -> None:
-    """Answer the calls that a turn leaves open, truthfully: no request to the model is built without."""
+    """Keep what the user said, and answer the calls that a turn leaves open, truthfully."""
     turn.transcript.load()
+    turn.transcript.add_letters()
     for row in turn.transcript.open_calls():
         told = UNKNOWN_OUTCOME if row.begun_at_ms is not None else f"{why} This call was not run."
         turn.transcript.end_call(row, refused(row.item, told, "failed"))

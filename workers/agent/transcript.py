@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from shared.ids import new_id
 from shared.protocol.notifications import AGENT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.store import Store
 from shared.store.items import Item
-from shared.store.turns import Claim, Mail, message_row, output_for
+from shared.store.turns import Claim, Mail, letter_row, with_output
 from shared.store.writes import End, Write
 from workers.agent import faults
+from workers.agent.compaction import estimate_tokens
 from workers.agent.journal import Held, Journal
 from workers.models.chunks import (
     Chunk,
@@ -31,6 +33,15 @@ from workers.models.chunks import (
 from workers.tools.base import Outcome, Plan
 
 MESSAGE_MEMBERS = {"phase": None, "moderation": None, "memoryCitation": None, "delivery": None, "questions": None}
+
+COUNTERS = (
+    "totalTokens",
+    "inputTokens",
+    "cachedInputTokens",
+    "cacheWriteInputTokens",
+    "outputTokens",
+    "reasoningOutputTokens",
+)
 
 
 class Transcript:
@@ -72,7 +83,14 @@ class Transcript:
         return [row for row in self.rows if not row.answered]
 
     def row(self, item_id: str) -> Item:
-        return next(row for row in self.rows if row.id == item_id)
+        return next(row for row in [*self.rows, *self.turn_rows()] if row.id == item_id)
+
+    def turn_rows(self) -> list[Item]:
+        """What this turn stored, in order, also before a compaction."""
+        turn_id = self.claim.turn_id
+        if self.rows and self.rows[0].kind == "contextCompaction" and self.rows[0].turn_id == turn_id:
+            return self._store.items.of_turn(turn_id)
+        return [row for row in self.rows if row.turn_id == turn_id]
 
     # -- what a claim says first
 
@@ -84,8 +102,8 @@ class Transcript:
             items = self._store.items.of_turn(turn.id)
             told = [item for item in items if item.announced < announcements.level(item)]
             started = [item.id for item in items if item.started_at_ms and item.completed_at_ms is None]
-            events.append(Event("", role="keep", text="\n".join(started)))  # half messages are no history
             events += announcements.item_events(told)
+            events.append(Event("", role="keep", text="\n".join(started)))  # half messages are no history
             for approval in self._store.approvals.of_turn(turn.id):
                 if approval.state != "pending" and approval.announced < 2:
                     events.append(announcements.question_resolved(approval))
@@ -124,13 +142,13 @@ class Transcript:
         row = self._new_row("context", model_items=list(messages))
         self._store_rows([row])
 
-    def add_user_messages(self) -> None:
-        """Take the input that came in since the last time."""
+    def add_letters(self, read_image: Callable[[str], dict[str, Any]] | None = None) -> None:
+        """Take the input that came in since the last time: messages, and commands as open calls."""
         letters, self.mail = self.mail, []
         if not letters:
             return
         rows = [
-            message_row(self.claim.turn, now_ms(), self._next_position() + i, letter)
+            letter_row(self.claim.turn, now_ms(), self._next_position() + i, letter, read_image)
             for i, letter in enumerate(letters)
         ]
         read = [(letter.id, row.id) for letter, row in zip(letters, rows, strict=True)]
@@ -228,7 +246,47 @@ class Transcript:
         row = replace(row, model_items=[item], started_at_ms=started_at_ms or at_ms, completed_at_ms=at_ms)
         return self._store_rows([row], urgent=False)
 
+    @contextmanager
+    def compacting(self) -> Iterator[Callable[[list[dict[str, Any]], Usage, int], None]]:
+        """Tell clients that the history is being compacted; gives complete(model_items, usage, context_window).
+
+        Without that call it is abandoned, as half messages are.
+        """
+        row = replace(self._new_row("contextCompaction", item={}), started_at_ms=now_ms())
+        self._journal.say(self._held, announcements.item_started(row))
+
+        def complete(model_items: list[dict[str, Any]], usage: Usage, context_window: int) -> None:
+            done = replace(row, model_items=model_items, completed_at_ms=now_ms())
+            self._count(usage, context_window)
+            self._stand_at(estimate_tokens(model_items), context_window)
+            write = Write(self.claim, append=[done], usage=self._usage)
+            stored = self._journal.store(self._held, write, *announcements.item_events([done]))
+            self._unsettled.append(stored)
+            self.rows.append(done)
+            self.say_usage()
+
+        try:
+            yield complete
+        finally:
+            self._journal.say(self._held, Event("", item_id=row.id, role="end"))
+
+    def window_exceeded(self, context_window: int) -> None:
+        """The history does not fit any more: from now on it counts as filling the window."""
+        self._stand_at(context_window, context_window)
+        self._unsettled.append(self._journal.store(self._held, Write(self.claim, usage=self._usage)))
+
+    @property
+    def tokens_used(self) -> int:
+        """Of the context window, at the last answer or compaction."""
+        last: int = self._usage["last"]["totalTokens"] if self._usage else 0
+        return last
+
     def _add_usage(self, usage: Usage, context_window: int) -> None:
+        self._count(usage, context_window)
+        write = Write(self.claim, usage=self._usage)
+        self._unsettled.append(self._journal.store(self._held, write, urgent=bool(self.open_calls())))
+
+    def _count(self, usage: Usage, context_window: int) -> None:
         last = {
             "totalTokens": usage.total_tokens or usage.input_tokens + usage.output_tokens,
             "inputTokens": usage.input_tokens,
@@ -241,8 +299,13 @@ class Transcript:
         total = {name: before.get(name, 0) + count for name, count in last.items()}
         self._usage = {"total": total, "last": last, "modelContextWindow": context_window}
         self._usage_untold = True
-        write = Write(self.claim, usage=self._usage)
-        self._unsettled.append(self._journal.store(self._held, write, urgent=bool(self.open_calls())))
+
+    def _stand_at(self, tokens: int, context_window: int) -> None:
+        """What the next request takes, though no answer has told it."""
+        last = {**dict.fromkeys(COUNTERS, 0), "totalTokens": tokens, "inputTokens": tokens}
+        total = (self._usage or {}).get("total", dict.fromkeys(COUNTERS, 0))
+        self._usage = {"total": total, "last": last, "modelContextWindow": context_window}
+        self._usage_untold = True
 
     def say_usage(self) -> None:
         """thread/tokenUsage/updated: behind the tools that the answer asked for (PROTOCOL 7.5)."""
@@ -275,7 +338,7 @@ class Transcript:
         """The call has its output; its item ends unless its command goes on. Errors: ClaimLost."""
         row = self.row(row.id)
         call = row.model_items[0]
-        values: dict[str, Any] = {"answered": True, "model_items": [call, output_for(call, outcome.output)]}
+        values: dict[str, Any] = {"answered": True, "model_items": with_output(call, outcome.output)}
         events: list[Event] = []
         if outcome.item is not None and not outcome.goes_on:
             values |= {"item": outcome.item, "kind": outcome.item["type"], "completed_at_ms": now_ms()}

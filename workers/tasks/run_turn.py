@@ -97,7 +97,6 @@ def finish(turn: loop.Running, status: str, why: str, failure: TurnFailed | None
     while not ended:
         loop.close_calls(turn, why)
         loop.end_commands(turn, why)
-        transcript.add_user_messages()
         ended = transcript.finish(status, failure.error if failure else None)
 
 

@@ -1,0 +1,220 @@
+"""Compaction: when it happens, what the model sees before and after, what clients see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shared.errors import Conflict
+from shared.store.threads import Thread
+from shared.store.turns import NewTurn, Turn
+from tests.support import order
+from tests.workers.agent.test_called import WAITS, wait_for_file
+from tests.workers.agent.test_turn import inputs, texts, types
+from tests.workers.builders import Bench
+from workers.agent import compaction
+
+
+def begin_compaction(bench: Bench, thread: Thread) -> Turn:
+    new = NewTurn(None, None, {}, {"kind": "compact"})
+    return bench.workers[0].store.turns.create(thread.id, thread.owner, new, queued_limit=0)
+
+
+def compact(bench: Bench, thread: Thread) -> Turn:
+    turn = begin_compaction(bench, thread)
+    bench.run()
+    return bench.turn(turn)
+
+
+def turn_events(bench: Bench, thread: Thread, turn: Turn) -> list[str]:
+    events = bench.events(thread)
+    begun = next(n for n, (method, params) in enumerate(events) if params.get("turn", {}).get("id") == turn.id)
+    return order.methods(events[begun:])
+
+
+def test_a_compaction_is_a_whole_turn_with_one_item_and_no_text(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "remember the number 42")
+
+    turn = compact(bench, thread)
+
+    assert turn.status == "completed"
+    order.check(bench.events(thread))
+    assert turn_events(bench, thread, turn) == [
+        "turn/started",
+        "item/started contextCompaction",
+        "item/completed contextCompaction",
+        "thread/tokenUsage/updated",
+        "thread/status/changed idle",
+        "turn/completed",
+    ]
+    ended = bench.events(thread)[-1][1]["turn"]
+    assert (ended["items"], ended["itemsView"]) == ([], "notLoaded")
+
+
+def test_the_model_goes_on_from_the_users_words_and_the_summary(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "remember the number 42")
+    compact(bench, thread)
+    assert texts(bench, "user")[-1] == compaction.INSTRUCTIONS
+
+    bench.say(thread, "which number?")
+
+    said = texts(bench, "user")
+    assert said[0] == "remember the number 42"
+    assert said[1].startswith(compaction.SUMMARY_OPENING)
+    assert compaction.INSTRUCTIONS in said[1]  # the model of the test repeats what it is told
+    assert said[2].startswith("<environment_context>")
+    assert said[3] == "which number?"
+    assert texts(bench, "assistant") == []
+
+
+def test_what_the_user_said_outlives_a_second_compaction_and_the_old_summary_does_not(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "first")
+    compact(bench, thread)
+    bench.say(thread, "second")
+
+    compact(bench, thread)
+
+    kept = [item["content"][0]["text"] for item in bench.items(thread)[-1].model_items]
+    assert kept[:2] == ["first", "second"]
+    assert [text.startswith(compaction.SUMMARY_OPENING) for text in kept] == [False, False, True]
+
+
+def test_of_long_messages_the_newest_are_kept_within_the_bound(bench: Bench) -> None:
+    thread = bench.thread()
+    for letter in "abc":
+        bench.say(thread, letter * 50_000)
+
+    compact(bench, thread)
+
+    kept = [item["content"][0]["text"] for item in bench.items(thread)[-1].model_items[:-1]]
+    assert kept[1] == "c" * 50_000
+    assert "tokens truncated" in kept[0]
+    assert set(kept[0].split("\n\n")[1]) >= {"b"}
+    assert sum(map(len, kept)) < 4.2 * compaction.KEPT_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("settings", "used", "compacted"),
+    [
+        ({"model_context_window": 1000}, 899, False),
+        ({"model_context_window": 1000}, 900, True),
+        ({"model_auto_compact_token_limit": 500}, 500, True),
+        ({"model_context_window": 1000, "model_auto_compact_token_limit": 5000}, 900, True),
+    ],
+)
+def test_a_turn_starts_with_a_compaction_when_the_window_is_nearly_full(
+    open_bench: Callable[..., Bench], settings: dict[str, Any], used: int, compacted: bool
+) -> None:
+    bench = open_bench(**settings)
+    thread = bench.thread()
+    bench.say(thread, f"[[usage in={used - 20}]][[say one]]")
+
+    turn = bench.say(thread, "two")
+
+    order.check(bench.events(thread))
+    shown = [item for item in bench.items(thread) if item.turn_id == turn.id and item.item is not None]
+    assert [row.kind for row in shown] == ["contextCompaction"] * compacted + ["userMessage", "agentMessage"]
+    assert shown[-1].item is not None
+    assert shown[-1].item["text"] == "You said: two"
+    assert len(bench.model.requests) == 2 + compacted
+
+
+def test_a_compaction_between_two_answers_leaves_no_call_without_its_output(open_bench: Callable[..., Bench]) -> None:
+    bench = open_bench(model_context_window=1000)
+    thread = bench.thread()
+
+    turn = bench.begin(thread, f"[[usage in=950]][[run {WAITS}]]")
+    running = bench.start_run()
+    wait_for_file(bench.cwd / "started")
+
+    bench.begin(thread, "two")
+    (bench.cwd / "go").touch()
+    running.join()
+
+    bench.settle()
+    order.check(bench.events(thread))
+    assert bench.turn(turn).status == "completed"
+    kinds = [row.kind for row in bench.items(thread) if row.item is not None]
+    assert kinds == ["userMessage", "commandExecution", "contextCompaction", "userMessage", "agentMessage"]
+
+
+def test_a_turn_that_did_not_fit_is_followed_by_a_compaction(bench: Bench) -> None:
+    thread = bench.thread()
+    failed = bench.say(thread, "[[fail context_length_exceeded too long]]")
+    assert failed.error is not None
+    assert failed.error["codexErrorInfo"] == "contextWindowExceeded"
+
+    turn = bench.say(thread, "go on")
+
+    order.check(bench.events(thread))
+    assert turn.status == "completed"
+    kinds = [row.kind for row in bench.items(thread) if row.turn_id == turn.id and row.item is not None]
+    assert kinds == ["contextCompaction", "userMessage", "agentMessage"]
+    assert texts(bench, "user")[0] == "[[fail context_length_exceeded too long]]"
+
+
+def test_a_compaction_that_fails_ends_the_turn_with_the_models_error(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "one")
+    bench.workers[0].store.threads.change_settings(thread.id, thread.owner, {"modelProvider": "gone"})
+
+    turn = compact(bench, thread)
+
+    order.check(bench.events(thread))
+    assert turn.status == "failed"
+    assert turn.error is not None
+    assert "`gone`" in turn.error["message"]
+    assert "contextCompaction" not in types(bench.shown(thread))
+    assert bench.workers[0].log.snapshot(thread.id).open_items == []
+
+
+def test_what_is_said_while_a_compaction_runs_is_answered_behind_it(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "one")
+    turn = begin_compaction(bench, thread)
+
+    assert bench.begin(thread, "two").id == turn.id
+    bench.run()
+
+    order.check(bench.events(thread))
+    assert types(bench.shown(thread))[-3:] == ["contextCompaction", "userMessage", "agentMessage"]
+    assert inputs(bench)[-1]["content"][0]["text"] == "two"
+
+
+def test_an_empty_thread_is_compacted_without_the_model(bench: Bench) -> None:
+    thread = bench.thread()
+
+    turn = compact(bench, thread)
+
+    assert turn.status == "completed"
+    assert types(bench.shown(thread)) == ["contextCompaction"]
+    assert bench.model.requests == []
+
+
+def test_no_turn_is_begun_beside_an_active_one(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.begin(thread, "one")
+
+    with pytest.raises(Conflict):
+        begin_compaction(bench, thread)
+
+
+def test_a_compaction_is_done_again_when_its_worker_was_lost_before_it_was_stored(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.say(thread, "one")
+    second = bench.worker()
+    turn = begin_compaction(bench, thread)
+    claim = second.store.turns.claim("lost", lease_ms=30_000, turns_at_once=0)
+    assert claim is not None
+    bench.lose(turn, second)
+
+    bench.run()
+
+    order.check(bench.events(thread))
+    assert bench.turn(turn).status == "completed"
+    assert types(bench.shown(thread))[-1] == "contextCompaction"
