@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import orjson
 
-from shared.clock import now_ms
 from shared.calls import Call
+from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.events import Entry, EventLog, is_after
 

@@ -1,8 +1,8 @@
 """Calls: requests that need a workspace. The API asks, a worker answers, and both ways go through Redis.
 
-A call goes out by the queue. What comes back goes over a channel of that call: where it runs, output, signs of life, the
-result. What else the worker has to hear (input, cancel) goes over a channel of that worker process. Nothing of it is
-kept: a call whose worker is lost ends with an error, one that nobody waits for any more is cancelled by its worker.
+A call goes out by the queue. What comes back goes over a channel of that call: where it runs, output, signs of life,
+the result. What else the worker has to hear (input, cancel) goes over a channel of that worker process. Nothing of it
+is kept: a call whose worker is lost ends with an error, one that nobody waits for any more is cancelled by its worker.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CANCEL, TAKEN = "cancel", "taken"
 # What a worker may answer with instead of a result; anything else is a fault of the server.
 ERRORS = {
     one.__name__: one
-    for one in (InvalidRequest, NotFound, Conflict, InvalidParams, UnknownMethod, Overloaded, Unavailable)
+    for one in (InvalidRequest, NotFound, Conflict, InvalidParams, UnknownMethod, Overloaded, Unavailable, CallLost)
 }
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from celery import signals
 
 from shared.config import load
-from shared.queue import RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
+from shared.queue import RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
 from workers.agent import faults
 from workers.agent.sweep import Sweep
 from workers.services import Services
-from workers.tasks import run_turn, sweep_retention, write_session
+from workers.tasks import run_call, run_turn, sweep_retention, write_session
 
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
@@ -29,6 +29,11 @@ _process: tuple[Services, Sweep] | None = None
 def run_turn_task(turn_id: str) -> None:
     """turn_id is for the trace only: the claim decides which turn runs."""
     run_turn.run(services())
+
+
+@app.task(name=RUN_CALL)  # type: ignore[untyped-decorator]
+def run_call_task(call_id: str, kind: str, params: dict[str, Any], owner: str) -> None:
+    run_call.run(services(), call_id, kind, params, owner)
 
 
 @app.task(name=SWEEP_RETENTION)  # type: ignore[untyped-decorator]

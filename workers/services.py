@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from shared import mailbox
+from shared.calls import worker_channel
 from shared.config import Config
 from shared.events import EventLog
 from shared.ids import new_id
@@ -20,6 +21,7 @@ from shared.queue import Queue
 from shared.store import Store
 from workers.agent.journal import Journal
 from workers.agent.signal import Signal, Why
+from workers.calls.running import RunningCalls
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Services:
             renewal_seconds=server.renewal_seconds,
             authority_seconds=server.authority_seconds,
         )
+        self.calls = RunningCalls(self.redis, self.name)
         self.running: dict[str, Signal] = {}
         self.draining = threading.Event()
         self._lock = threading.Lock()
@@ -60,6 +63,7 @@ class Services:
     def start(self) -> None:
         self.journal.start()
         self._listener.start()
+        self.calls.start()
 
     def enter(self, turn_id: str, signal: Signal) -> None:
         """A turn begins to run here."""
@@ -83,15 +87,20 @@ class Services:
         logger.info("draining", extra={"turns": len(signals)})
         for signal in signals:
             signal.call(Why.DRAIN)
+        self.calls.drain()
 
     def _listen(self) -> None:
-        """Pass announcements of the mailbox on to the turns that run here."""
+        """Pass on what turns and calls that run here have to hear."""
+        channel = worker_channel(self.name)
         client = self._connect(self.config.redis_url, socket_timeout=None, health_check_interval=15)
         while True:
             try:
                 pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-                pubsub.subscribe(mailbox.CHANNEL)
+                pubsub.subscribe(mailbox.CHANNEL, channel)
                 for message in pubsub.listen():
+                    if message["channel"] == channel.encode():
+                        self.calls.hear(message["data"])
+                        continue
                     what, turn_id = mailbox.parse(message["data"])
                     signal = self.running.get(turn_id)
                     if signal is not None and what in WHYS:

@@ -603,10 +603,10 @@ def run_to_end(
     policy: SandboxPolicy,
     limits: CommandLimits,
     env: Mapping[str, str | None] | None = None,
-    on_output: Callable[[str], None] | None = None,
+    on_bytes: Callable[[int, bytes], bool] | None = None,
 ) -> Process:
     """Run a command outside of a turn, standard error apart; the ended process."""
-    process = Process(argv, cwd=cwd, policy=policy, limits=limits, stderr_apart=True, env=env, on_output=on_output)
+    process = Process(argv, cwd=cwd, policy=policy, limits=limits, stderr_apart=True, env=env, on_bytes=on_bytes)
     process.wait()
     return process
 
