@@ -6,11 +6,12 @@ event has a key, the log takes a key once, and rows remember how much of them wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.events import Event, EventLog
+from shared.protocol.notifications import AGENT_DELTA, OUTPUT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.protocol.turn import turn_object
 from shared.store import Store
 from shared.store.approvals import Approval
@@ -81,15 +82,54 @@ def item_completed(item: Item) -> Event:
     return Event("item/completed", params, key=f"item:{item.id}:completed", item_id=item.id, role="end")
 
 
-def item_events(items: Iterable[Item]) -> list[Event]:
-    """What clients are told of items as they are stored: begun, ended."""
+def item_events(items: Iterable[Item], told: Mapping[str, Mapping[str, str]] | None = None) -> list[Event]:
+    """What clients are told of items as they are stored: begun, ended.
+
+    told: item id → stream → text that the log has of open items: what is missing of a text that nobody was told the
+          end of comes as one more delta, so that the deltas are the text also after a crash; None: nothing is missing
+    """
     events = []
     for item in items:
         if item.item is not None and item.started_at_ms is not None:
             events.append(item_started(item))
             if item.completed_at_ms is not None:
+                if told is not None and item.announced < ANNOUNCED_ENDED:
+                    events += missing_deltas(item, told.get(item.id, {}))
                 events.append(item_completed(item))
     return events
+
+
+def missing_deltas(item: Item, told: Mapping[str, str]) -> list[Event]:
+    """What is missing of a finished item's texts. The log drops it when it has the end of the item."""
+    events = []
+    for method, index, text in _texts(item):
+        stream = method if index is None else f"{method}#{index}"
+        params: dict[str, Any] = {"threadId": item.thread_id, "turnId": item.turn_id, "itemId": item.id}
+        if index is not None:
+            params["contentIndex" if method == REASONING_DELTA else "summaryIndex"] = index
+        if method == SUMMARY_DELTA and stream not in told:
+            events.append(Event(SUMMARY_PART, params, item_id=item.id, role="delta", stream=stream))
+        so_far = told.get(stream, "")
+        rest = text.removeprefix(so_far)
+        if rest and text.startswith(so_far):
+            delta = {**params, "delta": rest}
+            events.append(Event(method, delta, item_id=item.id, role="delta", stream=stream, text=rest))
+    return events
+
+
+def _texts(item: Item) -> list[tuple[str, int | None, str]]:
+    """The texts of an item that deltas tell of: (method, index of the part, text)."""
+    shown = item.item or {}
+    match item.kind:
+        case "agentMessage":
+            return [(AGENT_DELTA, None, shown["text"])]
+        case "commandExecution":
+            return [(OUTPUT_DELTA, None, shown["aggregatedOutput"] or "")]
+        case "reasoning":
+            parts = ((SUMMARY_DELTA, shown["summary"]), (REASONING_DELTA, shown["content"]))
+            return [(method, index, text) for method, texts in parts for index, text in enumerate(texts)]
+        case _:
+            return []
 
 
 def question_asked(approval: Approval) -> list[Event]:
@@ -114,9 +154,14 @@ def question_resolved(approval: Approval) -> Event:
     return Event("serverRequest/resolved", params, key=f"request:{approval.id}:resolved")
 
 
-def durable_events(turn: Turn, items: Sequence[Item], approvals: Sequence[Approval]) -> list[Event]:
-    """All durable events of a turn so far, in an order that clients understand."""
-    events = turn_started(turn) + item_events(items)
+def durable_events(
+    turn: Turn,
+    items: Sequence[Item],
+    approvals: Sequence[Approval],
+    told: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Event]:
+    """All durable events of a turn so far, in an order that clients understand. told: as of item_events."""
+    events = turn_started(turn) + item_events(items, told)
     for approval in approvals:
         events += question_asked(approval) if approval.state == "pending" else [question_resolved(approval)]
     if turn.done:
@@ -137,7 +182,8 @@ def announce(store: Store, log: EventLog, turn: Turn) -> None:
     """
     items = store.items.of_turn(turn.id)
     approvals = store.approvals.of_turn(turn.id)
-    events = durable_events(turn, items, approvals)
+    told = {one.item_id: one.texts for one in log.snapshot(turn.thread_id).open_items}
+    events = durable_events(turn, items, approvals, told)
     claim_no = turn.claim_no + NOBODY_HOLDS
     if log.publish([log.batch(turn.thread_id, turn.owner, events, claim_no=claim_no)]) == ["refused"]:
         if not turn.done:
@@ -146,7 +192,7 @@ def announce(store: Store, log: EventLog, turn: Turn) -> None:
         events = [
             replace(event, role="end" if event.role == "end" else "")
             for event in events
-            if event.method != "thread/status/changed"
+            if event.method != "thread/status/changed" and event.role != "delta"
         ]
         log.publish([log.batch(turn.thread_id, turn.owner, events)])
     announced = Announced(

@@ -45,6 +45,8 @@ for i = 10, #ARGV, 8 do
   local method, key, item, role = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local stream, scope, head, text = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   local fresh = key == '' or not redis.call('ZSCORE', keys, key)
+  local is_open = role == 'delta' and redis.call('HEXISTS', open, item) == 1
+  if role == 'delta' and not is_open and redis.call('ZSCORE', keys, 'item:' .. item .. ':completed') then fresh = false end
   if fresh then
     if method ~= '' then
       local id = redis.call('XADD', log, '*', 'h', method .. '\t' .. key .. '\t' .. item, 'f', head)
@@ -56,12 +58,10 @@ for i = 10, #ARGV, 8 do
     end
     if role == 'start' then
       redis.call('HSET', open, item, head)
-    elseif role == 'delta' then
-      if redis.call('HEXISTS', open, item) == 1 then
-        redis.call('HSET', open, item .. '\t' .. stream, '')
-        redis.call('APPEND', text_key(item .. '\t' .. stream), text)
-        redis.call('EXPIRE', text_key(item .. '\t' .. stream), ttl)
-      end
+    elseif is_open then
+      redis.call('HSET', open, item .. '\t' .. stream, '')
+      redis.call('APPEND', text_key(item .. '\t' .. stream), text)
+      redis.call('EXPIRE', text_key(item .. '\t' .. stream), ttl)
     elseif role == 'end' then
       close(item)
     elseif role == 'keep' then

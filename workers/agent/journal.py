@@ -146,6 +146,14 @@ class Journal:
         self._hand_in(held, Said(write, events, stored), urgent)
         return stored
 
+    def told_texts(self, held: Held) -> dict[str, dict[str, str]] | None:
+        """Of the thread's open items, what the log has: item id → stream → text. None: Redis does not answer."""
+        try:
+            snapshot = self._log.snapshot(held.claim.thread_id)
+        except redis.RedisError:
+            return None
+        return {one.item_id: one.texts for one in snapshot.open_items}
+
     def _hand_in(self, held: Held, said: Said, urgent: bool) -> None:
         with self._wake:
             if not held.lost:
@@ -343,8 +351,8 @@ class Journal:
         turn = self._store.turns.get(claim.turn_id, claim.owner)
         items = self._store.items.of_turn(turn.id)
         events = announcements.durable_events(turn, items, self._store.approvals.of_turn(turn.id))
-        if turn.done:
-            events = events[: -len(announcements.turn_ended(turn, None))]  # it stands in the batch
+        waiting = {event.key for event in (*batch.events, *held.outbox) if event.key}  # each behind its own deltas
+        events = [event for event in events if event.key not in waiting]
         for item_id, (started, texts) in held.open_items.items():
             events.append(started)
             events += [

@@ -102,7 +102,7 @@ class Transcript:
             items = self._store.items.of_turn(turn.id)
             told = [item for item in items if item.announced < announcements.level(item)]
             started = [item.id for item in items if item.started_at_ms and item.completed_at_ms is None]
-            events += announcements.item_events(told)
+            events += announcements.item_events(told, self._journal.told_texts(self._held))
             events.append(Event("", role="keep", text="\n".join(started)))  # half messages are no history
             for approval in self._store.approvals.of_turn(turn.id):
                 if approval.state != "pending" and approval.announced < 2:
