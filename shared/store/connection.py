@@ -20,6 +20,7 @@ from shared.errors import ConfigError
 
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
 BUSY_TIMEOUT_MS = 20_000
+IDLE_IN_TRANSACTION_MS = 5_000  # no transaction of ours waits for anything but the database
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
 
 
@@ -40,6 +41,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _prepare_postgres)
         self._writer: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
 
     @contextmanager
@@ -76,6 +79,13 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     cursor.close()
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    """A process that stands still, or is cut off, in mid-transaction must not keep others from rows that it locked."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
