@@ -32,7 +32,7 @@ from shared.rollout_items import (
 from shared.store.histories import History
 from shared.store.items import Item
 from shared.store.threads import Thread
-from shared.store.turns import PREVIEW_CHARACTERS, Turn, output_for
+from shared.store.turns import PREVIEW_CHARACTERS, SHELL_COMMAND, Turn, output_for
 
 ORIGINATOR = "threadhouse"
 STARTED = "task_started"
@@ -181,7 +181,7 @@ def _row_lines(row: Item) -> Iterator[tuple[str, dict[str, Any]]]:
     if row.kind == "contextCompaction":
         yield "compacted", {"message": _text(row.model_items[-1:]), "replacement_history": row.model_items}
     else:
-        yield from (("response_item", item) for item in row.model_items[:before])
+        yield from (("response_item", item) for item in row.model_items[:before] if item["type"] != SHELL_COMMAND)
     if row.item is not None and row.completed_at_ms is not None:
         completed = {
             "type": "item_completed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from shared.protocol.notifications import OUTPUT_DELTA
 from shared.protocol.turn import turn_error
 from shared.store import Store
 from shared.store.items import Item
+from shared.store.turns import SHELL_COMMAND
 from shared.store.users import LOCAL_USER
 from workers.agent import approvals, compaction, faults, prompt
 from workers.agent.signal import Signal, Why
@@ -26,7 +28,7 @@ from workers.models import model_for
 from workers.models.chunks import Usage
 from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import Sessions
-from workers.tools import TOOLS, apply_patch
+from workers.tools import TOOLS, apply_patch, user_shell
 from workers.tools.base import Call, Outcome, Plan, Tool, ToolContext
 from workers.workspace import workspace_for
 
@@ -206,10 +208,7 @@ def wait_to_retry(turn: Running, error: ModelError) -> None:
 def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     """Give one open call its output: run it, ask about it, or tell the model why not."""
     transcript = turn.transcript
-    item = row.model_items[0]
-    text = item["arguments"] if item["type"] == "function_call" else item["input"]
-    call = Call(row.id, str(row.call_id), item["name"], text)
-    tool = TOOLS.get(call.name)
+    call, tool = called(row)
     if tool is None:
         return transcript.end_call(row, Outcome(f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."))
     if row.begun_at_ms is not None and not tool.PURE:
@@ -238,6 +237,15 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     outcome = run_tool(tool, plan, ctx)
     faults.at("before_ended")
     return transcript.end_call(row, outcome)
+
+
+def called(row: Item) -> tuple[Call, Tool | None]:
+    """An open call, and the tool that it asks for if there is such a one."""
+    item = row.model_items[0]
+    if item["type"] == SHELL_COMMAND:
+        return Call(row.id, "", user_shell.NAME, json.dumps(item)), user_shell
+    text = item["arguments"] if item["type"] == "function_call" else item["input"]
+    return Call(row.id, str(row.call_id), item["name"], text), TOOLS.get(item["name"])
 
 
 def run_tool(tool: Tool, plan: Plan, ctx: ToolContext) -> Outcome:

@@ -90,27 +90,14 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
     cwd = Path(os.path.normpath(ctx.cwd / given.text("workdir", ".")))
     if not ctx.sandbox.may_read(cwd) or not os.path.isdir(cwd):
         raise ToolError(f"{NAME}: workdir: no such folder for this thread: {cwd}")
-    shell = given.text("shell", SHELL if Path(SHELL).exists() else "/bin/sh")
+    shell = given.text("shell", default_shell())
     argv = [shell, "-lc" if given.flag("login", True) else "-c", line]
     permissions = given.text("sandbox_permissions", "use_default")
     if permissions not in ("use_default", ESCALATED):
         raise ToolError(f"{NAME}: sandbox_permissions: expected use_default or {ESCALATED}")
     return Plan(
         call,
-        item={
-            "type": "commandExecution",
-            "command": shlex.join(argv),
-            "cwd": str(cwd),
-            "processId": None,
-            "source": "agent",
-            "status": "inProgress",
-            "commandActions": shell_words.actions(line, cwd),
-            "aggregatedOutput": None,
-            "exitCode": None,
-            "durationMs": None,
-            "pluginId": None,
-            "scriptPath": None,
-        },
+        item=begun_item(argv, line, cwd, "agent"),
         question=Question(
             why=given.text("justification", "") or None,
             keys=(json.dumps([permissions, str(cwd), *argv]),),
@@ -125,6 +112,28 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
             given.max_output_tokens(),
         ),
     )
+
+
+def default_shell() -> str:
+    return SHELL if Path(SHELL).exists() else "/bin/sh"
+
+
+def begun_item(argv: list[str], line: str, cwd: Path, source: str) -> dict[str, Any]:
+    """A commandExecution item as it begins (PROTOCOL 3.3)."""
+    return {
+        "type": "commandExecution",
+        "command": shlex.join(argv),
+        "cwd": str(cwd),
+        "processId": None,
+        "source": source,
+        "status": "inProgress",
+        "commandActions": shell_words.actions(line, cwd),
+        "aggregatedOutput": None,
+        "exitCode": None,
+        "durationMs": None,
+        "pluginId": None,
+        "scriptPath": None,
+    }
 
 
 def run(plan: Plan, ctx: ToolContext) -> Outcome:
@@ -147,8 +156,8 @@ def run(plan: Plan, ctx: ToolContext) -> Outcome:
     return Outcome(told, item=session.ended_item())
 
 
-def wait_and_tell(session: Session, ctx: ToolContext, yield_s: float, max_output_tokens: int) -> str:
-    """Wait for the command's end for yield_s, then say what happened meanwhile, in the words models know."""
+def wait_and_tell(session: Session, ctx: ToolContext, yield_s: float | None, max_output_tokens: int) -> str:
+    """Wait for the command's end, for yield_s at most, then say what happened meanwhile, in the words models know."""
     began_at = time.monotonic()
     session.process.attend(ctx.signal, yield_s)
     if Why.LOST in ctx.signal:
