@@ -21,6 +21,7 @@ COMMANDS = {
     "users": "api.cli.users",
     "keys": "api.cli.keys",
     "exec": "api.cli.exec",
+    "app-server": "api.cli.bridge",
     "export": "api.cli.threads",
     "import": "api.cli.threads",
 }
@@ -29,7 +30,7 @@ COMMANDS = {
 class _Commands(click.Group):
     """The table above as a click group; the command `up` is the object `up` of its module.
 
-    A name that Python keeps for itself has an underscore behind it there.
+    A name that Python keeps for itself has an underscore behind it there, and `-` is `_`.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -38,7 +39,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), name)
         return command
 
@@ -46,6 +47,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="threadhouse", prog_name="threadhouse", message="%(prog)s %(version)s")
 @home_option
+@click.option("-c", "--config", multiple=True, expose_value=False, hidden=True)  # SDKs that start us as codex say it
 def commands() -> None:
     """A self-hosted server for coding-agent threads that speaks the Codex app-server protocol."""
 
