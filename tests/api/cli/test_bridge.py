@@ -261,9 +261,12 @@ def test_a_reply_that_was_lost_comes_before_the_events_that_it_caused(
     assert client.methods().count("turn/completed") == 1
 
 
-def test_requests_wait_for_a_server_that_is_away(wire: Wire, client: ProtocolClient) -> None:
+def test_requests_wait_for_a_server_that_is_away(house: House, wire: Wire, client: ProtocolClient) -> None:
+    thread = follow(house, client)
     wire.mute()
     lost = client.send_request("thread/compact/start", {"threadId": "none"})
+    client.send_request("turn/start", {"threadId": thread.id, "input": text_input("the server has both")})
+    until(lambda: house.rung)
     wire.cut()
     with pytest.raises(RpcError, match="broke"):
         client.result(lost)
