@@ -88,6 +88,14 @@ class Following:
         return True
 
 
+@dataclass(slots=True)
+class SearchSession:
+    """Where a client searches. updates: of its query; only the newest one is answered."""
+
+    roots: list[str]
+    updates: int = 0
+
+
 class Connection:
     """One WebSocket or event stream. Any thread may call it; exactly one takes from it."""
 
@@ -104,6 +112,7 @@ class Connection:
         self._followings: dict[str, Following] = {}
         self._held: Counter[str] = Counter()
         self.slow_requests = threading.BoundedSemaphore(MAX_SLOW_REQUESTS)
+        self.searches: dict[str, SearchSession] = {}
         self._calls: dict[str, Call] = {}
         self._closed: Closed | None = None
 
@@ -169,9 +178,17 @@ class Connection:
                 raise InvalidRequest(f"duplicate active {name}")
             self._calls[name] = call
 
-    def leave_call(self, name: str) -> None:
+    def leave_call(self, name: str, call: Call) -> None:
         with self._changed:
-            del self._calls[name]
+            if self._calls.get(name) is call:
+                del self._calls[name]
+
+    def drop_call(self, name: str) -> None:
+        """Another one will take its place."""
+        with self._changed:
+            call = self._calls.pop(name, None)
+        if call is not None:
+            call.cancel()
 
     def find_call(self, name: str) -> Call | None:
         """The call of that name, if it goes on."""

@@ -15,10 +15,11 @@ from api.connection import Connection, Frame, notification
 from api.relay import Relay, Start
 from shared import announcements, mailbox
 from shared.calls import Call
+from shared.clock import now_ms
 from shared.config import Config
 from shared.errors import InvalidRequest, NotFound
 from shared.events import Event, EventLog
-from shared.protocol.thread import thread_settings
+from shared.protocol.thread import goal_object, thread_settings
 from shared.queue import Queue
 from shared.store import Store
 from shared.store.approvals import Approval
@@ -154,7 +155,7 @@ class Context:
         deadline_s: float | None = CALL_SECONDS,
         on_output: Callable[[Any], None] | None = None,
         name: str | None = None,
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Have a worker do something (workers.tasks.run_call), and wait for its result; it ends with the connection.
 
         deadline_s, on_output: as in shared.calls
@@ -168,10 +169,11 @@ class Context:
         try:
             call.start()
             self.on_its_way.set()
-            return call.wait(deadline_s, on_output)
+            result: dict[str, Any] = call.wait(deadline_s, on_output)
+            return result
         finally:
             if self.connection is not None:
-                self.connection.leave_call(name)
+                self.connection.leave_call(name, call)
 
     # -- telling the world
 
@@ -199,6 +201,25 @@ class Context:
 
     def audit(self, action: str, thread_id: str, subject_id: str | None = None) -> None:
         self.store.audit.append(self.user_id, action, thread_id=thread_id, subject_id=subject_id)
+
+    def goal(self, thread: Thread) -> dict[str, Any] | None:
+        """ThreadGoal, with what the thread's turns used since it was set."""
+        if thread.goal is None:
+            return None
+        since_ms = thread.goal["createdAtMs"]
+        turns = self.store.turns.of_thread(thread.id, self.user_id)
+        begun = [(turn.started_at_ms, turn.completed_at_ms or now_ms()) for turn in turns if turn.started_at_ms]
+        return goal_object(thread, sum(end_ms - start_ms for start_ms, end_ms in begun if start_ms >= since_ms))
+
+    def revert(self, thread: Thread, before_turn_id: str) -> None:
+        """Drop a turn and all later ones; what runs is interrupted."""
+        if self.store.turns.get(before_turn_id, self.user_id).thread_id != thread.id:
+            raise NotFound(f"turn not found: {before_turn_id}")
+        self.stop_active_turn(thread)
+        self.store.histories.revert(thread.id, self.user_id, before_turn_id)
+        statuses = ({"type": "notLoaded"}, {"type": "idle"})
+        told = [Event("thread/status/changed", {"threadId": thread.id, "status": status}) for status in statuses]
+        self.after_reply(self.publish, thread.id, *told, Event("thread/reverted", {"threadId": thread.id}))
 
     def stop_active_turn(self, thread: Thread) -> None:
         """Interrupt what runs in the thread, and wait a while until it is over and told."""

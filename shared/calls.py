@@ -80,7 +80,7 @@ class Call:
         self._bells = bells
         self._subscriptions = subscriptions
         self._kind = kind
-        self._params = params
+        self.params = params
         self._owner = owner
         self._lock = threading.Lock()
         self._inbox: queue.Queue[list[Any]] = queue.Queue()
@@ -92,7 +92,7 @@ class Call:
         """Send it out; nothing that comes back is lost from here on. Errors: Unavailable."""
         self._subscriptions.subscribe(call_channel(self.id), self._hear)
         try:
-            self._bells.run_call(self.id, self._kind, self._params, self._owner, expires_s=START_SECONDS)
+            self._bells.run_call(self.id, self._kind, self.params, self._owner, expires_s=START_SECONDS)
         except BaseException:
             self._end()
             raise
@@ -125,7 +125,7 @@ class Call:
                 elif what == "error":
                     raise ERRORS[values[0]](values[1]) if values[0] in ERRORS else RuntimeError(values[1])
                 elif what == CANCEL:
-                    raise Unavailable("the call was cancelled")
+                    raise InvalidRequest("cancelled")
         except BaseException as error:
             if not isinstance(error, CallLost):
                 self._tell_quietly(CANCEL)
@@ -147,7 +147,7 @@ class Call:
                 raise NotFound("its worker is gone")
 
     def cancel(self) -> None:
-        """Nobody wants the result any more: `wait` ends with Unavailable, and the worker stops."""
+        """Nobody wants the result any more: `wait` ends with InvalidRequest, and the worker stops."""
         self._inbox.put([CANCEL])
 
     def _hear(self, payload: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.errors import InvalidRequest, RequestError
+from shared.errors import InvalidRequest, RequestError, UnknownMethod
 
 NO_PAGE: dict[str, Any] = {"data": [], "nextCursor": None}
 NO_MARKETPLACES: dict[str, Any] = {"marketplaces": [], "marketplaceLoadErrors": []}
@@ -40,7 +40,18 @@ EMPTY: dict[str, dict[str, Any]] = {
     "threadSection/list": NO_PAGE,
 }
 
+NO_WATCHES = UnknownMethod(
+    "fs/watch is not served: a watch would hold a worker as long as it lives; ask fs/getMetadata, or follow the thread"
+)
+NO_FREE_PROCESSES = UnknownMethod("process/* is not served: it has no sandbox; use command/exec")
+
 # Method → why not.
 REFUSED: dict[str, RequestError] = {
     "account/rateLimits/read": InvalidRequest("codex account authentication required to read rate limits"),
+    "fs/unwatch": NO_WATCHES,
+    "fs/watch": NO_WATCHES,
+    "process/kill": NO_FREE_PROCESSES,
+    "process/resizePty": NO_FREE_PROCESSES,
+    "process/spawn": NO_FREE_PROCESSES,
+    "process/writeStdin": NO_FREE_PROCESSES,
 }
