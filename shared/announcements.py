@@ -134,10 +134,10 @@ def _texts(item: Item) -> list[tuple[str, int | None, str]]:
 
 def question_asked(approval: Approval) -> list[Event]:
     """The thread waits; the server request with its stable id (PROTOCOL section 8)."""
-    from shared.store.threads import FLAGS
+    from shared.store.threads import FLAGS, WAITING_ON_APPROVAL
 
-    flag = FLAGS.get(approval.method, "waitingOnApproval")
-    status: dict[str, Any] = {"type": "active", "activeFlags": [flag]}
+    flags = FLAGS.get(approval.method, WAITING_ON_APPROVAL)
+    status: dict[str, Any] = {"type": "active", "activeFlags": list(flags)}
     return [
         Event(
             "thread/status/changed",

@@ -14,6 +14,7 @@ from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.events import Event
 from shared.ids import new_id
+from shared.protocol.dynamic_tools import DynamicToolSchema, check_names
 from shared.protocol.thread import SOURCE, session_result, thread_object
 from shared.store.threads import Thread
 
@@ -31,7 +32,7 @@ class Params(SettingsParams):
 
     ephemeral = fields.Bool(load_default=False)
     thread_source = fields.Str(load_default=None)
-    dynamic_tools = fields.List(fields.Dict(), load_default=[])
+    dynamic_tools = fields.List(fields.Nested(DynamicToolSchema), load_default=[], validate=check_names)
 
 
 Result = SessionResult

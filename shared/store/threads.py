@@ -22,7 +22,9 @@ SORT_COLUMNS = {
     "recency_at": threads.c.recency_at_ms,
 }
 LOADED_FOR_MS = 30 * 60 * 1000  # "loaded" is active, or used this recently
-FLAGS = {"item/tool/requestUserInput": "waitingOnUserInput"}
+# What a thread that asks a client something is said to wait on; a call of a client's own tool waits on nobody.
+FLAGS: dict[str, tuple[str, ...]] = {"item/tool/requestUserInput": ("waitingOnUserInput",), "item/tool/call": ()}
+WAITING_ON_APPROVAL = ("waitingOnApproval",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ def _with_status(connection: Connection, rows: Sequence[Row[Any]]) -> list[Threa
     if active:
         query = select(approvals.c.thread_id, approvals.c.method)
         for row in connection.execute(query.where(approvals.c.thread_id.in_(active), approvals.c.state == "pending")):
-            flags.setdefault(row.thread_id, []).append(FLAGS.get(row.method, "waitingOnApproval"))
+            flags.setdefault(row.thread_id, []).extend(FLAGS.get(row.method, WAITING_ON_APPROVAL))
     last = select(func.max(turns.c.id)).where(turns.c.thread_id.in_(ids)).group_by(turns.c.thread_id)
     failed = set(connection.scalars(select(turns.c.thread_id).where(turns.c.id.in_(last), turns.c.status == "failed")))
     return [

@@ -100,6 +100,10 @@ def _check_item(seen: Seen, method: str, params: dict[str, Any], lost: bool) -> 
         seen.tools.discard(item["id"])
         _check_texts(seen, item, lost)
         return
+    if method.startswith("item/tool/"):
+        assert params["requestId"] not in seen.asked, "asked twice"
+        seen.asked.add(params["requestId"])
+        return
     item_id = params["itemId"]
     if method.endswith("/requestApproval"):
         assert item_id in seen.started, "a question about an item that has not started"

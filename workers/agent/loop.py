@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shared.catalogue import context_window
 from shared.config import Config
 from shared.errors import ClaimLost, ModelError, ToolError
+from shared.protocol.dynamic_tools import functions
 from shared.protocol.notifications import OUTPUT_DELTA
 from shared.protocol.turn import turn_error
 from shared.store import Store
@@ -28,8 +29,8 @@ from workers.models import model_for
 from workers.models.chunks import Usage
 from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import Sessions
-from workers.tools import TOOLS, apply_patch, user_shell
-from workers.tools.base import Call, Outcome, Plan, Tool, ToolContext
+from workers.tools import TOOLS, apply_patch, dynamic_tool, user_shell
+from workers.tools.base import Call, Outcome, Plan, Request, Tool, ToolContext
 from workers.workspace import workspace_for
 
 logger = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ def wait_to_retry(turn: Running, error: ModelError) -> None:
 def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     """Give one open call its output: run it, ask about it, or tell the model why not."""
     transcript = turn.transcript
-    call, tool = called(row)
+    call, tool = called(row, ctx)
     if tool is None:
         return transcript.end_call(row, Outcome(f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."))
     if row.begun_at_ms is not None and not tool.PURE:
@@ -228,6 +229,8 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     if row.item is not None and row.item.get("changes") != (plan.item or {}).get("changes"):
         told = "The files changed after the user was asked about this patch, so it was not applied. Read them again."
         return transcript.end_call(row, refused(row.item, told, "failed"))
+    if plan.request is not None:
+        ctx = replace(ctx, answer=answer_to(turn, row, plan, plan.request))
     if verdict.escalated:
         ctx = replace(ctx, sandbox=SandboxPolicy.from_wire(ESCALATED, ctx.cwd, hidden=()))
     faults.at("before_begun")
@@ -239,13 +242,14 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     return transcript.end_call(row, outcome)
 
 
-def called(row: Item) -> tuple[Call, Tool | None]:
+def called(row: Item, ctx: ToolContext) -> tuple[Call, Tool | None]:
     """An open call, and the tool that it asks for if there is such a one."""
     item = row.model_items[0]
     if item["type"] == SHELL_COMMAND:
         return Call(row.id, "", user_shell.NAME, json.dumps(item)), user_shell
     text = item["arguments"] if item["type"] == "function_call" else item["input"]
-    return Call(row.id, str(row.call_id), item["name"], text), TOOLS.get(item["name"])
+    tool = dynamic_tool if item["name"] in functions(ctx.dynamic_tools) else TOOLS.get(item["name"])
+    return Call(row.id, str(row.call_id), item["name"], text), tool
 
 
 def run_tool(tool: Tool, plan: Plan, ctx: ToolContext) -> Outcome:
@@ -270,17 +274,33 @@ def refused(item: dict[str, Any] | None, told: str, status: str) -> Outcome:
 
 def judge(turn: Running, row: Item, plan: Plan) -> approvals.Verdict:
     """Whether a call may run. Errors: AwaitingAnswer, when a person must be asked; the turn is parked then."""
-    transcript, server = turn.transcript, turn.config.server
+    transcript = turn.transcript
     _, thread_id, owner = turn.claim_ids
     policy = transcript.settings["approvalPolicy"]
-    may_escalate = "danger-full-access" in server.sandbox_modes
+    may_escalate = "danger-full-access" in turn.config.server.sandbox_modes
     verdict = approvals.decide(turn.store, owner, thread_id, plan, policy, may_escalate=may_escalate)
     if isinstance(verdict, approvals.Verdict):
         return verdict
-    end_commands(turn, "the turn waiting for an approval")
     transcript.show(row, plan)
-    expires_in_ms = round(server.approval_timeout_seconds * 1000)
-    transcript.park(transcript.row(row.id), verdict.method, verdict.params, verdict.keys, expires_in_ms)
+    started_at_ms = transcript.row(row.id).started_at_ms
+    request = Request(verdict.method, {"itemId": row.id, "startedAtMs": started_at_ms, **verdict.params})
+    return park(turn, row, request, verdict.keys)
+
+
+def answer_to(turn: Running, row: Item, plan: Plan, request: Request) -> dict[str, Any]:
+    """What a client answered. Errors: AwaitingAnswer, when that is still to come; the turn is parked then."""
+    asked = turn.store.approvals.for_item(row.id)
+    if asked is None or asked.state != "answered":
+        turn.transcript.show(row, plan)
+        return park(turn, row, request, ())
+    return asked.answer or {}
+
+
+def park(turn: Running, row: Item, request: Request, keys: Sequence[str]) -> NoReturn:
+    """Ask, and let go of the turn until the answer comes. Errors: AwaitingAnswer."""
+    end_commands(turn, "the turn waiting for an answer")
+    expires_in_ms = round(turn.config.server.approval_timeout_seconds * 1000)
+    turn.transcript.park(row, request.method, request.params, keys, expires_in_ms)
     raise AwaitingAnswer
 
 
@@ -309,6 +329,7 @@ def context(turn: Running) -> ToolContext:
         sessions=turn.sessions,
         emit=partial(emit, turn.transcript, ""),
         complete_later=turn.transcript.complete_later,
+        dynamic_tools=settings.get("dynamicTools") or (),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from shared.config import Config
 from shared.store.items import Item
 from workers.models.chunks import Prompt
-from workers.tools import TOOLS
+from workers.tools import TOOLS, dynamic_tool, request_user_input
 from workers.tools.base import ToolContext
 from workers.workspace import environment_context, instructions
 
@@ -34,13 +34,24 @@ def build(
     return Prompt(
         model=settings["model"],
         input=head + [item for row in rows for item in row.model_items],
-        tools=[tool.SPEC for tool in TOOLS.values()],
+        tools=offered(settings),
         thread_id=thread_id,
         turn_id=turn_id,
         effort=settings.get("effort"),
         summary=settings.get("summary"),
         output_schema=options.get("outputSchema"),
     )
+
+
+def offered(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Definitions of the tools that a thread's model may call: ours, then those of the thread's client."""
+    names = [name for name in TOOLS if name != request_user_input.NAME or is_planning(settings)]
+    return [TOOLS[name].SPEC for name in names] + dynamic_tool.specs(settings.get("dynamicTools") or ())
+
+
+def is_planning(settings: dict[str, Any]) -> bool:
+    """Whether the thread is in plan mode."""
+    return bool((settings.get("collaborationMode") or {}).get("mode") == "plan")
 
 
 def context_due(rows: Sequence[Item], ctx: ToolContext, approval_policy: str) -> list[dict[str, Any]]:

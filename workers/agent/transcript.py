@@ -366,7 +366,7 @@ class Transcript:
         """Store a question and let go of the turn in one step, then publish it. Errors: ClaimLost."""
         self.settle()
         self._journal.leave(self._held)
-        full = {**self._ids(), "itemId": row.id, "startedAtMs": row.started_at_ms or now_ms(), **params}
+        full = {**self._ids(), **params}
         approval = self._store.turns.park(self.claim, method, row.id, full, keys, expires_in_ms=expires_in_ms)
         self._journal.say(self._held, *announcements.question_asked(approval), urgent=True)
 

@@ -10,7 +10,7 @@ PURE says that a call which began and was lost with its worker may simply be run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,6 +49,8 @@ class ToolContext:
     emit:      emit(method, params) publishes a notification of the running item; threadId, turnId and
                itemId are filled in (item/commandExecution/outputDelta with {"delta": text})
     complete_later: complete_later(item_id, item) completes the item of an earlier call whose command went on
+    dynamic_tools: the tools that the thread's client has (shared.protocol.dynamic_tools)
+    answer:   what a client answered to the plan's request: the result of it, or {"error"}; anything that it made up
     """
 
     thread_id: str
@@ -59,6 +61,8 @@ class ToolContext:
     sessions: Sessions
     emit: Callable[[str, dict[str, Any]], None]
     complete_later: Callable[[str, dict[str, Any]], None]
+    dynamic_tools: Sequence[dict[str, Any]] = ()
+    answer: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a client must answer before a plan can run (PROTOCOL 8.3, 8.4). params: less threadId and turnId."""
+
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A call that makes sense.
 
@@ -85,12 +97,14 @@ class Plan:
     item:     the item as it begins (PROTOCOL 3.3, without id and times), or None when clients see nothing
     question: what must be asked under a policy that asks; None for tools that never need it
     data:     what the tool wants to remember until run()
+    request:  what a client must answer first; run() finds that in ctx.answer
     """
 
     call: Call
     item: dict[str, Any] | None
     question: Question | None = None
     data: Any = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)

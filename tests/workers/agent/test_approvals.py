@@ -252,4 +252,4 @@ def test_a_command_that_goes_on_ends_before_a_person_is_asked(bench: Bench) -> N
 
     order.check(bench.events(thread), sessions=True)
     assert [item.get("status") for item in bench.shown(thread)[1:3]] == ["failed", "declined"]
-    assert "stopped by the turn waiting for an approval" in json.dumps(bench.model.requests[-1].body["input"])
+    assert "stopped by the turn waiting for an answer" in json.dumps(bench.model.requests[-1].body["input"])
