@@ -1,0 +1,343 @@
+"""The original's terminal client against our server, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.deployment import Deployment, Up
+from tests.support.model_server import ModelServer
+from tests.support.tui import Tui, require_codex
+
+WRITES = ("--sandbox", "workspace-write")  # without it the client asks for read-only
+WORKED = r"^  Worked for"  # below the last text of a completed turn
+INTERRUPTED = r"^■ Conversation interrupted"
+QUESTION = r"^  Would you like to"
+THREADS = 60  # the client asks for 25 at a time
+
+Codex = Callable[..., Tui]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _codex() -> None:
+    require_codex()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("server"), settings={"approval_policy": "on-request"}) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def codex(tmp_path: Path) -> Iterator[Codex]:
+    """Starts the client on a server. Those of one test share a home."""
+    with ExitStack() as stack:
+        yield lambda url, *arguments: stack.enter_context(
+            Tui(tmp_path, *arguments, "--remote", url.replace("http", "ws", 1))
+        )
+
+
+@pytest.fixture
+def tui(server: Deployment, codex: Codex) -> Tui:
+    started = codex(server.urls[0], *WRITES)
+    started.wait_until_ready()
+    return started
+
+
+def escalated(command: str, then: str) -> str:
+    """A script: the model asks to run the command outside of the sandbox, and says something after it."""
+    arguments = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "May I?"}
+    return f"[[tool exec_command {json.dumps(arguments)}]] [[say {then}]]"
+
+
+def restart_api(server: Deployment) -> None:
+    server.api[0].kill()
+    server.api[0].start()
+
+
+def test_a_session_from_one_command_to_its_resume(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+    with ModelServer() as model:
+        up = Up(tmp_path_factory.mktemp("up"), model)
+        up.start()
+        try:
+            first = codex(up.url, *WRITES)
+            first.wait_until_ready()
+            first.submit("[[say Good morning.]]")
+            first.wait_for(r"^• Good morning\.$")
+            first.wait_for(WORKED)
+            first.submit("[[run echo $((6 * 7)) | tee answer]] [[say It is there.]]")
+            first.wait_for(r"^• Ran echo")
+            first.wait_for(r" 42$")
+            first.wait_for(r"^• It is there\.$")
+            first.submit("/quit")
+            assert first.wait_until_ended() == 0
+
+            second = codex(up.url, "resume", "--last")
+            second.wait_until_ready()
+            for line in (r"^› \[\[say Good", r"^• Good morning\.$", r"^• Ran echo", r" 42$", r"^• It is there\.$"):
+                second.wait_for(line)
+            second.submit("[[run echo $(($(cat answer) + 1))]]")
+            second.wait_for(r" 43$")
+            second.wait_for(r"^• Done\.$")
+        finally:
+            up.process.stop()
+
+
+def test_a_command_runs_once_it_is_approved(tui: Tui, tmp_path: Path) -> None:
+    tui.submit(escalated(f"touch {tmp_path}/approved", "Thanks."))
+    tui.wait_for(QUESTION)
+    assert not (tmp_path / "approved").exists()
+
+    tui.press("y")
+
+    tui.wait_for(r"^✔ You approved codex to run touch .*/approved this time$")
+    tui.wait_for(r"^• Thanks\.$")
+    assert (tmp_path / "approved").exists()
+
+
+def test_a_command_approved_for_the_session_is_not_asked_for_again(tui: Tui, tmp_path: Path) -> None:
+    command = f"echo x >> {tmp_path}/lines"
+    tui.submit(escalated(command, "First."))
+    tui.wait_for(QUESTION)
+    tui.press("a")
+    tui.wait_for(r"^• First\.$")
+
+    tui.submit(escalated(command, "Second."))
+
+    tui.wait_for(r"^• Second\.$")
+    assert (tmp_path / "lines").read_text() == "x\nx\n"
+
+
+def test_a_declined_command_does_not_run_and_the_turn_goes_on(tui: Tui, tmp_path: Path) -> None:
+    tui.submit(escalated(f"touch {tmp_path}/declined", "Something else, then."))
+    tui.wait_for(QUESTION)
+
+    tui.press("d")
+
+    tui.wait_for(r"^✗ You did not approve codex to run touch")
+    tui.wait_for(r"^• Something else, then\.$")
+    tui.wait_for(WORKED)
+    assert not (tmp_path / "declined").exists()
+
+
+def test_escape_at_a_question_ends_the_turn(tui: Tui, tmp_path: Path) -> None:
+    tui.submit(escalated(f"touch {tmp_path}/cancelled", "Never said."))
+    tui.wait_for(QUESTION)
+
+    tui.press("Escape")
+
+    tui.wait_for(r"^✗ You canceled the request to run touch")
+    tui.wait_for(INTERRUPTED)
+    assert not (tmp_path / "cancelled").exists()
+    tui.submit("[[say Still here.]]")
+    tui.wait_for(r"^• Still here\.$")
+
+
+def test_a_server_that_trusts_no_command_asks_for_each(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+    with Deployment(tmp_path_factory.mktemp("untrusting"), settings={"approval_policy": "untrusted"}) as server:
+        tui = codex(server.urls[0], *WRITES)
+        tui.wait_until_ready()
+        tui.submit("[[run touch made && echo it is ma''de]]")
+        tui.wait_for(QUESTION)
+        tui.press("y")
+        tui.wait_for(r"it is made$")
+        tui.wait_for(r"^• Done\.$")
+
+
+PATCH = "[[patch *** Begin Patch\n*** Add File: {0}\n+a line\n*** End Patch]] [[say Seen.]]"
+
+
+def test_a_patch_is_shown_and_applied_once_it_is_approved(server: Deployment, codex: Codex) -> None:
+    tui = codex(server.urls[0], "--sandbox", "read-only")
+    tui.wait_until_ready()
+    workspace = workspace_of(tui)
+    tui.submit(PATCH.format("yes.txt"))
+    tui.wait_for(QUESTION)
+    tui.wait_for(r"^• Added yes\.txt \(\+1 -0\)\n    1 \+a line$")
+    assert not (workspace / "yes.txt").exists()
+
+    tui.press("y")
+
+    tui.wait_for(r"^• Seen\.$")
+    assert (workspace / "yes.txt").read_text() == "a line\n"
+
+
+def test_a_refused_patch_changes_nothing(server: Deployment, codex: Codex) -> None:
+    tui = codex(server.urls[0], "--sandbox", "read-only")
+    tui.wait_until_ready()
+    workspace = workspace_of(tui)
+    tui.submit(PATCH.format("no.txt"))
+    tui.wait_for(QUESTION)
+
+    tui.press("Escape")
+
+    tui.wait_for(INTERRUPTED)
+    assert list(workspace.iterdir()) == []
+
+
+def workspace_of(tui: Tui) -> Path:
+    """The thread's folder, which the line below the prompt tells."""
+    found = re.search(r"/\S+/workspaces/\S+", tui.composer())
+    assert found is not None
+    return Path(found[0])
+
+
+def test_escape_stops_an_answer_in_mid_stream(server: Deployment, tui: Tui) -> None:
+    tui.submit("[[say Half of]] [[pause escape]] [[say the answer]]")
+    tui.wait_for(r"^• Half of$")
+    server.model.wait_reached("escape")
+
+    tui.press("Escape")
+
+    tui.wait_for(INTERRUPTED)
+    server.model.wait_hung_up("escape")
+
+
+def test_escape_stops_a_running_command(tui: Tui) -> None:
+    tui.submit("[[run echo begun; sleep 600]]")
+    tui.wait_for(r"begun$")
+
+    tui.press("Escape")
+
+    tui.wait_for(INTERRUPTED)
+
+
+def test_a_prompt_during_a_turn_steers_it(server: Deployment, tui: Tui) -> None:
+    tui.submit("[[say Let me think]] [[pause steer]]")
+    tui.wait_for(r"^• Let me think$")
+
+    tui.submit("[[say Shorter, then.]]")
+
+    tui.wait_for(r"^› \[\[say Shorter")
+    tui.wait_for(r"^• Shorter, then\.$")
+    tui.wait_for(WORKED)
+    assert len(re.findall(WORKED, tui.screen(), re.MULTILINE)) == 1
+
+
+def test_a_new_name_is_kept(server: Deployment, tui: Tui, codex: Codex) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+    tui.submit("/rename A better name")
+    tui.wait_for(r" · A better name$")
+    tui.submit("/quit")
+    assert tui.wait_until_ended() == 0
+
+    again = codex(server.urls[0], "resume", "--last")
+
+    again.wait_for(r" · A better name$")
+
+
+def test_status_tells_what_the_server_said(tui: Tui) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+
+    tui.submit("/status")
+
+    tui.wait_for(r"Model: +mock-model ")
+    tui.wait_for(r"Model provider: +mock$")
+    tui.wait_for(r"Permissions: +Workspace \(Ask for approval\)$")
+    tui.wait_for(r"Token usage: +110 total +\(90 input \+ 20 output\)$")
+
+
+def test_a_new_thread_knows_nothing_of_the_one_before(tui: Tui) -> None:
+    tui.submit("[[say In the first thread.]]")
+    tui.wait_for(WORKED)
+
+    tui.submit("/new")
+    tui.wait_until_gone(r"^• In the first thread\.$")
+    tui.wait_until_ready()
+
+    tui.submit("[[say In the second thread.]]")
+    tui.wait_for(r"^• In the second thread\.$")
+    tui.wait_for(WORKED)
+
+
+def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
+    tui.submit("/plan")
+    tui.wait_for(r"Plan mode \(shift\+tab to cycle\)$")
+
+    tui.submit("[[say A plan.]]")
+
+    tui.wait_for(r"^• A plan\.$")
+    tui.wait_for(WORKED)
+    tui.wait_for(r"Plan mode \(shift\+tab to cycle\)$")
+
+
+def test_the_picker_reaches_the_oldest_of_many_threads(server: Deployment, codex: Codex) -> None:
+    client = server.connect()
+    for number in range(THREADS):
+        thread_id = client.request("thread/start")["thread"]["id"]
+        text = {"type": "text", "text": f"[[say Answer {number}.]] question {number}"}
+        client.request("turn/start", {"threadId": thread_id, "input": [text]})
+        client.wait_for(lambda frame, id_=thread_id: is_end_of(frame, id_))  # type: ignore[misc]
+
+    tui = codex(server.urls[0], "resume")
+    tui.wait_for(rf"^  › .*question {THREADS - 1}$")
+    tui.wait_for(r"question 0$")
+    tui.press(*["Down"] * (THREADS - 1))
+    tui.wait_for(r"^  › .*question 0$")
+    tui.press("Enter")
+    tui.wait_for(r"^• Answer 0\.$")
+
+
+def is_end_of(frame: dict[str, Any], thread_id: str) -> bool:
+    return frame.get("method") == "turn/completed" and bool(frame["params"]["threadId"] == thread_id)
+
+
+def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server: Deployment, tui: Tui) -> None:
+    tui.submit("[[say First.\n\nSecond.]] [[pause killed]] [[say  Third.]] [[pause told]] [[say  Last.]]")
+    tui.wait_for(r"^  Second\.$")
+
+    restart_api(server)
+
+    tui.wait_for("Reconnecting to server")
+    tui.wait_until_gone("Reconnecting to server")
+    server.model.release("killed")
+    tui.wait_for(r"^  Second\. Third\.$")  # what was replayed is on the screen now, and the item is not completed
+    replayed = below_prompt(tui, "Last.]]")
+    assert (replayed.count("First."), replayed.count("Second.")) == (1, 1)
+    server.model.release("told")
+    tui.wait_for(WORKED)
+    answer = below_prompt(tui, "Last.]]")
+    assert "\n• First.\n\n  Second. Third. Last.\n" in answer
+    assert answer.count("First.") == 1
+
+
+def below_prompt(tui: Tui, end: str) -> str:
+    """What the screen shows below a prompt that ended with this."""
+    return tui.screen().partition(end)[2]
+
+
+def test_a_turn_can_still_be_stopped_after_a_reconnect(server: Deployment, tui: Tui) -> None:
+    tui.submit("[[say Half of]] [[pause reconnect]]")
+    tui.wait_for(r"^• Half of$")
+    restart_api(server)
+    tui.wait_for("Reconnecting to server")
+    tui.wait_until_gone("Reconnecting to server")
+
+    tui.press("Escape")
+
+    tui.wait_for(INTERRUPTED)
+    server.model.wait_hung_up("reconnect")
+
+
+def test_a_question_is_asked_again_when_the_api_was_killed(server: Deployment, tui: Tui, tmp_path: Path) -> None:
+    tui.submit(escalated(f"echo x >> {tmp_path}/asked", "Thanks."))
+    tui.wait_for(QUESTION)
+
+    restart_api(server)
+
+    tui.wait_for("Reconnecting to server")
+    tui.wait_until_gone("Reconnecting to server")
+    tui.wait_for(QUESTION)
+    tui.press("y")
+    tui.wait_for(r"^• Thanks\.$")
+    tui.wait_for(WORKED)
+    assert (tmp_path / "asked").read_text() == "x\n"
