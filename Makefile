@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_HOME ?= home
+# A client that wants a newer Python than we do; without one its test is skipped.
+THIRD_PARTY_SDK := codex-app-server-sdk==0.4.1
+PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null),$(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)))
 PORT ?= 8765
 
 .DEFAULT_GOAL := help
@@ -31,8 +34,16 @@ check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
 
-clients: setup node_modules/.done ## the real codex binary and SDKs against our server
+clients: setup node_modules/.done $(VENV)/.clients ## the real codex binary and SDKs against our server
 	$(BIN)/pytest --quiet tests/clients
+
+$(VENV)/.clients: $(VENV)/.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
+ifneq ($(PYTHON312),)
+	$(PYTHON312) -m venv $(VENV)/third-party
+	$(VENV)/third-party/bin/python -m pip install --quiet --disable-pip-version-check $(THIRD_PARTY_SDK)
+endif
+	@touch $@
 
 node_modules/.done: package.json
 	npm install --no-package-lock --no-audit --no-fund --silent

@@ -1,0 +1,42 @@
+"""The third-party SDK over WebSocket (CLIENTS section 3). It has a Python of its own: it wants 3.12 or newer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment, clean_environ, shown_when_it_fails
+
+PYTHON = Path(__file__).parents[2] / ".venv" / "third-party" / "bin" / "python"
+SCENARIO = Path(__file__).with_name("third_party_scenario.py")
+
+
+def test_the_third_party_sdk_does_its_whole_job(tmp_path: Path) -> None:
+    if not PYTHON.exists():
+        pytest.skip("codex-app-server-sdk is not installed (`make clients` does it where there is a Python 3.12)")
+    with Deployment(tmp_path) as server, shown_when_it_fails(server):
+        command = [str(PYTHON), str(SCENARIO), server.urls[0].replace("http", "ws", 1)]
+        done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "run": ["Hello there.", "item_completed"],
+        "second turn": "You said: And again?",
+        "steps": ["userMessage", "commandExecution", "agentMessage"],
+        "fork": [True, "You said: a branch"],
+        "steer": "Right.",
+        "interrupt": [True, False],
+        "schema": {"answer": "forty-two"},
+        "declined": ["declined"],
+        "accepted": ["completed"],
+        "list": [["the blue one", "[[say Hello there.]]"]],
+        "models": True,
+        "resume": "Still here.",
+        "turns": 5,
+        "rollback": 4,
+    }
+    texts = [item["content"][0]["text"] for item in server.model.requests[1].body["input"] if item.get("content")]
+    assert "[[say Hello there.]]" in texts
