@@ -17,10 +17,11 @@ ALL_SCOPE = frozenset(
 )
 
 AGENT_DELTA = "item/agentMessage/delta"
+PLAN_DELTA = "item/plan/delta"
 OUTPUT_DELTA = "item/commandExecution/outputDelta"
 SUMMARY_PART = "item/reasoning/summaryPartAdded"
 SUMMARY_DELTA = "item/reasoning/summaryTextDelta"
 REASONING_DELTA = "item/reasoning/textDelta"
 
 # What a delta adds to its item; consecutive ones of one stream may be joined.
-DELTAS = frozenset({AGENT_DELTA, OUTPUT_DELTA, SUMMARY_DELTA, REASONING_DELTA})
+DELTAS = frozenset({AGENT_DELTA, PLAN_DELTA, OUTPUT_DELTA, SUMMARY_DELTA, REASONING_DELTA})

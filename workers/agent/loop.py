@@ -177,7 +177,7 @@ def sample(turn: Running) -> bool:
     request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, claim.turn.options)
     try:
         chunks = model_for(config, settings["modelProvider"]).stream(request, turn.signal)
-        whole = transcript.record(chunks, turn.context_window)
+        whole = transcript.record(chunks, turn.context_window, planning=prompt.is_planning(settings))
     except ModelError as error:
         wait_to_retry(turn, error)
         return True

@@ -16,6 +16,7 @@ from workers.tools.base import ToolContext
 from workers.workspace import environment_context, instructions
 
 BASE_INSTRUCTIONS = resources.files("workers.agent").joinpath("instructions.md").read_text()
+PLAN_INSTRUCTIONS = resources.files("workers.agent").joinpath("plan_mode.md").read_text()
 VOLATILE = "<current_date>"  # a line of the environment that changes by itself
 
 
@@ -29,7 +30,7 @@ def build(
 ) -> Prompt:
     """One request to the model. rows: the log since the last compaction, no call without its output."""
     said = [settings.get("baseInstructions") or BASE_INSTRUCTIONS, config.developer_instructions]
-    said.append(settings.get("developerInstructions"))
+    said += [settings.get("developerInstructions"), mode_instructions(settings)]
     head = [message("developer", text) for text in said if text]
     return Prompt(
         model=settings["model"],
@@ -47,6 +48,13 @@ def offered(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Definitions of the tools that a thread's model may call: ours, then those of the thread's client."""
     names = [name for name in TOOLS if name != request_user_input.NAME or is_planning(settings)]
     return [TOOLS[name].SPEC for name in names] + dynamic_tool.specs(settings.get("dynamicTools") or ())
+
+
+def mode_instructions(settings: dict[str, Any]) -> str | None:
+    """What the collaboration mode tells the model: its client's words, else ours for plan mode."""
+    mode = settings.get("collaborationMode") or {}
+    own = (mode.get("settings") or {}).get("developer_instructions")
+    return own or (PLAN_INSTRUCTIONS if is_planning(settings) else None)
 
 
 def is_planning(settings: dict[str, Any]) -> bool:

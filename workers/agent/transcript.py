@@ -12,7 +12,7 @@ from shared import announcements
 from shared.clock import now_ms
 from shared.events import Event
 from shared.ids import new_id
-from shared.protocol.notifications import AGENT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
+from shared.protocol.notifications import AGENT_DELTA, PLAN_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import Claim, Mail, letter_row, with_output
@@ -20,6 +20,7 @@ from shared.store.writes import End, Write
 from workers.agent import faults
 from workers.agent.compaction import estimate_tokens
 from workers.agent.journal import Held, Journal
+from workers.agent.proposed_plan import PlanSplitter, split
 from workers.models.chunks import (
     Chunk,
     Closed,
@@ -181,21 +182,25 @@ class Transcript:
 
     # -- what the model says
 
-    def record(self, chunks: Iterable[Chunk], context_window: int) -> bool:
+    def record(self, chunks: Iterable[Chunk], context_window: int, *, planning: bool = False) -> bool:
         """One answer of the model, item by item. False: the stream was cut; what is half is no history.
 
+        planning: a proposed plan in a message is an item of its own
         Errors: ModelError; items that were complete before stay
         """
         open_id: str | None = None
         said_some = False
         started_at_ms = 0
         complete = False
+        plan = _PlanStream(self) if planning else None
         try:
             for chunk in chunks:
                 match chunk:
                     case TextDelta(text):
                         assert open_id is not None
-                        self.say_delta(AGENT_DELTA, open_id, text, urgent=not said_some)
+                        said = plan.feed(text) if plan is not None else text
+                        if said:
+                            self.say_delta(AGENT_DELTA, open_id, said, urgent=not said_some)
                         if not said_some:
                             said_some = True
                             faults.at("mid_stream")
@@ -210,30 +215,39 @@ class Transcript:
                         self.say(SUMMARY_PART, {"itemId": open_id, "summaryIndex": index})
                     case Opened(kind):
                         open_id, said_some, started_at_ms = new_id(), False, now_ms()
-                        self._open(kind, open_id, started_at_ms)
+                        self.open_item(kind, open_id, started_at_ms)
                     case Closed(item):
-                        self._close(item, open_id, started_at_ms)
+                        if plan is not None and open_id is not None and (said := plan.flush()):
+                            self.say_delta(AGENT_DELTA, open_id, said)
+                        self._close(item, open_id, started_at_ms, plan)
                         open_id = None
                     case Usage():
                         self._add_usage(chunk, context_window)
                         complete = True
         finally:
-            if open_id is not None:
-                self._journal.say(self._held, Event("", item_id=open_id, role="end"))
+            for left in (open_id, plan.item_id if plan is not None else None):
+                if left is not None:
+                    self._journal.say(self._held, Event("", item_id=left, role="end"))
         return complete
 
-    def _open(self, kind: str, item_id: str, started_at_ms: int) -> None:
+    def open_item(self, kind: str, item_id: str, started_at_ms: int) -> None:
+        """Tell clients that an item begins which is no row yet. kind: "message", "reasoning" or "plan"."""
         if kind == "message":
             row = self._new_row("agentMessage", id=item_id, item={"text": "", **MESSAGE_MEMBERS})
+        elif kind == "plan":
+            row = self._new_row("plan", id=item_id, item={"text": ""})
         else:
             row = self._new_row("reasoning", id=item_id, item={"summary": [], "content": []})
         started = announcements.item_started(replace(row, started_at_ms=started_at_ms))
         self._journal.say(self._held, started)
 
-    def _close(self, item: dict[str, Any], open_id: str | None, started_at_ms: int) -> None:
+    def _close(self, item: dict[str, Any], open_id: str | None, started_at_ms: int, plan: _PlanStream | None) -> None:
+        proposed: str | None = None
         match item["type"]:
             case "message":
                 text = "".join(part.get("text", "") for part in item["content"])
+                if plan is not None:
+                    text, proposed = split(text)
                 shown = {**MESSAGE_MEMBERS, "text": text, "phase": item.get("phase")}
                 row = self._new_row("agentMessage", id=open_id, item=shown)
             case "reasoning":
@@ -244,7 +258,12 @@ class Transcript:
                 return self._store_rows([replace(row, model_items=[item])], urgent=False)
         at_ms = now_ms()
         row = replace(row, model_items=[item], started_at_ms=started_at_ms or at_ms, completed_at_ms=at_ms)
-        return self._store_rows([row], urgent=False)
+        rows = [row]
+        if plan is not None and proposed is not None:
+            shown = {"text": proposed}
+            beside = self._new_row("plan", id=plan.take_id(), item=shown, started_at_ms=at_ms, completed_at_ms=at_ms)
+            rows.append(replace(beside, position=row.position + 1))
+        return self._store_rows(rows, urgent=False)
 
     @contextmanager
     def compacting(self) -> Iterator[Callable[[list[dict[str, Any]], Usage, int], None]]:
@@ -378,3 +397,39 @@ class Transcript:
         write = Write(self.claim, end=End(status, at_ms, error))
         events = announcements.turn_ended(ended, self._final)
         return self._journal.store(self._held, write, *events).result() == "ok"
+
+
+class _PlanStream:
+    """The plan in the message that streams now. item_id: of its item, from the plan's first text on."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.item_id: str | None = None
+        self._transcript = transcript
+        self._splitter = PlanSplitter()
+
+    def feed(self, text: str) -> str:
+        """Tell clients more of the plan; what of the text is not of it."""
+        return self._tell(self._splitter.feed(text))
+
+    def flush(self) -> str:
+        """The message is complete; the next one starts outside of a plan."""
+        said = self._tell(self._splitter.flush())
+        self._splitter = PlanSplitter()
+        return said
+
+    def take_id(self) -> str | None:
+        """The item is over. None: clients know nothing of it yet."""
+        item_id, self.item_id = self.item_id, None
+        return item_id
+
+    def _tell(self, pieces: Iterable[tuple[bool, str]]) -> str:
+        said = ""
+        for is_plan, text in pieces:
+            if not is_plan:
+                said += text
+                continue
+            if self.item_id is None:
+                self.item_id = new_id()
+                self._transcript.open_item("plan", self.item_id, now_ms())
+            self._transcript.say_delta(PLAN_DELTA, self.item_id, text)
+        return said
