@@ -40,9 +40,9 @@ def test_a_worker_that_stood_still_writes_nothing_when_it_goes_on(
 def stop_one(deployment: Deployment, workers: list[Process], trigger: Path) -> bool:
     """Have one of two workers stand still while turns run, and then go on. False: it stood still in a transaction."""
     watched = watch(deployment, TURNS)
-    trigger.touch()
     for one in watched:
         one.start()
+    trigger.touch()  # not before: a worker that stands still in a transaction would keep turns from being begun
     until(lambda: any(worker.is_paused() for worker in workers))
     assert not trigger.exists(), "the stop did not fire"
     stale = next(worker for worker in workers if worker.is_paused())
