@@ -270,6 +270,28 @@ def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
     tui.wait_for(r"Plan mode \(shift\+tab to cycle\)$")
 
 
+def test_a_thread_is_archived_brought_back_and_deleted(server: Deployment, tui: Tui, codex: Codex) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+    thread_id = workspace_of(tui).name
+    tui.submit("/quit")
+    assert tui.wait_until_ended() == 0
+    url = server.urls[0]
+
+    for command, said in (
+        (["archive", thread_id], "Archived session"),
+        (["unarchive", thread_id], "Unarchived session"),
+        (["delete", "--force", thread_id], "Deleted session"),
+    ):
+        shell = codex(url, *command)
+        shell.wait_for(f"^{said} .*{thread_id}")
+        assert shell.wait_until_ended() == 0
+
+    gone = codex(url, "resume", thread_id)
+    gone.wait_for(f"No saved session found with ID {thread_id}")
+    assert gone.wait_until_ended() == 1
+
+
 def test_the_picker_reaches_the_oldest_of_many_threads(server: Deployment, codex: Codex) -> None:
     client = server.connect()
     for number in range(THREADS):
@@ -300,7 +322,7 @@ def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server:
     tui.wait_for("Reconnecting to server")
     tui.wait_until_gone("Reconnecting to server")
     server.model.release("killed")
-    tui.wait_for(r"^  Second\. Third\.$")  # what was replayed is on the screen now, and the item is not completed
+    tui.wait_for(r"^• First\.\n+  Second\. Third\.$")  # all that was replayed, and the item is not completed yet
     replayed = below_prompt(tui, "Last.]]")
     assert (replayed.count("First."), replayed.count("Second.")) == (1, 1)
     server.model.release("told")
@@ -313,6 +335,21 @@ def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server:
 def below_prompt(tui: Tui, end: str) -> str:
     """What the screen shows below a prompt that ended with this."""
     return tui.screen().partition(end)[2]
+
+
+def test_a_command_runs_on_and_its_output_arrives_when_the_api_was_killed(server: Deployment, tui: Tui) -> None:
+    workspace = workspace_of(tui)
+    tui.submit("[[run echo begun; until [ -e go ]; do sleep 0.1; done; echo o''ver]] [[say Seen.]]")
+    tui.wait_for(r" begun$")
+    restart_api(server)
+    tui.wait_for("Reconnecting to server")
+    tui.wait_until_gone("Reconnecting to server")
+
+    (workspace / "go").touch()
+
+    tui.wait_for(r" begun\n +over$")
+    tui.wait_for(r"^• Seen\.$")
+    assert len(re.findall(r"^• (?:Ran|Running) ", tui.screen(), re.MULTILINE)) == 1
 
 
 def test_a_turn_can_still_be_stopped_after_a_reconnect(server: Deployment, tui: Tui) -> None:
