@@ -82,8 +82,10 @@ class OffloadedStore:
         self.threads = Offloaded(store.threads)
         self.turns = Offloaded(store.turns)
         self.items = Offloaded(store.items)
+        self.histories = Offloaded(store.histories)
         self.approvals = Offloaded(store.approvals)
         self.users = Offloaded(store.users)
+        self.user_configs = Offloaded(store.user_configs)
         self.audit = Offloaded(store.audit)
         self.commit = Offloaded(store).commit
         self.close = store.close

@@ -58,6 +58,16 @@ def turns_page(
     }
 
 
+def newest(store: Store, owner: str, thread_id: str) -> tuple[str | None, str | None]:
+    """Cursors of the newest turn and of the newest completed item, to read backwards from (PROTOCOL 5.9)."""
+    turns = store.turns.of_thread(thread_id, owner, descending=True, limit=1)
+    items = store.items.page(thread_id, owner, turn_id=None, after=None, inclusive=False, descending=True, limit=1)
+    return (
+        page_cursor(turns[0].id if turns else None, inclusive=True),
+        page_cursor(items[0].position if items else None, inclusive=True),
+    )
+
+
 def page_cursor(place: str | int | None, *, inclusive: bool) -> str | None:
     """A place in a list as clients give it back; an inclusive one is for going the other way."""
     return None if place is None else f"{'=' if inclusive else ''}{place}"

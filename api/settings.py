@@ -15,6 +15,7 @@ from shared.config import APPROVAL_POLICIES, REASONING_EFFORTS, REASONING_SUMMAR
 from shared.errors import InvalidParams
 from shared.store.users import LOCAL_USER
 
+GRANULAR_KINDS = ("sandbox_approval", "rules", "skill_approval", "request_permissions", "mcp_elicitations")
 REVIEWERS = ("user", "auto_review", "guardian_subagent")
 POLICY_TYPES = {
     "readOnly": "read-only",
@@ -35,6 +36,10 @@ CONFIG_KEYS = {
     "sandbox_mode": "sandbox",
     "developer_instructions": "developer_instructions",
 }
+PROFILES = {":read-only": "read-only", ":workspace": "workspace-write", ":danger-full-access": "danger-full-access"}
+CODEX_HOME = "/threadhouse"  # clients want a path; ours are nobody's business
+USER_CONFIG_FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the user's own configuration by
+MAX_USER_VALUE_CHARACTERS = 20_000
 # Switches of the original's features: accepted, for its terminal client sends them, and without effect.
 CONFIG_WITHOUT_EFFECT = ("features", "tools", "skills", "cloud", "web_search", "default_permissions")
 
@@ -43,8 +48,9 @@ class SettingsParams(ParamsSchema):
     """Overrides that become the thread's settings (PROTOCOL section 4).
 
     Shape:  all optional: {"model", "modelProvider", "cwd": absolute path, "approvalPolicy", "approvalsReviewer",
-            "sandbox": mode, "sandboxPolicy": policy object, "effort", "summary", "personality", "serviceTier",
-            "collaborationMode", "baseInstructions", "developerInstructions", "config": {dotted key: value}}
+            "permissions": one of PROFILES, or "sandbox": mode, or "sandboxPolicy": policy object, "effort",
+            "summary", "personality", "serviceTier", "collaborationMode", "baseInstructions",
+            "developerInstructions", "config": {dotted key: value}}
     Errors: InvalidParams (a key, mode or path that is not allowed here)
     """
 
@@ -55,6 +61,7 @@ class SettingsParams(ParamsSchema):
     approvals_reviewer = fields.Str(validate=variant(*REVIEWERS))
     sandbox = fields.Str(validate=variant(*SANDBOX_MODES))
     sandbox_policy = fields.Dict()
+    permissions = fields.Str()
     effort = fields.Str(validate=variant(*REASONING_EFFORTS))
     summary = fields.Str(validate=variant(*REASONING_SUMMARIES))
     personality = fields.Str()
@@ -112,9 +119,43 @@ def changes(config: Config, owner: str, params: dict[str, Any]) -> dict[str, Any
         changed["sandboxPolicy"] = policy_of_mode(config, asked["sandbox"])
     if "sandbox_policy" in asked:
         changed["sandboxPolicy"] = _policy(config, owner, asked["sandbox_policy"])
+    if "permissions" in asked:
+        changed["sandboxPolicy"] = _profile(config, owner, asked)
     if "collaboration_mode" in asked:
         changed |= _collaboration_mode(asked["collaboration_mode"])
     return changed
+
+
+def user_defaults(config: Config, owner: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What a user's own configuration changes. A value that the server does not allow any more is left out."""
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            changed |= changes(config, owner, {"config": {key: value}})
+        except InvalidParams:
+            continue
+    return changed
+
+
+def check_user_config(config: Config, owner: str, values: dict[str, Any]) -> None:
+    """Whether a user may have these keys in a configuration of their own. Errors: InvalidParams."""
+    for key, value in values.items():
+        if key not in CONFIG_KEYS:
+            raise InvalidParams(f"{key[:200]}: this server does not let users set it")
+        if isinstance(value, str) and len(value) > MAX_USER_VALUE_CHARACTERS:
+            raise InvalidParams(f"{key}: more than {MAX_USER_VALUE_CHARACTERS} characters")
+        changes(config, owner, {"config": {key: value}})
+
+
+def parse_version(expected: str | None, file_path: str | None) -> int | None:
+    """The version that a write expects. Errors: InvalidParams (it is none of ours, or the file is another one)."""
+    if file_path not in (None, USER_CONFIG_FILE):
+        raise InvalidParams(f"filePath: this server writes no file but {USER_CONFIG_FILE}")
+    if expected is None:
+        return None
+    if not (expected.isascii() and expected.isdigit() and len(expected) < 10):
+        raise InvalidParams("expectedVersion: no version of the user's configuration")
+    return int(expected)
 
 
 def policy_of_mode(config: Config, mode: str) -> dict[str, Any]:
@@ -180,7 +221,9 @@ def _provider(config: Config, name: str) -> str:
 
 def _approval_policy(policy: Any) -> Any:
     granular = policy.get("granular") if isinstance(policy, dict) else None
-    if policy in APPROVAL_POLICIES or isinstance(granular, dict):
+    if isinstance(granular, dict):
+        return {"granular": _granular(granular)}
+    if isinstance(policy, str) and policy in APPROVAL_POLICIES:
         return policy
     shown = f"`{policy[:80]}`" if isinstance(policy, str) else "`granular`"
     raise InvalidParams(
@@ -188,9 +231,26 @@ def _approval_policy(policy: Any) -> Any:
     )
 
 
+def _granular(kinds: dict[str, Any]) -> dict[str, bool]:
+    """What may be asked for, kind by kind; what is not named may not. Errors: InvalidParams."""
+    if not all(isinstance(kinds.get(kind, False), bool) for kind in GRANULAR_KINDS):
+        raise InvalidParams(f"approvalPolicy.granular: expected booleans named {', '.join(GRANULAR_KINDS)}")
+    return {kind: kinds.get(kind, False) for kind in GRANULAR_KINDS}
+
+
 def _check_mode(config: Config, owner: str, mode: str) -> None:
     if mode not in allowed_modes(config, owner):
         raise InvalidParams(f"sandbox: this server does not allow {mode}")
+
+
+def _profile(config: Config, owner: str, asked: dict[str, Any]) -> dict[str, Any]:
+    name = asked["permissions"]
+    if "sandbox" in asked or "sandbox_policy" in asked:
+        raise InvalidParams("permissions cannot be combined with a sandbox")
+    if name not in PROFILES:
+        raise InvalidParams(f"permissions: unknown profile `{name[:80]}`, expected one of {', '.join(PROFILES)}")
+    _check_mode(config, owner, PROFILES[name])
+    return policy_of_mode(config, PROFILES[name])
 
 
 def _policy(config: Config, owner: str, policy: dict[str, Any]) -> dict[str, Any]:

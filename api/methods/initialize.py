@@ -10,11 +10,11 @@ from marshmallow import fields
 
 from api.context import Context
 from api.params import ParamsSchema
+from api.settings import CODEX_HOME
 from shared.protocol.base import WireSchema
 from shared.protocol.thread import CODEX_VERSION
 
 NAME = "initialize"
-CODEX_HOME = "/threadhouse"  # clients want a path; ours are nobody's business
 
 
 class ClientInfo(ParamsSchema):

@@ -17,13 +17,14 @@ MAX_POSITION_DIGITS = 18
 
 
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7, "turnId"?, "cursor"?, "limit": 1 to 100?, "sortDirection": "asc"=}
+    """Shape:  {"threadId": UUIDv7, "turnId"?, "cursor": str or {"itemId"} of that turn?, "limit": 1 to 100?,
+            "sortDirection": "asc"=}
     Errors: NotFound; InvalidRequest (the cursor)
     Source: PROTOCOL 5.9
     """
 
     turn_id = fields.Str(load_default=None)
-    cursor = fields.Str(load_default=None)
+    cursor = fields.Raw(load_default=None)
     limit = fields.Int(load_default=None)
     sort_direction = fields.Str(load_default="asc", validate=variant("asc", "desc"))
 
@@ -33,15 +34,13 @@ Result = Page
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"], missing="thread not loaded: {}")
-    place, inclusive = parse_page_cursor(params["cursor"])
-    if place is not None and not (place.isascii() and place.isdigit() and len(place) <= MAX_POSITION_DIGITS):
-        raise bad_cursor(params["cursor"])
+    after, inclusive = _place(ctx, thread.id, params["turn_id"], params["cursor"])
     limit = clamp(params["limit"], PAGE)
     found = ctx.store.items.page(
         thread.id,
         ctx.user_id,
         turn_id=params["turn_id"],
-        after=None if place is None else int(place),
+        after=after,
         inclusive=inclusive,
         descending=params["sort_direction"] == "desc",
         limit=limit + 1,
@@ -60,3 +59,21 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         "next_cursor": page_cursor(items[-1].position, inclusive=False) if len(found) > limit else None,
         "backwards_cursor": page_cursor(items[0].position if items else None, inclusive=True),
     }
+
+
+def _place(ctx: Context, thread_id: str, turn_id: str | None, cursor: Any) -> tuple[int | None, bool]:
+    """The position that a page begins beyond, or with. Errors: InvalidRequest."""
+    if isinstance(cursor, dict):
+        items = ctx.store.items.completed(thread_id, ctx.user_id, [turn_id or ""]).get(turn_id or "", ())
+        named = next((item.position for item in items if item.id == cursor.get("itemId")), None)
+        if named is None:
+            raise bad_cursor(str(cursor.get("itemId")))
+        return named, False
+    if cursor is not None and not isinstance(cursor, str):
+        raise bad_cursor(str(cursor))
+    place, inclusive = parse_page_cursor(cursor)
+    if place is None:
+        return None, inclusive
+    if not (place.isascii() and place.isdigit() and len(place) <= MAX_POSITION_DIGITS):
+        raise bad_cursor(str(cursor))
+    return int(place), inclusive

@@ -10,12 +10,16 @@ from api.context import Context
 from api.history import clamp
 from api.params import ParamsSchema, variant
 from api.results import Page
+from shared.ids import is_id
 from shared.protocol.thread import thread_object
 from shared.store.threads import SORT_COLUMNS, Filter, Thread, format_cursor, parse_cursor
 
 NAME = "thread/list"
 PAGE = 25
 INTERACTIVE = ("cli", "vscode")
+SUB_AGENTS = ("subAgent", "subAgentReview", "subAgentCompact", "subAgentThreadSpawn", "subAgentOther")
+SOURCES = (*INTERACTIVE, "exec", "appServer", *SUB_AGENTS, "unknown")
+MAX_EXCLUDED = 100
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"  # behind every id: a cursor that names a time alone
 
 
@@ -24,13 +28,18 @@ def _path_or_paths(value: Any) -> None:
         raise ValidationError("expected a path or a list of paths")
 
 
+def _thread_id(value: str) -> None:
+    if not is_id(value):
+        raise ValidationError(f"invalid thread id: {value[:80]}")
+
+
 class Params(ParamsSchema):
     """Which threads, in which order.
 
     Shape:  all optional: {"cursor", "limit": 1 to 100, "sortKey", "sortDirection", "modelProviders": [str],
-            "sourceKinds": [str], "archived": bool, "cwd": path or [path], "searchTerm", "excludedThreadIds": [id],
-            and "sectionId", "projectId", "parentThreadId", "ancestorThreadId", "attachedToThreadId", which no thread
-            of ours has}
+            "originators": [str], "sourceKinds": [one of SOURCES], "archived": bool, "cwd": path or [path],
+            "searchTerm", "excludedThreadIds": [id, at most 100], and "sectionId", "projectId", "parentThreadId",
+            "ancestorThreadId", "attachedToThreadId", which no thread of ours has}
     Errors: InvalidParams; InvalidRequest (the cursor)
     Source: PROTOCOL 5.5
     """
@@ -40,11 +49,14 @@ class Params(ParamsSchema):
     sort_key = fields.Str(load_default="created_at", validate=variant(*SORT_COLUMNS, "section_position"))
     sort_direction = fields.Str(load_default="desc", validate=variant("asc", "desc"))
     model_providers = fields.List(fields.Str(), load_default=[])
-    source_kinds = fields.List(fields.Str(), load_default=[])
+    originators = fields.List(fields.Str(), load_default=[])
+    source_kinds = fields.List(fields.Str(validate=variant(*SOURCES)), load_default=[])
     archived = fields.Bool(load_default=False)
     cwd = fields.Raw(load_default=None, validate=_path_or_paths)
     search_term = fields.Str(load_default=None)
-    excluded_thread_ids = fields.List(fields.Str(), load_default=[], validate=validate.Length(max=100))
+    excluded_thread_ids = fields.List(
+        fields.Str(validate=_thread_id), load_default=[], validate=validate.Length(max=MAX_EXCLUDED)
+    )
     section_id = fields.Raw(load_default=None)
     project_id = fields.Raw(load_default=None)
     parent_thread_id = fields.Raw(load_default=None)
@@ -91,6 +103,7 @@ def _filter(params: dict[str, Any]) -> Filter:
         archived=params["archived"],
         sources=params["source_kinds"] or INTERACTIVE,
         model_providers=params["model_providers"] or None,
+        originators=params["originators"] or None,
         cwds=None if cwd is None else [cwd] if isinstance(cwd, str) else cwd,
         search_term=params["search_term"],
         excluded_ids=params["excluded_thread_ids"],

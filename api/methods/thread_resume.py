@@ -8,7 +8,7 @@ from marshmallow import fields
 
 from api import settings
 from api.context import Context
-from api.history import page_cursor, turn_objects, turns_page
+from api.history import newest, turn_objects, turns_page
 from api.params import ParamsSchema, variant
 from api.results import Page, SessionResult
 from api.settings import SettingsParams
@@ -60,7 +60,8 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     changed = {} if thread.active_turn else settings.changes(ctx.config, ctx.user_id, params)
     start = ctx.follow(thread_id, params["after_event_id"])
     thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)  # read after the look at the log
-    turns = ctx.store.turns.of_thread(thread_id, ctx.user_id)
+    whole = not params["exclude_turns"] or bool(start and start.expired)
+    turns = ctx.store.turns.of_thread(thread_id, ctx.user_id, descending=not whole, limit=None if whole else 1)
     objects, items = turn_objects(ctx.store, ctx.user_id, turns, "full")
     last = turns[-1] if turns else None
     ctx.show(
@@ -70,14 +71,13 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         items=[item for item in items if last and item.turn_id == last.id],
         pending=ctx.store.approvals.pending(thread_id, ctx.user_id),
     )
-    exclude_turns = params["exclude_turns"] and not (start and start.expired)
-    newest = max((item.position for item in items), default=None)
+    turns_cursor, items_cursor = newest(ctx.store, ctx.user_id, thread_id)
     return {
-        **session_result(thread, [] if exclude_turns else objects),
+        **session_result(thread, objects if whole else []),
         "collaboration_mode": thread.settings.get("collaborationMode"),
         "initial_turns_page": _first_page(ctx, thread_id, params["initial_turns_page"]),
-        "turns_backwards_cursor": page_cursor(last.id if last else None, inclusive=True),
-        "items_backwards_cursor": page_cursor(newest, inclusive=True),
+        "turns_backwards_cursor": turns_cursor,
+        "items_backwards_cursor": items_cursor,
     }
 
 

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from api import settings
 from api.context import Context
+from api.params import variant
 from api.results import SessionResult
 from api.settings import SettingsParams
 from shared.clock import now_ms
@@ -25,12 +26,16 @@ TITLE_SOURCE = "thread_title"  # threads in which the terminal client has its th
 class Params(SettingsParams):
     """How to work, and where; without `cwd` in a folder of the thread's own.
 
-    Shape:  SettingsParams and {"ephemeral": bool=false, "threadSource": str?, "dynamicTools": [tool]?}
+    historyMode is how the client means to read the thread, and all that it changes is what the thread says of itself.
+
+    Shape:  SettingsParams and {"ephemeral": bool=false, "historyMode": "legacy" | "paginated"?, "threadSource": str?,
+            "dynamicTools": [tool]?}
     Errors: InvalidParams; InvalidRequest (a title thread where the server serves none)
     Source: PROTOCOL 5.1
     """
 
     ephemeral = fields.Bool(load_default=False)
+    history_mode = fields.Str(load_default=None, validate=variant("legacy", "paginated"))
     thread_source = fields.Str(load_default=None)
     dynamic_tools = fields.List(fields.Nested(DynamicToolSchema), load_default=[], validate=check_names)
 
@@ -43,6 +48,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         raise InvalidRequest("this server makes no titles ([server] titles = false)")
     thread_id, at_ms = new_id(), now_ms()
     chosen = settings.defaults(ctx.config, ctx.user_id, thread_id)
+    chosen |= settings.user_defaults(ctx.config, ctx.user_id, ctx.store.user_configs.get(ctx.user_id)[0])
     chosen |= settings.changes(ctx.config, ctx.user_id, params)
     thread = Thread(
         id=thread_id,
@@ -57,6 +63,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         thread_source=params["thread_source"],
         originator=ctx.connection.client_name if ctx.connection else None,
         ephemeral=params["ephemeral"],
+        history_mode=params["history_mode"],
     )
     ctx.store.threads.create(thread)
     ctx.follow(thread_id)

@@ -29,7 +29,7 @@ def thread_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[
         "preview": thread.preview,
         "name": thread.name,
         "ephemeral": thread.ephemeral,
-        "historyMode": "legacy",
+        "historyMode": thread.history_mode or "legacy",
         "modelProvider": settings["modelProvider"],
         "model": settings["model"],
         "reasoningEffort": settings.get("effort"),
@@ -58,6 +58,28 @@ def thread_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[
         "extra": None,
         "turns": list(turns),
     }
+
+
+def goal_object(thread: Thread, time_used_ms: int) -> dict[str, Any] | None:
+    """ThreadGoal: what was said of it, and what was used since. time_used_ms: by turns begun since then."""
+    goal = thread.goal
+    if goal is None:
+        return None
+    return {
+        "threadId": thread.id,
+        "objective": goal["objective"],
+        "status": goal["status"],
+        "tokenBudget": goal["tokenBudget"],
+        "tokensUsed": max(0, total_tokens(thread) - goal["tokensBefore"]),
+        "timeUsedSeconds": time_used_ms // 1000,
+        "createdAt": goal["createdAtMs"] // 1000,
+        "updatedAt": goal["updatedAtMs"] // 1000,
+    }
+
+
+def total_tokens(thread: Thread) -> int:
+    """All that the thread has used."""
+    return int(thread.token_usage["total"]["totalTokens"]) if thread.token_usage else 0
 
 
 def thread_settings(thread: Thread) -> dict[str, Any]:

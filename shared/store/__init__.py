@@ -12,6 +12,7 @@ from shared.store.items import Items
 from shared.store.steps import Step, read_step
 from shared.store.threads import Threads
 from shared.store.turns import Claim, Turns
+from shared.store.user_configs import UserConfigs
 from shared.store.users import Users
 from shared.store.writes import Announced, Write, commit
 
@@ -27,6 +28,7 @@ class Store:
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
+        self.user_configs = UserConfigs(self.database)
         self.audit = Audit(self.database)
 
     def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:

@@ -79,6 +79,8 @@ threads = Table(
     Column("used_at_ms", Millis, nullable=False),  # "loaded" is used within 30 minutes, or active
     Column("token_usage", Json),
     Column("claim_no", BigInteger, nullable=False, default=0),
+    Column("goal", Json),  # see shared.store.threads.Thread
+    Column("history_mode", String),  # legacy | paginated; NULL: legacy
 )
 for name, column in (("created", "created_at_ms"), ("updated", "updated_at_ms"), ("recency", "recency_at_ms")):
     Index(f"threads_by_{name}", threads.c.owner, threads.c[column], threads.c.id)
@@ -201,6 +203,14 @@ rules = Table(
     Column("owner", String, nullable=False, index=True),
     Column("prefix", Json, nullable=False),  # words
     Column("created_at_ms", Millis, nullable=False),
+)
+
+user_configs = Table(
+    "user_configs",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("version", Integer, nullable=False),  # grows with each change
+    Column("config", Json, nullable=False),  # keys of config.toml that a user may set
 )
 
 audit = Table(

@@ -35,6 +35,7 @@ class Thread:
                  "sandboxPolicy", "serviceTier", "personality", "collaborationMode", "developerInstructions",
                  "baseInstructions", "dynamicTools"}
     token_usage: tokenUsage of PROTOCOL section 6, or None
+    goal:        {"objective", "status", "tokenBudget", "tokensBefore", "createdAtMs", "updatedAtMs"}, or None
     active_turn: id of the turn that is not done, or None
     waiting_on:  flags of an active thread (PROTOCOL 3.1)
     failed:      whether the last turn failed
@@ -60,6 +61,8 @@ class Thread:
     archived_at_ms: int | None = None
     token_usage: dict[str, Any] | None = None
     claim_no: int = 0
+    goal: dict[str, Any] | None = None
+    history_mode: str | None = None
     active_turn: str | None = None
     waiting_on: tuple[str, ...] = ()
     failed: bool = False
@@ -85,6 +88,7 @@ class Filter:
     sources: Sequence[str] | None = None
     model_providers: Sequence[str] | None = None
     cwds: Sequence[str] | None = None
+    originators: Sequence[str] | None = None
     search_term: str | None = None
     excluded_ids: Sequence[str] = field(default_factory=tuple)
 
@@ -136,6 +140,10 @@ class Threads:
         """Facts about the thread's repository. Errors: NotFound."""
         self._change(thread_id, owner, git_info=git_info)
 
+    def set_goal(self, thread_id: str, owner: str, goal: dict[str, Any] | None) -> None:
+        """What the thread is to reach. Errors: NotFound."""
+        self._change(thread_id, owner, goal=goal)
+
     def archive(self, thread_id: str, owner: str) -> None:
         """Put a thread away; its active turn must have been stopped. Errors: NotFound."""
         self._change(thread_id, owner, archived_at_ms=now_ms(), updated_at_ms=now_ms(), used_at_ms=0)
@@ -177,6 +185,8 @@ class Threads:
             query = query.where(threads.c.source.in_(wanted.sources))
         if wanted.model_providers:
             query = query.where(threads.c.model_provider.in_(wanted.model_providers))
+        if wanted.originators:
+            query = query.where(threads.c.originator.in_(wanted.originators))
         if wanted.cwds is not None:
             query = query.where(threads.c.cwd.in_(wanted.cwds))
         if wanted.excluded_ids:

@@ -1,0 +1,70 @@
+"""thread/fork: a new thread that begins with a copy of another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import fields
+
+from api import settings
+from api.context import Context
+from api.history import turn_objects
+from api.results import SessionResult
+from api.settings import SettingsParams
+from shared.clock import now_ms
+from shared.errors import InvalidParams
+from shared.events import Event
+from shared.protocol.thread import session_result, thread_object
+
+NAME = "thread/fork"
+
+
+class Params(SettingsParams):
+    """Which thread, up to which turn, changed how. A turn that is still active is not copied.
+
+    The copied turns and items have ids of their own, in the same order (the original keeps the old ones): ours are keys
+    of the whole database. The fork works in the folder that the source works in, also where that is the source's own.
+
+    Shape:  SettingsParams and {"threadId": UUIDv7, "lastTurnId"? or "beforeTurnId"?, "ephemeral": bool=false,
+            "excludeTurns": bool=false, "threadSource": str?}
+    Errors: InvalidParams; NotFound; InvalidRequest (no such turn)
+    Source: PROTOCOL 5.10
+    """
+
+    thread_id = fields.Str(required=True)
+    last_turn_id = fields.Str(load_default=None)
+    before_turn_id = fields.Str(load_default=None)
+    ephemeral = fields.Bool(load_default=False)
+    exclude_turns = fields.Bool(load_default=False)
+    thread_source = fields.Str(load_default=None)
+
+
+Result = SessionResult
+
+
+def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+    last, before = params["last_turn_id"], params["before_turn_id"]
+    if last is not None and before is not None:
+        raise InvalidParams("Invalid request: lastTurnId and beforeTurnId cannot be combined")
+    changed = settings.changes(ctx.config, ctx.user_id, params)
+    copy = ctx.store.histories.fork(params["thread_id"], ctx.user_id, last_turn_id=last, before_turn_id=before)
+    at_ms = now_ms()
+    thread = replace(
+        copy.thread,
+        created_at_ms=at_ms,
+        updated_at_ms=at_ms,
+        recency_at_ms=at_ms,
+        used_at_ms=at_ms,
+        settings={**copy.thread.settings, **changed},
+        archived_at_ms=None,
+        ephemeral=params["ephemeral"],
+        thread_source=params["thread_source"],
+        originator=ctx.connection.client_name if ctx.connection else None,
+    )
+    ctx.store.histories.add(replace(copy, thread=thread))
+    ctx.follow(thread.id)
+    ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
+    ctx.after_reply(ctx.audit, NAME, thread.id, params["thread_id"])
+    turns = [] if params["exclude_turns"] else turn_objects(ctx.store, ctx.user_id, copy.turns, "full")[0]
+    return session_result(thread, turns)
