@@ -32,7 +32,7 @@ STDIO = "stdio://"
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 75.0  # the server pings after 30 s of silence; two missed ones are a dead connection
 AGAIN_SECONDS = (0.1, 5.0)  # between two attempts to connect: first, most
-WAIT_SECONDS = 30.0  # that requests wait for a server that is away
+WAIT_SECONDS = 30.0
 GOODBYE_SECONDS = 2.0  # at the end, for the server to take what was sent
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # of a frame; a bigger one costs the connection
 MAX_SENDS = 3  # of one request: it may be what breaks the connection
@@ -166,7 +166,8 @@ class Followed:
         ids = [turn["id"] for turn in thread["turns"]]
         known = ids.index(self.turn_id) if self.turn_id in ids else len(ids)
         for place, turn in enumerate(thread["turns"]):
-            if place >= known or turn["status"] == "inProgress":
+            is_news = ("turn/completed", turn["id"]) not in self.passed
+            if is_news and (place >= known or turn["status"] == "inProgress"):
                 for message in _events(thread["id"], turn):
                     if (told := self.news(message)) is not None:
                         yield told
@@ -175,14 +176,16 @@ class Followed:
 class Bridge:
     """One client on stdin and stdout, and its connection to the server.
 
-    url:    http(s):// or ws(s)://
-    output: where lines for the client go
+    url:          http(s):// or ws(s)://
+    output:       where lines for the client go
+    wait_seconds: that requests wait for a server that is away
     """
 
-    def __init__(self, url: str, token: str | None, output: BinaryIO) -> None:
+    def __init__(self, url: str, token: str | None, output: BinaryIO, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._url = url.replace("http", "ws", 1) if url.startswith("http") else url
         self._headers = [f"Authorization: Bearer {token}"] if token else []
         self._output = output
+        self._wait_seconds = wait_seconds
         self._writing = threading.Lock()
         self._lock = threading.Lock()  # of all that follows; never held while something is sent or written
         self._socket: websocket.WebSocket | None = None  # None: the server is away
@@ -380,7 +383,7 @@ class Bridge:
 
     def _reconnect(self) -> websocket.WebSocket:
         """A new connection on which everything is as it was on the last one. Errors: Unauthorized."""
-        patience = time.monotonic() + WAIT_SECONDS
+        patience = time.monotonic() + self._wait_seconds
         pause_seconds, longest_seconds = AGAIN_SECONDS
         while True:
             try:

@@ -18,6 +18,7 @@ class Wire:
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.breaks_at: bytes | None = None  # what the server must not say: every connection breaks instead
         self._muted = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -71,11 +72,15 @@ class Wire:
                 threading.Thread(target=self._pass_on, args=(client, server, False), daemon=True).start()
                 threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, may_be_muted: bool) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, from_server: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
-                if not (may_be_muted and self._muted):
+                if from_server and self.breaks_at is not None and self.breaks_at in data:
+                    break
+                if not (from_server and self._muted):
                     sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            source.shutdown(socket.SHUT_RDWR)
         source.close()

@@ -261,6 +261,18 @@ def test_a_reply_that_was_lost_comes_before_the_events_that_it_caused(
     assert client.methods().count("turn/completed") == 1
 
 
+def test_a_request_that_breaks_every_connection_is_not_sent_for_ever(
+    house: House, wire: Wire, client: ProtocolClient
+) -> None:
+    thread = follow(house, client)
+    wire.breaks_at = b'"poison"'
+    client.send({"id": "poison", "method": "thread/read", "params": {"threadId": thread.id}})
+
+    with pytest.raises(RpcError, match="broke"):
+        client.result("poison")
+    assert client.request("thread/read", {"threadId": thread.id})
+
+
 def test_requests_wait_for_a_server_that_is_away(house: House, wire: Wire, client: ProtocolClient) -> None:
     thread = follow(house, client)
     wire.mute()
@@ -279,12 +291,9 @@ def test_requests_wait_for_a_server_that_is_away(house: House, wire: Wire, clien
     assert refused.value.code != -32001
 
 
-def test_requests_do_not_wait_for_ever_and_events_go_on_afterwards(
-    house: House, wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bridges, "WAIT_SECONDS", 0.0)
+def test_requests_do_not_wait_for_ever_and_events_go_on_afterwards(house: House, wire: Wire) -> None:
     (lines, stdin), (stdout, output) = [(os.fdopen(r, "rb"), os.fdopen(w, "wb")) for r, w in (os.pipe(), os.pipe())]
-    runner = threading.Thread(target=bridges.Bridge(wire.url, None, output).run, args=(lines,))
+    runner = threading.Thread(target=bridges.Bridge(wire.url, None, output, wait_seconds=0).run, args=(lines,))
     runner.start()
     pipes: Any = Pipes(stdout, stdin)
     client = ProtocolClient(pipes)
