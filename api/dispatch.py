@@ -92,7 +92,7 @@ def call(ctx: Context, name: str, params: Any) -> dict[str, Any]:
     if name in EMPTY:
         return EMPTY[name]
     if name in REFUSED:
-        raise REFUSED[name]
+        raise UnknownMethod(f"{name} is not served: {REFUSED[name]}")
     method = TABLE.get(name)
     if method is None:
         known = ", ".join(f"`{one}`" for one in sorted([*TABLE, *EMPTY]))

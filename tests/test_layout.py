@@ -12,7 +12,7 @@ from shared.queue import QUEUES
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"shared": {"shared"}, "api": {"api", "shared"}, "workers": {"workers", "shared"}}
-METHODS_WITHOUT_FILE = {"__init__", "without_effect"}
+METHODS_WITHOUT_FILE = {"__init__", "document", "without_effect"}
 
 
 def imported(source: str) -> set[str]:

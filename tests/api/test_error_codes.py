@@ -70,7 +70,7 @@ REFUSALS = [
     ("thread/name/set", {"threadId": UNKNOWN, "name": "x"}, -32600, f"no rollout found for thread id {UNKNOWN}"),
     ("thread/name/set", {"threadId": "THREAD", "name": "  "}, -32600, "thread name must not be empty"),
     ("thread/unarchive", {"threadId": UNKNOWN}, -32600, f"no archived rollout found for thread id {UNKNOWN}"),
-    ("account/rateLimits/read", None, -32600, "codex account authentication required to read rate limits"),
+    ("fs/watch", {}, -32601, "fs/watch is not served: a watch would hold a worker"),
     ("initialize", {"clientInfo": {"name": "a", "version": "1"}}, -32600, "Already initialized"),
 ]  # fmt: skip
 
