@@ -104,6 +104,10 @@ def _check_item(seen: Seen, method: str, params: dict[str, Any], lost: bool) -> 
         assert params["requestId"] not in seen.asked, "asked twice"
         seen.asked.add(params["requestId"])
         return
+    if method.startswith("item/autoApprovalReview/"):
+        assert params["targetItemId"] in seen.started, "a review of an item that has not started"
+        assert params["targetItemId"] not in seen.completed
+        return
     item_id = params["itemId"]
     if method.endswith("/requestApproval"):
         assert item_id in seen.started, "a question about an item that has not started"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from shared.clock import now_ms
+from shared.ids import new_id
 from shared.store import Store
 from shared.store.approvals import Approval
+from workers.tools import shell_words
 from workers.tools.base import Plan
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
+NOBODY_ASKED = (
+    "This thread's approvals go to an automatic reviewer, and this server has none: what would need approval is "
+    "declined. It was not run. Do it otherwise, or have a person take the approvals over (approvalsReviewer `user`)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +58,54 @@ def decide(store: Store, owner: str, thread_id: str, plan: Plan, policy: Any, *,
     asked = store.approvals.for_item(plan.call.item_id)
     if asked is not None and asked.state == "answered":
         return _judge(store, asked, plan, allowed)
-    if policy == "never":
+    if not _may_ask(policy):
         if question.escalates:
-            return Verdict(
-                False, told="The approval policy is `never`: leaving the sandbox is not possible. It was not run."
-            )
+            return Verdict(False, told="The approval policy rules out leaving the sandbox. It was not run.")
         return allowed
     if policy != "untrusted" and not question.escalates:
         return allowed
     known = store.approvals.session_keys(thread_id)
     if question.keys and known.issuperset(question.keys):
         return allowed
-    if question.amendment and any(_starts(question.amendment, prefix) for prefix in store.approvals.rules(owner)):
+    rules = store.approvals.rules(owner)
+    if rules and question.line is not None and shell_words.is_allowed(question.line, rules):
         return allowed
     return _ask(plan)
+
+
+def _may_ask(policy: Any) -> bool:
+    """Whether the policy lets a command ask to leave the sandbox, or a patch to write outside of it."""
+    match policy:
+        case {"granular": dict(kinds)}:
+            return kinds.get("sandbox_approval") is True
+    return bool(policy != "never")
+
+
+def review_events(plan: Plan, started_at_ms: int) -> list[tuple[str, dict[str, Any]]]:
+    """What clients are told of a question that goes to no person (PROTOCOL 8.5): asked, denied. Less their ids."""
+    assert plan.item is not None
+    review = {"status": "inProgress", "riskLevel": None, "userAuthorization": None, "rationale": None}
+    begun = {
+        "reviewId": new_id(),
+        "targetItemId": plan.call.item_id,
+        "startedAtMs": started_at_ms,
+        "review": review,
+        "action": _action(plan.item),
+    }
+    over = {"completedAtMs": now_ms(), "decisionSource": "agent"}
+    denied = {**begun, **over, "review": {**review, "status": "denied", "rationale": NOBODY_ASKED}}
+    return [("item/autoApprovalReview/started", begun), ("item/autoApprovalReview/completed", denied)]
+
+
+def _action(item: dict[str, Any]) -> dict[str, Any]:
+    if item["type"] == "fileChange":
+        files = [change["path"] for change in item["changes"]]
+        return {
+            "type": "applyPatch",
+            "cwd": os.path.commonpath([os.path.dirname(path) for path in files]),
+            "files": files,
+        }
+    return {"type": "command", "source": "unifiedExec", "command": item["command"], "cwd": item["cwd"]}
 
 
 def _ask(plan: Plan) -> Ask:

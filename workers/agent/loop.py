@@ -114,12 +114,29 @@ def step(turn: Running) -> bool:
         return True
     if not transcript.mail and (turn.answered or not wants_answer(turn)):
         return False
-    due = prompt.context_due(transcript.rows, ctx, str(transcript.settings["approvalPolicy"]))
+    policy = transcript.settings["approvalPolicy"]
+    due = prompt.context_due(transcript.rows, ctx, policy if isinstance(policy, str) else "granular")
     if due:
         transcript.add_context(due)
     turn.answered = turn.answered and all(letter.is_command for letter in transcript.mail)
+    if turn.kind == "review":
+        enter_review(turn)
     transcript.add_letters()
     return bool(transcript.open_calls()) or sample(turn)
+
+
+def enter_review(turn: Running) -> None:
+    """Tell clients and the model, once, that what follows is a review (PROTOCOL 5.11)."""
+    if not any(row.kind == "enteredReviewMode" for row in turn.transcript.turn_rows()):
+        shown = {"review": turn.transcript.claim.turn.options["review"]}
+        turn.transcript.add_item("enteredReviewMode", shown, [prompt.message("developer", prompt.REVIEW_INSTRUCTIONS)])
+
+
+def exit_review(turn: Running, review: str) -> None:
+    """The review is over; what came of it."""
+    kinds = [row.kind for row in turn.transcript.turn_rows()]
+    if "enteredReviewMode" in kinds and "exitedReviewMode" not in kinds:
+        turn.transcript.add_item("exitedReviewMode", {"review": review}, [])
 
 
 def wants_answer(turn: Running) -> bool:
@@ -186,6 +203,7 @@ def sample(turn: Running) -> bool:
     turn.failures = 0
     turn.answered = not transcript.open_calls()
     if turn.answered:
+        exit_review(turn, transcript.last_message)
         transcript.say_usage()
     return not turn.answered
 
@@ -282,7 +300,11 @@ def judge(turn: Running, row: Item, plan: Plan) -> approvals.Verdict:
     if isinstance(verdict, approvals.Verdict):
         return verdict
     transcript.show(row, plan)
-    started_at_ms = transcript.row(row.id).started_at_ms
+    started_at_ms = transcript.row(row.id).started_at_ms or 0
+    if transcript.settings.get("approvalsReviewer", "user") != "user":
+        for method, params in approvals.review_events(plan, started_at_ms):
+            transcript.say(method, params)
+        return approvals.Verdict(False, told=approvals.NOBODY_ASKED)
     request = Request(verdict.method, {"itemId": row.id, "startedAtMs": started_at_ms, **verdict.params})
     return park(turn, row, request, verdict.keys)
 
@@ -376,3 +398,4 @@ def close_calls(turn: Running, why: str) -> None:
     for row in turn.transcript.open_calls():
         told = UNKNOWN_OUTCOME if row.begun_at_ms is not None else f"{why} This call was not run."
         turn.transcript.end_call(row, refused(row.item, told, "failed"))
+    exit_review(turn, f"The review did not come to its end. {why}")

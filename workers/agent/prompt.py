@@ -17,6 +17,7 @@ from workers.workspace import environment_context, instructions
 
 BASE_INSTRUCTIONS = resources.files("workers.agent").joinpath("instructions.md").read_text()
 PLAN_INSTRUCTIONS = resources.files("workers.agent").joinpath("plan_mode.md").read_text()
+REVIEW_INSTRUCTIONS = resources.files("workers.agent").joinpath("review_mode.md").read_text()
 VOLATILE = "<current_date>"  # a line of the environment that changes by itself
 
 

@@ -143,6 +143,16 @@ class Transcript:
         row = self._new_row("context", model_items=list(messages))
         self._store_rows([row])
 
+    def add_item(self, kind: str, shown: dict[str, Any], model_items: Sequence[dict[str, Any]]) -> None:
+        """Something that began and ended at once, as clients and the model see it."""
+        at = {"started_at_ms": now_ms(), "completed_at_ms": now_ms()}
+        self._store_rows([self._new_row(kind, item=shown, model_items=list(model_items), **at)])
+
+    @property
+    def last_message(self) -> str:
+        """What the agent of this turn said last."""
+        return "" if self._final is None or self._final.item is None else str(self._final.item["text"])
+
     def add_letters(self, read_image: Callable[[str], dict[str, Any]] | None = None) -> None:
         """Take the input that came in since the last time: messages, and commands as open calls."""
         letters, self.mail = self.mail, []

@@ -73,12 +73,14 @@ class Question:
     keys:           what "acceptForSession" would allow from now on, as opaque strings
     amendment:      proposed execpolicy prefix (words of a command), or None
     escalates:      whether the model asked to leave the sandbox, or the patch writes outside of it
+    line:           what a shell that is the system's own would run, for the rules that a person has made; or None
     """
 
     why: str | None
     keys: tuple[str, ...]
     amendment: tuple[str, ...] | None = None
     escalates: bool = False
+    line: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

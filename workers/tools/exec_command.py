@@ -21,6 +21,7 @@ from workers.tools.base import Call, Outcome, Plan, Question, ToolContext
 NAME = "exec_command"
 PURE = False
 SHELL = "/bin/bash"
+SHELLS = frozenset(f"{folder}/{name}" for folder in ("/bin", "/usr/bin") for name in ("bash", "dash", "sh", "zsh"))
 ESCALATED = "require_escalated"
 YIELD_MS = 10_000
 MIN_YIELD_MS, MAX_YIELD_MS = 250, 300_000
@@ -101,8 +102,9 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
         question=Question(
             why=given.text("justification", "") or None,
             keys=(json.dumps([permissions, str(cwd), *argv]),),
-            amendment=shell_words.amendment(line, given.words("prefix_rule")),
+            amendment=shell_words.amendment(line, given.words("prefix_rule")) if shell in SHELLS else None,
             escalates=permissions == ESCALATED,
+            line=line if shell in SHELLS else None,
         ),
         data=_Command(
             argv,

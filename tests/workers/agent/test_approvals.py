@@ -253,3 +253,94 @@ def test_a_command_that_goes_on_ends_before_a_person_is_asked(bench: Bench) -> N
     order.check(bench.events(thread), sessions=True)
     assert [item.get("status") for item in bench.shown(thread)[1:3]] == ["failed", "declined"]
     assert "stopped by the turn waiting for an answer" in json.dumps(bench.model.requests[-1].body["input"])
+
+
+def granular(**kinds: bool) -> dict[str, Any]:
+    return {"granular": kinds}
+
+
+@pytest.mark.parametrize(
+    ("policy", "call", "asks", "runs"),
+    [
+        (granular(sandbox_approval=True), "escalated", True, 0),
+        (granular(sandbox_approval=False), "escalated", False, 0),
+        (granular(), "escalated", False, 0),
+        (granular(), "command", False, 1),
+        (granular(sandbox_approval=True), "patch", False, 1),
+    ],
+)
+def test_a_granular_policy_says_kind_by_kind_what_may_be_asked(
+    bench: Bench, policy: dict[str, Any], call: str, asks: bool, runs: int
+) -> None:
+    thread = bench.thread(approvalPolicy=policy)
+
+    turn = bench.say(thread, CALLS[call])
+
+    assert (turn.phase == "parked") is asks
+    assert ran(bench) == runs
+    order.check(bench.events(thread))
+
+
+@pytest.mark.parametrize("reviewer", ["auto_review", "guardian_subagent"])
+@pytest.mark.parametrize(
+    ("policy", "call", "runs", "denied"),
+    [
+        ("on-request", "command", 1, False),
+        ("on-request", "escalated", 0, True),
+        ("untrusted", "command", 0, True),
+        ("untrusted", "patch", 0, True),
+        ("never", "escalated", 0, False),
+    ],
+)
+def test_what_would_be_asked_is_denied_when_no_person_takes_the_approvals(
+    bench: Bench, reviewer: str, policy: str, call: str, runs: int, denied: bool
+) -> None:
+    thread = bench.thread(approvalPolicy=policy, approvalsReviewer=reviewer)
+
+    turn = bench.say(thread, f"{CALLS[call]}[[say Then.]]")
+
+    seen = order.check(bench.events(thread))
+    assert seen.turns == {turn.id: "completed"}
+    assert (ran(bench), seen.asked) == (runs, set())
+    reviews = [params for method, params in bench.events(thread) if method.startswith("item/autoApprovalReview/")]
+    assert [review["review"]["status"] for review in reviews] == (["inProgress", "denied"] if denied else [])
+    item = bench.shown(thread)[1]
+    if denied:
+        assert item["status"] == "declined"
+        assert {review["targetItemId"] for review in reviews} == {item["id"]}
+        assert reviews[1]["review"]["rationale"] in outputs(bench)[0]
+        assert reviews[0]["action"]["type"] == ("applyPatch" if call == "patch" else "command")
+
+
+def test_what_a_person_allowed_before_needs_no_reviewer(bench: Bench) -> None:
+    thread = bench.thread(approvalPolicy="untrusted")
+    bench.say(thread, COMMAND)
+    answer(bench, thread, {"decision": "acceptForSession"})
+
+    bench.say(thread, COMMAND, settings={"approvalsReviewer": "auto_review"})
+
+    assert ran(bench) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asks"),
+    [
+        ({"cmd": "mkdir -p one"}, False),
+        ({"cmd": "mkdir -p one && echo made"}, False),
+        ({"cmd": "mkdir -p one; mkdir -p two"}, False),
+        ({"cmd": "mkdir -p one && touch two"}, True),
+        ({"cmd": "mkdir -p $(touch two)"}, True),
+        ({"cmd": "mkdir -p one > two"}, True),
+        ({"cmd": "mkdir one"}, True),
+        ({"cmd": "mkdir -p one", "shell": "./mkdir"}, True),
+    ],
+)
+def test_a_rule_covers_lines_all_of_whose_commands_it_covers(
+    bench: Bench, arguments: dict[str, Any], asks: bool
+) -> None:
+    thread = bench.thread(approvalPolicy="untrusted")
+    bench.workers[0].store.approvals.add_rule(thread.owner, ["mkdir", "-p"])
+
+    turn = bench.say(thread, f"[[tool exec_command {json.dumps(arguments)}]]")
+
+    assert (turn.phase == "parked") is asks

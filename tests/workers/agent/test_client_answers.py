@@ -161,7 +161,7 @@ def test_an_answer_that_is_none_is_told_as_such(bench: Bench, given: dict[str, A
 
 
 def test_a_question_that_nobody_answers_in_time_is_told_as_such(open_bench: Any) -> None:
-    bench = open_bench(server={"approval_timeout_seconds": 0.001})
+    bench = open_bench(server={"approval_timeout_seconds": -1.0})
     thread = bench.thread()
     turn = bench.say(thread, asks(QUESTION))
 
