@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.errors import UnknownMethod
-
 NO_PAGE: dict[str, Any] = {"data": [], "nextCursor": None}
 NO_MARKETPLACES: dict[str, Any] = {"marketplaces": [], "marketplaceLoadErrors": []}
 
