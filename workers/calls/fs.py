@@ -115,6 +115,8 @@ def copy(config: Config, call: RunningCall, params: dict[str, Any]) -> dict[str,
             raise InvalidRequest("fs/copy requires recursive: true when sourcePath is a directory")
         if place.real(target).is_relative_to(place.real(source)):
             raise InvalidRequest("fs/copy cannot copy a directory to itself or one of its descendants")
+        place.check_tree(place.real(source))
+        place.check_tree(place.real(target))
         files.make_folders(to.root, to.relative)
     with place.folder(source) as at, place.folder(target) as to:
         _Copying(call).tree(at, to)
