@@ -15,8 +15,8 @@ NO_SETTINGS: dict[str, Any] = {
     "summary": None,
     "serviceTier": None,
     "personality": None,
-    "collaborationMode": None,
 }
+PROFILES = {"readOnly": ":read-only", "workspaceWrite": ":workspace", "dangerFullAccess": ":danger-full-access"}
 
 
 def thread_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -85,13 +85,22 @@ def total_tokens(thread: Thread) -> int:
 def thread_settings(thread: Thread) -> dict[str, Any]:
     """threadSettings of thread/settings/updated (PROTOCOL section 6)."""
     shown = ("model", "modelProvider", "cwd", "approvalPolicy", "approvalsReviewer", "sandboxPolicy")
+    profile = PROFILES.get(thread.settings["sandboxPolicy"]["type"])
     return {
         **{name: thread.settings[name] for name in shown},
         **{name: thread.settings.get(name) for name in NO_SETTINGS},
-        "activePermissionProfile": None,
+        "collaborationMode": thread.settings.get("collaborationMode") or default_mode(thread),
+        # The terminal client holds every prompt back until the profile that it asked for is named here.
+        "activePermissionProfile": {"id": profile, "extends": None} if profile else None,
         "disabledPluginIds": [],
         "environments": None,
     }
+
+
+def default_mode(thread: Thread) -> dict[str, Any]:
+    """collaborationMode of a thread that nobody has chosen one for; clients drop settings that have none."""
+    settings = {"model": thread.settings["model"], "reasoning_effort": thread.settings.get("effort")}
+    return {"mode": "default", "settings": {**settings, "developer_instructions": None}}
 
 
 def session_result(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

@@ -259,6 +259,18 @@ def test_a_new_thread_knows_nothing_of_the_one_before(tui: Tui) -> None:
     tui.wait_for(WORKED)
 
 
+def test_other_permissions_hold_from_the_next_turn_on(tui: Tui) -> None:
+    tui.submit("/permissions")
+    tui.wait_for(r"^› 1\. Ask for approval \(current\)")
+    tui.press("4")
+    tui.wait_for(r"^• Permission selection requested: Read Only$")
+
+    tui.submit("[[run touch made || echo re''fused]]")
+
+    tui.wait_for(r" refused$")
+    tui.wait_for(r"^• Done\.$")
+
+
 def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
     tui.submit("/plan")
     tui.wait_for(r"Plan mode \(shift\+tab to cycle\)$")
