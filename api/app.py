@@ -10,7 +10,7 @@ from flask import Flask
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from api import http, websocket
+from api import http, openapi, websocket
 from api.auth import Auth
 from api.context import Services
 from api.relay import Relay
@@ -65,6 +65,7 @@ def make_app(services: Services) -> Flask:
     auth = Auth(services.config, services.store)
     websocket.register(app, services, auth)
     http.register(app, services, auth)
+    openapi.register(app, auth)
     return app
 
 

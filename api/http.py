@@ -39,6 +39,7 @@ codex --remote ws://{host}
 curl -N -H 'Accept: text/event-stream' -H 'Content-Type: application/json' \\
      -d '{{}}' http://{host}/v2/thread/start
 </pre>
+<p><a href="/docs">All methods</a></p>
 </html>
 """
 

@@ -23,7 +23,7 @@ This page is generated: `python -m api.methods.document > docs/METHODS.md`.
 def document() -> str:
     """The page as Markdown."""
     rows = {name: ("done", _first_line(method.__doc__)) for name, method in TABLE.items()}
-    rows |= {name: ("empty", "") for name in EMPTY}
+    rows |= dict.fromkeys(EMPTY, ("empty", ""))
     rows |= {name: ("refused", why) for name, why in REFUSED.items()}
     return HEAD + "".join(f"| `{name}` | {state} | {told} |\n" for name, (state, told) in sorted(rows.items()))
 
