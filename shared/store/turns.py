@@ -30,6 +30,7 @@ from shared.store.threads import Thread, check_id, find_thread, lock_thread, sav
 
 UNLIMITED = 1 << 31  # turns at once
 SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that is no message, but a call to answer
+IMAGE_URLS = ("data:image/", "https://")  # what a model is handed
 KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
@@ -495,6 +496,9 @@ def user_message(
         match part["type"]:
             case "text":
                 content.append({"type": "input_text", "text": part["text"]})
+            case "image" if not part["url"].startswith(IMAGE_URLS):
+                told = f"[an image that is not passed on, only data: and https: URLs are: {part['url'][:200]}]"
+                content.append({"type": "input_text", "text": told})
             case "image":
                 content.append({"type": "input_image", "image_url": part["url"]})
             case "localImage":

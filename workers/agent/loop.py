@@ -21,7 +21,7 @@ from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import SHELL_COMMAND
 from shared.store.users import LOCAL_USER
-from workers.agent import approvals, compaction, faults, prompt
+from workers.agent import approvals, compaction, faults, input_images, prompt
 from workers.agent.signal import Signal, Why
 from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
 from workers.agent.transcript import Transcript
@@ -121,7 +121,7 @@ def step(turn: Running) -> bool:
     turn.answered = turn.answered and all(letter.is_command for letter in transcript.mail)
     if turn.kind == "review":
         enter_review(turn)
-    transcript.add_letters()
+    transcript.add_letters(input_images.reader(ctx))
     return bool(transcript.open_calls()) or sample(turn)
 
 

@@ -44,13 +44,17 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
 
 
 def run(plan: Plan, ctx: ToolContext) -> Outcome:
-    at: Place = plan.data
+    return Outcome([read_image(plan.data)], item=plan.item)
+
+
+def read_image(at: Place) -> dict[str, Any]:
+    """A picture as a part of the model's input. Errors: ToolError."""
     try:
         data = files.read_bytes(at.root, at.relative, MAX_IMAGE_BYTES)
     except OSError as error:
         raise ToolError(f"{at.path}: {error.strerror}") from None
     url = f"data:{_media_type(data, at.path)};base64,{base64.b64encode(data).decode()}"
-    return Outcome([{"type": "input_image", "image_url": url}], item=plan.item)
+    return {"type": "input_image", "image_url": url}
 
 
 def _media_type(data: bytes, path: Path) -> str:
