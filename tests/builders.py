@@ -104,13 +104,17 @@ def delta(thread_id: str, item_id: str, text: str, turn_id: str = "T") -> Event:
 
 
 class SilentQueue:
-    """A queue whose bells are only counted."""
+    """A queue whose bells are only counted. calls: (call id, kind, params, owner) of each that a worker would run."""
 
     def __init__(self) -> None:
         self.rung: list[str] = []
+        self.calls: list[tuple[str, str, dict[str, Any], str]] = []
 
     def ring_turn(self, turn_id: str) -> None:
         self.rung.append(turn_id)
+
+    def run_call(self, call_id: str, kind: str, params: dict[str, Any], owner: str, *, expires_s: float) -> None:
+        self.calls.append((call_id, kind, params, owner))
 
     def write_session(self, thread_id: str) -> None:
         pass
@@ -137,6 +141,12 @@ class House:
         queue = self.services.queue
         assert isinstance(queue, SilentQueue)
         return queue.rung
+
+    @property
+    def calls(self) -> list[tuple[str, str, dict[str, Any], str]]:
+        queue = self.services.queue
+        assert isinstance(queue, SilentQueue)
+        return queue.calls
 
     def connect(self, user_id: str = LOCAL_USER, *, initialized: bool = True, **capabilities: Any) -> Client:
         """A client on a connection of its own."""

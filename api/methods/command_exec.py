@@ -58,7 +58,7 @@ class Params(ParamsSchema):
     timeout_ms = fields.Int(load_default=None)
     cwd = fields.Str(load_default=None)
     env = fields.Dict(
-        keys=fields.Str(validate=validate.Regexp(r"[^=\0]+\Z")),
+        keys=fields.Str(validate=validate.Regexp(r"[^=\0]+\Z", error="not the name of a variable of env")),
         values=fields.Str(allow_none=True, validate=validate.ContainsNoneOf("\0")),
         load_default=dict,
         validate=validate.Length(max=MAX_VARIABLES),

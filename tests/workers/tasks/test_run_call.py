@@ -338,8 +338,8 @@ def test_output_that_is_not_taken_holds_the_command_up(bench: Bench) -> None:
         bench.connect().publish(calls.worker_channel(worker.name), told)
     running.join()
 
-    outputs = [message[1] for message in asked.messages if message[0] == "output"]
-    bytes_sent = sum(len(base64.b64decode(one["delta_base64"])) for one in outputs)
+    pieces = [message[1]["delta_base64"] for message in asked.messages if message[0] == "output"]
+    bytes_sent = sum(len(base64.b64decode(piece)) for piece in pieces)
     assert bytes_sent == 64 << 20
     assert asked.answer["exit_code"] == 0
 
