@@ -282,6 +282,42 @@ def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
     tui.wait_for(r"Plan mode \(shift\+tab to cycle\)$")
 
 
+def test_a_command_of_the_person_runs_at_once(tui: Tui) -> None:
+    tui.submit("!echo $((6 * 7))")
+
+    tui.wait_for(r"^• You ran echo ")
+    tui.wait_for(r" 42$")
+
+
+def test_a_compacted_thread_goes_on(tui: Tui) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+
+    tui.submit("/compact")
+
+    tui.wait_for(r"^• Context compacted")
+    tui.submit("[[say Still here.]]")
+    tui.wait_for(r"^• Still here\.$")
+
+
+def test_a_fork_has_the_history_and_goes_its_own_way(server: Deployment, tui: Tui, codex: Codex) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+    thread_id = workspace_of(tui).name
+
+    tui.submit("/fork")
+    tui.wait_for(r"^• Fork created")
+    tui.wait_for(r"^• Hello\.$")
+    tui.submit("[[say In the first fork.]]")
+    tui.wait_for(r"^• In the first fork\.$")
+
+    other = codex(server.urls[0], "fork", thread_id)
+    other.wait_for(r"^• Hello\.$")
+    other.submit("[[say In the second fork.]]")
+    other.wait_for(r"^• In the second fork\.$")
+    assert "In the first fork." not in other.screen()
+
+
 def test_a_thread_is_archived_brought_back_and_deleted(server: Deployment, tui: Tui, codex: Codex) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
