@@ -12,6 +12,7 @@ from typing import Any
 import redis
 
 from api.connection import Connection, Frame, notification
+from api.limits import RequestLimit
 from api.relay import Relay, Start
 from shared import announcements, mailbox
 from shared.calls import Call
@@ -44,6 +45,7 @@ class Services:
     events: EventLog
     queue: Queue
     relay: Relay
+    requests: RequestLimit
 
 
 @dataclass(slots=True)
