@@ -411,11 +411,15 @@ class Journal:
             time.sleep(self._watch_seconds)
             with self._wake:
                 ours = list(self._held.values())
-            over = time.monotonic() - self._authority_seconds
             for held in ours:
-                if held.renewed_at < over and not held.leaving:
-                    logger.warning("no renewal in time: the turn is let go", extra={"turn_id": held.claim.turn_id})
-                    self._lose(held)
+                self.has_authority(held)
+
+    def has_authority(self, held: Held) -> bool:
+        """Whether the turn is ours at this moment, by the clock; one that is not is let go."""
+        if not held.leaving and held.renewed_at < time.monotonic() - self._authority_seconds:
+            logger.warning("no renewal in time: the turn is let go", extra={"turn_id": held.claim.turn_id})
+            self._lose(held)
+        return not held.lost
 
     def _lose(self, held: Held) -> None:
         """Another worker may have the turn: not a word more, and its commands end."""

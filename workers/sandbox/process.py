@@ -226,6 +226,7 @@ class Process:
         env: Mapping[str, str | None] | None = None,
         on_output: Callable[[str], None] | None = None,
         on_bytes: Callable[[int, bytes], bool] | None = None,
+        may_begin: Callable[[], bool] | None = None,
         bwrap: str | None = None,
     ) -> None:
         """Start it; ToolError when that cannot be, SandboxUnavailable when it cannot be contained.
@@ -233,6 +234,7 @@ class Process:
         has_input: without a terminal, too, it can be written to; else its input is empty
         env:       more variables, and None for those to leave out. Only the command gets them: bwrap itself, which
                    runs on the host, would load the library that a variable can name.
+        may_begin: asked at the last moment, when all but the command itself is there; on False it never runs
         """
         source = " <&1" if tty else "" if has_input else " </dev/null"
         guard = ["/bin/sh", "-c", GUARD + source, "sh"]
@@ -245,6 +247,7 @@ class Process:
         self._limits = limits
         self._on_output = on_output
         self._on_bytes = on_bytes
+        self._may_begin = may_begin
         self._held = False
         self._rows_columns = rows_columns
         self.tty = tty
@@ -408,7 +411,7 @@ class Process:
         assert self._guard_fd is not None
         self._find_inner()
         with suppress(OSError):
-            if os.read(self._guard_fd, READ_BYTES):
+            if os.read(self._guard_fd, READ_BYTES) and (self._may_begin is None or self._may_begin()):
                 os.write(self._guard_fd, b"go\n")
                 if self.has_input and not self.tty:  # the guard's socket is the command's input from now on
                     self._input_fd = os.dup(self._guard_fd)
@@ -657,9 +660,13 @@ class Ended:
 
 @dataclass
 class Sessions:
-    """The commands of one turn that go on between its calls. Used by the turn's own thread."""
+    """The commands of one turn that go on between its calls. Used by the turn's own thread.
+
+    may_begin: as of Process: whether the turn is still this worker's
+    """
 
     limits: CommandLimits = field(default_factory=CommandLimits)
+    may_begin: Callable[[], bool] | None = None
     _open: dict[int, Session] = field(default_factory=dict)
 
     def start(
@@ -676,7 +683,15 @@ class Sessions:
         """Start a command as a session; ToolError when MAX_SESSIONS go on already."""
         if sum(not session.process.ended for session in self._open.values()) >= MAX_SESSIONS:
             raise ToolError(f"{MAX_SESSIONS} commands are running already; end one first")
-        process = Process(argv, cwd=cwd, policy=policy, limits=self.limits, tty=tty, on_output=on_output)
+        process = Process(
+            argv,
+            cwd=cwd,
+            policy=policy,
+            limits=self.limits,
+            tty=tty,
+            on_output=on_output,
+            may_begin=self.may_begin,
+        )
         number = random.randrange(1000, 100_000)
         while number in self._open:
             number = random.randrange(1000, 100_000)

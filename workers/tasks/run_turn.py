@@ -15,6 +15,7 @@ from workers.agent.journal import Held
 from workers.agent.signal import Signal
 from workers.agent.stops import AwaitingAnswer, HandedOver, Interrupted, TurnFailed
 from workers.agent.transcript import Transcript
+from workers.sandbox.process import Sessions
 from workers.services import Services
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     held = services.journal.hold(claim, signal, claimed_at)
     services.enter(claim.turn_id, signal)
     transcript = Transcript(claim, held, services.store, services.journal)
-    turn = loop.Running(services.config, services.store, transcript, signal)
+    sessions = Sessions(may_begin=lambda: services.journal.has_authority(held))
+    turn = loop.Running(services.config, services.store, transcript, signal, sessions)
     logger.info("turn claimed", extra={"turn_id": claim.turn_id, "claim_no": claim.claim_no})
     try:
         work(services, turn, held)

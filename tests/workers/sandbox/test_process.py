@@ -72,6 +72,14 @@ def test_output_and_errors_come_mixed_in_the_order_of_arrival(start: Start, scre
     assert screen.text.split("\n")[:-1] == [f"{name} {i}" for i in (1, 2, 3) for name in ("out", "err")]
 
 
+def test_a_command_that_may_not_begin_any_more_when_all_else_is_there_never_runs(start: Start, tmp_path: Path) -> None:
+    process = start("echo ran > probe", may_begin=lambda: False)
+
+    assert process.wait(DEADLINE_S)
+    assert process.exit_code != 0
+    assert not (tmp_path / "probe").exists()
+
+
 def test_errors_come_apart_where_that_is_asked_for(start: Start) -> None:
     process = start("echo out; echo err >&2", stderr_apart=True)
 
