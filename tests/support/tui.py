@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -50,8 +50,8 @@ class Tui:
     """
 
     def __init__(self, home: Path, *arguments: str) -> None:
-        self._name = f"tui-{uuid4().hex}"
-        self._exit_code = home / f"{self._name}.exit"
+        self._folder = tempfile.TemporaryDirectory(prefix="tui-")  # a short path, as sockets need it
+        self._exit_code = Path(self._folder.name, "exit-code")
         (home / ".codex").mkdir(exist_ok=True)
         (home / ".codex" / "config.toml").write_text(CLIENT_CONFIG)
         environ = {
@@ -78,6 +78,7 @@ class Tui:
     def close(self) -> None:
         """End the client and its terminal, as somebody does who closes the window."""
         self._tmux("kill-server")
+        self._folder.cleanup()
 
     def screen(self) -> str:
         """What is visible now, without the white space at the ends of lines and with one empty line for many."""
@@ -123,7 +124,7 @@ class Tui:
             raise AssertionError(f"{late}: {otherwise}; the screen:\n{self.screen()}") from None
 
     def _tmux(self, *arguments: str) -> str:
-        command = ["tmux", "-L", self._name, "-f", "/dev/null", *arguments]
+        command = ["tmux", "-S", f"{self._folder.name}/socket", "-f", "/dev/null", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
