@@ -7,8 +7,8 @@ after_claim, before_begun, after_begun, mid_command, before_ended, mid_stream, b
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
