@@ -61,13 +61,10 @@ class Tui:
             "HOME": str(home),
             "CODEX_HOME": str(home / ".codex"),
         }
-        # tmux's own pane_dead_status stays empty now and then.
-        shell = ["sh", "-c", '"$@"; echo $? > "$0"', str(self._exit_code), str(CODEX), *arguments]
+        # The pane outlives the client: tmux may lose the last output and the exit code of one that ends.
+        shell = ["sh", "-c", '"$@"; echo $? > "$0"; exec cat', str(self._exit_code), str(CODEX), *arguments]
         command = ["env", "-i", *(f"{name}={value}" for name, value in environ.items()), *shell]
-        self._tmux(
-            *("start-server", ";", "set-option", "-g", "remain-on-exit", "on", ";"),
-            *("new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(home), "--", *command),
-        )
+        self._tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(home), "--", *command)
 
     def __enter__(self) -> Tui:
         return self
