@@ -66,7 +66,11 @@ def item_started(item: Item) -> Event:
     return Event("item/started", params, key=f"item:{item.id}:started", item_id=item.id, role="start")
 
 
-BEGUN_MEMBERS: dict[str, dict[str, Any]] = {"agentMessage": {"text": ""}, "plan": {"text": ""}, "reasoning": {"summary": [], "content": []}}
+BEGUN_MEMBERS: dict[str, dict[str, Any]] = {
+    "agentMessage": {"text": ""},
+    "plan": {"text": ""},
+    "reasoning": {"summary": [], "content": []},
+}
 ENDED_MEMBERS = ("aggregatedOutput", "exitCode", "durationMs", "success", "contentItems")
 
 
