@@ -197,6 +197,10 @@ class Context:
         """A turn waits for a worker."""
         self.services.queue.ring_turn(turn.id)
 
+    def write_session(self, thread_id: str) -> None:
+        """The thread's session file is behind: it moved, has another name or is gone."""
+        self.services.queue.write_session(thread_id)
+
     def call_turn(self, what: bytes, turn: Turn) -> None:
         """Tell the worker that runs the turn to look into its mail."""
         mailbox.announce(self.services.redis, what, turn.id)

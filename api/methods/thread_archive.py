@@ -29,5 +29,6 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         Event("thread/status/changed", {"threadId": thread.id, "status": {"type": "notLoaded"}}),
         Event("thread/archived", {"threadId": thread.id}),
     )
+    ctx.after_reply(ctx.write_session, thread.id)
     ctx.after_reply(ctx.audit, NAME, thread.id)
     return {}

@@ -25,5 +25,6 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     ctx.store.threads.delete(thread.id, ctx.user_id)
     ctx.services.events.delete(thread.id)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/deleted", {"threadId": thread.id}))
+    ctx.after_reply(ctx.write_session, thread.id)
     ctx.after_reply(ctx.audit, NAME, thread.id)
     return {}
