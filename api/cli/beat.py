@@ -7,7 +7,6 @@ import os
 
 import click
 
-from api.cli.embedded_redis import private_folder
 from api.cli.options import home_option
 from shared import config as configuration
 
@@ -17,12 +16,7 @@ from shared import config as configuration
 def beat() -> None:
     """Ring what is due by the clock (one process per deployment)."""
     config = configuration.load(None, os.environ)
-    private_folder(config.home / "run")
     app = importlib.import_module("workers.app").app  # as in worker.py
-    app.start(
-        [
-            "beat",
-            *("--schedule", str(config.home / "run" / "beat-schedule"), "--pidfile", ""),
-            *("--loglevel", config.server.log_level),
-        ]
-    )
+    # Nothing is kept between starts: a schedule file that a kill left half written would stop the next start.
+    scheduler = ("--scheduler", "celery.beat.Scheduler", "--pidfile", "")
+    app.start(["beat", *scheduler, "--loglevel", config.server.log_level])

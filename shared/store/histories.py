@@ -54,12 +54,16 @@ class Histories:
 
     @contextmanager
     def all_users_hold(self, history: History) -> Iterator[bool]:
-        """Keep the thread from changing meanwhile; whether it still is as it was read."""
+        """Keep the thread from changing meanwhile; whether it still is as it was read, and its file then up to date."""
         query = select(threads.c.updated_at_ms, threads.c.archived_at_ms).where(threads.c.id == history.thread.id)
         with self._database.write() as connection:
             now = connection.execute(query.with_for_update()).first()
             read = (history.thread.updated_at_ms, history.thread.archived_at_ms)
-            yield now is not None and tuple(now) == read
+            unchanged = now is not None and tuple(now) == read
+            yield unchanged
+            if unchanged:
+                written = update(threads).where(threads.c.id == history.thread.id)
+                connection.execute(written.values(session_due_at_ms=None))
 
     def add(self, history: History) -> None:
         """Store a thread that came from elsewhere. Errors: Conflict (an id of it is taken; see with_fresh_ids)."""

@@ -79,8 +79,15 @@ threads = Table(
     Column("used_at_ms", Millis, nullable=False),  # "loaded" is used within 30 minutes, or active
     Column("token_usage", Json),
     Column("claim_no", BigInteger, nullable=False, default=0),
+    Column("session_due_at_ms", Millis),  # when the sweep has its session file written; NULL: it is up to date
     Column("goal", Json),  # see shared.store.threads.Thread
     Column("history_mode", String),  # legacy | paginated; NULL: legacy
+)
+Index(
+    "threads_session_due",
+    threads.c.session_due_at_ms,
+    postgresql_where=text("session_due_at_ms IS NOT NULL"),
+    sqlite_where=text("session_due_at_ms IS NOT NULL"),
 )
 for name, column in (("created", "created_at_ms"), ("updated", "updated_at_ms"), ("recency", "recency_at_ms")):
     Index(f"threads_by_{name}", threads.c.owner, threads.c[column], threads.c.id)

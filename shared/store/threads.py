@@ -21,6 +21,7 @@ SORT_COLUMNS = {
     "updated_at": threads.c.updated_at_ms,
     "recency_at": threads.c.recency_at_ms,
 }
+SESSION_AGAIN_MS = 60_000  # after which a session file is asked for again, should its writer be lost
 LOADED_FOR_MS = 30 * 60 * 1000  # "loaded" is active, or used this recently
 # What a thread that asks a client something is said to wait on; a call of a client's own tool waits on nobody.
 FLAGS: dict[str, tuple[str, ...]] = {"item/tool/requestUserInput": ("waitingOnUserInput",), "item/tool/call": ()}
@@ -221,6 +222,16 @@ class Threads:
             query = query.where(threads.c.id > after_id)
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(threads.c.id).limit(limit)))
+
+    def all_users_due_sessions(self) -> list[str]:
+        """Threads whose session files are due now; they come again after a while if nobody writes them."""
+        due = select(threads.c.id).where(threads.c.session_due_at_ms <= now_ms(), ~threads.c.ephemeral).limit(200)
+        later = update(threads).where(threads.c.id.in_(due)).values(session_due_at_ms=now_ms() + SESSION_AGAIN_MS)
+        with self._database.read() as connection:
+            if connection.scalar(due) is None:
+                return []
+        with self._database.write() as connection:
+            return list(connection.scalars(later.returning(threads.c.id)))
 
     def all_users_sweep_unused(self) -> list[tuple[str, str]]:
         """Remove threads without a turn, and ephemeral ones, that nobody used for 30 minutes. Returns (id, owner)s."""

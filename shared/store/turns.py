@@ -13,7 +13,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
@@ -33,6 +46,7 @@ SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that i
 IMAGE_URLS = ("data:image/", "https://")  # what a model is handed
 KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
+SESSION_DELAY_MS = 2000  # of turns in quick succession the session file is written once
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
 
 
@@ -415,6 +429,11 @@ _HELD = (
 )
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of"))
 _THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of"))
+_DUE = threads.c.session_due_at_ms
+_THREAD_AT_END = _THREAD_BY_ID.values(
+    session_due_at_ms=case((bindparam("due") > _DUE, _DUE), else_=bindparam("due")),
+    **{name: bindparam(name) for name in ("updated_at_ms", "recency_at_ms", "used_at_ms")},
+)
 _MAIL_BY_ID = update(mail).where(mail.c.id == bindparam("of"))
 _UNREAD = select(mail).where(mail.c.turn_id == bindparam("of"), mail.c.item_id.is_(None)).order_by(mail.c.id)
 
@@ -449,7 +468,7 @@ def end(
     over = {"phase": "done", "claimed_by": None, "lease_until_ms": None}
     connection.execute(_TURN_BY_ID, {"of": turn_id, "status": status, "error": error, "completed_at_ms": at_ms, **over})
     used = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms}
-    connection.execute(_THREAD_BY_ID, {"of": thread_id, **used})
+    connection.execute(_THREAD_AT_END, {"of": thread_id, "due": at_ms + SESSION_DELAY_MS, **used})
 
 
 def letter_row(

@@ -35,7 +35,7 @@ class Sweep:
     def _run(self) -> None:
         period = self._services.config.server.sweep_seconds
         while not self._stopped.wait(period * random.uniform(1 - JITTER, 1)):
-            for part in (recover, expire, announce, ring):
+            for part in (recover, expire, announce, ring, write_sessions):
                 try:
                     part(self._services)
                 except (SQLAlchemyError, redis.RedisError) as error:
@@ -73,3 +73,10 @@ def ring(services: Services) -> None:
         rung = services.redis.llen("turns")
         for _ in range(waiting - rung):
             services.queue.ring_turn("")
+
+
+def write_sessions(services: Services) -> None:
+    """Session files of threads whose turns ended a moment ago."""
+    if services.config.server.sessions_dir is not None:
+        for thread_id in services.store.threads.all_users_due_sessions():
+            services.queue.write_session(thread_id)

@@ -89,7 +89,6 @@ def work(services: Services, turn: loop.Running, held: Held) -> None:
         logger.exception("turn failed", extra={"turn_id": transcript.claim.turn_id})
         error = turn_error("internal error; the server's log says more", "internalServerError")
         finish(turn, "failed", "The turn failed.", TurnFailed(error))
-    services.queue.write_session(transcript.claim.thread_id)
 
 
 def finish(turn: loop.Running, status: str, why: str, failure: TurnFailed | None = None) -> None:

@@ -23,7 +23,7 @@ def run(services: Services, thread_id: str) -> None:
               archived thread archived_sessions/rollout-….jsonl beside that folder; of a deleted one nothing; of an
               ephemeral one nothing ever. A file in which `codex resume` went on is left as it is.
     Twice:    harmless, also at once: a file takes its place while its thread is held and is as it was read
-    Retries:  none; the next turn writes again
+    Retries:  the sweep asks again a minute later
     """
     sessions_dir = services.config.server.sessions_dir
     if sessions_dir is not None:
