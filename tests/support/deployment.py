@@ -196,9 +196,13 @@ class Deployment:
 
     def _start(self) -> None:
         self.model.__enter__()
-        self.redis_process.start()
         migrate(self.database_url)
         self.store = Store(self.database_url)
+        self.start_all()
+
+    def start_all(self) -> None:
+        """Start every process, and wait until all serve."""
+        self.redis_process.start()
         self.wait_for_redis()
         for process in self.api:
             process.start()
@@ -213,16 +217,20 @@ class Deployment:
         """End everything; nothing here needs to end well."""
         for client in self._clients:
             client.drop()
-        for process in self.processes:
-            process.signal(signal.SIGKILL)
-        for process in self.processes:
-            if process.is_running:
-                process.wait()
+        self.kill_all()
         if hasattr(self, "store"):
             self.store.close()
         if self._postgres:
             drop_database(self._postgres)
         self.model.__exit__()
+
+    def kill_all(self) -> None:
+        """kill -9 of every process at once, and wait until all are gone."""
+        for process in self.processes:
+            process.signal(signal.SIGKILL)
+        for process in self.processes:
+            if process.is_running:
+                process.wait()
 
     @property
     def processes(self) -> list[Process]:
@@ -245,10 +253,14 @@ class Deployment:
         """kill -9, and start it again: with what it had written to its file, or with nothing."""
         self.redis_process.kill()
         if emptied:
-            shutil.rmtree(self.home / "redis")
-            (self.home / "redis").mkdir(mode=0o700)
+            self.empty_redis()
         self.redis_process.start()
         self.wait_for_redis()
+
+    def empty_redis(self) -> None:
+        """Remove what it had written to its file, while it is down."""
+        shutil.rmtree(self.home / "redis")
+        (self.home / "redis").mkdir(mode=0o700)
 
     # -- workers
 
