@@ -9,7 +9,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/d
 PORT ?= 8765
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clients chaos bench clean
+.PHONY: help setup run test check clients chaos bench scale clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -55,6 +55,9 @@ chaos: setup ## kills, stops and outages at named points; N=10 times each
 bench: setup node_modules/.done ## side by side with the original, as ratios; N=2 repeats
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	THREADHOUSE_BENCH_N=$(or $(N),2) $(BIN)/pytest --quiet --capture=no tests/bench
+
+scale: setup ## lists of 10^6 threads in Postgres (POSTGRES=address) and 10^5 in SQLite, against their limits
+	$(BIN)/python -m tests.bench.scale $(if $(POSTGRES),--postgres $(POSTGRES))
 
 clean: ## remove what the commands made, ./home apart
 	rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache

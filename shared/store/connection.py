@@ -20,6 +20,7 @@ from shared.errors import ConfigError
 
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
 BUSY_TIMEOUT_MS = 20_000
+MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, of which little fits a connection's cache
 IDLE_IN_TRANSACTION_MS = 5_000  # no transaction of ours waits for anything but the database
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
 
@@ -78,6 +79,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
     cursor.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -197,11 +197,8 @@ class Threads:
                 or_(*(self._contains(text, wanted.search_term) for text in (threads.c.name, threads.c.preview)))
             )
         if after is not None:
-            at_ms, thread_id = after
-            beyond, same = (column < at_ms, threads.c.id < thread_id)
-            if not descending:
-                beyond, same = (column > at_ms, threads.c.id > thread_id)
-            query = query.where(or_(beyond, and_(column == at_ms, same)))
+            place, beyond = tuple_(column, threads.c.id), tuple_(*map(literal, after))
+            query = query.where(place < beyond if descending else place > beyond)
         order = (column.desc(), threads.c.id.desc()) if descending else (column.asc(), threads.c.id.asc())
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(*order).limit(limit)).all()
