@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import random
+import socket as sockets
+import ssl
 import sys
 import threading
 import time
@@ -17,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import click
 import orjson
@@ -171,6 +174,15 @@ class Followed:
                 for message in _events(thread["id"], turn):
                     if (told := self.news(message)) is not None:
                         yield told
+
+
+def dial(url: str) -> sockets.socket:
+    """A connection to the host of a ws:// or wss:// URL, not by way of the environment's proxies. Errors: OSError."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    plain = sockets.create_connection((parts.hostname or "", parts.port or (443 if secure else 80)), CONNECT_SECONDS)
+    plain.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+    return ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) if secure else plain
 
 
 class Bridge:
@@ -352,7 +364,7 @@ class Bridge:
                 self._url,
                 header=self._headers,
                 suppress_origin=True,
-                http_no_proxy=["*"],
+                socket=dial(self._url),
                 timeout=CONNECT_SECONDS,
                 enable_multithread=True,
                 skip_utf8_validation=True,  # it is slow, and JSON is checked anyway

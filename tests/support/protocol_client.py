@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import websocket
 
@@ -157,13 +159,24 @@ class ProtocolClient:
                 self.send({"id": frame["id"], "result": result})
 
 
+def dial(url: str, receive_buffer_bytes: int | None = None) -> socket.socket:
+    """A TCP connection to the host of a ws:// URL: the library would go by the environment's proxies."""
+    parts = urlsplit(url)
+    dialled = socket.socket()
+    dialled.settimeout(DEADLINE_S)
+    if receive_buffer_bytes is not None:
+        dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    dialled.connect((parts.hostname, parts.port))
+    return dialled
+
+
 def connect(url: str, token: str | None = None, *, headers: dict[str, str] | None = None) -> ProtocolClient:
     """A connection without the handshake. Errors: websocket.WebSocketBadStatusException (status_code)."""
     sent = [f"{name}: {value}" for name, value in (headers or {}).items()]
     if token is not None:
         sent.append(f"Authorization: Bearer {token}")
-    socket = websocket.create_connection(
-        url, header=sent, suppress_origin=True, http_no_proxy=["*"], timeout=DEADLINE_S, enable_multithread=True
+    opened = websocket.create_connection(
+        url, header=sent, suppress_origin=True, socket=dial(url), timeout=DEADLINE_S, enable_multithread=True
     )
-    socket.settimeout(None)
-    return ProtocolClient(socket)
+    opened.settimeout(None)
+    return ProtocolClient(opened)

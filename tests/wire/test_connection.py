@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import websocket
 
 from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
 from tests.support.event_stream import EventStream
-from tests.support.protocol_client import RpcError, connect
+from tests.support.protocol_client import RpcError, connect, dial
 from tests.support.turns import (
     check_order,
     is_end,
@@ -30,10 +29,8 @@ MIB = 1024 * 1024
 def test_a_client_that_does_not_read_for_a_while_gets_everything(deployment: Deployment) -> None:
     busy = deployment.connect(0)
     thread_id = start_thread(busy)
-    small_buffer = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024),)
-    slow = websocket.create_connection(
-        deployment.urls[1].replace("http", "ws") + "/", sockopt=small_buffer, suppress_origin=True, http_no_proxy=["*"]
-    )
+    url = deployment.urls[1].replace("http", "ws") + "/"
+    slow = websocket.create_connection(url, suppress_origin=True, socket=dial(url, receive_buffer_bytes=16 * 1024))
     slow.settimeout(20)
     for number, (method, params) in enumerate(
         [
