@@ -82,7 +82,7 @@ class Rows:
                     session_id=thread_id,
                     settings={
                         **self._settings,
-                        "cwd": f"/work/project{min(999, int(draw.paretovariate(0.5)))}",
+                        "cwd": f"/srv/project{min(999, int(draw.paretovariate(0.5)))}",
                         "modelProvider": draw.choices(("openai", "local", "azure"), (90, 9, 1))[0],
                     },
                     source=draw.choices(("vscode", "cli", "exec", "appServer"), (80, 15, 4.5, 0.5))[0],
@@ -142,13 +142,13 @@ def cases(count: int, draw: random.Random) -> dict[str, Callable[[], dict[str, A
         return arguments
 
     def cwd() -> str:
-        return f"/work/project{draw.choice((1, 2, 10, 100, 400, 998))}"
+        return f"/srv/project{draw.choice((1, 2, 10, 100, 400, 998))}"
 
     filters: dict[str, Callable[[], dict[str, Any]]] = {
         "": dict,
         "cwd": lambda: {"cwds": [cwd()]},
-        "two cwds": lambda: {"cwds": ["/work/project500", cwd()]},
-        "unknown cwd": lambda: {"cwds": ["/work/nowhere"]},
+        "two cwds": lambda: {"cwds": ["/srv/project500", cwd()]},
+        "unknown cwd": lambda: {"cwds": ["/srv/nowhere"]},
         "a rare source": lambda: {"sources": ["appServer"]},
         "an absent source": lambda: {"sources": ["subAgent"]},
         "a rare provider": lambda: {"model_providers": ["azure"]},
