@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from shared.store.connection import Database
@@ -78,11 +78,6 @@ class Items:
         with self._database.read() as connection:
             return read(connection, items.c.turn_id == turn_id)
 
-    def unannounced(self, turn_id: str) -> list[Item]:
-        """Items of a turn that say more than was published, in order."""
-        with self._database.read() as connection:
-            return read(connection, items.c.turn_id == turn_id, says_more_than_published())
-
     def completed(self, thread_id: str, owner: str, turn_ids: Sequence[str]) -> dict[str, list[Item]]:
         """What clients see of turns: completed items by turn, in order. Somebody else's thread has none."""
         query = (
@@ -144,12 +139,6 @@ def append(connection: Connection, rows: Sequence[Item]) -> None:
 
 def change(connection: Connection, item_id: str, values: dict[str, Any]) -> None:
     connection.execute(_BY_ID, {"of": item_id, **values})
-
-
-def says_more_than_published() -> ColumnElement[bool]:
-    begun = and_(items.c.started_at_ms.is_not(None), items.c.announced < 1)
-    completed = and_(items.c.completed_at_ms.is_not(None), items.c.announced < 2)
-    return and_(items.c.item.is_not(None), or_(begun, completed))
 
 
 def from_row(row: Row[Any]) -> Item:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.wait import until
+
 DEADLINE_S = 20.0
 COME_BACK_S = 0.1
 EVENT_STREAM = {"Accept": "text/event-stream", "Content-Type": "application/json"}
@@ -139,10 +141,7 @@ def follow(url: str, thread_id: str, *, after: str | None = None, comes_back: bo
     stream = EventStream(
         url, f"/v2/thread/events?threadId={thread_id}", after=after, comes_back=thread_id if comes_back else None
     )
-    until_s = time.monotonic() + DEADLINE_S
-    while stream.status is None:
-        assert time.monotonic() < until_s, "no answer"
-        time.sleep(0.005)
+    until(lambda: stream.status is not None)
     assert stream.status == 200, stream.status
     return stream
 

@@ -18,6 +18,7 @@ import pytest
 
 from shared.errors import ToolError
 from tests.support.processes import is_running
+from tests.support.wait import until
 from workers.agent.signal import Signal, Why
 from workers.sandbox.bubblewrap import find_bwrap
 from workers.sandbox.limits import CommandLimits
@@ -323,8 +324,7 @@ def test_sessions_are_found_by_number_reaped_once_and_closed(tmp_path: Path) -> 
     assert sessions.reap() == []
     assert sessions.get(short.id) is short
 
-    while not long.process.output.total_bytes:
-        time.sleep(0.001)
+    until(lambda: long.process.output.total_bytes > 0)
     closed = sessions.close_all("shutdown")
     assert [one.item_id for one in closed] == ["b"]
     assert "stopped by shutdown after" in closed[0].told
