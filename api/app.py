@@ -82,14 +82,9 @@ class OffloadedStore:
     letting other greenlets run."""
 
     def __init__(self, store: Store) -> None:
-        self.threads = Offloaded(store.threads)
-        self.turns = Offloaded(store.turns)
-        self.items = Offloaded(store.items)
-        self.histories = Offloaded(store.histories)
-        self.approvals = Offloaded(store.approvals)
-        self.users = Offloaded(store.users)
-        self.user_configs = Offloaded(store.user_configs)
-        self.audit = Offloaded(store.audit)
+        for name, record in vars(store).items():
+            if name != "database":
+                setattr(self, name, Offloaded(record))
         self.commit = Offloaded(store).commit
         self.close = store.close
 

@@ -6,17 +6,16 @@ Codex's keys keep Codex's names and places; `[server]` and `[limits]` are ours.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import math
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from shared.config_table import ConfigTable
 from shared.errors import ConfigError
 
 APPROVAL_POLICIES = ("untrusted", "on-request", "never")
@@ -25,19 +24,6 @@ REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max",
 REASONING_SUMMARIES = ("auto", "concise", "detailed", "none")
 WIRE_APIS = ("responses", "chat")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-# Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
-SECTIONS_WITHOUT_EFFECT = (
-    "otel",
-    "webhooks",
-    "feedback",
-    "retention",
-    "mcp_servers",
-    "profiles",
-    "features",
-    "tui",
-    "projects",
-)
 
 SCRIPTED = "scripted"  # the built-in provider that is no language model, and its only model
 OPENAI = "openai"  # the built-in provider that needs nothing but OPENAI_API_KEY
@@ -155,7 +141,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
     Errors:  ConfigError, naming file, key, expectation and what was found
     """
     home = Path(os.path.abspath(Path(home or environ.get("THREADHOUSE_HOME") or "~/.threadhouse").expanduser()))
-    root = _Table(home / "config.toml", "", _read(home / "config.toml"))
+    root = ConfigTable(home / "config.toml", "", _read(home / "config.toml"))
 
     openai = Provider(
         "OpenAI", "https://api.openai.com/v1", "OPENAI_API_KEY", api_key=environ.get("OPENAI_API_KEY") or None
@@ -230,7 +216,7 @@ def _database_url(url: str | None, home: Path) -> str:
     raise ConfigError("environment: THREADHOUSE_DATABASE_URL: expected postgresql://… or sqlite:///…")
 
 
-def _model(root: _Table, providers: Mapping[str, Provider]) -> tuple[str, str]:
+def _model(root: ConfigTable, providers: Mapping[str, Provider]) -> tuple[str, str]:
     """(model_provider, model), as far as they are configured or follow from what is there."""
     provider, model = root.text("model_provider"), root.text("model")
     if provider is None and providers[OPENAI].api_key:
@@ -248,7 +234,7 @@ def _model(root: _Table, providers: Mapping[str, Provider]) -> tuple[str, str]:
     return provider, model or OPENAI_MODEL
 
 
-def _provider(name: str, table: _Table, environ: Mapping[str, str]) -> Provider:
+def _provider(name: str, table: ConfigTable, environ: Mapping[str, str]) -> Provider:
     if name == SCRIPTED:
         raise ConfigError(f"{table.file}: model_providers.{SCRIPTED}: expected another name, this one is built in")
     base_url = table.text("base_url")
@@ -272,7 +258,7 @@ def _provider(name: str, table: _Table, environ: Mapping[str, str]) -> Provider:
     )
 
 
-def _server(table: _Table, home: Path, *, embedded: bool) -> Server:
+def _server(table: ConfigTable, home: Path, *, embedded: bool) -> Server:
     lease = table.seconds("lease_seconds", Server.lease_seconds)
     server = Server(
         workspaces_dir=table.path("workspaces_dir", home) or home / "workspaces",
@@ -298,125 +284,3 @@ def _server(table: _Table, home: Path, *, embedded: bool) -> Server:
         expectation = f"less than authority_seconds ({server.authority_seconds:g})"
         raise table.error("renewal_seconds", expectation, server.renewal_seconds)
     return server
-
-
-class _Table:
-    """One TOML table: checked values out, and a memory of the keys that were asked for."""
-
-    def __init__(self, file: Path, name: str, values: Mapping[str, Any]) -> None:
-        self.file = file
-        self._name = name
-        self._values = values
-        self._known: set[str] = set()
-        self._tables: list[_Table] = []
-        self._warnings: list[str] = []
-
-    def error(self, key: str, expectation: str, found: object, *, show: bool = False) -> ConfigError:
-        """show: whether `found`, a string, is told too; a string may be a secret that stands in the wrong place."""
-        if found is None:
-            what = "nothing"
-        elif isinstance(found, bool):
-            what = f"the boolean {str(found).lower()}"
-        elif isinstance(found, int | float):
-            what = f"the number {found}"
-        elif isinstance(found, str):
-            what = f'"{found}"' if show else "a string" if found else "an empty string"
-        else:
-            what = "a list" if isinstance(found, list) else "a table" if isinstance(found, dict) else "a date or time"
-        return ConfigError(f"{self.file}: {self._name}{key}: expected {expectation}, found {what}")
-
-    def warn(self, sentence: str) -> None:
-        self._warnings.append(f"{self.file}: {self._name}{sentence}")
-
-    def warnings(self) -> tuple[str, ...]:
-        """Every remark about this table and those below, once all known keys have been asked for."""
-        for key in self._values:
-            if key in self._known:
-                continue
-            if not self._name and key in SECTIONS_WITHOUT_EFFECT:
-                self.warn(f"{key}: not in effect in this version")
-                continue
-            near = difflib.get_close_matches(key, sorted(self._known), n=1)
-            self.warn(f"{key}: unknown key, ignored" + (f"; did you mean {near[0]}?" if near else ""))
-        return tuple(self._warnings) + tuple(line for table in self._tables for line in table.warnings())
-
-    def text(self, key: str) -> str | None:
-        value = self._get(key)
-        if value is not None and (not isinstance(value, str) or not value):
-            raise self.error(key, "a string", value)
-        return value if value is None else str(value)
-
-    def choice(self, key: str, choices: Collection[str]) -> str | None:
-        value = self._get(key)
-        if value is not None and value not in choices:
-            raise self.error(key, f"one of {', '.join(choices)}", value, show=True)
-        return value if value is None else str(value)
-
-    def choices(self, key: str, choices: tuple[str, ...]) -> tuple[str, ...]:
-        """Some of the choices, at least one; all of them when the key is not there."""
-        values = self.texts(key) if key in self._values else choices
-        if not values or not set(values) <= set(choices):
-            raise self.error(key, f"a list of some of {', '.join(choices)}", list(values))
-        return values
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._get(key, default)
-        if not isinstance(value, bool):
-            raise self.error(key, "true or false", value)
-        return value
-
-    def integer(self, key: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
-        value = self._get(key)
-        if value is None:
-            return default
-        in_range = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
-        if not in_range:
-            limits = f"of {at_least} or more" if at_most is None else f"from {at_least} to {at_most}"
-            raise self.error(key, f"an integer {limits}", value)
-        return int(value)
-
-    def seconds(self, key: str, default: float) -> float:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise self.error(key, "a number of seconds above 0", value)
-        return float(value)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key, [])
-        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            raise self.error(key, "a list of strings", value)
-        return tuple(value)
-
-    def path(self, key: str, home: Path) -> Path | None:
-        """A path; a relative one starts at home."""
-        text = self.text(key)
-        return home / Path(text).expanduser() if text else None
-
-    def absolute_paths(self, key: str) -> tuple[str, ...]:
-        paths = tuple(str(Path(text).expanduser()) for text in self.texts(key))
-        for path in paths:
-            if not Path(path).is_absolute():
-                raise self.error(key, "a list of absolute paths", path, show=True)
-        return paths
-
-    def mapping(self, key: str) -> dict[str, str]:
-        value = self._get(key, {})
-        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-            raise self.error(key, "a table of strings", value)
-        return value
-
-    def table(self, key: str) -> _Table:
-        value = self._get(key, {})
-        if not isinstance(value, dict):
-            raise self.error(key, "a table", value)
-        self._tables.append(_Table(self.file, f"{self._name}{key}.", value))
-        return self._tables[-1]
-
-    def tables(self, key: str) -> dict[str, _Table]:
-        """A table whose values are tables."""
-        parent = self.table(key)
-        return {name: parent.table(name) for name in parent._values}
-
-    def _get(self, key: str, default: Any = None) -> Any:
-        self._known.add(key)
-        return self._values.get(key, default)

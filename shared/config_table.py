@@ -1,0 +1,146 @@
+"""One table of config.toml: checked values out, unknown keys remembered. `shared.config` says which keys there are."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigError
+
+# Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
+SECTIONS_WITHOUT_EFFECT = (
+    "otel",
+    "webhooks",
+    "feedback",
+    "retention",
+    "mcp_servers",
+    "profiles",
+    "features",
+    "tui",
+    "projects",
+)
+
+
+class ConfigTable:
+    """One TOML table: checked values out, and a memory of the keys that were asked for."""
+
+    def __init__(self, file: Path, name: str, values: Mapping[str, Any]) -> None:
+        self.file = file
+        self._name = name
+        self._values = values
+        self._known: set[str] = set()
+        self._tables: list[ConfigTable] = []
+        self._warnings: list[str] = []
+
+    def error(self, key: str, expectation: str, found: object, *, show: bool = False) -> ConfigError:
+        """show: whether `found`, a string, is told too; a string may be a secret that stands in the wrong place."""
+        if found is None:
+            what = "nothing"
+        elif isinstance(found, bool):
+            what = f"the boolean {str(found).lower()}"
+        elif isinstance(found, int | float):
+            what = f"the number {found}"
+        elif isinstance(found, str):
+            what = f'"{found}"' if show else "a string" if found else "an empty string"
+        else:
+            what = "a list" if isinstance(found, list) else "a table" if isinstance(found, dict) else "a date or time"
+        return ConfigError(f"{self.file}: {self._name}{key}: expected {expectation}, found {what}")
+
+    def warn(self, sentence: str) -> None:
+        self._warnings.append(f"{self.file}: {self._name}{sentence}")
+
+    def warnings(self) -> tuple[str, ...]:
+        """Every remark about this table and those below, once all known keys have been asked for."""
+        for key in self._values:
+            if key in self._known:
+                continue
+            if not self._name and key in SECTIONS_WITHOUT_EFFECT:
+                self.warn(f"{key}: not in effect in this version")
+                continue
+            near = difflib.get_close_matches(key, sorted(self._known), n=1)
+            self.warn(f"{key}: unknown key, ignored" + (f"; did you mean {near[0]}?" if near else ""))
+        return tuple(self._warnings) + tuple(line for table in self._tables for line in table.warnings())
+
+    def text(self, key: str) -> str | None:
+        value = self._get(key)
+        if value is not None and (not isinstance(value, str) or not value):
+            raise self.error(key, "a string", value)
+        return value if value is None else str(value)
+
+    def choice(self, key: str, choices: Collection[str]) -> str | None:
+        value = self._get(key)
+        if value is not None and value not in choices:
+            raise self.error(key, f"one of {', '.join(choices)}", value, show=True)
+        return value if value is None else str(value)
+
+    def choices(self, key: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of the choices, at least one; all of them when the key is not there."""
+        values = self.texts(key) if key in self._values else choices
+        if not values or not set(values) <= set(choices):
+            raise self.error(key, f"a list of some of {', '.join(choices)}", list(values))
+        return values
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false", value)
+        return value
+
+    def integer(self, key: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
+        value = self._get(key)
+        if value is None:
+            return default
+        in_range = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
+        if not in_range:
+            limits = f"of {at_least} or more" if at_most is None else f"from {at_least} to {at_most}"
+            raise self.error(key, f"an integer {limits}", value)
+        return int(value)
+
+    def seconds(self, key: str, default: float) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise self.error(key, "a number of seconds above 0", value)
+        return float(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.error(key, "a list of strings", value)
+        return tuple(value)
+
+    def path(self, key: str, home: Path) -> Path | None:
+        """A path; a relative one starts at home."""
+        text = self.text(key)
+        return home / Path(text).expanduser() if text else None
+
+    def absolute_paths(self, key: str) -> tuple[str, ...]:
+        paths = tuple(str(Path(text).expanduser()) for text in self.texts(key))
+        for path in paths:
+            if not Path(path).is_absolute():
+                raise self.error(key, "a list of absolute paths", path, show=True)
+        return paths
+
+    def mapping(self, key: str) -> dict[str, str]:
+        value = self._get(key, {})
+        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+            raise self.error(key, "a table of strings", value)
+        return value
+
+    def table(self, key: str) -> ConfigTable:
+        value = self._get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, "a table", value)
+        self._tables.append(ConfigTable(self.file, f"{self._name}{key}.", value))
+        return self._tables[-1]
+
+    def tables(self, key: str) -> dict[str, ConfigTable]:
+        """A table whose values are tables."""
+        parent = self.table(key)
+        return {name: parent.table(name) for name in parent._values}
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        self._known.add(key)
+        return self._values.get(key, default)

@@ -1,0 +1,8 @@
+"""What users may spend, and what they have."""
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    pass
