@@ -13,6 +13,7 @@ ThreadhouseError
 ├── ConfigError           the configuration cannot be used; names file, key and expectation
 ├── Unavailable           a part of the deployment does not answer (Redis, database, no worker in time)
 ├── CallLost              a worker began to carry a request out, and what came of it is unknown
+├── AddressRefused        a host that must not be reached from here: private, local or reserved
 ├── ClaimLost             this process no longer holds the turn; say and write nothing more
 ├── ModelError            the model failed; carries what the client is told
 ├── ToolError             a tool call that cannot be carried out; its text is what the model is told
@@ -81,6 +82,10 @@ class Unavailable(ThreadhouseError):
 
 class CallLost(ThreadhouseError):
     """A worker began to carry a request out, and what came of it is unknown: look before trying again."""
+
+
+class AddressRefused(ThreadhouseError):
+    """A host has an address that must not be reached from here (shared.addresses)."""
 
 
 class ClaimLost(ThreadhouseError):

@@ -1,0 +1,81 @@
+"""Which addresses a request that somebody else names (a webhook, a git URL) may reach from here: public ones.
+
+A name is resolved once and the connection goes to an address that was checked, never to the name again: a name server
+that gives a public address first and 127.0.0.1 a moment later wins nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from shared.errors import AddressRefused, Unavailable
+
+IPV6_PUBLIC = IPv6Network("2000::/3")  # all that is globally routed; RFC 4291
+IPV6_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
+LOOK_PUBLIC = (  # to some versions of Python's ipaddress, or to everyone
+    IPv4Network("192.0.0.0/24"),  # RFC 6890; Oracle's cloud metadata is there
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+    IPv4Network("168.63.129.16/32"),  # Azure's metadata
+)
+
+
+def check_address(
+    host: str,
+    port: int,
+    allowed: Collection[str] = (),
+    resolve: Callable[..., list[tuple[Any, ...]]] = socket.getaddrinfo,
+) -> list[str]:
+    """The addresses of a host, all of them checked, in the resolver's order: connect to one of these.
+
+    host:    a name or an address, without brackets
+    allowed: what may be reached though it is private: names ("hooks.internal"), addresses, networks ("10.1.0.0/16")
+    Errors:  AddressRefused (one address that is not public is enough); Unavailable (the name cannot be resolved)
+    """
+    name = host.rstrip(".").lower()
+    try:
+        found = resolve(host, port, type=socket.SOCK_STREAM) if name else []
+    except (OSError, UnicodeError) as error:
+        raise Unavailable(f"{host}: the name cannot be resolved: {error}") from None
+    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    if not addresses:
+        raise AddressRefused(f"{host!r} names no host")
+    if name in {entry.rstrip(".").lower() for entry in allowed}:
+        return addresses
+    networks = [network for entry in allowed if (network := _network(entry)) is not None]
+    for text in addresses:
+        address = ip_address(text)
+        if not is_public(address) and not any(_reached(address) in network for network in networks):
+            raise AddressRefused(f"{host} is {text}: private, local and reserved addresses are refused unless allowed")
+    return addresses
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one of the open internet, also behind the IPv6 forms that carry an IPv4 one."""
+    reached = _reached(address)
+    if reached != address:
+        return is_public(reached)
+    if isinstance(address, IPv6Address) and address not in IPV6_PUBLIC:
+        return False
+    if address.is_multicast or address.is_reserved or any(address in network for network in LOOK_PUBLIC):
+        return False
+    return address.is_global
+
+
+def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Where packets for an address go in the end: IPv4-mapped, 6to4 and NAT64 addresses carry an IPv4 one."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in IPV6_NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _network(entry: str) -> IPv4Network | IPv6Network | None:
+    """None: it is a name."""
+    try:
+        return ip_network(entry, strict=False)
+    except ValueError:
+        return None
