@@ -13,7 +13,7 @@ from redis.retry import Retry
 from api import http, openapi, websocket
 from api.auth import Auth
 from api.context import Services
-from api.limits import RequestLimit
+from api.limits import UserLimits
 from api.relay import Relay
 from shared import announcements
 from shared.config import Config
@@ -57,8 +57,8 @@ def make_services(config: Config) -> Services:
         if turn.done:
             announcements.announce(store, log, turn)
 
-    requests = RequestLimit(commands, config.limits.requests_per_minute)
-    return Services(config, store, commands, log, Queue(make_celery(config.redis_url)), relay, requests)
+    limits = UserLimits(commands, store, config.limits)
+    return Services(config, store, commands, log, Queue(make_celery(config.redis_url)), relay, limits)
 
 
 def make_app(services: Services) -> Flask:

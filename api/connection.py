@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -115,6 +115,7 @@ class Connection:
         self.searches: dict[str, SearchSession] = {}
         self._calls: dict[str, Call] = {}
         self._closed: Closed | None = None
+        self.leave: Callable[[], None] = lambda: None  # of what counts it
 
     def initialize(self, client_name: str, opted_out: Iterable[str]) -> None:
         """The handshake was made. opted_out: methods of notifications that it does not want."""

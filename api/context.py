@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from api.connection import Connection, Frame, notification
-from api.limits import RequestLimit
+from api.limits import UserLimits
 from api.relay import Relay, Start
 from shared import announcements, mailbox
 from shared.calls import Call
@@ -45,7 +45,7 @@ class Services:
     events: EventLog
     queue: Queue
     relay: Relay
-    requests: RequestLimit
+    limits: UserLimits
 
 
 @dataclass(slots=True)
@@ -74,6 +74,12 @@ class Context:
     @property
     def store(self) -> Store:
         return self.services.store
+
+    def room_for_turn(self) -> dict[str, int]:
+        """How many turns may wait, as the store takes it. Errors: Overloaded (no room for what it would say)."""
+        self.services.limits.check_bytes(self.user_id)
+        queued = self.services.limits.of(self.user_id).queued_turns
+        return {"queued_limit": queued, "waiting_limit": self.config.limits.waiting_turns}
 
     # -- what waits for the reply
 

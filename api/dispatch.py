@@ -89,7 +89,7 @@ def call(ctx: Context, name: str, params: Any) -> dict[str, Any]:
 
     Errors: RequestError
     """
-    ctx.services.requests.check(ctx.user_id)
+    ctx.services.limits.check_request(ctx.user_id)
     if name in EMPTY:
         return EMPTY[name]
     if name in REFUSED:

@@ -156,18 +156,21 @@ class _Doors:
 
     def thread_events(self) -> Response:
         """GET /v2/thread/events?threadId=…: what happens in a thread, until the client leaves."""
-        ctx = self._streaming(self._user_id())
+        user_id = self._user_id()
+        self._services.limits.check_request(user_id)
+        ctx = self._streaming(user_id)
         assert ctx.connection is not None
         thread = ctx.get_thread(request.args.get("threadId", ""))
         cursor = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
         try:
+            ctx.connection.leave = self._services.limits.enter(ctx.user_id)
             start = ctx.follow(thread.id, cursor)
             assert start is not None
             first = self._beginning(ctx, thread.id, start)
             place = "" if ctx.frames else ctx.connection.place(thread.id)
             ctx.connection.send(first + ctx.frames)
         except Exception:
-            self._services.relay.detach(ctx.connection)
+            self._end(ctx.connection)
             raise
         finally:
             ctx.finish()
@@ -192,6 +195,7 @@ class _Doors:
         ctx = self._streaming(user_id)
         assert ctx.connection is not None
         try:
+            ctx.connection.leave = self._services.limits.enter(user_id)
             if method == "turn/start" and isinstance(params.get("threadId"), str):
                 thread = ctx.get_thread(params["threadId"])
                 start = ctx.follow(thread.id)
@@ -203,7 +207,7 @@ class _Doors:
             place = "" if following else ctx.connection.place(ctx.connection.followed()[0])
             ctx.connection.send([Frame(orjson.dumps({"result": result}), "result", place), *following])
         except Exception:
-            self._services.relay.detach(ctx.connection)
+            self._end(ctx.connection)
             raise
         finally:
             ctx.finish()
@@ -230,8 +234,12 @@ class _Doors:
         response = Response(self._events(connection, is_last, opening), content_type=EVENT_STREAM)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
-        response.call_on_close(lambda: self._services.relay.detach(connection))
+        response.call_on_close(lambda: self._end(connection))
         return response
+
+    def _end(self, connection: Connection) -> None:
+        self._services.relay.detach(connection)
+        connection.leave()
 
     def _events(self, connection: Connection, is_last: Callable[[Frame], bool], opening: bytes) -> Iterator[bytes]:
         if opening:

@@ -49,7 +49,11 @@ def register(app: Flask, services: Services, auth: Auth) -> None:
     def upgrade(path: str = "") -> Response:
         auth.check_origin(request, own_allowed=False)
         user = auth.user(request)
-        _Socket(request, Connection(user.id, services.events), services).serve()
+        leave = services.limits.enter(user.id)
+        try:
+            _Socket(request, Connection(user.id, services.events), services).serve()
+        finally:
+            leave()
         return _AlreadyAnswered()
 
     app.add_url_rule("/", "websocket", upgrade, websocket=True)

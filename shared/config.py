@@ -84,12 +84,18 @@ class Server:
 
 @dataclass(frozen=True)
 class Limits:
-    """`[limits]`, each per user; 0 means no limit."""
+    """`[limits]`; 0 means no limit. Those of one user are defaults: `threadhouse users limits` sets others."""
 
-    turns_at_once: int = 0  # turns that run at the same time; more wait
-    queued_turns: int = 1000  # turns that wait; more are refused
-    requests_per_minute: int = 0  # requests a minute, over both WebSocket and HTTP
-    connections: int = 0  # open WebSockets and event streams
+    turns_at_once: int = 0  # of one user: turns that run at the same time; more wait
+    queued_turns: int = 1000  # of one user: turns that wait; more are refused
+    requests_per_minute: int = 0  # of one user: over both WebSocket and HTTP
+    connections: int = 0  # of one user: open WebSockets and event streams, over all API processes
+    threads: int = 0  # of one user: archived ones too
+    stored_bytes: int = 0  # of one user: of the items of all threads, as their turns end
+    tokens_per_day: int = 0  # of one user: input and output, from midnight to midnight UTC
+    tokens_per_month: int = 0  # of one user: the same, by calendar month
+    warn_percent: int = 80  # of a token budget; from then on the user is warned, once a day or month; 1 to 100
+    waiting_turns: int = 10_000  # of all users: turns that wait; more are refused
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,12 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             queued_turns=limits.integer("queued_turns", Limits.queued_turns),
             requests_per_minute=limits.integer("requests_per_minute", Limits.requests_per_minute),
             connections=limits.integer("connections", Limits.connections),
+            threads=limits.integer("threads", Limits.threads),
+            stored_bytes=limits.integer("stored_bytes", Limits.stored_bytes),
+            tokens_per_day=limits.integer("tokens_per_day", Limits.tokens_per_day),
+            tokens_per_month=limits.integer("tokens_per_month", Limits.tokens_per_month),
+            warn_percent=limits.integer("warn_percent", Limits.warn_percent, at_least=1, at_most=100),
+            waiting_turns=limits.integer("waiting_turns", Limits.waiting_turns),
         ),
         notify=root.texts("notify"),
         warnings=root.warnings(),

@@ -12,7 +12,7 @@ import fakeredis
 from api import dispatch
 from api.connection import Closed, Connection, Frame
 from api.context import Services
-from api.limits import RequestLimit
+from api.limits import UserLimits
 from api.relay import Relay
 from api.settings import defaults
 from shared.clock import now_ms
@@ -257,5 +257,5 @@ def make_house(home: Path, template: Path, **settings: Any) -> House:
     log = EventLog(commands, max_entries=config.server.event_log_length)
     relay = Relay(listener, commands, log)
     queue: Any = SilentQueue()
-    requests = RequestLimit(commands, config.limits.requests_per_minute)
-    return House(Services(config, store, commands, log, queue, relay, requests), server)
+    limits = UserLimits(commands, store, config.limits)
+    return House(Services(config, store, commands, log, queue, relay, limits), server)

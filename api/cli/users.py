@@ -7,12 +7,16 @@ import os
 import click
 
 from api.cli.options import home_option
+from api.cli.user_limits import limits
 from shared import config as configuration
 
 
 @click.group()
 def users() -> None:
     """The people who may use this server."""
+
+
+users.add_command(limits)
 
 
 @users.command()

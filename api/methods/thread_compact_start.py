@@ -24,8 +24,7 @@ Result = Empty
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     new = NewTurn(None, None, {}, {"kind": "compact"})
-    limit = ctx.config.limits.queued_turns
-    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, queued_limit=limit)
+    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn())
     ctx.after_reply(ctx.ring, turn)
     ctx.after_reply(ctx.audit, NAME, turn.thread_id, turn.id)
     return {}

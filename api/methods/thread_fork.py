@@ -48,6 +48,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     if last is not None and before is not None:
         raise InvalidParams("Invalid request: lastTurnId and beforeTurnId cannot be combined")
     changed = settings.changes(ctx.config, ctx.user_id, params)
+    ctx.services.limits.check_threads(ctx.user_id)
     copy = ctx.store.histories.fork(params["thread_id"], ctx.user_id, last_turn_id=last, before_turn_id=before)
     at_ms = now_ms()
     thread = replace(

@@ -33,6 +33,7 @@ Result = Empty
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     _check(params["items"])
+    ctx.services.limits.check_bytes(ctx.user_id)
     ctx.store.histories.inject(params["thread_id"], ctx.user_id, params["items"])
     return {}
 

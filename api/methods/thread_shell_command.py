@@ -37,8 +37,7 @@ Result = Empty
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     command = {"type": SHELL_COMMAND, "command": params["command"], "timeoutMs": params["timeout_ms"]}
     new = NewTurn([command], None, {}, {"kind": "shell"})
-    limit = ctx.config.limits.queued_turns
-    turn, is_new = ctx.store.turns.create_or_steer(params["thread_id"], ctx.user_id, new, queued_limit=limit)
+    turn, is_new = ctx.store.turns.create_or_steer(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn())
     if is_new:
         ctx.after_reply(ctx.ring, turn)
     else:

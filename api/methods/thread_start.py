@@ -30,7 +30,7 @@ class Params(SettingsParams):
 
     Shape:  SettingsParams and {"ephemeral": bool=false, "historyMode": "legacy" | "paginated"?, "threadSource": str?,
             "dynamicTools": [tool]?}
-    Errors: InvalidParams; InvalidRequest (a title thread where the server serves none)
+    Errors: InvalidParams; InvalidRequest (a title thread where the server serves none); Overloaded (too many threads)
     Source: PROTOCOL 5.1
     """
 
@@ -65,6 +65,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         ephemeral=params["ephemeral"],
         history_mode=params["history_mode"],
     )
+    ctx.services.limits.check_threads(ctx.user_id)
     ctx.store.threads.create(thread)
     ctx.follow(thread_id)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))

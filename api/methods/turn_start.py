@@ -26,7 +26,7 @@ class Params(SettingsParams):
 
     Shape:  SettingsParams and {"threadId": UUIDv7, "input": [UserInput, 0 to 64], "clientUserMessageId": str?,
             "outputSchema": JSON Schema of the final message?}. The same clientUserMessageId again changes nothing.
-    Errors: InvalidParams; NotFound; Conflict (archived); Overloaded (too many queued turns)
+    Errors: InvalidParams; NotFound; Conflict (archived); Overloaded (too many queued turns, or no room)
     Source: PROTOCOL 5.2
     """
 
@@ -54,9 +54,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     if ctx.connection is not None and ctx.connection.client_name is not None:
         options["client"] = ctx.connection.client_name
     new = NewTurn(params["input"], params["client_user_message_id"], changed, options)
-    turn, is_new = ctx.store.turns.create_or_steer(
-        thread_id, ctx.user_id, new, queued_limit=ctx.config.limits.queued_turns
-    )
+    turn, is_new = ctx.store.turns.create_or_steer(thread_id, ctx.user_id, new, **ctx.room_for_turn())
     if is_new:
         ctx.after_reply(ctx.ring, turn)
         ctx.after_reply(ctx.audit, NAME, thread_id, turn.id)

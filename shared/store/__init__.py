@@ -9,6 +9,7 @@ from shared.store.audit import Audit
 from shared.store.connection import Database
 from shared.store.histories import Histories
 from shared.store.items import Items
+from shared.store.limits import UserLimits
 from shared.store.steps import Step, read_step
 from shared.store.threads import Threads
 from shared.store.turns import Claim, Turns
@@ -28,6 +29,7 @@ class Store:
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
+        self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)
         self.audit = Audit(self.database)
 

@@ -74,6 +74,7 @@ class Histories:
                     connection.execute(insert(turns), [turn_rows.columns(turn) for turn in history.turns])
                 if history.items:
                     item_rows.append(connection, history.items)
+                thread_rows.count_bytes(connection, history.thread.id)
         except IntegrityError as error:
             raise Conflict(f"the thread {history.thread.id}, or one with a turn of it, is here already") from error
 
@@ -117,6 +118,7 @@ class Histories:
             if before_turn_id == ids[0]:
                 values["preview"] = ""
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+            thread_rows.count_bytes(connection, thread_id)
 
     def inject(self, thread_id: str, owner: str, model_items: list[dict[str, Any]]) -> None:
         """Put items at the end of what the model sees.
@@ -133,6 +135,7 @@ class Histories:
             position = item_rows.last_position(connection, thread_id) + 1
             row = Item(new_id(), thread_id, last, position, "injected", model_items=model_items)
             item_rows.append(connection, [row])
+            thread_rows.count_bytes(connection, thread_id)
 
 
 def _cut(found: list[Turn], turn_id: str | None, *, inclusive: bool) -> list[Turn]:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, func, insert, select, update
 from sqlalchemy.engine import Row
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from shared.store.connection import Database
 from shared.store.tables import items, threads
@@ -120,6 +122,26 @@ class Items:
         with self._database.read() as connection:
             return [from_row(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
+
+class _Bytes(FunctionElement[int]):
+    """How many bytes a text takes."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Bytes)
+def _octet_length(element: _Bytes, compiler: Any, **options: Any) -> str:
+    return f"octet_length({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Bytes, "sqlite")
+def _length_of_blob(element: _Bytes, compiler: Any, **options: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
+
+
+# Of rows of the log, what their contents take in the database, in bytes.
+SIZE = func.coalesce(func.sum(func.coalesce(_Bytes(items.c.item), 0) + _Bytes(items.c.model_items)), 0)
 
 _INSERT = insert(items)
 _BY_ID = update(items).where(items.c.id == bindparam("of"))

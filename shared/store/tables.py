@@ -82,6 +82,7 @@ threads = Table(
     Column("session_due_at_ms", Millis),  # when the sweep has its session file written; NULL: it is up to date
     Column("goal", Json),  # see shared.store.threads.Thread
     Column("history_mode", String),  # legacy | paginated; NULL: legacy
+    Column("stored_bytes", BigInteger, nullable=False, default=0),  # of its items, as of the end of its last turn
 )
 Index(
     "threads_session_due",
@@ -120,11 +121,12 @@ turns = Table(
     Column("lease_until_ms", Millis),
     Column("lost", Integer, nullable=False, default=0),  # leases that ran out since the last stored item
     Column("announced", Integer, nullable=False, default=0),  # 1: turn/started is published, 2: turn/completed
+    Column("reserved_tokens", BigInteger),  # of the model call that its claim makes now; counts while it runs
 )
 Index("turns_of_thread", turns.c.thread_id, turns.c.id)
 for name, columns, where in (
     ("turns_active", [turns.c.thread_id], "phase <> 'done'"),
-    ("turns_queued", [turns.c.queued_at_ms, turns.c.id], "phase = 'queued'"),
+    ("turns_waiting", [turns.c.owner, turns.c.queued_at_ms, turns.c.id], "phase = 'queued'"),
     ("turns_running", [turns.c.owner, turns.c.lease_until_ms], "phase = 'running'"),
     ("turns_unannounced", [turns.c.completed_at_ms], "phase = 'done' AND announced < 2"),
     ("turns_by_client_id", [turns.c.thread_id, turns.c.client_id], "client_id IS NOT NULL"),
@@ -218,6 +220,31 @@ user_configs = Table(
     Column("owner", String, primary_key=True),
     Column("version", Integer, nullable=False),  # grows with each change
     Column("config", Json, nullable=False),  # keys of config.toml that a user may set
+)
+
+user_limits = Table(
+    "user_limits",  # what an operator has set for one user; NULL: the default of [limits]
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("weight", Integer),  # share of the workers, beside the others' weights; NULL: 1
+    Column("turns_at_once", BigInteger),
+    Column("queued_turns", BigInteger),
+    Column("requests_per_minute", BigInteger),
+    Column("connections", BigInteger),
+    Column("threads", BigInteger),
+    Column("stored_bytes", BigInteger),
+    Column("tokens_per_day", BigInteger),
+    Column("tokens_per_month", BigInteger),
+)
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("day", String, primary_key=True),  # YYYY-MM-DD, UTC
+    Column("tokens", BigInteger, nullable=False),
+    Column("day_warned", Integer, nullable=False, default=0),  # 1: was told that most of the day's budget is gone
+    Column("month_warned", Integer, nullable=False, default=0),  # the same of the month's, on that day
 )
 
 audit = Table(

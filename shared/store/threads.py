@@ -13,6 +13,7 @@ from sqlalchemy.engine import Row
 from shared.clock import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
+from shared.store import items as item_rows
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, mail, threads, turns
 
@@ -117,6 +118,18 @@ class Threads:
         check_id(thread_id)
         with self._database.read() as connection:
             return find_thread(connection, thread_id, owner)
+
+    def has(self, owner: str, count: int) -> bool:
+        """Whether the owner has at least that many threads, archived and empty ones too."""
+        query = select(threads.c.id).where(threads.c.owner == owner).offset(count - 1).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def stored_bytes(self, owner: str) -> int:
+        """What the logs of all threads of the owner take, without turns that are not over."""
+        query = select(func.coalesce(func.sum(threads.c.stored_bytes), 0)).where(threads.c.owner == owner)
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
 
     def touch(self, thread_id: str, owner: str) -> None:
         """The thread was used: it counts as loaded from now."""
@@ -310,6 +323,12 @@ def columns(thread: Thread) -> dict[str, Any]:
     """A thread as a row."""
     values = {name: getattr(thread, name) for name in _COLUMNS}
     return {**values, "cwd": thread.settings["cwd"], "model_provider": thread.settings["modelProvider"]}
+
+
+def count_bytes(connection: Connection, thread_id: str) -> None:
+    """Measure a thread's log anew: it changed otherwise than by the end of a turn."""
+    size = select(item_rows.SIZE).where(items.c.thread_id == thread_id).scalar_subquery()
+    connection.execute(update(threads).where(threads.c.id == thread_id).values(stored_bytes=size))
 
 
 def delete_rows(connection: Connection, thread_ids: Sequence[str]) -> None:

@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     case,
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -38,15 +41,15 @@ from shared.store import items as item_rows
 from shared.store.approvals import Approval, approval_from_row
 from shared.store.connection import Database
 from shared.store.items import Item
-from shared.store.tables import approvals, items, mail, threads, turns
+from shared.store.tables import approvals, items, mail, threads, turns, user_limits
 from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
 
-UNLIMITED = 1 << 31  # turns at once
 SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that is no message, but a call to answer
 IMAGE_URLS = ("data:image/", "https://")  # what a model is handed
 KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 SESSION_DELAY_MS = 2000  # of turns in quick succession the session file is written once
+RETRY_LEAST_MS, RETRY_MOST_MS = 1000, 60_000  # after which a client whose turn found no place is asked to come again
 UNTOLD_FOR_MS = 5000  # an ended turn that nobody announced for this long is announced by the sweep
 
 
@@ -142,31 +145,40 @@ class Turns:
 
     # -- moves that a request makes
 
-    def create_or_steer(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int) -> tuple[Turn, bool]:
+    def create_or_steer(
+        self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int, waiting_limit: int = 0
+    ) -> tuple[Turn, bool]:
         """Begin a turn, or give its input to the one that runs. Whether it is new.
 
         A client_id that the thread has seen already answers with the turn that has it, and changes nothing.
-        Errors: NotFound, Conflict (archived), Overloaded (the owner's queued turns)
+        queued_limit, waiting_limit: how many turns of the owner, and of all users, may wait; 0: no limit
+        Errors: NotFound, Conflict (archived), Overloaded (too many turns wait)
         """
-        return self._begin(thread_id, owner, new, queued_limit, may_steer=True)
+        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), may_steer=True)
 
-    def create(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int) -> Turn:
+    def create(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int, waiting_limit: int = 0) -> Turn:
         """Begin a turn. Errors: NotFound, Conflict (archived, or a turn is active), Overloaded."""
-        return self._begin(thread_id, owner, new, queued_limit, may_steer=False)[0]
+        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), may_steer=False)[0]
 
     def _begin(
-        self, thread_id: str, owner: str, new: NewTurn, queued_limit: int, *, may_steer: bool
+        self, thread_id: str, owner: str, new: NewTurn, limits: tuple[int, int], *, may_steer: bool
     ) -> tuple[Turn, bool]:
         check_id(thread_id)
         while True:
             try:
                 with self._database.write() as connection:
-                    return self._create_or_steer(connection, thread_id, owner, new, queued_limit, may_steer)
+                    return self._create_or_steer(connection, thread_id, owner, new, limits, may_steer)
             except IntegrityError:  # somebody began a turn between our look and our insert: look again
                 continue
 
     def _create_or_steer(
-        self, connection: Connection, thread_id: str, owner: str, new: NewTurn, queued_limit: int, may_steer: bool
+        self,
+        connection: Connection,
+        thread_id: str,
+        owner: str,
+        new: NewTurn,
+        limits: tuple[int, int],
+        may_steer: bool,
     ) -> tuple[Turn, bool]:
         active = _lock_active(connection, thread_id, owner)
         thread = lock_thread(connection, thread_id, owner)  # it cannot be deleted or archived meanwhile
@@ -177,9 +189,8 @@ class Turns:
             if known is not None:
                 return known, False
         if active is None:
-            queued = select(func.count()).where(turns.c.owner == owner, turns.c.phase == "queued")
-            if queued_limit and (connection.scalar(queued) or 0) >= queued_limit:
-                raise Overloaded(f"{queued_limit} turns are queued already; retry when some have ended")
+            if any(limits):
+                _check_queue(connection, owner, *limits)
             turn = _insert_turn(connection, thread_id, owner, new)
         elif not may_steer:
             raise Conflict(f"turn {active.id} is active; wait for its end or interrupt it")
@@ -281,18 +292,21 @@ class Turns:
     # -- moves that a worker makes
 
     def claim(self, worker: str, *, lease_ms: int, turns_at_once: int) -> Claim | None:
-        """Take the fairest waiting turn: of the user who has the fewest running, the one that waits longest.
+        """Take the fairest waiting turn: of the user who has the fewest running for their weight, the oldest.
 
-        turns_at_once: how many turns of one user may run; 0: no limit
+        turns_at_once: how many turns of one user may run, unless the user has a limit of their own; 0: no limit
         """
         with self._database.read() as connection:
             if connection.scalar(_WAITING) is None:
                 return None  # most looks: a turn has ended and nothing waits
         with self._database.write() as connection:
             self._database.lock_claims(connection)
-            row = connection.execute(_FAIREST, {"turns_at_once": turns_at_once or UNLIMITED}).first()
-            if row is None:
-                return None
+            row = None
+            while row is None:  # a turn that was interrupted since we looked is not there any more
+                turn_id = connection.scalar(_FAIREST, {"turns_at_once": turns_at_once})
+                if turn_id is None:
+                    return None
+                row = connection.execute(_TAKEN, {"of": turn_id}).first()
             claim_no = _raise_claim_no(connection, row.thread_id)
             started_at_ms = row.started_at_ms or now_ms()
             connection.execute(
@@ -304,6 +318,7 @@ class Turns:
                     claimed_by=worker,
                     lease_until_ms=self._database.now_ms() + lease_ms,
                     started_at_ms=started_at_ms,
+                    reserved_tokens=None,
                 )
             )
         turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
@@ -407,19 +422,36 @@ class Turns:
             return connection.scalar(select(func.count()).where(turns.c.phase == "queued")) or 0
 
 
-_RUNNING = (
-    select(turns.c.owner, func.count().label("n")).where(turns.c.phase == "running").group_by(turns.c.owner).subquery()
-)
-_N = func.coalesce(_RUNNING.c.n, 0)
-_WAITING = select(turns.c.id).where(turns.c.phase == "queued").limit(1)
-_FAIREST = (
-    select(turns)
-    .outerjoin(_RUNNING, _RUNNING.c.owner == turns.c.owner)
-    .where(turns.c.phase == "queued", bindparam("turns_at_once") > _N)
-    .order_by(_N, turns.c.queued_at_ms, turns.c.id)
-    .limit(1)
-    .with_for_update(of=turns)
-)
+def _fairest() -> Select[Any]:
+    """The turn to run next. One look at an index for each user who waits, however many turns they have waiting.
+
+    Of the users under their cap, who has the fewest running for their weight; among equals, who waits longest.
+    """
+    one, later, runs = turns.alias("one"), turns.alias("later"), turns.alias("runs")
+    waiting = select(func.min(one.c.owner).label("owner")).where(one.c.phase == _QUEUED).cte("waiting", recursive=True)
+    following = select(func.min(later.c.owner)).where(later.c.phase == _QUEUED, later.c.owner > waiting.c.owner)
+    waiting = waiting.union_all(select(following.scalar_subquery()).where(waiting.c.owner.is_not(None)))
+    running = select(func.count()).where(runs.c.phase == _RUNNING, runs.c.owner == waiting.c.owner).scalar_subquery()
+    oldest = select(func.min(one.c.queued_at_ms)).where(one.c.phase == _QUEUED, one.c.owner == waiting.c.owner)
+    allowed = func.coalesce(user_limits.c.turns_at_once, bindparam("turns_at_once", type_=BigInteger))
+    user = (
+        select(waiting.c.owner)
+        .outerjoin(user_limits, user_limits.c.owner == waiting.c.owner)
+        .where(waiting.c.owner.is_not(None), or_(allowed == 0, running < allowed))
+        .order_by(running * 1.0 / func.coalesce(user_limits.c.weight, 1), oldest.scalar_subquery(), waiting.c.owner)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(turns.c.id).where(turns.c.phase == _QUEUED, turns.c.owner == user).order_by(*_OLDEST).limit(1)
+
+
+# Said out, and not bound, so that the partial indexes fit.
+_QUEUED: ColumnElement[str] = literal_column("'queued'")
+_RUNNING: ColumnElement[str] = literal_column("'running'")
+_OLDEST = (turns.c.queued_at_ms, turns.c.id)
+_WAITING = select(turns.c.id).where(turns.c.phase == _QUEUED).limit(1)
+_FAIREST = _fairest()
+_TAKEN = select(turns).where(turns.c.id == bindparam("of"), turns.c.phase == _QUEUED).with_for_update()
 _CLAIMED = tuple_(turns.c.id, turns.c.claim_no).in_(bindparam("claims", expanding=True))
 _HELD = (
     select(turns.c.id, turns.c.claim_no)
@@ -430,12 +462,37 @@ _HELD = (
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of"))
 _THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of"))
 _DUE = threads.c.session_due_at_ms
+_BYTES_OF_TURN = select(item_rows.SIZE).where(items.c.turn_id == bindparam("turn")).scalar_subquery()
 _THREAD_AT_END = _THREAD_BY_ID.values(
+    stored_bytes=threads.c.stored_bytes + _BYTES_OF_TURN,
     session_due_at_ms=case((bindparam("due") > _DUE, _DUE), else_=bindparam("due")),
     **{name: bindparam(name) for name in ("updated_at_ms", "recency_at_ms", "used_at_ms")},
 )
 _MAIL_BY_ID = update(mail).where(mail.c.id == bindparam("of"))
 _UNREAD = select(mail).where(mail.c.turn_id == bindparam("of"), mail.c.item_id.is_(None)).order_by(mail.c.id)
+
+
+_BOTH_QUEUES = select(
+    func.count().filter(turns.c.owner == bindparam("owner")).label("own"),
+    func.min(turns.c.queued_at_ms).filter(turns.c.owner == bindparam("owner")).label("own_oldest"),
+    func.count().label("all"),
+    func.min(turns.c.queued_at_ms).label("oldest"),
+).where(turns.c.phase == _QUEUED)
+
+
+def _check_queue(connection: Connection, owner: str, queued_limit: int, waiting_limit: int) -> None:
+    """Whether one more turn may wait. Errors: Overloaded, with the time in which a place becomes free.
+
+    That time is Little's law: of `n` turns in a queue whose first one has waited for `t`, one leaves every t / n.
+    """
+    row = connection.execute(_BOTH_QUEUES, {"owner": owner}).one()
+    for count, oldest, limit, whose in (
+        (row.own, row.own_oldest, queued_limit, "turns of yours are"),
+        (row.all, row.oldest, waiting_limit, "turns of this server are"),
+    ):
+        if limit and count >= limit:
+            retry_after_ms = min(max((now_ms() - oldest) // count, RETRY_LEAST_MS), RETRY_MOST_MS)
+            raise Overloaded(f"{count} {whose} queued already; retry when some have begun", retry_after_ms)
 
 
 def _pairs(claims: Collection[Claim]) -> list[tuple[str, int]]:
@@ -468,7 +525,7 @@ def end(
     over = {"phase": "done", "claimed_by": None, "lease_until_ms": None}
     connection.execute(_TURN_BY_ID, {"of": turn_id, "status": status, "error": error, "completed_at_ms": at_ms, **over})
     used = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms}
-    connection.execute(_THREAD_AT_END, {"of": thread_id, "due": at_ms + SESSION_DELAY_MS, **used})
+    connection.execute(_THREAD_AT_END, {"of": thread_id, "turn": turn_id, "due": at_ms + SESSION_DELAY_MS, **used})
 
 
 def letter_row(

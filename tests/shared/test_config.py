@@ -159,6 +159,12 @@ turns_at_once = 1
 queued_turns = 2
 requests_per_minute = 3
 connections = 4
+threads = 5
+stored_bytes = 6
+tokens_per_day = 7
+tokens_per_month = 8
+warn_percent = 9
+waiting_turns = 10
 """,
     )
 
@@ -166,7 +172,7 @@ connections = 4
     assert (loaded.model_context_window, loaded.developer_instructions) == (32000, "be brief")
     assert (loaded.approval_policy, loaded.sandbox_mode, loaded.notify) == ("never", "read-only", ("prog", "arg"))
     assert dataclasses.astuple(loaded.sandbox_workspace_write) == (("/srv/cache",), True, True, True)
-    assert dataclasses.astuple(loaded.limits) == (1, 2, 3, 4)
+    assert dataclasses.astuple(loaded.limits) == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     assert dataclasses.asdict(loaded.server) == {
         "host": "::1",
         "port": 9000,
@@ -214,6 +220,7 @@ def test_a_lease_alone_scales_renewal_and_authority(tmp_path: Path) -> None:
         ("[server]\nsweep_seconds = 0", "server.sweep_seconds: expected a number of seconds above 0"),
         ("[server]\nauthority_seconds = 30", "server.authority_seconds: expected less than lease_seconds (30)"),
         ("[server]\nrenewal_seconds = 25", "server.renewal_seconds: expected less than authority_seconds (25)"),
+        ("[limits]\nwarn_percent = 0", "limits.warn_percent: expected an integer from 1 to 100"),
         ("[limits]\nqueued_turns = -1", "limits.queued_turns: expected an integer of 0 or more"),
         ("[limits]\nqueued_turns = 2026-01-01", "limits.queued_turns: expected an integer of 0 or more, found a date"),
         ('model_provider = "y"', 'model_provider: expected one of openai, scripted, found "y"'),

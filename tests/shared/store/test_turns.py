@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, text, update
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost, Conflict, InvalidRequest, NotFound, Overloaded
 from shared.ids import new_id
 from shared.store import Store
+from shared.store import turns as moves
 from shared.store.tables import approvals, items, mail, threads, turns
 from shared.store.turns import Claim
 from shared.store.writes import Announced, End, Write
@@ -155,6 +157,88 @@ def test_caps_and_fairness_hold_when_many_claim_at_once(store: Store) -> None:
     claims = [one for one in made if one is not None]
     assert Counter(one.owner for one in claims) == {"ann": 2, "bob": 1, "cy": 1}
     assert len({one.turn_id for one in claims}) == 4
+    assert store.turns.all_users_waiting() == 4
+
+
+def test_a_user_who_queues_hundreds_of_turns_keeps_nobody_waiting_and_alone_gets_every_place(store: Store) -> None:
+    first = [queued(store, "ann") for _ in range(6)]
+    alone = [claim(store) for _ in range(4)]
+    bob = queued(store, "bob")
+
+    end(store, alone[0])
+    then = claim(store)
+    end(store, alone[1])
+    after = [claim(store) for _ in range(2)]
+
+    assert [one.turn_id for one in alone] == [turn.id for turn in first[:4]]
+    assert then.turn_id == bob.id
+    assert [one.turn_id for one in after] == [turn.id for turn in first[4:]]
+
+
+def test_turns_run_in_proportion_to_the_weights_of_their_users(store: Store) -> None:
+    store.limits.change("ann", {"weight": 3})
+    for owner in ("ann", "bob"):
+        for _ in range(12):
+            queued(store, owner)
+
+    claims = [claim(store) for _ in range(12)]
+
+    assert Counter(one.owner for one in claims) == {"ann": 9, "bob": 3}
+
+
+def test_a_cap_of_ones_own_counts_before_the_default(store: Store) -> None:
+    store.limits.change("ann", {"turns_at_once": 3})
+    store.limits.change("cy", {"turns_at_once": 0})
+    for owner in ("ann", "bob", "cy"):
+        for _ in range(5):
+            queued(store, owner)
+
+    made = at_once(15, lambda _: store.turns.claim("worker", lease_ms=LEASE_MS, turns_at_once=1))
+
+    assert Counter(one.owner for one in made if one is not None) == {"ann": 3, "bob": 1, "cy": 5}
+
+
+def test_a_claim_looks_at_no_more_of_a_long_queue_than_its_beginning(store: Store) -> None:
+    first, at_ms = queued(store), now_ms() + 1000
+    rows = [
+        {
+            **{"id": new_id(), "thread_id": new_id(), "owner": "ann", "phase": "queued", "status": "inProgress"},
+            **{"options": {}, "created_at_ms": at_ms, "queued_at_ms": at_ms + number},
+        }
+        for number in range(10_000)
+    ]
+    with store.database.write() as connection:
+        connection.execute(insert(turns), rows)
+        if not store.database.is_sqlite:
+            connection.execute(text("ANALYZE turns"))
+        explained = "EXPLAIN QUERY PLAN " if store.database.is_sqlite else "EXPLAIN (ANALYZE, FORMAT TEXT) "
+        asked_for = moves._FAIREST.params(turns_at_once=0)
+        statement = asked_for.compile(store.database.engine, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explained}{statement}"))
+
+    if store.database.is_sqlite:
+        assert not re.search("SCAN (turns|one|later|runs)", plan), plan
+        assert plan.count("TEMP B-TREE") == 1, plan  # the users, in their order
+    else:
+        read = [int(float(rows)) for rows in re.findall(r"actual time=\S+ rows=([\d.]+)", plan)]
+        assert max(read) <= 10, plan
+    assert claim(store).turn_id == first.id
+
+
+def test_who_finds_no_place_is_told_how_fast_the_queue_moves(store: Store) -> None:
+    waiting = [queued(store, owner) for owner in ("ann", "ann", "bob", "bob")]
+    with store.database.write() as connection:
+        long_ago = now_ms() - 40_000
+        connection.execute(update(turns).where(turns.c.id == waiting[0].id).values(queued_at_ms=long_ago))
+    limits = {"queued_limit": 2, "waiting_limit": 4}
+
+    with pytest.raises(Overloaded) as own:
+        store.turns.create_or_steer(thread(store, "ann").id, "ann", asked(), **limits)
+    with pytest.raises(Overloaded) as all_users:
+        store.turns.create_or_steer(thread(store, "cy").id, "cy", asked(), **limits)
+
+    assert 20_000 <= own.value.retry_after_ms < 21_000  # two leave in 40 s
+    assert 10_000 <= all_users.value.retry_after_ms < 11_000
     assert store.turns.all_users_waiting() == 4
 
 
