@@ -46,7 +46,7 @@ def make_services(config: Config) -> Services:
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
     )
-    store = Store(config.database_url)
+    store = Store(config.database_url, config.listeners)
     if store.database.is_sqlite and _is_gevent():
         store = cast(Store, OffloadedStore(store))
     log = EventLog(commands, max_entries=config.server.event_log_length)

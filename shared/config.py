@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from shared.config_table import ConfigTable
 from shared.errors import ConfigError
+from shared.webhooks import Webhook, listeners, read_webhooks
 
 APPROVAL_POLICIES = ("untrusted", "on-request", "never")
 SANDBOX_MODES = ("read-only", "workspace-write", "danger-full-access")
@@ -28,6 +29,20 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 SCRIPTED = "scripted"  # the built-in provider that is no language model, and its only model
 OPENAI = "openai"  # the built-in provider that needs nothing but OPENAI_API_KEY
 OPENAI_MODEL = "gpt-5.5"  # what `openai` is asked for when `model` is not set
+
+HOUR = 3600.0
+WEBHOOK_RETRY_SECONDS = (
+    5.0,
+    60.0,
+    300.0,
+    1800.0,
+    2 * HOUR,
+    5 * HOUR,
+    10 * HOUR,
+    14 * HOUR,
+    20 * HOUR,
+    20 * HOUR,
+)  # 3 d
 
 MAX_SOCKET_PATH_BYTES = 107  # unix(7): sun_path is 108 bytes with its NUL
 
@@ -80,6 +95,9 @@ class Server:
     worker_concurrency: int = 200  # turns and calls at once, per worker process
     log_level: str = "info"  # debug, info, warning or error
     event_log_length: int = 10_000  # entries; how far back a client can catch up from Redis, per thread
+    notify_timeout_seconds: float = 30.0  # s; a notify program that runs for longer is ended
+    webhook_timeout_seconds: float = 10.0  # s for one delivery to a webhook, from the name to the answer
+    webhook_retry_seconds: tuple[float, ...] = WEBHOOK_RETRY_SECONDS  # s to wait behind each attempt that failed
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,13 @@ class Config:
     model_providers: Mapping[str, Provider] = field(default_factory=dict)  # the configured ones, and `openai`
     limits: Limits = field(default_factory=Limits)  # [limits]
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
+    webhooks: tuple[Webhook, ...] = ()  # [[webhooks]]
     warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
+
+    @property
+    def listeners(self) -> dict[str, tuple[str, ...]]:
+        """Event → who is told of it, as a Store wants to know."""
+        return listeners(self.webhooks, notify=bool(self.notify))
 
     @property
     def redis_is_embedded(self) -> bool:
@@ -196,6 +220,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             waiting_turns=limits.integer("waiting_turns", Limits.waiting_turns),
         ),
         notify=root.texts("notify"),
+        webhooks=read_webhooks(root, environ),
         warnings=root.warnings(),
     )
 
@@ -289,6 +314,9 @@ def _server(table: ConfigTable, home: Path, *, embedded: bool) -> Server:
         worker_concurrency=table.integer("worker_concurrency", Server.worker_concurrency, at_least=1),
         log_level=table.choice("log_level", LOG_LEVELS) or Server.log_level,
         event_log_length=table.integer("event_log_length", Server.event_log_length, at_least=1),
+        notify_timeout_seconds=table.seconds("notify_timeout_seconds", Server.notify_timeout_seconds),
+        webhook_timeout_seconds=table.seconds("webhook_timeout_seconds", Server.webhook_timeout_seconds),
+        webhook_retry_seconds=table.several_seconds("webhook_retry_seconds", Server.webhook_retry_seconds),
     )
     if server.authority_seconds >= lease:
         raise table.error("authority_seconds", f"less than lease_seconds ({lease:g})", server.authority_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from shared.errors import ConfigError
 # Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
 SECTIONS_WITHOUT_EFFECT = (
     "otel",
-    "webhooks",
     "feedback",
     "retention",
     "mcp_servers",
@@ -22,6 +22,8 @@ SECTIONS_WITHOUT_EFFECT = (
     "tui",
     "projects",
 )
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ConfigTable:
@@ -70,6 +72,18 @@ class ConfigTable:
             raise self.error(key, "a string", value)
         return value if value is None else str(value)
 
+    def expanded(self, key: str, environ: Mapping[str, str]) -> str | None:
+        """A text with each ${VAR} from the environment. Errors: ConfigError that names a variable that is not set."""
+
+        def value_of(found: re.Match[str]) -> str:
+            value = environ.get(found[1])
+            if not value:
+                raise self.error(key, f"the environment variable {found[1]} to be set", None)
+            return value
+
+        text = self.text(key)
+        return None if text is None else VARIABLE.sub(value_of, text)
+
     def choice(self, key: str, choices: Collection[str]) -> str | None:
         value = self._get(key)
         if value is not None and value not in choices:
@@ -104,6 +118,13 @@ class ConfigTable:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise self.error(key, "a number of seconds above 0", value)
         return float(value)
+
+    def several_seconds(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        values = self._get(key, list(default))
+        usual = isinstance(values, list) and all(type(one) in (int, float) and 0 < one < math.inf for one in values)
+        if not usual:
+            raise self.error(key, "a list of numbers of seconds above 0", values)
+        return tuple(map(float, values))
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._get(key, [])
@@ -140,6 +161,15 @@ class ConfigTable:
         """A table whose values are tables."""
         parent = self.table(key)
         return {name: parent.table(name) for name in parent._values}
+
+    def array(self, key: str) -> list[ConfigTable]:
+        """An array of tables, as [[key]] makes one."""
+        values = self._get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise self.error(key, f"tables, each under [[{key}]]", values)
+        tables = [ConfigTable(self.file, f"{self._name}{key}[{i}].", value) for i, value in enumerate(values)]
+        self._tables += tables
+        return tables
 
     def _get(self, key: str, default: Any = None) -> Any:
         self._known.add(key)

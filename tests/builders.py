@@ -26,7 +26,7 @@ from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import Claim, NewTurn, Turn
 from shared.store.users import LOCAL_USER
-from shared.store.writes import Announced, End, Write, commit
+from shared.store.writes import Announced, End, Write
 from tests.support.contract import Recording
 
 LEASE_MS = 30_000
@@ -87,14 +87,14 @@ def make_message(store: Store, claim: Claim, text: str, *, completed: bool = Tru
         started_at_ms=now_ms(),
         completed_at_ms=now_ms() if completed else None,
     )
-    commit(store.database, [Write(claim, append=[item])], Announced())
+    store.commit([Write(claim, append=[item])], Announced())
     return item
 
 
 def end_turn(store: Store, claim: Claim, status: str = "completed") -> Turn:
     """Read what is unread, then end."""
     read = [(letter.id, new_id()) for letter in store.turns.unread(claim.turn_id)]
-    commit(store.database, [Write(claim, read=read, end=End(status, now_ms()))], Announced())
+    store.commit([Write(claim, read=read, end=End(status, now_ms()))], Announced())
     return store.turns.get(claim.turn_id, claim.owner)
 
 

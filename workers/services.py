@@ -40,7 +40,7 @@ class Services:
         server = config.server
         self.config = config
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
-        self.store = Store(config.database_url)
+        self.store = Store(config.database_url, config.listeners)
         self._connect = connect
         self.redis = connect(
             config.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.store.approvals import Approvals
 from shared.store.audit import Audit
@@ -10,6 +10,7 @@ from shared.store.connection import Database
 from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits
+from shared.store.outbox import Outbox
 from shared.store.steps import Step, read_step
 from shared.store.threads import Threads
 from shared.store.turns import Claim, Turns
@@ -21,10 +22,12 @@ from shared.store.writes import Announced, Write, commit
 class Store:
     """All records over one database. Calls that a request can reach take `owner`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, listeners: Mapping[str, Sequence[str]] | None = None) -> None:
+        """listeners: who is told of what happens (shared.store.outbox); None: nobody."""
         self.database = Database(url)
+        self.outbox = Outbox(self.database, listeners or {})
         self.threads = Threads(self.database)
-        self.turns = Turns(self.database)
+        self.turns = Turns(self.database, self.outbox)
         self.items = Items(self.database)
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
@@ -35,7 +38,7 @@ class Store:
 
     def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
         """Store what turns have written (shared.store.writes)."""
-        return commit(self.database, writes, announced)
+        return commit(self.database, self.outbox, writes, announced)
 
     def read_step(self, claim: Claim) -> Step:
         """What a step of a held turn starts from (shared.store.steps)."""

@@ -214,6 +214,28 @@ rules = Table(
     Column("created_at_ms", Millis, nullable=False),
 )
 
+outbox = Table(
+    "outbox",  # what webhooks and the notify program still have to be told, and were told
+    metadata,
+    Column("id", String, primary_key=True),  # webhook-id
+    Column("target", String, nullable=False),  # URL of a webhook, or "notify"
+    Column("event", String, nullable=False),  # shared.webhooks.EVENTS, or "notify"
+    Column("data", Json, nullable=False),  # ids; never content
+    Column("created_at_ms", Millis, nullable=False),  # of the fact
+    Column("state", String, nullable=False),  # pending | begun (a notify program) | delivered | dead
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at_ms", Millis, nullable=False),  # when to try, and while one tries, when the next one may
+    Column("lease_until_ms", Millis),  # while one tries
+    Column("changed_at_ms", Millis, nullable=False),
+    Column("error", String),  # of the last attempt
+)
+Index("outbox_by_state", outbox.c.state, outbox.c.changed_at_ms)
+for name, columns, where in (
+    ("outbox_due", [outbox.c.target, outbox.c.due_at_ms], "state = 'pending'"),
+    ("outbox_leased", [outbox.c.lease_until_ms], "lease_until_ms IS NOT NULL"),
+):
+    Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
 user_configs = Table(
     "user_configs",
     metadata,

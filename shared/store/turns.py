@@ -41,11 +41,15 @@ from shared.store import items as item_rows
 from shared.store.approvals import Approval, approval_from_row
 from shared.store.connection import Database
 from shared.store.items import Item
+from shared.store.outbox import Outbox
 from shared.store.tables import approvals, items, mail, threads, turns, user_limits
 from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
+from shared.webhooks import NOTIFY
 
 SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that is no message, but a call to answer
 IMAGE_URLS = ("data:image/", "https://")  # what a model is handed
+CLIENT_CALL = "item/tool/call"  # a question to the client's program (PROTOCOL 8.4)
+UNNOTIFIED = ("compact", "shell")  # kinds of turns whose end is not the notify program's business (PROTOCOL 13)
 KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 SESSION_DELAY_MS = 2000  # of turns in quick succession the session file is written once
@@ -140,8 +144,9 @@ class NewTurn:
 class Turns:
     """The turns table and its mail."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
+        self._outbox = outbox
 
     # -- moves that a request makes
 
@@ -241,13 +246,14 @@ class Turns:
                 raise Conflict(f"expected active turn id {expected_id} but found {active.id}")
             connection.execute(update(turns).where(turns.c.id == active.id).values(interrupted=True))
             if active.phase != "running":
-                _end_unheld(connection, active, "interrupted", None, "The user interrupted the turn before it ran.")
+                why = "The user interrupted the turn before it ran."
+                _end_unheld(connection, self._outbox, active, "interrupted", None, why)
             return _get(connection, active.id)
 
     def answer(self, request_id: int, owner: str, answer: dict[str, Any]) -> Turn | None:
         """Take the first answer to a question: the turn is queued again. None: there is no such question any more."""
         with self._database.write() as connection:
-            return _answer(connection, request_id, answer, owner)
+            return _answer(connection, self._outbox, request_id, answer, owner)
 
     # -- reading
 
@@ -321,7 +327,9 @@ class Turns:
                     reserved_tokens=None,
                 )
             )
-        turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
+            turn = replace(_from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
+            if row.started_at_ms is None:
+                _tell_of_turn(connection, self._outbox, "turn.started", turn)
         return Claim(turn, claim_no, recovered=row.started_at_ms is not None, lost=row.lost)
 
     def renew(self, claims: Collection[Claim], *, lease_ms: int) -> set[str]:
@@ -368,7 +376,9 @@ class Turns:
             }
             row = connection.execute(insert(approvals).values(values).returning(approvals)).one()
             _let_go(connection, claim.turn_id, "parked")
-        return approval_from_row(row)
+            approval = approval_from_row(row)
+            _tell_of_question(connection, self._outbox, "approval.requested", approval)
+        return approval
 
     def hand_over(self, claims: Collection[Claim]) -> None:
         """Queue turns again for another worker, as a shutdown does; those that are not held any more are left alone."""
@@ -390,7 +400,8 @@ class Turns:
                     again.append(turn)
                     continue
                 message = f"the turn was given up: {row.lost + 1} workers were lost while they ran it"
-                _end_unheld(connection, turn, "failed", turn_error(message, "internalServerError"), message)
+                error = turn_error(message, "internalServerError")
+                _end_unheld(connection, self._outbox, turn, "failed", error, message)
                 failed.append(_get(connection, turn.id))
         return again, failed
 
@@ -399,7 +410,8 @@ class Turns:
         with self._database.write() as connection:
             query = select(approvals.c.id).where(approvals.c.state == "pending", approvals.c.expires_at_ms < now_ms())
             query = query.order_by(approvals.c.id)
-            found = [_answer(connection, request_id, answer, None) for request_id in connection.scalars(query).all()]
+            expired = connection.scalars(query).all()
+            found = [_answer(connection, self._outbox, request_id, answer, None) for request_id in expired]
         return [turn for turn in found if turn is not None]
 
     def all_users_untold(self) -> list[Turn]:
@@ -519,13 +531,35 @@ def take_mail(connection: Connection, mail_id: int, item_id: str) -> None:
 
 
 def end(
-    connection: Connection, turn_id: str, thread_id: str, status: str, error: dict[str, Any] | None, at_ms: int
+    connection: Connection, outbox: Outbox, turn: Turn, status: str, error: dict[str, Any] | None, at_ms: int
 ) -> None:
     """The last move of a turn whose row is locked."""
     over = {"phase": "done", "claimed_by": None, "lease_until_ms": None}
-    connection.execute(_TURN_BY_ID, {"of": turn_id, "status": status, "error": error, "completed_at_ms": at_ms, **over})
+    connection.execute(_TURN_BY_ID, {"of": turn.id, "status": status, "error": error, "completed_at_ms": at_ms, **over})
     used = {"updated_at_ms": at_ms, "recency_at_ms": at_ms, "used_at_ms": at_ms}
-    connection.execute(_THREAD_AT_END, {"of": thread_id, "turn": turn_id, "due": at_ms + SESSION_DELAY_MS, **used})
+    connection.execute(_THREAD_AT_END, {"of": turn.thread_id, "turn": turn.id, "due": at_ms + SESSION_DELAY_MS, **used})
+    _tell_of_turn(connection, outbox, f"turn.{status}", replace(turn, status=status))
+    if status == "completed" and turn.options.get("kind") not in UNNOTIFIED and outbox.wants(NOTIFY):
+        settings = connection.scalar(select(threads.c.settings).where(threads.c.id == turn.thread_id)) or {}
+        outbox.add(connection, NOTIFY, {**_turn_ids(turn), "cwd": settings.get("cwd", "")})
+
+
+def _tell_of_turn(connection: Connection, outbox: Outbox, event: str, turn: Turn) -> None:
+    if outbox.wants(event):
+        kind = turn.options.get("kind", "regular")
+        outbox.add(connection, event, {**_turn_ids(turn), "status": turn.status, "kind": kind})
+
+
+def _tell_of_question(connection: Connection, outbox: Outbox, event: str, question: Approval) -> None:
+    """Of what a person has to decide; not of a call that the client's program answers."""
+    if outbox.wants(event) and question.method != CLIENT_CALL:
+        data: dict[str, Any] = {"threadId": question.thread_id, "turnId": question.turn_id, "userId": question.owner}
+        data |= {"itemId": question.item_id, "requestId": question.id, "method": question.method}
+        outbox.add(connection, event, data | {"state": question.state})
+
+
+def _turn_ids(turn: Turn) -> dict[str, Any]:
+    return {"threadId": turn.thread_id, "turnId": turn.id, "userId": turn.owner}
 
 
 def letter_row(
@@ -604,7 +638,12 @@ def _unread(connection: Connection, turn_id: str) -> list[Mail]:
 
 
 def _end_unheld(
-    connection: Connection, turn: Turn, status: str, error: dict[str, Any] | None, what_happened: str
+    connection: Connection,
+    outbox: Outbox,
+    turn: Turn,
+    status: str,
+    error: dict[str, Any] | None,
+    what_happened: str,
 ) -> None:
     """End a turn that no worker holds: keep what the user said, answer open calls truthfully, drop its questions.
 
@@ -623,11 +662,15 @@ def _end_unheld(
         told = with_output(row.model_items[0], f"{what_happened} {begun}")
         item_rows.change(connection, row.id, {"answered": True, "model_items": told})
     dropped = update(approvals).where(approvals.c.turn_id == turn.id, approvals.c.state == "pending")
-    connection.execute(dropped.values(state="dropped", answered_at_ms=now_ms()))
-    end(connection, turn.id, turn.thread_id, status, error, now_ms())
+    questions = connection.execute(dropped.values(state="dropped", answered_at_ms=now_ms()).returning(approvals)).all()
+    for question in questions:
+        _tell_of_question(connection, outbox, "approval.resolved", approval_from_row(question))
+    end(connection, outbox, turn, status, error, now_ms())
 
 
-def _answer(connection: Connection, request_id: int, answer: dict[str, Any], owner: str | None) -> Turn | None:
+def _answer(
+    connection: Connection, outbox: Outbox, request_id: int, answer: dict[str, Any], owner: str | None
+) -> Turn | None:
     """owner None: the sweep answers for whoever it is."""
     query = select(approvals.c.turn_id).where(approvals.c.id == request_id, approvals.c.state == "pending")
     if owner is not None:
@@ -638,8 +681,11 @@ def _answer(connection: Connection, request_id: int, answer: dict[str, Any], own
     connection.execute(select(turns.c.id).where(turns.c.id == turn_id).with_for_update())
     taken = update(approvals).where(approvals.c.id == request_id, approvals.c.state == "pending")
     values = {"state": "answered", "answer": answer, "answered_at_ms": now_ms()}
-    if connection.execute(taken.values(values)).rowcount == 0:
+    answered = connection.execute(taken.values(values).returning(approvals)).first()
+    if answered is None:
         return None
+    event = "approval.expired" if owner is None else "approval.resolved"
+    _tell_of_question(connection, outbox, event, approval_from_row(answered))
     _let_go(connection, turn_id, "queued")
     return _get(connection, turn_id)
 

@@ -15,6 +15,7 @@ from shared.store import items as item_rows
 from shared.store import turns as turn_moves
 from shared.store.connection import Database
 from shared.store.items import Item
+from shared.store.outbox import Outbox
 from shared.store.tables import approvals, items, threads, turns
 from shared.store.turns import Claim
 
@@ -76,7 +77,7 @@ class Announced:
             self.requests[request_id] = max(level, self.requests.get(request_id, 0))
 
 
-def commit(database: Database, writes: Sequence[Write], announced: Announced) -> list[str]:
+def commit(database: Database, outbox: Outbox, writes: Sequence[Write], announced: Announced) -> list[str]:
     """Store it all in one transaction.
 
     Returns:     for each write "ok", "lost" (the claim; nothing of it was stored) or "unread" (the end was refused,
@@ -86,7 +87,7 @@ def commit(database: Database, writes: Sequence[Write], announced: Announced) ->
     with database.write() as connection:
         held = turn_moves.held(connection, [write.claim for write in writes]) if writes else set()
         results = [
-            _store(connection, write) if (write.claim.turn_id, write.claim.claim_no) in held else "lost"
+            _store(connection, outbox, write) if (write.claim.turn_id, write.claim.claim_no) in held else "lost"
             for write in writes
         ]
         for table, levels in ((items, announced.items), (turns, announced.turns), (approvals, announced.requests)):
@@ -97,7 +98,7 @@ def commit(database: Database, writes: Sequence[Write], announced: Announced) ->
     return results
 
 
-def _store(connection: Connection, write: Write) -> str:
+def _store(connection: Connection, outbox: Outbox, write: Write) -> str:
     claim = write.claim
     if write.append:
         item_rows.append(connection, write.append)
@@ -113,5 +114,5 @@ def _store(connection: Connection, write: Write) -> str:
         if turn_moves.has_unread(connection, claim.turn_id):
             return "unread"
         end = write.end
-        turn_moves.end(connection, claim.turn_id, claim.thread_id, end.status, end.error, end.at_ms)
+        turn_moves.end(connection, outbox, claim.turn, end.status, end.error, end.at_ms)
     return "ok"

@@ -9,8 +9,14 @@ import pytest
 
 from shared.config import MAX_SOCKET_PATH_BYTES, Config, load
 from shared.errors import ConfigError
+from shared.webhooks import EVENTS
 
 PROVIDER = 'model = "m"\nmodel_provider = "x"\n[model_providers.x]\nbase_url = "http://127.0.0.1:1/v1"\n'
+WEBHOOK = """
+[[webhooks]]
+url = "https://hooks.example/in"
+secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+"""
 
 
 def config(home: Path, toml: str = "", **environ: str) -> Config:
@@ -154,6 +160,9 @@ max_lost = 0
 worker_concurrency = 4
 log_level = "debug"
 event_log_length = 100
+notify_timeout_seconds = 7
+webhook_timeout_seconds = 8
+webhook_retry_seconds = [1, 2.5]
 [limits]
 turns_at_once = 1
 queued_turns = 2
@@ -190,6 +199,9 @@ waiting_turns = 10
         "worker_concurrency": 4,
         "log_level": "debug",
         "event_log_length": 100,
+        "notify_timeout_seconds": 7,
+        "webhook_timeout_seconds": 8,
+        "webhook_retry_seconds": (1, 2.5),
     }
     assert loaded.warnings == ()
 
@@ -198,6 +210,28 @@ def test_a_lease_alone_scales_renewal_and_authority(tmp_path: Path) -> None:
     server = config(tmp_path, "[server]\nlease_seconds = 3").server
 
     assert (server.renewal_seconds, server.authority_seconds) == (1.0, 2.5)
+
+
+def test_webhooks_are_read_with_their_secrets_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        WEBHOOK.replace('"whsec_', '"${HOOK}')
+        + 'events = ["turn.failed"]\nallow_private = true\n'
+        + WEBHOOK.replace("hooks.", "more.")
+    )
+
+    loaded = load(tmp_path, {"HOOK": "whsec_"})
+
+    first, second = loaded.webhooks
+    assert (first.url, first.secret, first.events, first.allow_private) == (
+        "https://hooks.example/in",
+        "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+        ("turn.failed",),
+        True,
+    )
+    assert (second.url, second.events, second.allow_private) == ("https://more.example/in", EVENTS, False)
+    assert loaded.listeners["turn.failed"] == (first.url, second.url)
+    assert loaded.listeners["turn.completed"] == (second.url,)
+    assert "MDEy" not in repr(loaded)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +262,25 @@ def test_a_lease_alone_scales_renewal_and_authority(tmp_path: Path) -> None:
         (PROVIDER.replace("http:", "ftp:"), "model_providers.x.base_url: expected an http:// or https:// URL"),
         (PROVIDER + 'wire_api = "grpc"', "model_providers.x.wire_api: expected one of responses, chat"),
         (PROVIDER.replace("providers.x", "providers.scripted"), "model_providers.scripted: expected another name"),
+        ('webhooks = "x"', "webhooks: expected tables, each under [[webhooks]], found a string"),
+        (
+            "[[webhooks]]\nsecret = 'x'",
+            "webhooks[0].url: expected an http:// or https:// URL without a user, found nothing",
+        ),
+        (WEBHOOK.replace("https", "ftp"), "webhooks[0].url: expected an http:// or https:// URL"),
+        (WEBHOOK.replace("//", "//me:hush@"), "webhooks[0].url: expected an http:// or https:// URL without a user"),
+        (WEBHOOK + WEBHOOK, "webhooks[1].url: expected a URL that no other webhook has, found a string"),
+        (WEBHOOK.replace("whsec_", ""), 'webhooks[0].secret: expected "whsec_" and 24 to 64 bytes in base64'),
+        (WEBHOOK.replace("MDEy", ""), 'webhooks[0].secret: expected "whsec_" and 24 to 64 bytes in base64'),
+        (WEBHOOK + 'events = ["turn.ended"]', "webhooks[0].events: expected a list of some of turn.started, turn.comp"),
+        (
+            WEBHOOK.replace("whsec_", "${HOOK_SECRET}"),
+            "webhooks[0].secret: expected the environment variable HOOK_SECRET to be set, found nothing",
+        ),
+        (
+            "[server]\nwebhook_retry_seconds = [1, 0]",
+            "webhook_retry_seconds: expected a list of numbers of seconds above",
+        ),
         ("model = ", "config.toml: expected valid TOML"),
     ],
 )

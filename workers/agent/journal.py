@@ -27,7 +27,7 @@ from shared.events import Batch, Event, EventLog
 from shared.protocol.notifications import DELTAS
 from shared.store import Store
 from shared.store.turns import Claim
-from shared.store.writes import Announced, Write, commit
+from shared.store.writes import Announced, Write
 from workers.agent import faults
 from workers.agent.signal import Signal, Why
 
@@ -238,7 +238,7 @@ class Journal:
         if any(write.end for write in writes):
             faults.at("before_final_commit")
         try:
-            results = commit(self._store.database, writes, announced)
+            results = self._store.commit(writes, announced)
         except (OperationalError, InterfaceError):
             logger.warning("the database does not answer; %d writes wait", len(writes), exc_info=True)
             self._database_at = time.monotonic() + RETRY_SECONDS
@@ -258,7 +258,7 @@ class Journal:
         for held in dict.fromkeys(held for held, _ in work):
             mine = [(held, said) for of, said in work if of is held]
             try:
-                results = commit(self._store.database, [said.write for _, said in mine if said.write], Announced())
+                results = self._store.commit([said.write for _, said in mine if said.write], Announced())
             except Exception as error:  # noqa: BLE001 - the turn gets it, where it waits
                 for _, said in mine:
                     _settle(said, error)

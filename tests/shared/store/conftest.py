@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
@@ -42,13 +42,23 @@ def postgres_template() -> Iterator[str | None]:
     run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def listeners() -> Mapping[str, Sequence[str]]:
+    """Who the store tells of what happens: nobody."""
+    return {}
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def store(
-    request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path, postgres_template: str | None
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    empty_database: Path,
+    postgres_template: str | None,
+    listeners: Mapping[str, Sequence[str]],
 ) -> Iterator[Store]:
     if request.param == "sqlite":
         shutil.copy(empty_database, tmp_path / "store.sqlite3")
-        store = Store(f"sqlite:///{tmp_path}/store.sqlite3")
+        store = Store(f"sqlite:///{tmp_path}/store.sqlite3", listeners)
         yield store
         store.close()
         return
@@ -56,7 +66,7 @@ def store(
         pytest.skip(f"no Postgres answers at {POSTGRES}; THREADHOUSE_TEST_POSTGRES names another")
     name = f"{postgres_template}_{uuid.uuid4().hex[:8]}"
     run(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    store = Store(server_url(name).replace("postgresql://", "postgresql+psycopg://"))
+    store = Store(server_url(name).replace("postgresql://", "postgresql+psycopg://"), listeners)
     yield store
     store.close()
     run(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,181 @@
+"""What webhooks and the notify program have to be told: a row each, written in the transaction of the fact itself.
+
+    webhook  pending → delivered | dead; sent at least once: an attempt whose worker died is due again
+    notify   pending → begun → delivered | dead; begun at most once: that is stored before the program starts
+
+Rows belong to the operator, not to a user. They hold ids and no content. Times are the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+
+from shared.clock import now_ms
+from shared.ids import new_id
+from shared.store.connection import Database
+from shared.store.tables import outbox
+from shared.webhooks import NOTIFY
+
+STATES = ("pending", "begun", "delivered", "dead")
+MAX_ERROR_CHARACTERS = 300
+DAY_MS = 86_400_000
+UNTRIED_FOR_MS = 3 * DAY_MS  # due for this long, such as of a webhook that is configured no more: it is dead
+KEPT_FOR_MS = {"delivered": 7 * DAY_MS, "begun": 7 * DAY_MS, "dead": 30 * DAY_MS}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One thing that one target is told.
+
+    id:       the same in every attempt
+    attempts: those begun so far
+    """
+
+    id: str
+    target: str
+    event: str
+    data: dict[str, Any]
+    created_at_ms: int
+    state: str
+    attempts: int
+    due_at_ms: int
+    changed_at_ms: int
+    error: str | None
+
+
+class Outbox:
+    """The outbox table. listeners: event → targets; of other events nothing is stored."""
+
+    def __init__(self, database: Database, listeners: Mapping[str, Sequence[str]]) -> None:
+        self._database = database
+        self._listeners = listeners
+        self.targets = tuple(dict.fromkeys(target for targets in listeners.values() for target in targets))
+
+    def wants(self, event: str) -> bool:
+        """Whether somebody is told of this."""
+        return event in self._listeners
+
+    def add(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
+        """Owe it to every target that listens, within the transaction that makes it a fact.
+
+        event: one of shared.webhooks.EVENTS; data: ids such as {"threadId", "turnId", "userId"}, never content
+        """
+        at_ms = now_ms()
+        rows = [
+            {
+                "id": new_id(),
+                "target": target,
+                "event": event,
+                "data": data,
+                "created_at_ms": at_ms,
+                "state": "pending",
+                "attempts": 0,
+                "changed_at_ms": at_ms,
+            }
+            for target in self._listeners.get(event, ())
+        ]
+        if rows:
+            connection.execute(insert(outbox).values(due_at_ms=self._database.now_ms()), rows)
+
+    # -- what workers do
+
+    def claim(self, *, lease_ms: int, at_once: int) -> Outgoing | None:
+        """Take what is due: of the target with the fewest attempts under way, the oldest. None: nothing is.
+
+        lease_ms: after which another worker may try, unless this attempt was settled
+        at_once:  attempts under way of one target, about; more wait, so that a slow one does not hold up the others
+        """
+        for target in self._free_targets(at_once):
+            with self._database.write() as connection:
+                row = connection.execute(self._due(target).with_for_update(skip_locked=True)).first()
+                if row is None:
+                    continue  # somebody was faster
+                until_ms = self._database.now_ms() + lease_ms
+                taken = update(outbox).where(outbox.c.id == row.id).values(
+                    state="begun" if target == NOTIFY else "pending",
+                    attempts=row.attempts + 1,
+                    due_at_ms=until_ms,
+                    lease_until_ms=until_ms,
+                    changed_at_ms=now_ms(),
+                )  # fmt: skip
+                return _from_row(connection.execute(taken.returning(outbox)).one())
+        return None
+
+    def _free_targets(self, at_once: int) -> list[str]:
+        """Targets that something is due for and that may be tried, those with the least under way first."""
+        if not self.targets:
+            return []
+        leased = select(outbox.c.target, func.count()).where(outbox.c.lease_until_ms > self._database.now_ms())
+        with self._database.read() as connection:
+            busy: dict[str, int] = dict(connection.execute(leased.group_by(outbox.c.target)).all())
+            free = [target for target in self.targets if busy.get(target, 0) < at_once]
+            due = [target for target in free if connection.execute(self._due(target)).first() is not None]
+        return sorted(due, key=lambda target: busy.get(target, 0))
+
+    def _due(self, target: str) -> Any:
+        due = and_(
+            outbox.c.target == target, outbox.c.state == "pending", outbox.c.due_at_ms <= self._database.now_ms()
+        )
+        return select(outbox).where(due).order_by(outbox.c.due_at_ms, outbox.c.id).limit(1)
+
+    def count_due(self, at_most: int) -> int:
+        """How much is due of targets that are configured; counted no further than at_most."""
+        if not self.targets:
+            return 0
+        pending = and_(outbox.c.state == "pending", outbox.c.due_at_ms <= self._database.now_ms())
+        due = select(outbox.c.id).where(outbox.c.target.in_(self.targets), pending).limit(at_most)
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(due.subquery())) or 0
+
+    def settle(self, of: Outgoing, error: str | None, retry_in_ms: int | None = None) -> None:
+        """How an attempt ended: told (no error), to be tried again, or dead. One that was overtaken changes nothing."""
+        values: dict[str, Any] = {"lease_until_ms": None, "changed_at_ms": now_ms()}
+        values["error"] = None if error is None else error[:MAX_ERROR_CHARACTERS]
+        if error is None:
+            values["state"] = "delivered"
+        elif retry_in_ms is None:
+            values["state"] = "dead"
+        else:
+            values["due_at_ms"] = self._database.now_ms() + retry_in_ms
+        mine = and_(outbox.c.id == of.id, outbox.c.attempts == of.attempts, outbox.c.state == of.state)
+        with self._database.write() as connection:
+            connection.execute(update(outbox).where(mine).values(values))
+
+    def sweep(self) -> int:
+        """Give up what nobody tries any more, and forget what is long over. How many rows went away."""
+        at_ms = now_ms()
+        left = and_(outbox.c.state == "pending", outbox.c.due_at_ms < self._database.now_ms() - UNTRIED_FOR_MS)
+        why = "not tried in 3 days: no worker has a webhook with this URL"
+        over = or_(
+            *(and_(outbox.c.state == state, outbox.c.changed_at_ms < at_ms - ms) for state, ms in KEPT_FOR_MS.items())
+        )
+        with self._database.write() as connection:
+            connection.execute(update(outbox).where(left).values(state="dead", error=why, changed_at_ms=at_ms))
+            return connection.execute(delete(outbox).where(over)).rowcount
+
+    # -- what operators do
+
+    def list_webhooks(self, states: Sequence[str], limit: int) -> list[Outgoing]:
+        """What webhooks are or were told, newest first."""
+        query = select(outbox).where(outbox.c.target != NOTIFY, outbox.c.state.in_(states))
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
+            return [_from_row(row) for row in found]
+
+    def replay(self, outgoing_id: str) -> bool:
+        """Have a webhook told once more, now, under the same id. False: there is no such row, or it is under way."""
+        idle = or_(outbox.c.lease_until_ms.is_(None), outbox.c.lease_until_ms < self._database.now_ms())
+        again = update(outbox).where(outbox.c.id == outgoing_id, outbox.c.target != NOTIFY, idle)
+        values = {"state": "pending", "attempts": 0, "error": None, "lease_until_ms": None, "changed_at_ms": now_ms()}
+        with self._database.write() as connection:
+            changed = connection.execute(again.values(due_at_ms=self._database.now_ms(), **values))
+            return changed.rowcount == 1
+
+
+def _from_row(row: Row[Any]) -> Outgoing:
+    return Outgoing(**{name: row._mapping[name] for name in Outgoing.__dataclass_fields__})

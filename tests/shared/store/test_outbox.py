@@ -1,0 +1,254 @@
+"""What has to be told is stored with the fact, tried by one worker at a time, and told until it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from shared.clock import now_ms
+from shared.store import Store
+from shared.store.outbox import DAY_MS, Outgoing
+from shared.store.tables import outbox, turns
+from shared.webhooks import EVENTS, NOTIFY
+from tests.shared.store import records
+
+URL, OTHER = "https://hooks.example/in", "https://more.example/in"
+
+
+@pytest.fixture
+def listeners() -> Mapping[str, Sequence[str]]:
+    return {**dict.fromkeys(EVENTS, (URL,)), "turn.failed": (URL, OTHER), NOTIFY: (NOTIFY,)}
+
+
+def rows(store: Store) -> list[Any]:
+    with store.database.read() as connection:
+        return list(connection.execute(select(outbox).order_by(outbox.c.id)))
+
+
+def told(store: Store, target: str = URL) -> list[str]:
+    """Events that are owed to a target, in order."""
+    return [row.event for row in rows(store) if row.target == target]
+
+
+def add(store: Store, event: str = "feedback.processed", count: int = 1) -> None:
+    for _ in range(count):
+        with store.database.write() as connection:
+            store.outbox.add(connection, event, {"feedbackId": "f"})
+
+
+def claim(store: Store, lease_ms: int = 60_000, at_once: int = 4) -> Outgoing | None:
+    return store.outbox.claim(lease_ms=lease_ms, at_once=at_once)
+
+
+def let_pass(store: Store, **columns: int) -> None:
+    """Time goes by for all rows."""
+    with store.database.write() as connection:
+        connection.execute(update(outbox).values(**columns))
+
+
+def test_a_turn_is_told_of_when_it_begins_and_when_it_ends(store: Store) -> None:
+    held = records.running(store)
+
+    records.end(store, held, "failed")
+
+    assert told(store) == ["turn.started", "turn.failed"]
+    assert told(store, OTHER) == ["turn.failed"]
+    assert told(store, NOTIFY) == []
+    ids = {"threadId": held.thread_id, "turnId": held.turn_id, "userId": "ann"}
+    started, failed, _ = rows(store)
+    assert started.data == {**ids, "status": "inProgress", "kind": "regular"}
+    assert failed.data == {**ids, "status": "failed", "kind": "regular"}
+
+
+def test_a_turn_that_is_taken_up_again_does_not_begin_twice(store: Store) -> None:
+    held = records.running(store)
+    records.expire_lease(store, held)
+    store.turns.all_users_recover(max_lost=3)
+
+    records.claim(store)
+
+    assert told(store) == ["turn.started"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "runs"),
+    [
+        (None, "completed", True),
+        ("review", "completed", True),
+        ("compact", "completed", False),
+        ("shell", "completed", False),
+        (None, "failed", False),
+        (None, "interrupted", False),
+    ],
+)
+def test_the_program_is_for_turns_that_completed(store: Store, kind: str | None, status: str, runs: bool) -> None:
+    of = records.thread(store)
+    new = records.asked(options={"kind": kind} if kind else {})
+    store.turns.create(of.id, of.owner, new, queued_limit=0)
+    held = records.claim(store)
+
+    records.end(store, held, status)
+
+    assert told(store, NOTIFY) == [NOTIFY] * runs
+    assert [row.data["cwd"] for row in rows(store) if row.target == NOTIFY] == ["/work"] * runs
+
+
+def test_an_end_that_is_refused_is_not_told(store: Store) -> None:
+    held = records.running(store)
+
+    assert records.write(store, records.Write(held, end=records.End("completed", now_ms()))) == ["unread"]
+    with store.database.write() as connection:
+        connection.execute(update(turns).values(claim_no=99))
+    assert records.end(store, held) == ["lost"]
+
+    assert told(store) == ["turn.started"]
+
+
+def test_questions_are_told_with_how_they_ended_and_not_with_what_they_ask(store: Store) -> None:
+    answered, expired, dropped = (records.running(store) for _ in range(3))
+    asked = [
+        records.park(store, answered),
+        records.park(store, expired, expires_in_ms=-1),
+        records.park(store, dropped),
+    ]
+
+    store.turns.answer(asked[0].id, "ann", {"decision": "accept"})
+    store.turns.answer(asked[0].id, "ann", {"decision": "accept"})
+    store.turns.all_users_expire({"decision": "decline"})
+    store.turns.interrupt(dropped.thread_id, "ann", None)
+
+    found = [(row.event, row.data["requestId"], row.data["state"]) for row in rows(store) if "requestId" in row.data]
+    assert found == [
+        *(("approval.requested", one.id, "pending") for one in asked),
+        ("approval.resolved", asked[0].id, "answered"),
+        ("approval.expired", asked[1].id, "answered"),
+        ("approval.resolved", asked[2].id, "dropped"),
+    ]
+    assert told(store)[-1] == "turn.interrupted"
+    assert all("params" not in row.data and "answer" not in row.data for row in rows(store))
+
+
+def test_a_call_that_the_clients_program_answers_is_no_question_to_a_person(store: Store) -> None:
+    held = records.running(store)
+
+    store.turns.park(held, "item/tool/call", "item", {}, [], expires_in_ms=1000)
+
+    assert told(store) == ["turn.started"]
+
+
+def test_what_is_rolled_back_is_not_told(store: Store) -> None:
+    with suppress(RuntimeError), store.database.write() as connection:
+        store.outbox.add(connection, "feedback.processed", {})
+        raise RuntimeError
+
+    assert rows(store) == []
+
+
+def test_nothing_is_stored_when_nobody_listens(store: Store) -> None:
+    deaf = Store(store.database.engine.url.render_as_string(hide_password=False))
+
+    records.end(deaf, records.running(deaf))
+
+    assert rows(store) == []
+    deaf.close()
+
+
+def test_of_many_workers_one_takes_what_is_due(store: Store) -> None:
+    add(store)
+
+    claims = records.at_once(6, lambda _: claim(store))
+
+    assert [one.event for one in claims if one] == ["feedback.processed"]
+
+
+def test_an_attempt_whose_worker_died_is_due_again_under_the_same_id(store: Store) -> None:
+    add(store)
+    first = claim(store)
+    assert first is not None
+    assert claim(store) is None
+
+    let_pass(store, due_at_ms=0, lease_until_ms=0)
+    second = claim(store)
+
+    assert second is not None
+    assert (second.id, second.attempts) == (first.id, 2)
+    store.outbox.settle(first, "too late", None)
+    assert rows(store)[0].state == "pending"
+    store.outbox.settle(second, None)
+    assert (rows(store)[0].state, rows(store)[0].lease_until_ms) == ("delivered", None)
+
+
+def test_a_program_that_began_is_never_begun_again(store: Store) -> None:
+    records.end(store, records.running(store))
+    with store.database.write() as connection:
+        connection.execute(outbox.delete().where(outbox.c.target != NOTIFY))
+    begun = claim(store)
+    assert begun is not None
+    assert begun.state == "begun"
+
+    let_pass(store, due_at_ms=0, lease_until_ms=0)
+
+    assert claim(store) is None
+    assert store.outbox.count_due(10) == 0
+
+
+def test_what_failed_waits_for_its_time_and_is_dead_without_one(store: Store) -> None:
+    add(store)
+    first = claim(store)
+    assert first is not None
+    store.outbox.settle(first, "HTTP 500" + "x" * 1000, 60_000)
+    assert claim(store) is None
+    assert (rows(store)[0].state, len(rows(store)[0].error)) == ("pending", 300)
+
+    let_pass(store, due_at_ms=0)
+    second = claim(store)
+    assert second is not None
+    store.outbox.settle(second, "HTTP 500")
+
+    assert [one.state for one in store.outbox.list_webhooks(["dead"], 10)] == ["dead"]
+    assert claim(store) is None
+
+
+def test_a_slow_target_does_not_hold_up_the_others(store: Store) -> None:
+    add(store, "turn.started", count=5)
+    add(store, "turn.failed")
+
+    taken = [claim(store, at_once=2) for _ in range(4)]
+
+    assert [one.target if one else None for one in taken] == [URL, OTHER, URL, None]
+    assert store.outbox.count_due(10) == 4
+    assert taken[0]
+    store.outbox.settle(taken[0], None)
+    assert claim(store, at_once=2) is not None
+
+
+def test_a_replay_is_due_at_once_under_the_same_id_unless_it_is_under_way(store: Store) -> None:
+    add(store)
+    first = claim(store)
+    assert first is not None
+    assert not store.outbox.replay(first.id)
+    assert not store.outbox.replay("unknown")
+    store.outbox.settle(first, "HTTP 500")
+
+    assert store.outbox.replay(first.id)
+
+    again = claim(store)
+    assert again is not None
+    assert (again.id, again.attempts, again.created_at_ms) == (first.id, 1, first.created_at_ms)
+
+
+def test_what_nobody_tries_is_given_up_and_what_is_over_is_forgotten(store: Store) -> None:
+    add(store, count=3)
+    old = now_ms() - 40 * DAY_MS
+    ids = [row.id for row in rows(store)]
+    with store.database.write() as connection:
+        connection.execute(update(outbox).where(outbox.c.id == ids[0]).values(due_at_ms=old))
+        connection.execute(update(outbox).where(outbox.c.id == ids[1]).values(state="delivered", changed_at_ms=old))
+
+    assert store.outbox.sweep() == 1
+
+    assert [(row.id, row.state) for row in rows(store)] == [(ids[0], "dead"), (ids[2], "pending")]
