@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, text, tuple_, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -207,13 +207,16 @@ class Threads:
             query = query.where(threads.c.id.not_in(wanted.excluded_ids))
         if wanted.search_term:
             query = query.where(
-                or_(*(self._contains(text, wanted.search_term) for text in (threads.c.name, threads.c.preview)))
+                or_(*(self._contains(said, wanted.search_term) for said in (threads.c.name, threads.c.preview)))
             )
         if after is not None:
             place, beyond = tuple_(column, threads.c.id), tuple_(*map(literal, after))
             query = query.where(place < beyond if descending else place > beyond)
         order = (column.desc(), threads.c.id.desc()) if descending else (column.asc(), threads.c.id.asc())
         with self._database.read() as connection:
+            if not self._database.is_sqlite:
+                # A prepared statement is planned for any words at once, and takes the wrong index for many.
+                connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
             rows = connection.execute(query.order_by(*order).limit(limit)).all()
             return _with_status(connection, rows)
 
