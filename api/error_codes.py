@@ -9,6 +9,7 @@ import redis
 import sqlalchemy.exc
 
 from shared import errors
+from shared.protocol.turn import turn_error
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ CODES: dict[type[Exception], Seen] = {
     errors.InvalidRequest: Seen(-32600, 400),
     errors.NotFound: Seen(-32600, 404),
     errors.Conflict: Seen(-32600, 409),
+    errors.NotSteerable: Seen(-32600, 409),
     errors.InvalidParams: Seen(-32602, 400),
     errors.UnknownMethod: Seen(-32601, 404),
     errors.Overloaded: Seen(-32001, 429),
@@ -38,17 +40,24 @@ INTERNAL = Seen(-32603, 500)
 
 
 class WireError(NamedTuple):
-    """One refusal, for either transport."""
+    """One refusal, for either transport.
+
+    retry_after_ms: when trying again makes sense. The official SDK does so when it sees "server_overloaded" in the data
+    info:           other members of the data
+    """
 
     seen: Seen
     message: str
     retry_after_ms: int | None = None
+    info: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
-        """The member `error` of a response frame. The official SDK retries what has "server_overloaded" in its data."""
+        """The member `error` of a response frame."""
         told: dict[str, Any] = {"code": self.seen.code, "message": self.message}
         if self.retry_after_ms is not None:
             told["data"] = {"codexErrorInfo": "server_overloaded", "retryAfterMs": self.retry_after_ms}
+        elif self.info is not None:
+            told["data"] = self.info
         return told
 
 
@@ -63,4 +72,7 @@ def wire_error(error: Exception, method: str) -> WireError:
         return WireError(INTERNAL, "internal error")
     if isinstance(error, errors.Unavailable):
         return WireError(seen, str(error), UNAVAILABLE_RETRY_MS)
+    if isinstance(error, errors.NotSteerable):
+        info = turn_error(str(error), {"activeTurnNotSteerable": {"turnKind": error.turn_kind}})
+        return WireError(seen, str(error), info=info)
     return WireError(seen, str(error), error.retry_after_ms if isinstance(error, errors.Overloaded) else None)

@@ -5,6 +5,7 @@ ThreadhouseError
 │   ├── InvalidRequest    the request has the right shape and still makes no sense now (-32600)
 │   │   ├── NotFound      no such thing for this owner; somebody else's is answered alike
 │   │   └── Conflict      the thing is there, in a state that does not allow this
+│   │       └── NotSteerable  the turn that runs takes no input
 │   ├── InvalidParams     params of the wrong shape, type or range (-32602)
 │   ├── UnknownMethod     no such method, or one refused by design (-32601)
 │   ├── Overloaded        over a limit; may be tried again after retry_after_ms (-32001)
@@ -43,6 +44,17 @@ class NotFound(InvalidRequest):
 
 class Conflict(InvalidRequest):
     """The thing is in a state that does not allow this."""
+
+
+class NotSteerable(Conflict):
+    """The turn that runs takes no input: wait for its end, or interrupt it.
+
+    turn_kind: "compact" or "review"
+    """
+
+    def __init__(self, turn_kind: str) -> None:
+        super().__init__(f"cannot steer a {turn_kind} turn")
+        self.turn_kind = turn_kind
 
 
 class InvalidParams(RequestError):

@@ -26,7 +26,8 @@ class Params(SettingsParams):
 
     Shape:  SettingsParams and {"threadId": UUIDv7, "input": [UserInput, 0 to 64], "clientUserMessageId": str?,
             "outputSchema": JSON Schema of the final message?}. The same clientUserMessageId again changes nothing.
-    Errors: InvalidParams; NotFound; Conflict (archived); Overloaded (too many queued turns, or no room)
+    Errors: InvalidParams; NotFound; Conflict (archived); NotSteerable (a compaction or a review runs); Overloaded (too
+            many queued turns, or no room)
     Source: PROTOCOL 5.2
     """
 

@@ -20,7 +20,8 @@ NAME = "turn/steer"
 class Params(ThreadParams):
     """Shape:  {"threadId": UUIDv7, "input": [UserInput, 0 to 64], "expectedTurnId": UUIDv7,
              "clientUserMessageId": str?}
-    Errors: NotFound; Conflict (no turn, or another one, runs; the words are those that the SDK parses)
+    Errors: NotFound; Conflict (no turn, or another one, runs; the words are those that the SDK parses);
+            NotSteerable (a compaction or a review runs)
     Source: PROTOCOL 5.3
     """
 

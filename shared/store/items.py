@@ -23,7 +23,8 @@ from shared.store.tables import items, threads
 class Item:
     """One row of a thread's log.
 
-    kind:        the item's type; "context" and "call" for rows that only the model sees
+    kind:        the item's type; "context" and "call" for rows that only the model sees; "answer", which nobody sees,
+                 tells that the model said its last word here
     item:        the protocol's object without id and times, or None
     model_items: Responses-API items that history keeps; a tool call first, its output behind it
     answered:    False for a tool call that has no output yet

@@ -34,7 +34,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
 from shared.clock import now_ms
-from shared.errors import ClaimLost, Conflict, NotFound, Overloaded
+from shared.errors import ClaimLost, Conflict, NotFound, NotSteerable, Overloaded
 from shared.ids import new_id
 from shared.protocol.turn import turn_error
 from shared.store import items as item_rows
@@ -51,6 +51,7 @@ IMAGE_URLS = ("data:image/", "https://")  # what a model is handed
 CLIENT_CALL = "item/tool/call"  # a question to the client's program (PROTOCOL 8.4)
 UNNOTIFIED = ("compact", "shell")  # kinds of turns whose end is not the notify program's business (PROTOCOL 13)
 KINDS = ("compact", "shell", "review")  # of turns that are not begun by a message
+NOT_STEERABLE = ("compact", "review")  # KINDS that take no messages; a command that the user types runs in any turn
 PREVIEW_CHARACTERS = 2000  # of the first message, kept for lists
 SESSION_DELAY_MS = 2000  # of turns in quick succession the session file is written once
 RETRY_LEAST_MS, RETRY_MOST_MS = 1000, 60_000  # after which a client whose turn found no place is asked to come again
@@ -157,7 +158,7 @@ class Turns:
 
         A client_id that the thread has seen already answers with the turn that has it, and changes nothing.
         queued_limit, waiting_limit: how many turns of the owner, and of all users, may wait; 0: no limit
-        Errors: NotFound, Conflict (archived), Overloaded (too many turns wait)
+        Errors: NotFound, Conflict (archived), NotSteerable, Overloaded (too many turns wait)
         """
         return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), may_steer=True)
 
@@ -200,6 +201,7 @@ class Turns:
         elif not may_steer:
             raise Conflict(f"turn {active.id} is active; wait for its end or interrupt it")
         else:
+            _check_steerable(active, new)
             turn = active
         if new.input is not None:
             values = {"turn_id": turn.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
@@ -210,7 +212,7 @@ class Turns:
     def steer(self, thread_id: str, owner: str, expected_id: str, new: NewTurn) -> Turn:
         """Give input to the running turn; one with a client_id that the thread has seen changes nothing.
 
-        Errors: NotFound, Conflict (no or another turn runs; PROTOCOL 2.1)
+        Errors: NotFound, Conflict (no or another turn runs; PROTOCOL 2.1), NotSteerable
         """
         check_id(thread_id)
         with self._database.write() as connection:
@@ -225,6 +227,7 @@ class Turns:
                 raise Conflict("no active turn to steer")
             if active.id != expected_id:
                 raise Conflict(f"expected active turn id `{expected_id}` but found `{active.id}`")
+            _check_steerable(active, new)
             values = {"turn_id": active.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}
             connection.execute(insert(mail).values(values))
             return active
@@ -688,6 +691,13 @@ def _answer(
     _tell_of_question(connection, outbox, event, approval_from_row(answered))
     _let_go(connection, turn_id, "queued")
     return _get(connection, turn_id)
+
+
+def _check_steerable(turn: Turn, new: NewTurn) -> None:
+    """Errors: NotSteerable."""
+    kind = turn.options.get("kind")
+    if kind in NOT_STEERABLE and not (new.input and new.input[0]["type"] == SHELL_COMMAND):
+        raise NotSteerable(kind)
 
 
 def _raise_claim_no(connection: Connection, thread_id: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from api.error_codes import CODES, wire_error
 from shared import errors
-from tests.builders import House, claim_turn, end_turn, make_thread, make_turn
+from tests.builders import House, claim_turn, end_turn, make_thread, make_turn, text_input
 
 UNKNOWN = "01a202e8-05e8-7e83-b3af-000000000000"
 
@@ -109,3 +109,28 @@ def test_the_wrong_turn_is_named_in_the_words_that_the_sdk_parses(house: House) 
 
     assert steer["message"] == f"expected active turn id `{UNKNOWN}` but found `{turn.id}`"
     assert interrupt["message"] == f"expected active turn id {UNKNOWN} but found {turn.id}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "params"),
+    [
+        ("compact", "thread/compact/start", {}),
+        ("review", "review/start", {"target": {"type": "custom", "instructions": "Look."}}),
+    ],
+)
+def test_a_turn_that_takes_no_messages_says_what_it_is(
+    house: House, kind: str, method: str, params: dict[str, object]
+) -> None:
+    thread = make_thread(house.store, house.config)
+    client = house.connect()
+    client.call(method, {"threadId": thread.id, **params})
+    (turn,) = house.store.turns.of_thread(thread.id, thread.owner)
+    message = {"threadId": thread.id, "input": text_input("and?")}
+
+    for error in (
+        client.error("turn/steer", {**message, "expectedTurnId": turn.id}),
+        client.error("turn/start", message),
+    ):
+        assert (error["code"], error["message"]) == (-32600, f"cannot steer a {kind} turn")
+        assert error["data"]["codexErrorInfo"] == {"activeTurnNotSteerable": {"turnKind": kind}}
+    assert client.call("thread/shellCommand", {"threadId": thread.id, "command": "ls"}) == {}

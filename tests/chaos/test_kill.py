@@ -22,6 +22,8 @@ POINTS = {
     "mid_command": 1,
     "before_ended": 1,
     "mid_stream": 0,
+    "mid_answer": 0,
+    "before_end": 0,
     "before_final_commit": 0,
     "before_publish": 0,
 }  # and how many outcomes are unknown then, at least

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -287,6 +289,100 @@ def test_a_command_of_the_person_runs_at_once(tui: Tui) -> None:
 
     tui.wait_for(r"^• You ran echo ")
     tui.wait_for(r" 42$")
+
+
+def repository(tui: Tui) -> Path:
+    """The thread's folder, with a commit, a change since and a file that git does not know."""
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+    folder = workspace_of(tui)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "-C", str(folder)]
+    (folder / "known.txt").write_text("one\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "The first commit"]):
+        subprocess.run([*git, *arguments], check=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+    (folder / "known.txt").write_text("one\ntwo\n")
+    (folder / "new.txt").write_text("three\n")
+    return folder
+
+
+def test_the_diff_shows_what_changed_and_what_is_new(tui: Tui) -> None:
+    repository(tui)
+
+    tui.submit("/diff")
+
+    tui.wait_for(r"^@@ -1 \+1,2 @@\n one\n\+two$")
+    tui.wait_for(
+        r"^diff --git a/(?:\./)?new\.txt b/(?:\./)?new\.txt\nnew file mode .*\n.*\n.*\n.*\n@@ -0,0 \+1 @@\n\+three$"
+    )
+    tui.press("q")
+    tui.wait_for(WORKED)
+
+
+def test_the_diff_of_a_folder_without_git_says_so(tui: Tui) -> None:
+    tui.submit("/diff")
+
+    tui.wait_for(r"not inside a git repository")
+
+
+def test_a_review_shows_its_beginning_and_what_came_of_it(tui: Tui) -> None:
+    tui.submit("/review [[say One finding: none.]]")
+
+    tui.wait_for(r"^>> Code review started: ")
+    tui.wait_for(r"^• One finding: none\.\n+<< Code review finished >>$")
+    tui.wait_for(WORKED)
+    tui.submit("[[say Still here.]]")
+    tui.wait_for(r"^• Still here\.$")
+
+
+def test_a_review_of_a_commit_is_chosen_from_the_repositorys_log(tui: Tui, server: Deployment) -> None:
+    repository(tui)
+
+    tui.submit("/review")
+    tui.wait_for(r"Review uncommitted changes$")
+    tui.press("3")
+    tui.wait_for(r"^› The first commit$")
+    tui.press("Enter")
+
+    tui.wait_for(r"^>> Code review started: commit \w{7}")
+    tui.wait_for(r"^<< Code review finished >>$")
+    asked = server.model.requests[-1].body["input"][-1]["content"][0]["text"]
+    assert re.fullmatch(r"Review the changes that commit \w{40}: The first commit made\.", asked)
+
+
+def test_a_prompt_during_a_review_waits_for_its_end(server: Deployment, tui: Tui) -> None:
+    tui.submit("/review [[say Let me look.]] [[pause review]] [[say  Well done.]]")
+    server.model.wait_reached("review")
+
+    tui.submit("[[say After the review.]]")
+    server.model.release("review")
+
+    tui.wait_for(r"^• Let me look\. Well done\.\n+<< Code review finished >>$")
+    tui.wait_for(r"^• After the review\.$")
+
+
+def test_the_command_center_opens_a_thread(server: Deployment, tui: Tui, codex: Codex) -> None:
+    tui.submit("[[say In the command center.]]")
+    tui.wait_for(WORKED)
+
+    agents = codex(server.urls[0], "agents")
+    agents.wait_for(r"Last message")
+    agents.wait_for(r"│ In the command center\.$")
+    agents.press("Enter")
+
+    agents.wait_for(r"^• In the command center\.$")
+    agents.submit("[[say Opened from there.]]")
+    agents.wait_for(r"^• Opened from there\.$")
+    tui.wait_for(r"^• Opened from there\.$")
+
+
+def test_a_message_for_later_is_refused_with_a_reason(server: Deployment, tui: Tui, codex: Codex) -> None:
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+
+    queue = codex(server.urls[0], "queue", "--thread", workspace_of(tui).name, "--message", "and then?")
+
+    queue.wait_for("thread/queue/add is not served")
+    assert queue.wait_until_ended() == 1
 
 
 def test_a_compacted_thread_goes_on(tui: Tui) -> None:

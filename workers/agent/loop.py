@@ -55,7 +55,6 @@ class Running:
     signal: Signal
     sessions: Sessions = field(default_factory=Sessions)
     failures: int = 0  # of the model since its last whole answer
-    answered: bool = False  # the model has said its last word to what was said so far
 
     @property
     def kind(self) -> str:
@@ -109,16 +108,17 @@ def step(turn: Running) -> bool:
         transcript.say_usage()
         return True
     complete_ended_commands(turn)
+    if not transcript.mail and transcript.answered:
+        return conclude(turn)
     if compaction_is_due(turn):
         compact(turn)
         return True
-    if not transcript.mail and (turn.answered or not wants_answer(turn)):
+    if not transcript.mail and not wants_answer(turn):
         return False
     policy = transcript.settings["approvalPolicy"]
     due = prompt.context_due(transcript.rows, ctx, policy if isinstance(policy, str) else "granular")
     if due:
         transcript.add_context(due)
-    turn.answered = turn.answered and all(letter.is_command for letter in transcript.mail)
     if turn.kind == "review":
         enter_review(turn)
     transcript.add_letters(input_images.reader(ctx))
@@ -201,11 +201,14 @@ def sample(turn: Running) -> bool:
     if not whole:
         return True  # cut by a call: the next step looks at it
     turn.failures = 0
-    turn.answered = not transcript.open_calls()
-    if turn.answered:
-        exit_review(turn, transcript.last_message)
-        transcript.say_usage()
-    return not turn.answered
+    return True if transcript.open_calls() else conclude(turn)
+
+
+def conclude(turn: Running) -> bool:
+    """The model has said its last word. False: there is nothing left to do."""
+    exit_review(turn, turn.transcript.last_message)
+    turn.transcript.say_usage()
+    return False
 
 
 def wait_to_retry(turn: Running, error: ModelError) -> None:

@@ -58,6 +58,7 @@ class Transcript:
         self._store = store
         self._journal = journal
         self._unsettled: list[Future[str]] = []  # writes that nobody waited for yet
+        self._said: list[Item] = []  # complete items of an answer that is not complete
         self._usage: dict[str, Any] | None = None  # the thread's tokenUsage
         self._usage_untold = False
         self._final: Item | None = None
@@ -82,6 +83,13 @@ class Transcript:
     def open_calls(self) -> list[Item]:
         """Tool calls without an output, oldest first."""
         return [row for row in self.rows if not row.answered]
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model has said its last word to what was said so far."""
+        turn_id, telling = self.claim.turn_id, ("answer", "userMessage")
+        last = next((row for row in reversed(self.rows) if row.kind in telling), None)
+        return last is not None and last.kind == "answer" and last.turn_id == turn_id
 
     def row(self, item_id: str) -> Item:
         return next(row for row in [*self.rows, *self.turn_rows()] if row.id == item_id)
@@ -165,10 +173,12 @@ class Transcript:
         read = [(letter.id, row.id) for letter, row in zip(letters, rows, strict=True)]
         self._store_rows(rows, read=read)
 
-    def _store_rows(self, rows: Sequence[Item], read: Sequence[tuple[int, str]] = (), *, urgent: bool = True) -> None:
+    def _store_rows(self, rows: Sequence[Item], read: Sequence[tuple[int, str]] = ()) -> None:
+        self._add_rows(rows)
         write = Write(self.claim, append=list(rows), read=list(read))
-        stored = self._journal.store(self._held, write, *announcements.item_events(rows), urgent=urgent)
-        self._unsettled.append(stored)
+        self._unsettled.append(self._journal.store(self._held, write, *announcements.item_events(rows)))
+
+    def _add_rows(self, rows: Iterable[Item]) -> None:
         for row in rows:
             self.rows.append(row)
             self._remember(row)
@@ -193,7 +203,10 @@ class Transcript:
     # -- what the model says
 
     def record(self, chunks: Iterable[Chunk], context_window: int, *, planning: bool = False) -> bool:
-        """One answer of the model, item by item. False: the stream was cut; what is half is no history.
+        """One answer of the model. False: the stream was cut; what is half is no history, what was complete stays.
+
+        Its items are stored together, so that a worker that is lost leaves no message behind whose calls nobody knows;
+        only what comes before a further message or reasoning goes earlier, for clients are told of items in order.
 
         planning: a proposed plan in a message is an item of its own
         Errors: ModelError; items that were complete before stay
@@ -224,6 +237,7 @@ class Transcript:
                         assert open_id is not None
                         self.say(SUMMARY_PART, {"itemId": open_id, "summaryIndex": index})
                     case Opened(kind):
+                        self._store_said()
                         open_id, said_some, started_at_ms = new_id(), False, now_ms()
                         self.open_item(kind, open_id, started_at_ms)
                     case Closed(item):
@@ -235,6 +249,7 @@ class Transcript:
                         self._add_usage(chunk, context_window)
                         complete = True
         finally:
+            self._store_said()
             for left in (open_id, plan.item_id if plan is not None else None):
                 if left is not None:
                     self._journal.say(self._held, Event("", item_id=left, role="end"))
@@ -264,16 +279,29 @@ class Transcript:
                 shown = {name: [part["text"] for part in item.get(name) or ()] for name in ("summary", "content")}
                 row = self._new_row("reasoning", id=open_id, item=shown)
             case _:
-                row = self._new_row("call", call_id=item["call_id"], answered=False)
-                return self._store_rows([replace(row, model_items=[item])], urgent=False)
+                faults.at("mid_answer")
+                row = self._new_row("call", call_id=item["call_id"], answered=False, model_items=[item])
+                return self._keep(row)
         at_ms = now_ms()
         row = replace(row, model_items=[item], started_at_ms=started_at_ms or at_ms, completed_at_ms=at_ms)
-        rows = [row]
+        self._keep(row)
         if plan is not None and proposed is not None:
             shown = {"text": proposed}
-            beside = self._new_row("plan", id=plan.take_id(), item=shown, started_at_ms=at_ms, completed_at_ms=at_ms)
-            rows.append(replace(beside, position=row.position + 1))
-        return self._store_rows(rows, urgent=False)
+            times = {"started_at_ms": at_ms, "completed_at_ms": at_ms}
+            self._keep(self._new_row("plan", id=plan.take_id(), item=shown, **times))
+        return None
+
+    def _keep(self, row: Item) -> None:
+        """A complete item, to be stored with the rest of its answer."""
+        self._said.append(row)
+        self._add_rows([row])
+
+    def _store_said(self, usage: dict[str, Any] | None = None, *, urgent: bool = False) -> None:
+        rows, self._said = self._said, []
+        if rows or usage:
+            write = Write(self.claim, append=rows, usage=usage)
+            events = announcements.item_events(rows)
+            self._unsettled.append(self._journal.store(self._held, write, *events, urgent=urgent))
 
     @contextmanager
     def compacting(self) -> Iterator[Callable[[list[dict[str, Any]], Usage, int], None]]:
@@ -312,8 +340,10 @@ class Transcript:
 
     def _add_usage(self, usage: Usage, context_window: int) -> None:
         self._count(usage, context_window)
-        write = Write(self.claim, usage=self._usage)
-        self._unsettled.append(self._journal.store(self._held, write, urgent=bool(self.open_calls())))
+        asks = bool(self.open_calls())
+        if not asks:  # the log tells that nothing more is to come
+            self._keep(self._new_row("answer"))
+        self._store_said(self._usage, urgent=asks)
 
     def _count(self, usage: Usage, context_window: int) -> None:
         last = {
@@ -343,8 +373,8 @@ class Transcript:
             self.say("thread/tokenUsage/updated", {"tokenUsage": self._usage})
 
     def owe_usage(self) -> None:
-        """Calls are open that an earlier attempt got: it left it to us to tell what their answer used."""
-        self._usage_untold = bool(self._usage and self.open_calls())
+        """An earlier attempt got an answer that has not been acted on: it left it to us to tell what that used."""
+        self._usage_untold = bool(self._usage and (self.answered or self.open_calls()))
 
     # -- the tool ledger
 
@@ -401,6 +431,7 @@ class Transcript:
 
     def finish(self, status: str, error: dict[str, Any] | None = None) -> bool:
         """End the turn. False: input came in that nobody has read; the turn goes on. Errors: ClaimLost."""
+        faults.at("before_end")
         self.say_usage()
         at_ms = now_ms()
         ended = replace(self.claim.turn, phase="done", status=status, error=error, completed_at_ms=at_ms)

@@ -23,6 +23,8 @@ POINTS = {
     # point: (commands that ran in the end, what the model was told of the call)
     "after_claim": (1, "Process exited with code 0"),
     "mid_stream": (1, "Process exited with code 0"),
+    "mid_answer": (1, "Process exited with code 0"),
+    "before_end": (1, "Process exited with code 0"),
     "before_begun": (1, "Process exited with code 0"),
     "after_begun": (0, "outcome is unknown"),
     "before_ended": (1, "outcome is unknown"),
@@ -67,11 +69,38 @@ def test_a_worker_that_is_lost_at_a_point_and_comes_back(bench: Bench, point: st
     assert told in outputs(bench)[0]
     assert len(outputs(bench)) == 1
     shown = bench.shown(thread)
-    wanted = ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
-    # The last words may have been stored by a commit of their own before the one that was lost: they are said again.
-    assert types(shown) in ([wanted, [*wanted, "agentMessage"]] if point == "before_final_commit" else [wanted])
+    assert types(shown) == ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
     assert {item["id"] for item in shown} <= set(order.check(log, lost=True).completed)
     assert bench.say(thread, "next").status == "completed"
+
+
+@pytest.mark.parametrize(("point", "answers"), [("mid_answer", 3), ("before_end", 2)])
+def test_nothing_is_said_twice_when_a_worker_is_lost_behind_what_it_stored(
+    bench: Bench, point: str, answers: int
+) -> None:
+    thread, lost, other = bench.thread(), bench.workers[0], bench.worker()
+    turn = bench.begin(thread, SCRIPT)
+    freeze = Freeze()
+    faults.call_at(point, freeze)
+    bench.start_run(lost)
+    assert freeze.reached.wait(20)
+    faults.call_at("", lambda: None)
+    lost.journal.stop(5)  # all that the turn handed over is stored and said; it says no more
+
+    bench.lose(turn, other)
+    bench.run(other)
+
+    shown = bench.shown(thread)
+    assert types(shown) == ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
+    assert [item["text"] for item in shown if item["type"] == "agentMessage"] == ["Look.", "All done."]
+    assert len(bench.model.requests) == answers
+    log = order.check(bench.events(thread), lost=True)
+    assert set(log.completed) == {item["id"] for item in shown}
+    usages = [params for method, params in bench.events(thread) if method == "thread/tokenUsage/updated"]
+    assert usages[-1]["tokenUsage"]["total"]["totalTokens"] == 120 * 2
+    next_turn = bench.begin(thread, "next")
+    bench.run(other)
+    assert bench.turn(next_turn).status == "completed"
 
 
 def test_a_worker_that_is_lost_in_mid_command_runs_nothing_twice(open_bench: Callable[..., Bench]) -> None:

@@ -193,7 +193,8 @@ def test_instructions_and_environment_are_rows_of_their_own_and_never_what_the_u
     assert [text for text in users if text.startswith("<environment_context>")] == [users[1]]
     assert users[2:] == ["hello", "again"]
     rows = bench.items(thread)
-    assert [row.kind for row in rows] == ["context", "userMessage", "agentMessage", "userMessage", "agentMessage"]
+    said = ["userMessage", "agentMessage", "answer"]
+    assert [row.kind for row in rows] == ["context", *said, *said]
     assert rows[0].item is None
     said = [item["content"][0]["text"] for item in bench.shown(thread) if item["type"] == "userMessage"]
     assert said == ["hello", "again"]
