@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from api.caller import Caller
 from api.context import Services
 from shared import announcements
 from shared.store.turns import Turn
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 MAX_REQUEST_ID = 2**63 - 1  # what the store numbers with
 
 
-def receive(services: Services, user_id: str, message: dict[str, Any]) -> None:
+def receive(services: Services, caller: Caller, message: dict[str, Any]) -> None:
     """A response frame. One to an unknown or settled question is dropped without a word (PROTOCOL section 9)."""
     if "result" in message:
         result = message["result"]
@@ -24,21 +25,19 @@ def receive(services: Services, user_id: str, message: dict[str, Any]) -> None:
     else:
         return
     try:
-        take(services, user_id, message["id"], answer)
+        take(services, caller, message["id"], answer)
     except Exception:
         logger.exception("an answer was not taken", extra={"request_id": message["id"]})
 
 
-def take(services: Services, user_id: str, request_id: int, answer: dict[str, Any]) -> Turn | None:
+def take(services: Services, caller: Caller, request_id: int, answer: dict[str, Any]) -> Turn | None:
     """Store the first answer to a question, tell everyone, queue the turn. None: nobody waits for this answer."""
     if not 0 <= request_id <= MAX_REQUEST_ID:
         return None
-    turn = services.store.turns.answer(request_id, user_id, answer)
+    act = caller.act("serverRequest/respond").with_detail(_decision(answer))
+    turn = services.store.turns.answer(request_id, caller.user_id, answer, act=act)
     if turn is None:
         return None
-    services.store.audit.append(
-        user_id, "serverRequest/respond", thread_id=turn.thread_id, subject_id=str(request_id), detail=_decision(answer)
-    )
     try:
         announcements.announce(services.store, services.events, turn)
     finally:

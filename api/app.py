@@ -9,12 +9,14 @@ import redis
 from flask import Flask
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import http, openapi, websocket
 from api.auth import Auth
 from api.context import Services
 from api.limits import UserLimits
 from api.relay import Relay
+from api.watch import Watch
 from shared import announcements
 from shared.config import Config
 from shared.events import EventLog
@@ -65,9 +67,12 @@ def make_app(services: Services) -> Flask:
     """The application over given services."""
     app = Flask("threadhouse", static_folder=None)
     auth = Auth(services.config, services.store)
-    websocket.register(app, services, auth)
-    http.register(app, services, auth)
+    watch = Watch(auth)
+    websocket.register(app, services, auth, watch)
+    http.register(app, services, auth, watch)
     openapi.register(app, auth)
+    if services.config.server.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]
     return app
 
 

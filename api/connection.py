@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import orjson
 
+from api.caller import Caller
 from shared.calls import Call
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
@@ -99,8 +100,9 @@ class SearchSession:
 class Connection:
     """One WebSocket or event stream. Any thread may call it; exactly one takes from it."""
 
-    def __init__(self, user_id: str, log: EventLog) -> None:
-        self.user_id = user_id
+    def __init__(self, caller: Caller, log: EventLog) -> None:
+        self.caller = caller
+        self.user_id = caller.user.id
         self.initialized = False
         self.client_name: str | None = None
         self.opted_out: frozenset[str] = frozenset()
@@ -211,7 +213,7 @@ class Connection:
         """Events of a thread, as they happen; left to the log when they cannot be queued now."""
         with self._changed:
             following = self._followings.get(thread_id)
-            if following is None:
+            if following is None or self._closed:
                 return
             if thread_id in self._held or following.behind or self._full():
                 following.behind = True
@@ -223,7 +225,7 @@ class Connection:
     def offer_news(self, thread_id: str, frame: Frame) -> None:
         """An event of scope "all"; those of followed threads come with their own. Kept once when it must wait."""
         with self._changed:
-            if not self.initialized or thread_id in self._followings or frame.method in self.opted_out:
+            if self._closed or not self.initialized or thread_id in self._followings or frame.method in self.opted_out:
                 return
             if self._full() or self._news:
                 self._news[(thread_id, frame.method)] = frame
@@ -238,6 +240,10 @@ class Connection:
             if following is not None:
                 following.behind = True
                 self._changed.notify_all()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed is not None
 
     def close(self, code: int, reason: str) -> None:
         """End it; frames that are queued already are still taken."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from api.caller import Caller
 from api.connection import Connection, Frame, notification
 from api.limits import UserLimits
 from api.relay import Relay, Start
@@ -24,6 +25,7 @@ from shared.protocol.thread import goal_object, thread_settings
 from shared.queue import Queue
 from shared.store import Store
 from shared.store.approvals import Approval
+from shared.store.audit import Act
 from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import Turn
@@ -59,13 +61,17 @@ class Context:
     """
 
     services: Services
-    user_id: str
+    caller: Caller
     connection: Connection | None = None
     frames: list[Frame] = field(default_factory=list)
     on_its_way: threading.Event = field(default_factory=threading.Event)
     followed: str | None = None
     _later: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
     _held: list[str] = field(default_factory=list)
+
+    @property
+    def user_id(self) -> str:
+        return self.caller.user.id
 
     @property
     def config(self) -> Config:
@@ -211,8 +217,9 @@ class Context:
         """Tell the worker that runs the turn to look into its mail."""
         mailbox.announce(self.services.redis, what, turn.id)
 
-    def audit(self, action: str, thread_id: str, subject_id: str | None = None) -> None:
-        self.store.audit.append(self.user_id, action, thread_id=thread_id, subject_id=subject_id)
+    def act(self, action: str) -> Act:
+        """What the audit log says of this request, for the store call that does it."""
+        return self.caller.act(action)
 
     def goal(self, thread: Thread) -> dict[str, Any] | None:
         """ThreadGoal, with what the thread's turns used since it was set."""
@@ -223,12 +230,12 @@ class Context:
         begun = [(turn.started_at_ms, turn.completed_at_ms or now_ms()) for turn in turns if turn.started_at_ms]
         return goal_object(thread, sum(end_ms - start_ms for start_ms, end_ms in begun if start_ms >= since_ms))
 
-    def revert(self, thread: Thread, before_turn_id: str) -> None:
+    def revert(self, thread: Thread, before_turn_id: str, act: Act) -> None:
         """Drop a turn and all later ones; what runs is interrupted."""
         if self.store.turns.get(before_turn_id, self.user_id).thread_id != thread.id:
             raise NotFound(f"turn not found: {before_turn_id}")
         self.stop_active_turn(thread)
-        self.store.histories.revert(thread.id, self.user_id, before_turn_id)
+        self.store.histories.revert(thread.id, self.user_id, before_turn_id, act=act)
         statuses = ({"type": "notLoaded"}, {"type": "idle"})
         told = [Event("thread/status/changed", {"threadId": thread.id, "status": status}) for status in statuses]
         self.after_reply(self.publish, thread.id, *told, Event("thread/reverted", {"threadId": thread.id}))

@@ -30,12 +30,12 @@ def receive(services: Services, connection: Connection, message: Any) -> None:
     if isinstance(method, str):
         reply(services, connection, message)
     elif type(request_id) is int and method is None and connection.initialized:
-        answers.receive(services, connection.user_id, message)
+        answers.receive(services, connection.caller, message)
 
 
 def reply(services: Services, connection: Connection, request: dict[str, Any]) -> None:
     """Answer a request on its connection; a slow one apart, so that those behind it need not wait for it."""
-    ctx = Context(services, connection.user_id, connection)
+    ctx = Context(services, connection.caller, connection)
     if not getattr(TABLE.get(request["method"]), "SLOW", False):
         answer(ctx, connection, request)
     elif not connection.slow_requests.acquire(blocking=False):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,10 +17,12 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from api import answers, dispatch
 from api.auth import Auth
+from api.caller import Caller
 from api.connection import Closed, Connection, Frame, notification
 from api.context import Context, Services
 from api.error_codes import wire_error
 from api.relay import Start
+from api.watch import Watch
 from shared import announcements
 from shared.errors import CallLost, Conflict, InvalidParams, RequestError, Unavailable
 from shared.protocol.frames import decode
@@ -44,9 +49,9 @@ curl -N -H 'Accept: text/event-stream' -H 'Content-Type: application/json' \\
 """
 
 
-def register(app: Flask, services: Services, auth: Auth) -> None:
+def register(app: Flask, services: Services, auth: Auth, watch: Watch) -> None:
     """The routes."""
-    doors = _Doors(services, auth)
+    doors = _Doors(services, auth, watch)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.add_url_rule("/", "root", doors.root, methods=["GET"])
     app.add_url_rule("/readyz", "readyz", doors.ready, methods=["GET"])
@@ -86,14 +91,16 @@ def _problem(status: int, body: dict[str, Any]) -> Response:
 
 
 class _Doors:
-    def __init__(self, services: Services, auth: Auth) -> None:
+    def __init__(self, services: Services, auth: Auth, watch: Watch) -> None:
         self._services = services
         self._auth = auth
+        self._watch = watch
 
     # -- what this is, and whether it works
 
     def root(self) -> Response:
         self._auth.check_origin(request)
+        self._auth.check_host(request)
         return Response(ROOT_PAGE.format(host=_escaped(request.host)), content_type="text/html; charset=utf-8")
 
     def healthy(self) -> Response:
@@ -114,11 +121,11 @@ class _Doors:
 
     def method(self, method: str) -> Response:
         """POST /v2/<method>: params as the body, the result as the body, or as the first event of a stream."""
-        user_id = self._user_id()
+        caller = self._caller()
         params = self._body()
         if method in STREAMED and EVENT_STREAM in request.headers.get("Accept", ""):
-            return self._stream_method(user_id, method, params)
-        ctx = Context(self._services, user_id)
+            return self._stream_method(caller, method, params)
+        ctx = Context(self._services, caller)
         result = dispatch.call(ctx, method, params)
         response = Response(orjson.dumps(result), content_type="application/json")
         ctx.finish()
@@ -126,18 +133,18 @@ class _Doors:
 
     def respond(self) -> Response:
         """POST /v2/serverRequest/respond {"requestId", "result"}: answer a question. 409: it is settled already."""
-        user_id = self._user_id()
+        caller = self._caller()
         body = self._body()
         request_id, result = body.get("requestId"), body.get("result")
         if type(request_id) is not int or not isinstance(result, dict):
             raise InvalidParams("expected {requestId: integer, result: object}")
-        if answers.take(self._services, user_id, request_id, result) is None:
+        if answers.take(self._services, caller, request_id, result) is None:
             raise Conflict("nobody waits for this answer: it was given already, or the question is gone")
         return Response(b"{}", content_type="application/json")
 
-    def _user_id(self) -> str:
+    def _caller(self) -> Caller:
         self._auth.check_origin(request)
-        return self._auth.user(request).id
+        return self._auth.caller(request, "http")
 
     def _body(self) -> dict[str, Any]:
         raw = request.get_data(cache=False)
@@ -156,9 +163,9 @@ class _Doors:
 
     def thread_events(self) -> Response:
         """GET /v2/thread/events?threadId=…: what happens in a thread, until the client leaves."""
-        user_id = self._user_id()
-        self._services.limits.check_request(user_id)
-        ctx = self._streaming(user_id)
+        caller = self._caller()
+        self._services.limits.check_request(caller.user_id)
+        ctx = self._streaming(caller)
         assert ctx.connection is not None
         thread = ctx.get_thread(request.args.get("threadId", ""))
         cursor = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
@@ -191,11 +198,11 @@ class _Doors:
         told = {"threadId": thread_id, "message": "events were missed; read the thread with thread/read"}
         return [notification(CURSOR_EXPIRED, told)]
 
-    def _stream_method(self, user_id: str, method: str, params: dict[str, Any]) -> Response:
-        ctx = self._streaming(user_id)
+    def _stream_method(self, caller: Caller, method: str, params: dict[str, Any]) -> Response:
+        ctx = self._streaming(caller)
         assert ctx.connection is not None
         try:
-            ctx.connection.leave = self._services.limits.enter(user_id)
+            ctx.connection.leave = self._services.limits.enter(caller.user_id)
             if method == "turn/start" and isinstance(params.get("threadId"), str):
                 thread = ctx.get_thread(params["threadId"])
                 start = ctx.follow(thread.id)
@@ -225,19 +232,21 @@ class _Doors:
         end = announcements.turn_ended(turn, final)[-1]
         return [Frame(end.head() + b"}", end.method, key=end.key)]
 
-    def _streaming(self, user_id: str) -> Context:
-        connection = Connection(user_id, self._services.events)
+    def _streaming(self, caller: Caller) -> Context:
+        connection = Connection(caller, self._services.events)
         connection.initialized = True
-        return Context(self._services, user_id, connection)
+        return Context(self._services, caller, connection)
 
     def _stream(self, connection: Connection, is_last: Callable[[Frame], bool], opening: bytes = b"") -> Response:
         response = Response(self._events(connection, is_last, opening), content_type=EVENT_STREAM)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
+        self._watch.add(connection, partial(_cut, request.environ.get("gunicorn.socket")))
         response.call_on_close(lambda: self._end(connection))
         return response
 
     def _end(self, connection: Connection) -> None:
+        self._watch.remove(connection)
         self._services.relay.detach(connection)
         connection.leave()
 
@@ -267,6 +276,13 @@ def _event(frame: Frame) -> bytes:
     """One server-sent event; JSON holds no raw line end."""
     head = b"id: %b\n" % frame.event_id.encode() if frame.event_id else b""
     return b"%bevent: %b\ndata: %b\n\n" % (head, frame.method.encode(), frame.data)
+
+
+def _cut(stream: socket.socket | None) -> None:
+    """End a stream that nobody reads."""
+    if stream is not None:
+        with suppress(OSError):
+            stream.shutdown(socket.SHUT_RDWR)
 
 
 def _escaped(text: str) -> str:

@@ -47,10 +47,12 @@ def register(app: Flask, auth: Auth) -> None:
 
     def openapi() -> Response:
         auth.check_origin(request)
+        auth.check_host(request)
         return Response(json.dumps(document()), content_type="application/json")
 
     def docs() -> Response:
         auth.check_origin(request)
+        auth.check_host(request)
         return Response(page(request.host_url.rstrip("/")), content_type="text/html; charset=utf-8")
 
     app.add_url_rule("/openapi.json", "openapi", openapi, methods=["GET"])

@@ -174,15 +174,9 @@ def policy_of_mode(config: Config, mode: str) -> dict[str, Any]:
     }
 
 
-def allowed_modes(config: Config, owner: str) -> set[str]:
-    """Sandbox modes that a user may ask for. What the operator has made the default is among them.
-
-    Users of a server with keys share its host, so full access is theirs only when the operator says so.
-    """
-    modes = set(config.server.sandbox_modes)
-    if owner != LOCAL_USER and config.server.sandbox_modes == SANDBOX_MODES:
-        modes.discard("danger-full-access")
-    return modes | {config.sandbox_mode}
+def allowed_modes(config: Config, owner: str) -> frozenset[str]:
+    """Sandbox modes that a user may ask for."""
+    return config.allowed_modes(hosted=owner != LOCAL_USER)
 
 
 def allowed_path(config: Config, owner: str, path: str, name: str) -> str:

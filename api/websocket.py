@@ -29,6 +29,7 @@ from api import dispatch
 from api.auth import Auth
 from api.connection import Closed, Connection, Frame
 from api.context import Services
+from api.watch import Watch
 from shared.errors import Unavailable
 from shared.protocol.frames import decode
 
@@ -43,15 +44,15 @@ GOODBYE_SECONDS = 5.0  # for a client that has left to take what is still queued
 NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009
 
 
-def register(app: Flask, services: Services, auth: Auth) -> None:
+def register(app: Flask, services: Services, auth: Auth, watch: Watch) -> None:
     """Upgrades on any path (PROTOCOL 1.1)."""
 
     def upgrade(path: str = "") -> Response:
         auth.check_origin(request, own_allowed=False)
-        user = auth.user(request)
-        leave = services.limits.enter(user.id)
+        caller = auth.caller(request, "websocket")
+        leave = services.limits.enter(caller.user_id)
         try:
-            _Socket(request, Connection(user.id, services.events), services).serve()
+            _Socket(request, Connection(caller, services.events), services, watch).serve()
         finally:
             leave()
         return _AlreadyAnswered()
@@ -68,11 +69,12 @@ class _AlreadyAnswered(Response):
 
 
 class _Socket:
-    def __init__(self, request: Request, connection: Connection, services: Services) -> None:
+    def __init__(self, request: Request, connection: Connection, services: Services, watch: Watch) -> None:
         self._socket: socket.socket = request.environ["gunicorn.socket"]
         self._headers = [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
         self._connection = connection
         self._services = services
+        self._watch = watch
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._sending = threading.Lock()
 
@@ -82,6 +84,7 @@ class _Socket:
         self._accept()
         writer = threading.Thread(target=self._write, name="websocket writer", daemon=True)
         writer.start()
+        self._watch.add(self._connection, self._shut_down)
         try:
             self._services.relay.attach(self._connection)
             self._read()
@@ -94,6 +97,7 @@ class _Socket:
             writer.join(GOODBYE_SECONDS)
             self._shut_down()
             self._services.relay.detach(self._connection)
+            self._watch.remove(self._connection)
 
     def _prepare(self) -> None:
         if self._socket.family in (socket.AF_INET, socket.AF_INET6):
@@ -133,6 +137,8 @@ class _Socket:
                     self._connection.close(TOO_BIG, "a frame may have 16 MiB")
                     return
                 if isinstance(event, TextMessage | BytesMessage) and event.message_finished:
+                    if self._connection.is_closed:  # nothing is done any more for one whose credential has ended
+                        return
                     text, parts, size = "".join(parts), [], 0
                     self._receive(text)
 

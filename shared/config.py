@@ -20,7 +20,8 @@ from shared.errors import ConfigError
 from shared.webhooks import Webhook, listeners, read_webhooks
 
 APPROVAL_POLICIES = ("untrusted", "on-request", "never")
-SANDBOX_MODES = ("read-only", "workspace-write", "danger-full-access")
+FULL_ACCESS = "danger-full-access"
+SANDBOX_MODES = ("read-only", "workspace-write", FULL_ACCESS)
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 REASONING_SUMMARIES = ("auto", "concise", "detailed", "none")
 WIRE_APIS = ("responses", "chat")
@@ -83,8 +84,13 @@ class Server:
     host: str = "127.0.0.1"  # address that the API listens on
     port: int = 8765  # port that the API listens on, 1 to 65535
     titles: bool = True  # serve the title threads of clients (they cost a model call a prompt)
-    sandbox_modes: tuple[str, ...] = SANDBOX_MODES  # the modes that clients may ask for
-    workspace_roots: tuple[str, ...] = ()  # absolute paths; clients may work below these only; empty: any directory
+    hosts: tuple[str, ...] = ()  # names that clients call this server by; then requests for others are refused
+    proxies: int = 0  # proxies in front that set X-Forwarded-For; the address that the last of them saw is the client's
+    # The modes that clients may ask for. None: all for the local user, for users with keys all but danger-full-access.
+    sandbox_modes: tuple[str, ...] | None = None
+    # Absolute paths; clients may work below these and in their own workspaces. Empty: the local user anywhere, users
+    # with keys in their own workspaces alone.
+    workspace_roots: tuple[str, ...] = ()
     sessions_dir: Path | None = None  # folder of the session files; default HOME/sessions with SQLite, else none
     lease_seconds: float = 30.0  # s; how long a claim holds without a renewal
     renewal_seconds: float = 10.0  # s between renewals; default lease / 3
@@ -98,6 +104,19 @@ class Server:
     notify_timeout_seconds: float = 30.0  # s; a notify program that runs for longer is ended
     webhook_timeout_seconds: float = 10.0  # s for one delivery to a webhook, from the name to the answer
     webhook_retry_seconds: tuple[float, ...] = WEBHOOK_RETRY_SECONDS  # s to wait behind each attempt that failed
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    """`[auth]`: bearer tokens that somebody else signs (JWT), beside our own keys. One of the two files is needed."""
+
+    issuer: str  # the `iss` that tokens must have; required
+    audience: str  # the `aud` that tokens must have, or have among theirs; required
+    jwt_secret_file: Path | None = None  # shared secret of HS256, 32 bytes or more; relative to HOME
+    jwks_file: Path | None = None  # JSON Web Key Set with public keys of RS256 or ES256; read again when it changes
+    leeway_seconds: int = 30  # s that the clocks of the issuer and of this server may differ
+    user_claim: str = "sub"  # the claim that holds the user's name
+    create_users: bool = False  # true: a name that is not known yet becomes a member; false: it is refused
 
 
 @dataclass(frozen=True)
@@ -140,9 +159,19 @@ class Config:
     developer_instructions: str | None = None  # text that every thread's model gets as a developer message
     model_providers: Mapping[str, Provider] = field(default_factory=dict)  # the configured ones, and `openai`
     limits: Limits = field(default_factory=Limits)  # [limits]
+    auth: AuthSettings | None = None  # [auth]; None: only our own keys let anybody in
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
     webhooks: tuple[Webhook, ...] = ()  # [[webhooks]]
     warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
+
+    def allowed_modes(self, *, hosted: bool) -> frozenset[str]:
+        """Sandbox modes that a client may ask for; what the operator has made the default is always among them.
+
+        hosted: for users with keys or tokens. They share the host, so full access is theirs only when sandbox_modes is
+                set and has it.
+        """
+        modes = self.server.sandbox_modes or tuple(m for m in SANDBOX_MODES if not hosted or m != FULL_ACCESS)
+        return frozenset((*modes, self.sandbox_mode))
 
     @property
     def listeners(self) -> dict[str, tuple[str, ...]]:
@@ -219,6 +248,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             warn_percent=limits.integer("warn_percent", Limits.warn_percent, at_least=1, at_most=100),
             waiting_turns=limits.integer("waiting_turns", Limits.waiting_turns),
         ),
+        auth=_auth(root.table("auth"), home) if root.has("auth") else None,
         notify=root.texts("notify"),
         webhooks=read_webhooks(root, environ),
         warnings=root.warnings(),
@@ -295,6 +325,26 @@ def _provider(name: str, table: ConfigTable, environ: Mapping[str, str]) -> Prov
     )
 
 
+def _auth(table: ConfigTable, home: Path) -> AuthSettings:
+    secret, keys = table.path("jwt_secret_file", home), table.path("jwks_file", home)
+    issuer, audience = table.text("issuer"), table.text("audience")
+    if (secret is None) == (keys is None):
+        raise table.error("jwks_file", "either this or jwt_secret_file", None if keys is None else str(keys))
+    if issuer is None:
+        raise table.error("issuer", "the `iss` of your tokens", None)
+    if audience is None:
+        raise table.error("audience", "the `aud` of your tokens", None)
+    return AuthSettings(
+        issuer=issuer,
+        audience=audience,
+        jwt_secret_file=secret,
+        jwks_file=keys,
+        leeway_seconds=table.integer("leeway_seconds", AuthSettings.leeway_seconds, at_most=300),
+        user_claim=table.text("user_claim") or AuthSettings.user_claim,
+        create_users=table.flag("create_users", AuthSettings.create_users),
+    )
+
+
 def _server(table: ConfigTable, home: Path, *, embedded: bool) -> Server:
     lease = table.seconds("lease_seconds", Server.lease_seconds)
     server = Server(
@@ -302,7 +352,9 @@ def _server(table: ConfigTable, home: Path, *, embedded: bool) -> Server:
         host=table.text("host") or Server.host,
         port=table.integer("port", Server.port, at_least=1, at_most=65_535),
         titles=table.flag("titles", Server.titles),
-        sandbox_modes=table.choices("sandbox_modes", SANDBOX_MODES),
+        hosts=tuple(name.lower() for name in table.texts("hosts")),
+        proxies=table.integer("proxies", Server.proxies),
+        sandbox_modes=table.choices("sandbox_modes", SANDBOX_MODES) if table.has("sandbox_modes") else None,
         workspace_roots=table.absolute_paths("workspace_roots"),
         sessions_dir=table.path("sessions_dir", home) or (home / "sessions" if embedded else None),
         lease_seconds=lease,

@@ -66,6 +66,10 @@ class ConfigTable:
             self.warn(f"{key}: unknown key, ignored" + (f"; did you mean {near[0]}?" if near else ""))
         return tuple(self._warnings) + tuple(line for table in self._tables for line in table.warnings())
 
+    def has(self, key: str) -> bool:
+        """Whether the file says anything about it."""
+        return key in self._values
+
     def text(self, key: str) -> str | None:
         value = self._get(key)
         if value is not None and (not isinstance(value, str) or not value):

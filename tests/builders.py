@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 
 from api import dispatch
+from api.caller import Caller
 from api.connection import Closed, Connection, Frame
 from api.context import Services
 from api.limits import UserLimits
@@ -25,7 +26,7 @@ from shared.store import Store
 from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import Claim, NewTurn, Turn
-from shared.store.users import LOCAL_USER
+from shared.store.users import LOCAL_USER, User
 from shared.store.writes import Announced, End, Write
 from tests.support.contract import Recording
 
@@ -151,7 +152,7 @@ class House:
 
     def connect(self, user_id: str = LOCAL_USER, *, initialized: bool = True, **capabilities: Any) -> Client:
         """A client on a connection of its own."""
-        client = Client(self.services, Connection(user_id, self.services.events))
+        client = Client(self.services, Connection(Caller(User(user_id, user_id, "member")), self.services.events))
         self.clients.append(client)
         if initialized:
             client.call("initialize", {"clientInfo": {"name": "test", "version": "1"}, "capabilities": capabilities})

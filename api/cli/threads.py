@@ -40,10 +40,13 @@ def export(thread_id: str, output: BinaryIO) -> None:
     """Write the thread ID as a rollout file that `codex resume` can read: all its turns that have ended."""
     from shared import rollout
     from shared.store import Store
+    from shared.store.audit import Act
 
     store = Store(configuration.load(None, os.environ).database_url)
     try:
         history = store.histories.all_users_find(thread_id)
+        if history is not None:
+            store.audit.append(Act.of_operator("export"), thread_id=thread_id)
     finally:
         store.close()
     if history is None:
@@ -64,12 +67,14 @@ def import_(file: Path, owner: str | None) -> None:
     from api import settings
     from shared import rollout
     from shared.store import Store
+    from shared.store.audit import Act
     from shared.store.histories import with_fresh_ids
 
     config = configuration.load(None, os.environ)
     store = Store(config.database_url)
     try:
         owner_id = _owner_id(store, owner)
+        act = Act.of_operator("import")
         try:
             with file.open("rb") as lines:
                 found = rollout.read(lines, owner_id)
@@ -79,7 +84,7 @@ def import_(file: Path, owner: str | None) -> None:
         for history in (found, with_fresh_ids(found)):
             chosen = settings.defaults(config, owner_id, history.thread.id) | overrides
             try:
-                store.histories.add(replace(history, thread=replace(history.thread, settings=chosen)))
+                store.histories.add(replace(history, thread=replace(history.thread, settings=chosen)), act=act)
                 break
             except Conflict as error:
                 click.echo(f"{error}; this becomes another one", err=True)

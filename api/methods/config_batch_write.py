@@ -40,4 +40,4 @@ Result = config_value_write.Result
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     changes = {edit["key_path"]: edit["value"] for edit in params["edits"]}
-    return config_value_write.write(ctx, changes, params)
+    return config_value_write.write(ctx, NAME, changes, params)

@@ -40,12 +40,12 @@ class Result(WireSchema):
 
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return write(ctx, {params["key_path"]: params["value"]}, params)
+    return write(ctx, NAME, {params["key_path"]: params["value"]}, params)
 
 
-def write(ctx: Context, changes: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+def write(ctx: Context, name: str, changes: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     """The result of both methods that write."""
     version = settings.parse_version(params["expected_version"], params["file_path"])
     settings.check_user_config(ctx.config, ctx.user_id, changes)
-    now = ctx.store.user_configs.change(ctx.user_id, changes, version)
+    now = ctx.store.user_configs.change(ctx.user_id, changes, version, act=ctx.act(name))
     return {"status": "ok", "version": str(now), "file_path": settings.USER_CONFIG_FILE, "overridden_metadata": None}

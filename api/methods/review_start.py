@@ -57,9 +57,8 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     shown, asked = _words(params["target"])
     text = {"type": "text", "text": asked, "text_elements": []}
     new = NewTurn([text], None, {}, {"kind": "review", "review": shown})
-    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn())
+    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME))
     ctx.after_reply(ctx.ring, turn)
-    ctx.after_reply(ctx.audit, NAME, turn.thread_id, turn.id)
     return {"turn": turn_object(replace(turn, started_at_ms=None)), "review_thread_id": turn.thread_id}
 
 

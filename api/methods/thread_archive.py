@@ -22,7 +22,7 @@ Result = Empty
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"], missing="no rollout found for thread id {}")
     ctx.stop_active_turn(thread)
-    ctx.store.threads.archive(thread.id, ctx.user_id)
+    ctx.store.threads.archive(thread.id, ctx.user_id, act=ctx.act(NAME))
     ctx.after_reply(
         ctx.publish,
         thread.id,
@@ -30,5 +30,4 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         Event("thread/archived", {"threadId": thread.id}),
     )
     ctx.after_reply(ctx.write_session, thread.id)
-    ctx.after_reply(ctx.audit, NAME, thread.id)
     return {}

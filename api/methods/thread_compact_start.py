@@ -24,7 +24,6 @@ Result = Empty
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     new = NewTurn(None, None, {}, {"kind": "compact"})
-    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn())
+    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME))
     ctx.after_reply(ctx.ring, turn)
-    ctx.after_reply(ctx.audit, NAME, turn.thread_id, turn.id)
     return {}

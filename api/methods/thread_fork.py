@@ -63,9 +63,8 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         thread_source=params["thread_source"],
         originator=ctx.connection.client_name if ctx.connection else None,
     )
-    ctx.store.histories.add(replace(copy, thread=thread))
+    ctx.store.histories.add(replace(copy, thread=thread), act=ctx.act(NAME))
     ctx.follow(thread.id)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
-    ctx.after_reply(ctx.audit, NAME, thread.id, params["thread_id"])
     turns = [] if params["exclude_turns"] else turn_objects(ctx.store, ctx.user_id, copy.turns, "full")[0]
     return session_result(thread, turns)

@@ -36,8 +36,7 @@ class Result(WireSchema):
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"])
-    ctx.revert(thread, params["before_turn_id"])
-    ctx.after_reply(ctx.audit, NAME, thread.id, params["before_turn_id"])
+    ctx.revert(thread, params["before_turn_id"], ctx.act(NAME))
     turns_cursor, items_cursor = newest(ctx.store, ctx.user_id, thread.id)
     return {
         "thread": thread_object(ctx.get_thread(thread.id)),

@@ -31,8 +31,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"])
     last = ctx.store.turns.of_thread(thread.id, ctx.user_id, descending=True, limit=params["num_turns"])
     if last:
-        ctx.revert(thread, last[-1].id)
-        ctx.after_reply(ctx.audit, NAME, thread.id, last[-1].id)
+        ctx.revert(thread, last[-1].id, ctx.act(NAME))
     turns = ctx.store.turns.of_thread(thread.id, ctx.user_id)
     objects, _ = turn_objects(ctx.store, ctx.user_id, turns, "full")
     return {"thread": thread_object(ctx.get_thread(thread.id), objects)}

@@ -37,10 +37,11 @@ Result = Empty
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     command = {"type": SHELL_COMMAND, "command": params["command"], "timeoutMs": params["timeout_ms"]}
     new = NewTurn([command], None, {}, {"kind": "shell"})
-    turn, is_new = ctx.store.turns.create_or_steer(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn())
+    turn, is_new = ctx.store.turns.create_or_steer(
+        params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME)
+    )
     if is_new:
         ctx.after_reply(ctx.ring, turn)
     else:
         ctx.after_reply(ctx.call_turn, mailbox.STEER, turn)
-    ctx.after_reply(ctx.audit, NAME, turn.thread_id, turn.id)
     return {}

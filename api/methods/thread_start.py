@@ -66,7 +66,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         history_mode=params["history_mode"],
     )
     ctx.services.limits.check_threads(ctx.user_id)
-    ctx.store.threads.create(thread)
+    ctx.store.threads.create(thread, act=ctx.act(NAME))
     ctx.follow(thread_id)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
     return session_result(thread)

@@ -22,8 +22,7 @@ Result = ThreadResult
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread_id = ctx.get_thread(params["thread_id"], missing="no archived rollout found for thread id {}").id
-    thread = ctx.store.threads.unarchive(thread_id, ctx.user_id)
+    thread = ctx.store.threads.unarchive(thread_id, ctx.user_id, act=ctx.act(NAME))
     ctx.after_reply(ctx.publish, thread_id, Event("thread/unarchived", {"threadId": thread_id}))
     ctx.after_reply(ctx.write_session, thread_id)
-    ctx.after_reply(ctx.audit, NAME, thread_id)
     return {"thread": thread_object(thread)}

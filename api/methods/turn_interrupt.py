@@ -27,10 +27,9 @@ Result = Empty
 
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    turn = ctx.store.turns.interrupt(params["thread_id"], ctx.user_id, params["turn_id"])
+    turn = ctx.store.turns.interrupt(params["thread_id"], ctx.user_id, params["turn_id"], act=ctx.act(NAME))
     if turn.done:  # no worker held it: it is over, and nobody else will say so
         ctx.after_reply(ctx.announce, turn)
     else:
         ctx.after_reply(ctx.call_turn, mailbox.INTERRUPT, turn)
-    ctx.after_reply(ctx.audit, NAME, turn.thread_id, turn.id)
     return {}

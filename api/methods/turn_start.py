@@ -55,10 +55,11 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     if ctx.connection is not None and ctx.connection.client_name is not None:
         options["client"] = ctx.connection.client_name
     new = NewTurn(params["input"], params["client_user_message_id"], changed, options)
-    turn, is_new = ctx.store.turns.create_or_steer(thread_id, ctx.user_id, new, **ctx.room_for_turn())
+    turn, is_new = ctx.store.turns.create_or_steer(
+        thread_id, ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME)
+    )
     if is_new:
         ctx.after_reply(ctx.ring, turn)
-        ctx.after_reply(ctx.audit, NAME, thread_id, turn.id)
     elif not turn.done:
         ctx.after_reply(ctx.call_turn, mailbox.STEER, turn)
     if changed and not turn.done:

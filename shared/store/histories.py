@@ -13,9 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from shared.clock import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
+from shared.store import audit
 from shared.store import items as item_rows
 from shared.store import threads as thread_rows
 from shared.store import turns as turn_rows
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
@@ -65,7 +67,7 @@ class Histories:
                 written = update(threads).where(threads.c.id == history.thread.id)
                 connection.execute(written.values(session_due_at_ms=None))
 
-    def add(self, history: History) -> None:
+    def add(self, history: History, *, act: Act | None = None) -> None:
         """Store a thread that came from elsewhere. Errors: Conflict (an id of it is taken; see with_fresh_ids)."""
         try:
             with self._database.write() as connection:
@@ -75,6 +77,8 @@ class Histories:
                 if history.items:
                     item_rows.append(connection, history.items)
                 thread_rows.count_bytes(connection, history.thread.id)
+                subject_id = history.thread.forked_from_id
+                audit.write(connection, act, thread_id=history.thread.id, subject_id=subject_id)
         except IntegrityError as error:
             raise Conflict(f"the thread {history.thread.id}, or one with a turn of it, is here already") from error
 
@@ -97,7 +101,7 @@ class Histories:
         begun = replace(thread, forked_from_id=thread_id, session_id=thread_id, claim_no=0, active_turn=None)
         return with_fresh_ids(History(begun, told, copied))
 
-    def revert(self, thread_id: str, owner: str, before_turn_id: str) -> None:
+    def revert(self, thread_id: str, owner: str, before_turn_id: str, *, act: Act | None = None) -> None:
         """Drop a turn and all later ones, for good.
 
         Errors: NotFound, InvalidRequest (no such turn), Conflict (a turn is active)
@@ -119,6 +123,7 @@ class Histories:
                 values["preview"] = ""
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
             thread_rows.count_bytes(connection, thread_id)
+            audit.write(connection, act, thread_id=thread_id, subject_id=before_turn_id)
 
     def inject(self, thread_id: str, owner: str, model_items: list[dict[str, Any]]) -> None:
         """Put items at the end of what the model sees.

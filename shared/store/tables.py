@@ -274,10 +274,13 @@ audit = Table(
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
     Column("at_ms", Millis, nullable=False),
-    Column("owner", String, nullable=False),  # who did it
+    Column("owner", String, nullable=False),  # who did it; "operator": by a command on the host
     Column("action", String, nullable=False),  # the method, or what an operator did
     Column("thread_id", String),
     Column("subject_id", String),  # turn, request, key …
     Column("detail", String),  # the decision of an approval; never content
+    Column("door", String),  # websocket | http | host
+    Column("address", String),  # of the other end
+    Column("key_id", String),  # the API key it came with
 )
 Index("audit_by_time", audit.c.at_ms)

@@ -13,7 +13,9 @@ from sqlalchemy.engine import Row
 from shared.clock import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
+from shared.store import audit
 from shared.store import items as item_rows
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, mail, threads, turns
 
@@ -101,10 +103,11 @@ class Threads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, thread: Thread) -> None:
+    def create(self, thread: Thread, *, act: Act | None = None) -> None:
         """Store a new thread."""
         with self._database.write() as connection:
             connection.execute(insert(threads).values(columns(thread)))
+            audit.write(connection, act, thread_id=thread.id)
 
     def get(self, thread_id: str, owner: str) -> Thread:
         """The owner's thread. Errors: NotFound, also for somebody else's."""
@@ -158,11 +161,11 @@ class Threads:
         """What the thread is to reach. Errors: NotFound."""
         self._change(thread_id, owner, goal=goal)
 
-    def archive(self, thread_id: str, owner: str) -> None:
+    def archive(self, thread_id: str, owner: str, *, act: Act | None = None) -> None:
         """Put a thread away; its active turn must have been stopped. Errors: NotFound."""
-        self._change(thread_id, owner, archived_at_ms=now_ms(), updated_at_ms=now_ms(), used_at_ms=0)
+        self._change(thread_id, owner, act, archived_at_ms=now_ms(), updated_at_ms=now_ms(), used_at_ms=0)
 
-    def unarchive(self, thread_id: str, owner: str) -> Thread:
+    def unarchive(self, thread_id: str, owner: str, *, act: Act | None = None) -> Thread:
         """Bring a thread back. Errors: NotFound, Conflict (it is not archived)."""
         with self._database.write() as connection:
             thread = lock_thread(connection, thread_id, owner)
@@ -170,9 +173,10 @@ class Threads:
                 raise Conflict(f"no archived rollout found for thread id {thread_id}")
             values = {"archived_at_ms": None, "updated_at_ms": now_ms()}
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+            audit.write(connection, act, thread_id=thread_id)
         return replace(thread, archived_at_ms=None, updated_at_ms=now_ms())
 
-    def delete(self, thread_id: str, owner: str) -> None:
+    def delete(self, thread_id: str, owner: str, *, act: Act | None = None) -> None:
         """Remove a thread and all rows of it. Errors: NotFound."""
         with self._database.write() as connection:
             connection.execute(
@@ -180,11 +184,13 @@ class Threads:
             )
             lock_thread(connection, thread_id, owner)
             delete_rows(connection, [thread_id])
+            audit.write(connection, act, thread_id=thread_id)
 
-    def _change(self, thread_id: str, owner: str, **values: Any) -> None:
+    def _change(self, thread_id: str, owner: str, act: Act | None = None, **values: Any) -> None:
         with self._database.write() as connection:
             lock_thread(connection, thread_id, owner)
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+            audit.write(connection, act, thread_id=thread_id)
 
     def page(
         self, owner: str, wanted: Filter, *, sort_key: str, descending: bool, after: tuple[int, str] | None, limit: int

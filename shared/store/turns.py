@@ -37,8 +37,10 @@ from shared.clock import now_ms
 from shared.errors import ClaimLost, Conflict, NotFound, NotSteerable, Overloaded
 from shared.ids import new_id
 from shared.protocol.turn import turn_error
+from shared.store import audit
 from shared.store import items as item_rows
 from shared.store.approvals import Approval, approval_from_row
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.outbox import Outbox
@@ -152,7 +154,14 @@ class Turns:
     # -- moves that a request makes
 
     def create_or_steer(
-        self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int, waiting_limit: int = 0
+        self,
+        thread_id: str,
+        owner: str,
+        new: NewTurn,
+        *,
+        queued_limit: int,
+        waiting_limit: int = 0,
+        act: Act | None = None,
     ) -> tuple[Turn, bool]:
         """Begin a turn, or give its input to the one that runs. Whether it is new.
 
@@ -160,20 +169,32 @@ class Turns:
         queued_limit, waiting_limit: how many turns of the owner, and of all users, may wait; 0: no limit
         Errors: NotFound, Conflict (archived), NotSteerable, Overloaded (too many turns wait)
         """
-        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), may_steer=True)
+        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), act, may_steer=True)
 
-    def create(self, thread_id: str, owner: str, new: NewTurn, *, queued_limit: int, waiting_limit: int = 0) -> Turn:
+    def create(
+        self,
+        thread_id: str,
+        owner: str,
+        new: NewTurn,
+        *,
+        queued_limit: int,
+        waiting_limit: int = 0,
+        act: Act | None = None,
+    ) -> Turn:
         """Begin a turn. Errors: NotFound, Conflict (archived, or a turn is active), Overloaded."""
-        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), may_steer=False)[0]
+        return self._begin(thread_id, owner, new, (queued_limit, waiting_limit), act, may_steer=False)[0]
 
     def _begin(
-        self, thread_id: str, owner: str, new: NewTurn, limits: tuple[int, int], *, may_steer: bool
+        self, thread_id: str, owner: str, new: NewTurn, limits: tuple[int, int], act: Act | None, *, may_steer: bool
     ) -> tuple[Turn, bool]:
         check_id(thread_id)
         while True:
             try:
                 with self._database.write() as connection:
-                    return self._create_or_steer(connection, thread_id, owner, new, limits, may_steer)
+                    turn, is_new = self._create_or_steer(connection, thread_id, owner, new, limits, may_steer)
+                    if is_new:
+                        audit.write(connection, act, thread_id=thread_id, subject_id=turn.id)
+                    return turn, is_new
             except IntegrityError:  # somebody began a turn between our look and our insert: look again
                 continue
 
@@ -232,7 +253,7 @@ class Turns:
             connection.execute(insert(mail).values(values))
             return active
 
-    def interrupt(self, thread_id: str, owner: str, expected_id: str | None) -> Turn:
+    def interrupt(self, thread_id: str, owner: str, expected_id: str | None, *, act: Act | None = None) -> Turn:
         """Ask a turn to stop; one that no worker holds ends here and now. Harmless when repeated.
 
         expected_id: the turn that must be active; None: whichever is
@@ -248,15 +269,19 @@ class Turns:
             if expected_id is not None and active.id != expected_id:
                 raise Conflict(f"expected active turn id {expected_id} but found {active.id}")
             connection.execute(update(turns).where(turns.c.id == active.id).values(interrupted=True))
+            audit.write(connection, act, thread_id=thread_id, subject_id=active.id)
             if active.phase != "running":
                 why = "The user interrupted the turn before it ran."
                 _end_unheld(connection, self._outbox, active, "interrupted", None, why)
             return _get(connection, active.id)
 
-    def answer(self, request_id: int, owner: str, answer: dict[str, Any]) -> Turn | None:
+    def answer(self, request_id: int, owner: str, answer: dict[str, Any], *, act: Act | None = None) -> Turn | None:
         """Take the first answer to a question: the turn is queued again. None: there is no such question any more."""
         with self._database.write() as connection:
-            return _answer(connection, self._outbox, request_id, answer, owner)
+            turn = _answer(connection, self._outbox, request_id, answer, owner)
+            if turn is not None:
+                audit.write(connection, act, thread_id=turn.thread_id, subject_id=str(request_id))
+            return turn
 
     # -- reading
 

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.errors import Conflict
+from shared.store import audit
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.tables import user_configs
 
@@ -23,7 +25,9 @@ class UserConfigs:
         with self._database.read() as connection:
             return _get(connection, owner, lock=False)
 
-    def change(self, owner: str, changes: dict[str, Any], expected_version: int | None) -> int:
+    def change(
+        self, owner: str, changes: dict[str, Any], expected_version: int | None, *, act: Act | None = None
+    ) -> int:
         """Set keys; null removes one. Returns the new version. Errors: Conflict (another version is there)."""
         while True:
             try:
@@ -39,6 +43,7 @@ class UserConfigs:
                         connection.execute(update(user_configs).where(user_configs.c.owner == owner).values(row))
                     else:
                         connection.execute(insert(user_configs).values(owner=owner, **row))
+                    audit.write(connection, act)
                     return version + 1
             except IntegrityError:  # somebody else's first change came between our look and our insert
                 continue

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
 
 from shared.clock import now_ms
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, InvalidParams, NotFound
 from shared.ids import new_id
+from shared.store import audit
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.tables import api_keys, users
 
 KEY_BYTES = 32
+KEY_PREFIX = "th_"
 LOCAL_USER = "local"  # the one user of a server without keys
 ROLES = ("member", "admin")
+MAX_NAME_CHARACTERS = 200
+USE_NOTED_MS = 60_000  # a key's last use is written down at most this often
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,45 +37,104 @@ class User:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as operators see them. disabled_at_ms: since when they may not send requests."""
+
+    user: User
+    created_at_ms: int
+    disabled_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key without its secret."""
+
+    id: str
+    user: User
+    name: str
+    created_at_ms: int
+    expires_at_ms: int | None
+    revoked_at_ms: int | None
+    last_used_at_ms: int | None
+
+
 class Users:
     """The users and api_keys tables."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    # -- users
+
     def exist(self) -> bool:
         """Whether any user exists: from then on every request needs a credential."""
         with self._database.read() as connection:
             return connection.execute(select(users.c.id).limit(1)).first() is not None
 
-    def add(self, name: str, role: str = "member") -> User:
-        """Errors: Conflict (the name is taken)."""
+    def add(self, name: str, role: str = "member", *, act: Act | None = None) -> User:
+        """Errors: Conflict (the name is taken), InvalidParams (it is no name)."""
+        if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name != name.strip():
+            raise InvalidParams(f"a user's name has 1 to {MAX_NAME_CHARACTERS} printable characters")
         user = User(new_id(), name, role)
-        with self._database.write() as connection:
-            if connection.execute(select(users.c.id).where(users.c.name == name)).first() is not None:
-                raise Conflict(f"there is a user {name!r} already")
-            values = {"id": user.id, "name": name, "role": role, "created_at_ms": now_ms()}
-            connection.execute(insert(users).values(values))
+        try:
+            with self._database.write() as connection:
+                values = {"id": user.id, "name": name, "role": role, "created_at_ms": now_ms()}
+                connection.execute(insert(users).values(values))
+                audit.write(connection, act, subject_id=user.id)
+        except IntegrityError:
+            raise Conflict(f"there is a user {name!r} already") from None
         return user
+
+    def accounts(self) -> list[Account]:
+        """All users, oldest first."""
+        with self._database.read() as connection:
+            return [_account(row) for row in connection.execute(select(users).order_by(users.c.id))]
 
     def by_name(self, name: str) -> User:
         """Errors: NotFound."""
-        query = select(users.c.id, users.c.name, users.c.role).where(users.c.name == name)
-        with self._database.read() as connection:
-            row = connection.execute(query).first()
-        if row is None:
+        account = self.find(name)
+        if account is None:
             raise NotFound(f"no user {name!r}; make one with: threadhouse users add {name}")
-        return User(row.id, row.name, row.role)
+        return account.user
 
-    def create_key(self, user_name: str, key_name: str, expires_at_ms: int | None = None) -> str:
+    def find(self, name: str) -> Account | None:
+        """The user of that name, disabled or not."""
+        with self._database.read() as connection:
+            row = connection.execute(select(users).where(users.c.name == name)).first()
+        return None if row is None else _account(row)
+
+    def set_disabled(self, user_id: str, disabled: bool, *, act: Act | None = None) -> Account:
+        """Lock a user out, or let them in again; harmless when repeated. Errors: NotFound."""
+        with self._database.write() as connection:
+            row = connection.execute(select(users).where(users.c.id == user_id).with_for_update()).first()
+            if row is None:
+                raise NotFound(f"user not found: {user_id[:80]}")
+            if (row.disabled_at_ms is not None) != disabled:
+                values = {"disabled_at_ms": now_ms() if disabled else None}
+                connection.execute(update(users).where(users.c.id == user_id).values(values))
+                audit.write(connection, act, subject_id=user_id)
+            return _account(connection.execute(select(users).where(users.c.id == user_id)).one())
+
+    def enabled(self, user_ids: Collection[str]) -> set[str]:
+        """Those of them who may send requests."""
+        query = select(users.c.id).where(users.c.id.in_(user_ids), users.c.disabled_at_ms.is_(None))
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
+
+    # -- keys
+
+    def create_key(
+        self, user_name: str, key_name: str, expires_at_ms: int | None = None, *, act: Act | None = None
+    ) -> str:
         """A new key of a user; the only time that it is seen. Errors: NotFound (the user)."""
-        key = "th_" + secrets.token_urlsafe(KEY_BYTES)
+        key, key_id = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES), new_id()
         with self._database.write() as connection:
             user_id = connection.scalar(select(users.c.id).where(users.c.name == user_name))
             if user_id is None:
                 raise NotFound(f"no user {user_name!r}; make one with: threadhouse users add {user_name}")
             values = {
-                "id": new_id(),
+                "id": key_id,
                 "user_id": user_id,
                 "name": key_name,
                 "sha256": _digest(key),
@@ -74,29 +142,72 @@ class Users:
                 "expires_at_ms": expires_at_ms,
             }
             connection.execute(insert(api_keys).values(values))
+            audit.write(connection, act, subject_id=key_id)
         return key
 
-    def revoke_key(self, key_id: str) -> None:
-        """Errors: NotFound."""
+    def revoke_key(self, key_id: str, *, act: Act | None = None) -> None:
+        """Harmless when repeated. Errors: NotFound."""
         with self._database.write() as connection:
-            revoked = update(api_keys).where(api_keys.c.id == key_id).values(revoked_at_ms=now_ms())
-            if connection.execute(revoked).rowcount == 0:
+            row = connection.execute(select(api_keys.c.revoked_at_ms).where(api_keys.c.id == key_id)).first()
+            if row is None:
                 raise NotFound(f"no key {key_id}")
+            if row.revoked_at_ms is None:
+                connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at_ms=now_ms()))
+                audit.write(connection, act, subject_id=key_id)
 
-    def by_key(self, key: str) -> User | None:
-        """Whom a key belongs to; None for a wrong, expired or revoked one, or a disabled user."""
-        query = (
-            select(users.c.id, users.c.name, users.c.role, api_keys.c.expires_at_ms)
-            .join(api_keys, api_keys.c.user_id == users.c.id)
-            .where(
-                api_keys.c.sha256 == _digest(key), api_keys.c.revoked_at_ms.is_(None), users.c.disabled_at_ms.is_(None)
-            )
-        )
+    def keys(self, user_name: str | None = None) -> list[Key]:
+        """Keys of a user, or of all, oldest first."""
+        query = _KEYS if user_name is None else _KEYS.where(users.c.name == user_name)
         with self._database.read() as connection:
-            row = connection.execute(query).first()
-        if row is None or (row.expires_at_ms is not None and row.expires_at_ms <= now_ms()):
-            return None
-        return User(row.id, row.name, row.role)
+            return [_key(row) for row in connection.execute(query.order_by(api_keys.c.id))]
+
+    def by_key(self, key: str) -> Key | None:
+        """None for a wrong, expired or revoked one, or that of a disabled user."""
+        with self._database.read() as connection:
+            row = connection.execute(_KEYS.where(api_keys.c.sha256 == _digest(key), _good())).first()
+        return None if row is None else _key(row)
+
+    def good_keys(self, key_ids: Collection[str]) -> set[str]:
+        """Those of them that still let somebody in."""
+        query = select(api_keys.c.id).join(users, api_keys.c.user_id == users.c.id)
+        with self._database.read() as connection:
+            return set(connection.scalars(query.where(api_keys.c.id.in_(key_ids), _good())))
+
+    def note_uses(self, key_ids: Collection[str]) -> None:
+        """They are used now; what was written down a moment ago is left alone."""
+        used_ms = now_ms()
+        last = api_keys.c.last_used_at_ms
+        before = or_(last.is_(None), last <= used_ms - USE_NOTED_MS)
+        with self._database.write() as connection:
+            connection.execute(
+                update(api_keys).where(api_keys.c.id.in_(key_ids), before).values(last_used_at_ms=used_ms)
+            )
+
+
+_KEYS = select(
+    *(
+        api_keys.c[name]
+        for name in ("id", "name", "created_at_ms", "expires_at_ms", "revoked_at_ms", "last_used_at_ms")
+    ),
+    users.c.id.label("user_id"),
+    users.c.name.label("user_name"),
+    users.c.role,
+).join(users, api_keys.c.user_id == users.c.id)
+
+
+def _good() -> Any:
+    in_time = or_(api_keys.c.expires_at_ms.is_(None), api_keys.c.expires_at_ms > now_ms())
+    return and_(api_keys.c.revoked_at_ms.is_(None), users.c.disabled_at_ms.is_(None), in_time)
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(User(row.id, row.name, row.role), row.created_at_ms, row.disabled_at_ms)
+
+
+def _key(row: Any) -> Key:
+    user = User(row.user_id, row.user_name, row.role)
+    times = (row.created_at_ms, row.expires_at_ms, row.revoked_at_ms, row.last_used_at_ms)
+    return Key(row.id, user, row.name, *times)
 
 
 def _digest(key: str) -> str:

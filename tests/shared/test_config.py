@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import MAX_SOCKET_PATH_BYTES, Config, load
+from shared.config import MAX_SOCKET_PATH_BYTES, AuthSettings, Config, load
 from shared.errors import ConfigError
 from shared.webhooks import EVENTS
 
@@ -150,6 +150,8 @@ exclude_slash_tmp = true
 host = "::1"
 port = 9000
 titles = false
+hosts = ["Threads.Example"]
+proxies = 1
 sandbox_modes = ["read-only"]
 workspace_roots = ["/srv/work"]
 sessions_dir = "/srv/sessions"
@@ -174,6 +176,13 @@ tokens_per_day = 7
 tokens_per_month = 8
 warn_percent = 9
 waiting_turns = 10
+[auth]
+jwks_file = "jwks.json"
+issuer = "https://login.example"
+audience = "threads"
+leeway_seconds = 5
+user_claim = "email"
+create_users = true
 """,
     )
 
@@ -182,10 +191,20 @@ waiting_turns = 10
     assert (loaded.approval_policy, loaded.sandbox_mode, loaded.notify) == ("never", "read-only", ("prog", "arg"))
     assert dataclasses.astuple(loaded.sandbox_workspace_write) == (("/srv/cache",), True, True, True)
     assert dataclasses.astuple(loaded.limits) == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert loaded.auth == AuthSettings(
+        issuer="https://login.example",
+        audience="threads",
+        jwks_file=tmp_path / "jwks.json",
+        leeway_seconds=5,
+        user_claim="email",
+        create_users=True,
+    )
     assert dataclasses.asdict(loaded.server) == {
         "host": "::1",
         "port": 9000,
         "titles": False,
+        "hosts": ("threads.example",),
+        "proxies": 1,
         "sandbox_modes": ("read-only",),
         "workspace_roots": ("/srv/work",),
         "sessions_dir": Path("/srv/sessions"),
@@ -204,6 +223,17 @@ waiting_turns = 10
         "webhook_retry_seconds": (1, 2.5),
     }
     assert loaded.warnings == ()
+
+
+def test_full_access_is_for_users_of_a_shared_host_only_when_the_operator_says_so(tmp_path: Path) -> None:
+    unset = config(tmp_path, "")
+    all_said = config(tmp_path, '[server]\nsandbox_modes = ["read-only", "workspace-write", "danger-full-access"]')
+    as_default = config(tmp_path, 'sandbox_mode = "danger-full-access"')
+
+    assert "danger-full-access" in unset.allowed_modes(hosted=False)
+    assert "danger-full-access" not in unset.allowed_modes(hosted=True)
+    assert "danger-full-access" in all_said.allowed_modes(hosted=True)
+    assert "danger-full-access" in as_default.allowed_modes(hosted=True)
 
 
 def test_a_lease_alone_scales_renewal_and_authority(tmp_path: Path) -> None:
@@ -247,6 +277,9 @@ def test_webhooks_are_read_with_their_secrets_from_the_environment(tmp_path: Pat
         ("[server]\nport = true", "server.port: expected an integer from 1 to 65535, found the boolean true"),
         ("[server]\nport = 65536", "server.port: expected an integer from 1 to 65535"),
         ('[server]\ntitles = "no"', "server.titles: expected true or false, found a string"),
+        ("[auth]\nissuer = 'i'\naudience = 'a'", "auth.jwks_file: expected either this or jwt_secret_file"),
+        ("[auth]\njwks_file = 'j'\naudience = 'a'", "auth.issuer: expected the `iss` of your tokens, found nothing"),
+        ("[auth]\njwks_file = 'j'\nissuer = 'i'", "auth.audience: expected the `aud` of your tokens, found nothing"),
         ("[server]\nsandbox_modes = []", "server.sandbox_modes: expected a list of some of"),
         ('[server]\nsandbox_modes = ["none"]', "server.sandbox_modes: expected a list of some of"),
         ('[server]\nworkspace_roots = ["here"]', "server.workspace_roots: expected a list of absolute paths"),

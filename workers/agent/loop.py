@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shared.catalogue import context_window
-from shared.config import Config
+from shared.config import FULL_ACCESS, Config
 from shared.errors import ClaimLost, ModelError, ToolError
 from shared.protocol.dynamic_tools import functions
 from shared.protocol.notifications import OUTPUT_DELTA
@@ -298,7 +298,7 @@ def judge(turn: Running, row: Item, plan: Plan) -> approvals.Verdict:
     transcript = turn.transcript
     _, thread_id, owner = turn.claim_ids
     policy = transcript.settings["approvalPolicy"]
-    may_escalate = "danger-full-access" in turn.config.server.sandbox_modes
+    may_escalate = FULL_ACCESS in turn.config.allowed_modes(hosted=owner != LOCAL_USER)
     verdict = approvals.decide(turn.store, owner, thread_id, plan, policy, may_escalate=may_escalate)
     if isinstance(verdict, approvals.Verdict):
         return verdict

@@ -126,7 +126,7 @@ def test_a_key_is_the_last_word_of_what_keys_create_prints(tmp_path: Path) -> No
     key = threadhouse("keys", "create", "ada", home=tmp_path).stdout.split()[-1]
 
     store = Store(f"sqlite:///{tmp_path}/threadhouse.sqlite3")
-    user = store.users.by_key(key)
+    found = store.users.by_key(key)
     store.close()
-    assert user is not None
-    assert (user.name, user.role) == ("ada", "admin")
+    assert found is not None
+    assert (found.user.name, found.user.role) == ("ada", "admin")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.config import SANDBOX_MODES
 from shared.store.approvals import Approval
 from shared.store.threads import Thread
 from tests.support import order
@@ -149,7 +150,21 @@ def test_what_was_accepted_for_the_session_is_not_asked_again(bench: Bench) -> N
     assert ran(bench) == 2
 
 
-def test_an_amendment_holds_for_all_threads_of_its_owner_and_for_no_one_else(bench: Bench) -> None:
+def test_users_who_share_the_host_cannot_leave_the_sandbox_by_their_own_approval(bench: Bench) -> None:
+    stranger = bench.thread(owner="stranger", approvalPolicy="on-request")
+    own = workspace_for(bench.workers[0].config.server.workspaces_dir, "stranger", stranger.id)
+
+    turn = bench.say(stranger, CALLS["mkdir"], settings={"cwd": str(own)})
+
+    assert (turn.phase, turn.status) == ("done", "completed")
+    assert bench.workers[0].store.approvals.pending(stranger.id, "stranger") == []
+    assert not (own / "made").exists()
+
+
+def test_an_amendment_holds_for_all_threads_of_its_owner_and_for_no_one_else(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(server={"sandbox_modes": SANDBOX_MODES})
     thread, same = bench.thread(approvalPolicy="on-request"), bench.thread(approvalPolicy="on-request")
     stranger = bench.thread(owner="stranger", approvalPolicy="on-request")
     own = workspace_for(bench.workers[0].config.server.workspaces_dir, "stranger", stranger.id)

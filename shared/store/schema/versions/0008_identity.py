@@ -1,8 +1,12 @@
-"""Who may come in, and what was written down about it."""
+"""Where the acts of the audit log came from: by which door, from which address, with which key."""
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0008"
 down_revision = "0007"
 
 
 def upgrade() -> None:
-    pass
+    for name in ("door", "address", "key_id"):
+        op.add_column("audit", sa.Column(name, sa.String()))
