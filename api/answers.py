@@ -42,6 +42,8 @@ def take(services: Services, caller: Caller, request_id: int, answer: dict[str, 
         announcements.announce(services.store, services.events, turn)
     finally:
         services.queue.ring_turn(turn.id)
+        if services.config.webhooks:
+            services.queue.ring_outbox()
     return turn
 
 

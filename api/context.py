@@ -204,6 +204,8 @@ class Context:
     def announce(self, turn: Turn) -> None:
         """Publish what the store knows of a turn that no worker holds."""
         announcements.announce(self.store, self.services.events, turn)
+        if self.config.webhooks:
+            self.services.queue.ring_outbox()
 
     def ring(self, turn: Turn) -> None:
         """A turn waits for a worker."""

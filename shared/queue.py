@@ -5,6 +5,7 @@ Redelivery is ours (claim, lease, sweep), so Celery acknowledges early and keeps
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -17,6 +18,7 @@ RUN_TURN = "turn.run"
 RUN_CALL = "call.run"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
+DELIVER = "notify.deliver"
 SWEEP_EVERY_SECONDS = 3600
 BROKER_CONNECTIONS = 100  # of one process, kept open; who needs one more waits
 
@@ -63,6 +65,11 @@ class Queue:
     def write_session(self, thread_id: str) -> None:
         """A thread's session file is behind."""
         self._send(WRITE_SESSION, thread_id)
+
+    def ring_outbox(self) -> None:
+        """Something is due for webhooks or the notify program. Without Redis the sweep rings."""
+        with suppress(OperationalError):
+            self._send(DELIVER)
 
     def run_call(self, call_id: str, kind: str, params: Any, owner: str, *, expires_s: float) -> None:
         """The one task that carries its work: a call is not stored, and its caller waits. Errors: Unavailable."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -65,6 +64,8 @@ def listeners(webhooks: tuple[Webhook, ...], *, notify: bool) -> dict[str, tuple
 
 def _is_usable(url: str) -> bool:
     try:
+        if not url.isascii() or not url.isprintable() or " " in url:
+            return False
         parts = urlsplit(url)
         return (
             parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
@@ -76,6 +77,6 @@ def _is_usable(url: str) -> bool:
 def _is_secret(secret: str) -> bool:
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:  # also characters that are not ASCII
         return False
     return secret.startswith(SECRET_PREFIX) and len(key) in SECRET_BYTES

@@ -10,11 +10,11 @@ from typing import Any
 from celery import signals
 
 from shared.config import load
-from shared.queue import RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
+from shared.queue import DELIVER, RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
 from workers.agent import faults
 from workers.agent.sweep import Sweep
 from workers.services import Services
-from workers.tasks import run_call, run_turn, sweep_retention, write_session
+from workers.tasks import deliver_notify, run_call, run_turn, sweep_retention, write_session
 
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
@@ -44,6 +44,11 @@ def sweep_retention_task() -> None:
 @app.task(name=WRITE_SESSION)  # type: ignore[untyped-decorator]
 def write_session_task(thread_id: str) -> None:
     write_session.run(services(), thread_id)
+
+
+@app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+def deliver_notify_task() -> None:
+    deliver_notify.run(services())
 
 
 def services() -> Services:

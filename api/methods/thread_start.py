@@ -17,10 +17,9 @@ from shared.events import Event
 from shared.ids import new_id
 from shared.protocol.dynamic_tools import DynamicToolSchema, check_names
 from shared.protocol.thread import SOURCE, session_result, thread_object
-from shared.store.threads import Thread
+from shared.store.threads import TITLE_SOURCE, Thread
 
 NAME = "thread/start"
-TITLE_SOURCE = "thread_title"  # threads in which the terminal client has its threads named
 
 
 class Params(SettingsParams):

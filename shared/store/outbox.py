@@ -93,7 +93,7 @@ class Outbox:
         for target in self._free_targets(at_once):
             with self._database.write() as connection:
                 row = connection.execute(self._due(target).with_for_update(skip_locked=True)).first()
-                if row is None:
+                if row is None or self._under_way(connection).get(target, 0) >= at_once:
                     continue  # somebody was faster
                 until_ms = self._database.now_ms() + lease_ms
                 taken = update(outbox).where(outbox.c.id == row.id).values(
@@ -110,12 +110,16 @@ class Outbox:
         """Targets that something is due for and that may be tried, those with the least under way first."""
         if not self.targets:
             return []
-        leased = select(outbox.c.target, func.count()).where(outbox.c.lease_until_ms > self._database.now_ms())
         with self._database.read() as connection:
-            busy: dict[str, int] = dict(connection.execute(leased.group_by(outbox.c.target)).all())
+            busy = self._under_way(connection)
             free = [target for target in self.targets if busy.get(target, 0) < at_once]
             due = [target for target in free if connection.execute(self._due(target)).first() is not None]
         return sorted(due, key=lambda target: busy.get(target, 0))
+
+    def _under_way(self, connection: Connection) -> dict[str, int]:
+        """How many attempts each target has, of those that have some."""
+        leased = select(outbox.c.target, func.count()).where(outbox.c.lease_until_ms > self._database.now_ms())
+        return dict(connection.execute(leased.group_by(outbox.c.target)).all())
 
     def _due(self, target: str) -> Any:
         due = and_(

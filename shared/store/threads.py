@@ -27,6 +27,7 @@ SORT_COLUMNS = {
 SESSION_AGAIN_MS = 60_000  # after which a session file is asked for again, should its writer be lost
 LOADED_FOR_MS = 30 * 60 * 1000  # "loaded" is active, or used this recently
 # What a thread that asks a client something is said to wait on; a call of a client's own tool waits on nobody.
+TITLE_SOURCE = "thread_title"  # threads in which the terminal client has its threads named
 FLAGS: dict[str, tuple[str, ...]] = {"item/tool/requestUserInput": ("waitingOnUserInput",), "item/tool/call": ()}
 WAITING_ON_APPROVAL = ("waitingOnApproval",)
 

@@ -45,7 +45,7 @@ from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.outbox import Outbox
 from shared.store.tables import approvals, items, mail, threads, turns, user_limits
-from shared.store.threads import Thread, check_id, find_thread, lock_thread, save_settings
+from shared.store.threads import TITLE_SOURCE, Thread, check_id, find_thread, lock_thread, save_settings
 from shared.webhooks import NOTIFY
 
 SHELL_COMMAND = "shellCommand"  # {"type", "command", "timeoutMs"}: input that is no message, but a call to answer
@@ -508,6 +508,7 @@ _THREAD_AT_END = _THREAD_BY_ID.values(
     session_due_at_ms=case((bindparam("due") > _DUE, _DUE), else_=bindparam("due")),
     **{name: bindparam(name) for name in ("updated_at_ms", "recency_at_ms", "used_at_ms")},
 )
+_THREAD_OF_END = select(threads.c.settings, threads.c.thread_source).where(threads.c.id == bindparam("of"))
 _MAIL_BY_ID = update(mail).where(mail.c.id == bindparam("of"))
 _UNREAD = select(mail).where(mail.c.turn_id == bindparam("of"), mail.c.item_id.is_(None)).order_by(mail.c.id)
 
@@ -568,8 +569,9 @@ def end(
     connection.execute(_THREAD_AT_END, {"of": turn.thread_id, "turn": turn.id, "due": at_ms + SESSION_DELAY_MS, **used})
     _tell_of_turn(connection, outbox, f"turn.{status}", replace(turn, status=status))
     if status == "completed" and turn.options.get("kind") not in UNNOTIFIED and outbox.wants(NOTIFY):
-        settings = connection.scalar(select(threads.c.settings).where(threads.c.id == turn.thread_id)) or {}
-        outbox.add(connection, NOTIFY, {**_turn_ids(turn), "cwd": settings.get("cwd", "")})
+        thread = connection.execute(_THREAD_OF_END, {"of": turn.thread_id}).first()
+        if thread is not None and thread.thread_source != TITLE_SOURCE:
+            outbox.add(connection, NOTIFY, {**_turn_ids(turn), "cwd": thread.settings.get("cwd", "")})
 
 
 def _tell_of_turn(connection: Connection, outbox: Outbox, event: str, turn: Turn) -> None:

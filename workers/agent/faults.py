@@ -2,8 +2,8 @@
 
 One shot: whoever unlinks FILE fires, so that of several workers that were told the same one does. Points:
 after_claim, before_begun, after_begun, mid_command, before_ended, mid_stream, mid_answer (a call is complete),
-before_end (the last answer is), before_final_commit, before_publish (after the final commit). Without the variable
-each point is one comparison.
+before_end (the last answer is), before_final_commit, before_publish (after the final commit), before_notify and
+after_notify (the program), before_webhook, after_webhook. Without the variable each point is one comparison.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from workers.services import Services
 logger = logging.getLogger(__name__)
 
 DECLINED = {"decision": "decline"}  # a question that nobody answered in time
+MAX_BELLS = 20  # that one sweep rings for what is due; each bell takes more than one
 JITTER = 0.3  # of the period, so that processes do not sweep in step
 
 
@@ -35,7 +36,7 @@ class Sweep:
     def _run(self) -> None:
         period = self._services.config.server.sweep_seconds
         while not self._stopped.wait(period * random.uniform(1 - JITTER, 1)):
-            for part in (recover, expire, announce, ring, write_sessions):
+            for part in (recover, expire, announce, ring, deliver, write_sessions):
                 try:
                     part(self._services)
                 except (SQLAlchemyError, redis.RedisError) as error:
@@ -73,6 +74,14 @@ def ring(services: Services) -> None:
         rung = services.redis.llen("turns")
         for _ in range(waiting - rung):
             services.queue.ring_turn("")
+
+
+def deliver(services: Services) -> None:
+    """What is due for webhooks and the notify program."""
+    due = services.store.outbox.count_due(MAX_BELLS)
+    if due:
+        for _ in range(due - services.redis.llen("background")):
+            services.queue.ring_outbox()
 
 
 def write_sessions(services: Services) -> None:

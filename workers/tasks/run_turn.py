@@ -37,7 +37,11 @@ def run(services: Services) -> None:
         if claim is None:
             return
         faults.at("after_claim")
+        if services.store.outbox.wants("turn.started"):
+            services.queue.ring_outbox()
         run_claimed(services, claim, claimed_at)
+        if services.store.outbox.targets:
+            services.queue.ring_outbox()
 
 
 def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:

@@ -10,12 +10,13 @@ logger = logging.getLogger(__name__)
 
 
 def run(services: Services) -> None:
-    """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use.
+    """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use; what webhooks were told.
 
     Twice: harmless
     """
     removed = services.store.threads.all_users_sweep_unused()
     for thread_id, _ in removed:
         services.log.delete(thread_id)
+    services.store.outbox.sweep()
     if removed:
         logger.info("removed unused threads", extra={"threads": len(removed)})
