@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "api.cli.doctor",
     "users": "api.cli.users",
     "keys": "api.cli.keys",
+    "webhooks": "api.cli.webhooks",
     "exec": "api.cli.exec",
     "app-server": "api.cli.bridge",
     "export": "api.cli.threads",

@@ -172,9 +172,13 @@ class Outbox:
             return [_from_row(row) for row in found]
 
     def replay(self, outgoing_id: str) -> bool:
-        """Have a webhook told once more, now, under the same id. False: there is no such row, or it is under way."""
+        """Have a webhook told once more, now, under the same id.
+
+        False: there is no such row, its webhook is configured no more, or it is under way
+        """
+        urls = [target for target in self.targets if target != NOTIFY]
         idle = or_(outbox.c.lease_until_ms.is_(None), outbox.c.lease_until_ms < self._database.now_ms())
-        again = update(outbox).where(outbox.c.id == outgoing_id, outbox.c.target != NOTIFY, idle)
+        again = update(outbox).where(outbox.c.id == outgoing_id, outbox.c.target.in_(urls), idle)
         values = {"state": "pending", "attempts": 0, "error": None, "lease_until_ms": None, "changed_at_ms": now_ms()}
         with self._database.write() as connection:
             changed = connection.execute(again.values(due_at_ms=self._database.now_ms(), **values))
