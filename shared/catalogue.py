@@ -22,6 +22,18 @@ _CONTEXT_WINDOWS = {
     "codex-mini": 200_000,
 }
 
+MAX_ANSWER_TOKENS = 32_000  # of a model that nothing is known of
+_MAX_ANSWERS = {
+    "gpt-6": 128_000,
+    "gpt-5": 128_000,
+    "gpt-4.1": 32_768,
+    "gpt-4o": 16_384,
+    "gpt-4": 8_192,
+    "o3": 100_000,
+    "o4": 100_000,
+    "codex-mini": 100_000,
+}
+
 _EFFORTS = {
     "low": "Fast responses with lighter reasoning",
     "medium": "Balances speed and depth of reasoning",
@@ -66,6 +78,11 @@ def context_window(model: str) -> int:
     return next(
         (tokens for prefix, tokens in _CONTEXT_WINDOWS.items() if model.startswith(prefix)), CONTEXT_WINDOW_TOKENS
     )
+
+
+def max_answer_tokens(model: str) -> int:
+    """The most tokens that a model answers with, its reasoning among them; a default for unknown models."""
+    return next((tokens for prefix, tokens in _MAX_ANSWERS.items() if model.startswith(prefix)), MAX_ANSWER_TOKENS)
 
 
 def _configured(config: Config, name: str) -> dict[str, Any]:

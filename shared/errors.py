@@ -112,6 +112,7 @@ class ModelError(ThreadhouseError):
     retry_after_s: seconds that the upstream asked us to wait, or None
     retryable:     whether sampling again may help (PROTOCOL section 10)
     details:       the cause, for `additionalDetails`; never a secret
+    cut_short:     the answer became longer than it may be
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class ModelError(ThreadhouseError):
         retry_after_s: float | None = None,
         retryable: bool = False,
         details: str | None = None,
+        cut_short: bool = False,
     ) -> None:
         super().__init__(message)
         self.info = info
@@ -130,6 +132,7 @@ class ModelError(ThreadhouseError):
         self.retry_after_s = retry_after_s
         self.retryable = retryable
         self.details = details
+        self.cut_short = cut_short
 
 
 class ToolError(ThreadhouseError):

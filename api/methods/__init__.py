@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 from api.context import Context
 from api.methods import (
+    account_rate_limits_read,
     account_read,
+    account_usage_read,
     command_exec,
     command_exec_resize,
     command_exec_terminate,
@@ -80,7 +82,9 @@ class Method(Protocol):
 
 
 TABLE: dict[str, Method] = {
+    "account/rateLimits/read": account_rate_limits_read,
     "account/read": account_read,
+    "account/usage/read": account_usage_read,
     "command/exec": command_exec,
     "command/exec/resize": command_exec_resize,
     "command/exec/terminate": command_exec_terminate,

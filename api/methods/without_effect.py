@@ -10,14 +10,6 @@ NO_MARKETPLACES: dict[str, Any] = {"marketplaces": [], "marketplaceLoadErrors": 
 # Method → its result, whatever the params (PROTOCOL 5.11, 5.12).
 EMPTY: dict[str, dict[str, Any]] = {
     "account/bedrock/checkGovCloudRequirements": {"isGovCloud": False, "shouldWarn": False},
-    "account/rateLimits/read": {
-        "rateLimits": {"limitId": None, "limitName": None, "primary": None, "secondary": None, "credits": None},
-        "rateLimitsByLimitId": None,
-    },
-    "account/usage/read": {
-        "summary": {"lifetimeTokens": None, "peakDailyTokens": None, "longestRunningTurnSec": None},
-        "dailyUsageBuckets": None,
-    },
     "account/workspaceMessages/read": {"featureEnabled": False, "messages": []},
     "app/installed": {"apps": []},
     "app/list": NO_PAGE,

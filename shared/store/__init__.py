@@ -14,6 +14,7 @@ from shared.store.outbox import Outbox
 from shared.store.steps import Step, read_step
 from shared.store.threads import Threads
 from shared.store.turns import Claim, Turns
+from shared.store.usage import Usage
 from shared.store.user_configs import UserConfigs
 from shared.store.users import Users
 from shared.store.writes import Announced, Write, commit
@@ -32,6 +33,7 @@ class Store:
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
+        self.usage = Usage(self.database)
         self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)
         self.audit = Audit(self.database)

@@ -23,6 +23,7 @@ BUSY_TIMEOUT_MS = 20_000
 MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, of which little fits a connection's cache
 IDLE_IN_TRANSACTION_MS = 5_000  # no transaction of ours waits for anything but the database
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
+BUDGET_LOCK = 0x7468_7262  # class of the advisory locks, one a user, that make token budgets exact
 
 
 class Database:
@@ -68,6 +69,11 @@ class Database:
         """Let one claim at a time decide. SQLite's write transaction is that lock already."""
         if not self.is_sqlite:
             connection.execute(func.pg_advisory_xact_lock(CLAIM_LOCK).select())
+
+    def lock_budget(self, connection: Connection, owner: str) -> None:
+        """Let one reservation of a user's tokens at a time decide. SQLite's write transaction is that lock already."""
+        if not self.is_sqlite:
+            connection.execute(func.pg_advisory_xact_lock(BUDGET_LOCK, func.hashtext(owner)).select())
 
     def close(self) -> None:
         self.engine.dispose()

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, select
 from shared.errors import ClaimLost
 from shared.store.connection import Database
 from shared.store.items import Item, from_row
-from shared.store.tables import items, mail, threads, turns
+from shared.store.tables import items, mail, threads, turns, user_limits
 from shared.store.turns import Claim, Mail
 
 
@@ -23,6 +23,7 @@ class Step:
     rows:        all that the model is to see, in order: everything since the last compaction, that one included
     mail:        input that the turn has not read, oldest first
     interrupted: somebody asked the turn to stop
+    own_budget:  the user's tokens per day and per month, None where the defaults hold
     """
 
     settings: dict[str, Any]
@@ -30,11 +31,16 @@ class Step:
     rows: list[Item]
     mail: list[Mail]
     interrupted: bool
+    own_budget: tuple[int | None, int | None]
 
 
 _TURN = (
-    select(threads.c.settings, threads.c.token_usage, turns.c.interrupted)
+    select(
+        *(threads.c.settings, threads.c.token_usage, turns.c.interrupted),
+        *(user_limits.c.tokens_per_day, user_limits.c.tokens_per_month),
+    )
     .join(turns, turns.c.thread_id == threads.c.id)
+    .outerjoin(user_limits, user_limits.c.owner == turns.c.owner)
     .where(turns.c.id == bindparam("turn_id"))
 )
 _COMPACTION = select(func.max(items.c.position)).where(
@@ -58,4 +64,6 @@ def read_step(database: Database, claim: Claim) -> Step:
         first = connection.scalar(_COMPACTION, ids) or 0
         rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": first})]
         letters = [Mail(row.id, row.input, row.client_id) for row in connection.execute(_MAIL, ids)]
-    return Step(turn.settings, turn.token_usage, rows, letters, turn.interrupted)
+    return Step(
+        turn.settings, turn.token_usage, rows, letters, turn.interrupted, (turn.tokens_per_day, turn.tokens_per_month)
+    )

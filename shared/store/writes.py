@@ -5,6 +5,7 @@ A turn that is not held any more is left out whole; the others commit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from shared.store import items as item_rows
 from shared.store import turns as turn_moves
+from shared.store import usage
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.outbox import Outbox
@@ -37,6 +39,8 @@ class Write:
     change:  (item id, columns): a call that begins, gets its output, or ends
     read:    (mail id, item id): input that became a userMessage
     usage:   the thread's tokenUsage from now on
+    spent:   tokens that count against the user's budget
+    settles: whether the turn's reservation of tokens is over with that
     end:     the last thing a turn writes
     """
 
@@ -45,6 +49,8 @@ class Write:
     change: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     read: list[tuple[int, str]] = field(default_factory=list)
     usage: dict[str, Any] | None = None
+    spent: int = 0
+    settles: bool = False
     end: End | None = None
 
 
@@ -95,6 +101,12 @@ def commit(database: Database, outbox: Outbox, writes: Sequence[Write], announce
                 raised = update(table).where(table.c.id == bindparam("of"), table.c.announced < bindparam("level"))
                 rows = [{"of": key, "level": level} for key, level in levels.items()]
                 connection.execute(raised.values(announced=bindparam("level")), rows)
+        spent: Counter[str] = Counter()
+        for write, result in zip(writes, results, strict=True):
+            if write.spent and result != "lost":
+                spent[write.claim.owner] += write.spent
+        if spent:
+            usage.add(connection, spent)
     return results
 
 
@@ -110,6 +122,8 @@ def _store(connection: Connection, outbox: Outbox, write: Write) -> str:
         connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(lost=0))
     if write.usage is not None:
         connection.execute(update(threads).where(threads.c.id == claim.thread_id).values(token_usage=write.usage))
+    if write.settles:
+        connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(reserved_tokens=None))
     if write.end is not None:
         if turn_moves.has_unread(connection, claim.turn_id):
             return "unread"

@@ -352,7 +352,7 @@ def test_users_with_keys_stay_in_their_own_workspaces_and_out_of_full_access(hou
         assert client.error("thread/start", params)["code"] == -32602, params
 
 
-@pytest.mark.parametrize("method", ["collaborationMode/list", "hooks/list", "account/rateLimits/read"])
+@pytest.mark.parametrize("method", ["collaborationMode/list", "hooks/list", "app/list"])
 def test_methods_without_effect_answer_with_or_without_params(house: House, method: str) -> None:
     client = house.connect()
 

@@ -21,7 +21,7 @@ from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import SHELL_COMMAND
 from shared.store.users import LOCAL_USER
-from workers.agent import approvals, compaction, faults, input_images, prompt
+from workers.agent import approvals, budget, compaction, faults, input_images, prompt
 from workers.agent.signal import Signal, Why
 from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
 from workers.agent.transcript import Transcript
@@ -55,6 +55,8 @@ class Running:
     signal: Signal
     sessions: Sessions = field(default_factory=Sessions)
     failures: int = 0  # of the model since its last whole answer
+    rate_limits_told: dict[str, Any] | None = None  # to clients, by this attempt
+    warned: set[str] = field(default_factory=set)  # periods of token budgets
 
     @property
     def kind(self) -> str:
@@ -179,8 +181,12 @@ def sum_up(turn: Running, rows: Sequence[Item]) -> tuple[str, Usage] | None:
     while True:
         request = prompt.build(turn.config, settings, rows, claim.thread_id, claim.turn_id, {})
         request.input.append(prompt.message("user", compaction.INSTRUCTIONS))
+        call = budget.open_call(turn, request)
+        if call is None:
+            return None
         try:
-            return compaction.summarise(model.stream(request, turn.signal))
+            with call:
+                return compaction.summarise(call.metered(model.stream(call.request, turn.signal)))
         except ModelError as error:
             if error.info != CONTEXT_EXCEEDED or len(rows) < 2:
                 raise
@@ -193,8 +199,13 @@ def sample(turn: Running) -> bool:
     claim, settings = transcript.claim, transcript.settings
     request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, claim.turn.options)
     try:
-        chunks = model_for(config, settings["modelProvider"]).stream(request, turn.signal)
-        whole = transcript.record(chunks, turn.context_window, planning=prompt.is_planning(settings))
+        model = model_for(config, settings["modelProvider"])
+        call = budget.open_call(turn, request)
+        if call is None:
+            return True
+        with call:
+            chunks = call.metered(model.stream(call.request, turn.signal))
+            whole = transcript.record(chunks, turn.context_window, planning=prompt.is_planning(settings))
     except ModelError as error:
         wait_to_retry(turn, error)
         return True
@@ -208,6 +219,7 @@ def conclude(turn: Running) -> bool:
     """The model has said its last word. False: there is nothing left to do."""
     exit_review(turn, turn.transcript.last_message)
     turn.transcript.say_usage()
+    budget.tell_now(turn)
     return False
 
 

@@ -54,6 +54,8 @@ class Transcript:
         self.settings: dict[str, Any] = {}
         self.mail: list[Mail] = []  # input that nobody has read yet
         self.interrupted = False
+        self.own_budget: tuple[int | None, int | None] = (None, None)  # tokens a day and a month; None: the defaults
+        self.reserved = False  # tokens are, for the model call that is made now
         self._held = held
         self._store = store
         self._journal = journal
@@ -70,7 +72,7 @@ class Transcript:
         self.settle()
         found = self._store.read_step(self.claim)
         self.settings, self._usage, self.rows = found.settings, found.usage, found.rows
-        self.mail, self.interrupted = found.mail, found.interrupted
+        self.mail, self.interrupted, self.own_budget = found.mail, found.interrupted, found.own_budget
         for row in self.rows:
             self._remember(row)
 
@@ -296,10 +298,10 @@ class Transcript:
         self._said.append(row)
         self._add_rows([row])
 
-    def _store_said(self, usage: dict[str, Any] | None = None, *, urgent: bool = False) -> None:
+    def _store_said(self, usage: dict[str, Any] | None = None, *, urgent: bool = False, **spent: Any) -> None:
         rows, self._said = self._said, []
         if rows or usage:
-            write = Write(self.claim, append=rows, usage=usage)
+            write = Write(self.claim, append=rows, usage=usage, **spent)
             events = announcements.item_events(rows)
             self._unsettled.append(self._journal.store(self._held, write, *events, urgent=urgent))
 
@@ -316,7 +318,7 @@ class Transcript:
             done = replace(row, model_items=model_items, completed_at_ms=now_ms())
             self._count(usage, context_window)
             self._stand_at(estimate_tokens(model_items), context_window)
-            write = Write(self.claim, append=[done], usage=self._usage)
+            write = Write(self.claim, append=[done], usage=self._usage, **self._spent(usage))
             stored = self._journal.store(self._held, write, *announcements.item_events([done]))
             self._unsettled.append(stored)
             self.rows.append(done)
@@ -343,11 +345,25 @@ class Transcript:
         asks = bool(self.open_calls())
         if not asks:  # the log tells that nothing more is to come
             self._keep(self._new_row("answer"))
-        self._store_said(self._usage, urgent=asks)
+        self._store_said(self._usage, urgent=asks, **self._spent(usage))
+
+    def spend(self, tokens: int) -> None:
+        """A model call is over that did not say what it took."""
+        if tokens or self.reserved:
+            write = Write(self.claim, spent=tokens, settles=self.reserved)
+            self.reserved = False
+            self._unsettled.append(self._journal.store(self._held, write, urgent=False))
+
+    def _spent(self, usage: Usage) -> dict[str, Any]:
+        """What a Write tells of the tokens of a call that is over; `spend` tells of one that reported none."""
+        if not usage.spent:
+            return {}
+        settles, self.reserved = self.reserved, False
+        return {"spent": usage.spent, "settles": settles}
 
     def _count(self, usage: Usage, context_window: int) -> None:
         last = {
-            "totalTokens": usage.total_tokens or usage.input_tokens + usage.output_tokens,
+            "totalTokens": usage.spent,
             "inputTokens": usage.input_tokens,
             "cachedInputTokens": usage.cached_input_tokens,
             "cacheWriteInputTokens": 0,

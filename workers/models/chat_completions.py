@@ -59,6 +59,8 @@ def _body(prompt: Prompt) -> dict[str, Any]:
         body["tools"] = tools
     if prompt.effort:
         body["reasoning_effort"] = prompt.effort
+    if prompt.max_answer_tokens is not None:
+        body["max_tokens"] = prompt.max_answer_tokens
     if prompt.output_schema is not None:
         json_schema = {"name": "output", "strict": True, "schema": prompt.output_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
@@ -220,7 +222,8 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
             raise disconnected("stream closed before a finish_reason")
         yield from open_item.close()
         if finish_reason in ("length", "content_filter"):
-            raise ModelError(f"Incomplete response returned, reason: {finish_reason}")
+            told = f"Incomplete response returned, reason: {finish_reason}"
+            raise ModelError(told, cut_short=finish_reason == "length")
         for item in calls.items():
             yield Closed(item)
         yield _usage(usage, response_id)

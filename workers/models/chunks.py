@@ -71,6 +71,11 @@ class Usage:
     total_tokens: int = 0
     response_id: str | None = None
 
+    @property
+    def spent(self) -> int:
+        """All tokens that the answer took; 0: the server does not say."""
+        return self.total_tokens or self.input_tokens + self.output_tokens
+
 
 Chunk = Opened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | Usage
 
@@ -86,6 +91,7 @@ class Prompt:
     output_schema: JSON Schema that the final message must follow, or None
     thread_id:    prompt_cache_key and header `thread-id`
     turn_id:      header `x-client-request-id`
+    max_answer_tokens: that the answer may have, or None: as many as the model can
     """
 
     model: str
@@ -96,3 +102,4 @@ class Prompt:
     effort: str | None = None
     summary: str | None = None
     output_schema: dict[str, Any] | None = None
+    max_answer_tokens: int | None = None

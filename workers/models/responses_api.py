@@ -61,6 +61,8 @@ def _body(prompt: Prompt) -> dict[str, Any]:
         reasoning = {"effort": prompt.effort, "summary": prompt.summary if prompt.summary != "none" else None}
         body["reasoning"] = {name: value for name, value in reasoning.items() if value}
         body["include"] = ["reasoning.encrypted_content"]
+    if prompt.max_answer_tokens is not None:
+        body["max_output_tokens"] = prompt.max_answer_tokens
     if prompt.output_schema is not None:
         text_format = {"type": "json_schema", "name": "output", "strict": True, "schema": prompt.output_schema}
         body["text"] = {"format": text_format}
@@ -81,7 +83,8 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
                 raise _failure(stream, event)
             elif kind == "response.incomplete":
                 reason = (event["response"].get("incomplete_details") or {}).get("reason")
-                raise ModelError(f"Incomplete response returned, reason: {reason or 'unknown'}")
+                told = f"Incomplete response returned, reason: {reason or 'unknown'}"
+                raise ModelError(told, cut_short=reason == "max_output_tokens")
             else:
                 yield from answer.take(kind, event)
                 if kind == "response.completed":

@@ -1,0 +1,168 @@
+"""Token budgets in the store: what is spent, what is reserved, and that the two never miss or count anything twice."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import pytest
+
+from shared.errors import ClaimLost
+from shared.store import Store, usage
+from shared.store.turns import Claim
+from shared.store.usage import Budget, Reservation
+from shared.store.writes import Write
+from tests.shared.store.records import at_once, claim, end, expire_lease, park, row, running, write
+
+DAY = Budget(per_day=10_000)
+NOON_MS = 1_795_262_400_000  # 2026-11-21 12:00 UTC
+
+
+def reserve(store: Store, of: Claim, tokens: int = 3000, budget: Budget = DAY) -> Reservation:
+    """A call of half input, half answer."""
+    return store.usage.reserve(of, budget, tokens // 2, tokens // 2)
+
+
+def settle(store: Store, of: Claim, tokens: int) -> list[str]:
+    return write(store, Write(of, append=[row(of, tokens)], spent=tokens, settles=True))
+
+
+def test_room_is_reserved_until_the_answer_says_what_it_took(store: Store) -> None:
+    one, other = running(store), running(store)
+
+    assert reserve(store, one).answer_tokens == 1500
+    assert reserve(store, other).standing.reserved == 3000
+    settle(store, one, 1000)
+
+    standing = store.usage.standing("ann")
+    assert (standing.day, standing.month, standing.reserved) == (1000, 1000, 3000)
+    assert store.usage.standing("bob").day == 0
+
+
+def test_many_calls_at_once_never_reserve_more_than_there_is(store: Store) -> None:
+    claims = [running(store) for _ in range(8)]
+
+    made = at_once(8, lambda number: reserve(store, claims[number]))
+
+    assert sorted(one.answer_tokens for one in made) == [0] * 5 + [1500] * 3
+    assert all(one.comes_back for one in made if not one.answer_tokens)
+    assert store.usage.standing("ann").reserved == 9000
+
+
+def test_what_is_left_is_granted_to_the_last_who_asks(store: Store) -> None:
+    of = running(store)
+    settle(store, of, 7000)
+
+    assert reserve(store, of, 4000).answer_tokens == 1000
+    assert store.usage.standing("ann").reserved == 3000
+    settle(store, of, 200)
+    refused = reserve(store, of, 4000)
+    assert (refused.answer_tokens, refused.comes_back, refused.standing.day) == (0, False, 7200)
+
+
+def test_a_turn_has_one_reservation_at_most(store: Store) -> None:
+    of = running(store)
+
+    for _ in range(9):
+        assert reserve(store, of).answer_tokens == 1500
+
+    assert store.usage.standing("ann").reserved == 3000
+
+
+def lose(store: Store, of: Claim) -> None:
+    expire_lease(store, of)
+    store.turns.all_users_recover(max_lost=3)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [lambda store, of: end(store, of), lambda store, of: park(store, of), lose,
+     lambda store, of: store.turns.hand_over([of])],
+    ids=["end", "park", "lost", "handed over"],
+)  # fmt: skip
+def test_a_turn_that_leaves_its_worker_gives_its_reservation_back(
+    store: Store, leave: Callable[[Store, Claim], object]
+) -> None:
+    of = running(store)
+    reserve(store, of)
+
+    leave(store, of)
+
+    assert store.usage.standing("ann").reserved == 0
+
+
+def test_a_claim_begins_without_the_reservation_of_the_one_before(store: Store) -> None:
+    first = running(store)
+    reserve(store, first)
+    lose(store, first)
+
+    second = claim(store)
+
+    assert second.turn_id == first.turn_id
+    assert store.usage.standing("ann").reserved == 0
+    reserve(store, second)
+    with pytest.raises(ClaimLost):
+        reserve(store, first)
+    assert settle(store, first, 500) == ["lost"]
+    assert (store.usage.standing("ann").day, store.usage.standing("ann").reserved) == (0, 3000)
+
+
+def test_what_one_commit_holds_of_many_users_and_turns_is_summed(store: Store) -> None:
+    claims = [running(store, owner) for owner in ("bob", "ann", "bob", "cy")]
+
+    write(store, *(Write(of, spent=10 + number) for number, of in enumerate(claims)))
+
+    assert [store.usage.standing(owner).day for owner in ("ann", "bob", "cy")] == [11, 22, 13]
+
+
+def test_commits_in_any_order_of_users_do_not_block_each_other(store: Store) -> None:
+    claims = [running(store, owner) for owner in ("ann", "bob", "cy")]
+
+    def spend(number: int) -> None:
+        for _ in range(10):
+            write(store, *(Write(of, spent=1) for of in (claims if number % 2 else claims[::-1])))
+
+    at_once(4, spend)
+
+    assert [store.usage.standing(owner).day for owner in ("ann", "bob", "cy")] == [40, 40, 40]
+
+
+def test_a_day_ends_at_midnight_and_a_month_with_its_last_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = running(store)
+    budget = Budget(per_day=10_000, per_month=15_000)
+    at = {"ms": NOON_MS}
+    monkeypatch.setattr(usage, "now_ms", lambda: at["ms"])
+    settle(store, of, 9000)
+    first = store.usage.standing("ann")
+    at["ms"] += 12 * 3600 * 1000
+
+    tomorrow = store.usage.standing("ann")
+
+    assert (tomorrow.day, tomorrow.month, tomorrow.room(budget)) == (0, 9000, 6000)
+    assert (
+        datetime.datetime.fromtimestamp(first.resets_at_s("day"), datetime.UTC).isoformat()[:16] == "2026-11-22T00:00"
+    )
+    assert datetime.datetime.fromtimestamp(first.resets_at_s("month"), datetime.UTC).isoformat()[:10] == "2026-12-01"
+    settle(store, of, 500)
+    at["ms"] += 14 * 24 * 3600 * 1000
+    assert store.usage.standing("ann").month == 0
+    assert store.usage.days("ann") == [("2026-11-21", 9000), ("2026-11-22", 500)]
+    assert store.usage.totals("ann") == (9500, 9000)
+
+
+def test_a_warning_is_given_once_in_its_period(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = running(store)
+    at = {"ms": NOON_MS}
+    monkeypatch.setattr(usage, "now_ms", lambda: at["ms"])
+    settle(store, of, 100)
+
+    given = at_once(4, lambda _: store.usage.mark_warned("ann", "month"))
+    assert sorted(given) == [False, False, False, True]
+    assert store.usage.mark_warned("ann", "day")
+    assert store.usage.standing("ann").warned == {"day", "month"}
+    at["ms"] += 24 * 3600 * 1000
+    settle(store, of, 101)
+
+    assert store.usage.standing("ann").warned == {"month"}
+    assert not store.usage.mark_warned("ann", "month")
+    assert store.usage.mark_warned("ann", "day")
