@@ -8,7 +8,7 @@ import pytest
 
 from shared.config import Limits
 from shared.store import usage
-from shared.store.writes import Announced, Write, commit
+from shared.store.writes import Announced, Write
 from tests.builders import House, claim_turn, end_turn, make_thread, make_turn
 
 NOON_MS = 1_795_262_400_000  # 2026-11-21 12:00 UTC
@@ -18,7 +18,7 @@ MIDNIGHT_S, FIRST_S = 1_795_305_600, 1_796_083_200  # 2026-11-22 and 2026-12-01,
 def spend(house: House, tokens: int, owner: str = "local") -> None:
     make_turn(house.store, make_thread(house.store, house.config, owner))
     claim = claim_turn(house.store)
-    commit(house.store.database, [Write(claim, spent=tokens)], Announced())
+    house.store.commit([Write(claim, spent=tokens)], Announced())
     end_turn(house.store, claim)
 
 
