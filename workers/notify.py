@@ -16,6 +16,7 @@ from typing import IO, Any
 import orjson
 
 from shared.errors import NotFound
+from shared.redaction import Redaction
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.outbox import Outgoing
@@ -147,4 +148,4 @@ def _log(output: IO[bytes], told: dict[str, Any]) -> None:
     secrets |= {line for one in secrets for line in one.splitlines()}
     for secret in sorted(secrets - {""}, key=len, reverse=True):
         text = text.replace(secret, "[…]")
-    logger.info("the notify program wrote: %r", text[-LOGGED_CHARACTERS:])
+    logger.info("the notify program wrote: %r", Redaction().text(text)[-LOGGED_CHARACTERS:])

@@ -138,6 +138,7 @@ class Deployment:
 
     database:  "sqlite" or "postgres"
     server:    more keys of [server] in config.toml; settings: more keys at its top
+    queues:    what workers serve, if not what they serve by default
     """
 
     def __init__(
@@ -149,8 +150,10 @@ class Deployment:
         workers: int = 1,
         server: dict[str, object] | None = None,
         settings: dict[str, object] | None = None,
+        queues: str | None = None,
     ) -> None:
         self.home = home
+        self._queues = ("--queues", queues) if queues else ()
         self.model = ModelServer()
         self._postgres = database_of_its_own() if database == "postgres" else None
         self.database_url = self._postgres or f"sqlite:///{home / 'threadhouse.sqlite3'}"
@@ -278,7 +281,8 @@ class Deployment:
 
     def _make_worker(self, fault: str | None = None) -> Process:
         name = f"worker-{len(self.workers)}"
-        worker = self._threadhouse(name, "worker", "--ready-file", str(self.home / f"{name}.ready"))
+        ready = ("--ready-file", str(self.home / f"{name}.ready"))
+        worker = self._threadhouse(name, "worker", *self._queues, *ready)
         worker.environ |= {"THREADHOUSE_FAULT": fault} if fault else {}
         return worker
 
@@ -423,4 +427,6 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(one)}' for key, one in value.items())}}}"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -277,7 +277,10 @@ def test_a_program_that_fails_changes_nothing_and_is_not_run_again(
 def test_output_is_logged_without_what_was_typed_or_said(
     open_bench: Callable[..., Bench], program: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    program.write_text('#!/bin/sh\necho "I got $1"; echo beside >&2; printf "%s" "$1" | cut -c 1-20\n')
+    program.write_text(
+        '#!/bin/sh\necho "I got $1"; printf "%s" "$1" | cut -c 1-20\n'
+        "echo beside sk-proj-abcdefghijklmnopqrstuvwx0123456789 >&2\n"
+    )
     bench = open_bench(notify=(str(program),))
     bench.say(bench.thread(), "[[say classified]]")
 
@@ -285,7 +288,7 @@ def test_output_is_logged_without_what_was_typed_or_said(
         deliver(bench)
 
     assert "I got […]" in caplog.text
-    assert "beside" in caplog.text
+    assert "beside [REDACTED]" in caplog.text
     assert "classified" not in caplog.text
 
 

@@ -1,0 +1,92 @@
+"""kill -9 of a worker around the notify program: it runs at most once. Webhooks are told nevertheless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from shared.store.tables import outbox
+from tests.support.deployment import Deployment
+from tests.support.notifier import Notifier
+from tests.support.turns import run_turn, start_thread, start_turn, wait_for_end
+from tests.support.wait import until
+from tests.support.webhook_receiver import SECRET, WebhookReceiver
+
+TURNS = 3
+QUEUES = "turns,calls,background"
+
+
+@pytest.mark.parametrize("point", ["before_publish", "before_notify", "after_notify"])
+def test_a_program_runs_at_most_once_whenever_its_worker_dies(
+    deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
+) -> None:
+    notifier = Notifier(tmp_path)
+    deployment = deploy(workers=0, settings={"notify": notifier.argv}, queues=QUEUES)
+    trigger = tmp_path / "trigger"
+    workers = [deployment.add_worker(fault=f"{point}:kill@{trigger}") for _ in range(2)]
+    client = deployment.connect()
+
+    def run_some() -> None:
+        trigger.touch()
+        threads = [start_thread(client) for _ in range(TURNS)]
+        turns = [start_turn(client, thread_id, "[[say fine]]") for thread_id in threads]
+        until(lambda: any(not worker.is_running for worker in workers))
+        for worker in workers:
+            if not worker.is_running:
+                deployment.start_worker(worker)
+        for turn_id in turns:
+            assert wait_for_end(client, turn_id)["status"] == "completed"
+        until(lambda: "pending" not in states(deployment).values())
+        let_every_lease_run_out(deployment)
+        after = run_turn(client, threads[0], "[[say fine]]")["id"]
+        until(lambda: after in notifier.turn_ids())  # what was due before it was taken before it
+
+        ran = {turn_id: notifier.turn_ids().count(turn_id) for turn_id in turns}
+        assert max(ran.values()) == 1
+        assert states(deployment).keys() >= ran.keys()
+        for turn_id in turns:  # those that the dead worker had claimed may not have run, and no others
+            assert ran[turn_id] == 1 or states(deployment)[turn_id] == "begun"
+        if point == "before_notify":
+            assert min(ran.values()) == 0, "the kill did not fire where it should"
+
+    for _ in times:
+        run_some()
+
+
+def states(deployment: Deployment) -> dict[str, str]:
+    """Turn → what became of its notification."""
+    with deployment.store.database.read() as connection:
+        return {row.data["turnId"]: row.state for row in connection.execute(select(outbox))}
+
+
+def let_every_lease_run_out(deployment: Deployment) -> None:
+    with deployment.store.database.write() as connection:
+        connection.execute(update(outbox).values(due_at_ms=0, lease_until_ms=0))
+
+
+def test_a_webhook_is_told_though_its_worker_died(
+    deploy: Callable[..., Deployment], times: range, tmp_path: Path
+) -> None:
+    with WebhookReceiver() as receiver:
+        hook = {"url": receiver.url, "secret": SECRET, "events": ["turn.completed"], "allow_private": True}
+        server = {"webhook_timeout_seconds": 0.5}
+        deployment = deploy(workers=0, server=server, settings={"webhooks": [hook]}, queues=QUEUES)
+        trigger = tmp_path / "trigger"
+        workers = [deployment.add_worker(fault=f"after_webhook:kill@{trigger}") for _ in range(2)]
+        client = deployment.connect()
+
+        for _ in times:
+            trigger.touch()
+            turn_id = run_turn(client, start_thread(client), "[[say fine]]")["id"]
+            until(lambda: any(not worker.is_running for worker in workers))
+            for worker in workers:
+                if not worker.is_running:
+                    deployment.start_worker(worker)
+
+            until(lambda: not deployment.store.outbox.list_webhooks(["pending"], 1), seconds=30)
+            mine = [one for one in receiver.received if one.verified()["data"]["turnId"] == turn_id]
+            assert len(mine) == 2
+            assert len({one.headers["webhook-id"] for one in mine}) == 1
