@@ -21,6 +21,7 @@ COMMANDS = {
     "users": "api.cli.users",
     "keys": "api.cli.keys",
     "webhooks": "api.cli.webhooks",
+    "audit": "api.cli.audit",
     "exec": "api.cli.exec",
     "app-server": "api.cli.bridge",
     "export": "api.cli.threads",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,15 +32,19 @@ class Event:
 
 
 class Client:
-    """One server, by its URL.
+    """One server, by its URL. Certificates are those that the system trusts, or SSL_CERT_FILE.
 
+    trusted: false: whichever certificate it shows; for a question whose answer is no secret
     Errors:  of every call: Unavailable (no connection, or it broke; 5xx; over a limit), Unauthorized, InvalidRequest
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, *, trusted: bool = True) -> None:
         parts = urlsplit(url)
         self._secure, self._host = parts.scheme == "https", parts.hostname or "127.0.0.1"
         self._port = parts.port or (443 if self._secure else 80)
+        self._tls: ssl.SSLContext | None = None
+        if self._secure:
+            self._tls = ssl.create_default_context() if trusted else ssl._create_unverified_context()
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +84,9 @@ class Client:
         timeout_seconds: float = SILENCE_SECONDS,
     ) -> http.client.HTTPResponse:
         """Close the response to close its connection."""
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=timeout_seconds)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
+        if self._tls is not None:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
         try:
             connection.request(
                 verb,

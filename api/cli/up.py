@@ -18,7 +18,7 @@ import click
 
 from api.cli import embedded_redis, first_turn
 from api.cli.client import Client
-from api.cli.options import home_option
+from api.cli.options import certfile_option, check_tls, home_option, keyfile_option
 from api.cli.supervisor import POLL_SECONDS, Stopped, Supervisor, say
 from shared import config as configuration
 from shared.config import SCRIPTED, Config
@@ -44,11 +44,21 @@ LEFTOVER_SECONDS = 2.0  # for the processes of a supervisor that was killed a mo
     show_default="one per core, at most 2",
     help="Worker processes.",
 )
+@certfile_option
+@keyfile_option
 @click.option("--first-turn", "wants_first_turn", is_flag=True, help="Run one turn as soon as everything is ready.")
-def up(host: str | None, port: int | None, workers: int, wants_first_turn: bool) -> None:
+def up(
+    host: str | None,
+    port: int | None,
+    workers: int,
+    certfile: str | None,
+    keyfile: str | None,
+    wants_first_turn: bool,
+) -> None:
     """Start and supervise everything: Redis, database, API, workers, beat."""
     config = configuration.load(None, os.environ)
     address = (host or config.server.host, port or config.server.port)
+    tls = check_tls(certfile, keyfile)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     embedded_redis.private_folder(config.home / "run")
     embedded_redis.private_folder(config.home / "logs")
@@ -59,8 +69,8 @@ def up(host: str | None, port: int | None, workers: int, wants_first_turn: bool)
         os.environ["THREADHOUSE_DATABASE_URL"] = config.database_url
         try:
             with Supervisor(config.home / "logs", STOP_ORDER, say) as supervisor:
-                _start(supervisor, config, address, workers)
-                turn = FirstTurn(_url(*address)) if wants_first_turn else None
+                _start(supervisor, config, address, workers, tls)
+                turn = FirstTurn(_url(*address, tls)) if wants_first_turn else None
                 supervisor.supervise(until=lambda: turn is not None and turn.error is not None)
                 say("stopping")
         except Stopped:
@@ -69,7 +79,7 @@ def up(host: str | None, port: int | None, workers: int, wants_first_turn: bool)
             raise turn.error
 
 
-def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], workers: int) -> None:
+def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], workers: int, tls: dict[str, str]) -> None:
     """Everything, in order, until it serves."""
     say(f"threadhouse {version('threadhouse')}, home {config.home}")
     for warning in config.warnings:
@@ -85,7 +95,15 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
     say(f"  database  {config.database_url.partition(':')[0]}, schema up to date")
 
     host, port = address
-    api = supervisor.start("api", _command("web", "--host", host, "--port", str(port)), stop_seconds=STOP_SECONDS)
+    listen = [
+        "--host",
+        host,
+        "--port",
+        str(port),
+        *(word for name, file in tls.items() for word in (f"--{name}", file)),
+    ]
+    api = supervisor.start("api", _command("web", *listen), stop_seconds=STOP_SECONDS)
+    url = _url(host, port, tls)
     ready_files = [config.home / "run" / f"worker-{number}.ready" for number in range(1, workers + 1)]
     for file in ready_files:
         file.unlink(missing_ok=True)
@@ -98,13 +116,13 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
         for file in ready_files
     ]
     beat = supervisor.start("beat", _command("beat"), stop_seconds=STOP_SECONDS)
-    supervisor.wait_until_ready(api, Client(_url(host, port)).is_ready, seconds=START_SECONDS)
+    supervisor.wait_until_ready(api, Client(url, trusted=False).is_ready, seconds=START_SECONDS)
     say(f"  api       pid {api.pid}")
     for hand, file in zip(hands, ready_files, strict=True):
         supervisor.wait_until_ready(hand, file.exists, seconds=START_SECONDS)
         say(f"  {hand.name:<9} pid {hand.pid}")
     say(f"  beat      pid {beat.pid}")
-    say(_how_to_connect(config, _url(host, port)))
+    say(_how_to_connect(config, url))
 
 
 def _how_to_connect(config: Config, url: str) -> str:
@@ -196,7 +214,8 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "api.cli", *arguments]
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, tls: dict[str, str]) -> str:
     """Where this machine reaches a server that listens there."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
+from api.cli.host import host_store, json_option, show
 from api.cli.options import home_option
 from api.cli.user_limits import limits
-from shared import config as configuration
 
 
 @click.group()
@@ -25,10 +23,57 @@ users.add_command(limits)
 @home_option
 def add(name: str, role: str) -> None:
     """Add a user; from the first one on every request needs a key."""
-    from shared.store import Store
+    from shared.store.audit import Act
 
-    store = Store(configuration.load(None, os.environ).database_url)
-    try:
-        click.echo(f"added {store.users.add(name, role).name}; next: threadhouse keys create {name}")
-    finally:
-        store.close()
+    with host_store() as store:
+        added = store.users.add(name, role, act=Act.of_operator("users add"))
+    click.echo(f"added {added.name}; next: threadhouse keys create {name}")
+
+
+@users.command("list")
+@json_option
+@home_option
+def list_(as_json: bool) -> None:
+    """Show all users."""
+    with host_store() as store:
+        accounts = store.users.accounts()
+    rows = [
+        {
+            "name": one.user.name,
+            "role": one.user.role,
+            "id": one.user.id,
+            "created_at_ms": one.created_at_ms,
+            "disabled_at_ms": one.disabled_at_ms,
+        }
+        for one in accounts
+    ]
+    show(rows, as_json)
+
+
+@users.command()
+@click.argument("name")
+@home_option
+def disable(name: str) -> None:
+    """Lock the user NAME out: keys and tokens stop working, open connections end within a minute.
+
+    Turns that have begun go on to their end.
+    """
+    _set_disabled(name, True)
+    click.echo(f"disabled {name}; let them in again with: threadhouse users enable {name}")
+
+
+@users.command()
+@click.argument("name")
+@home_option
+def enable(name: str) -> None:
+    """Let the user NAME in again, with the keys they have."""
+    _set_disabled(name, False)
+    click.echo(f"enabled {name}")
+
+
+def _set_disabled(name: str, disabled: bool) -> None:
+    from shared.store.audit import Act
+
+    act = Act.of_operator("users disable" if disabled else "users enable")
+    with host_store() as store:
+        store.users.set_disabled(store.users.by_name(name).id, disabled, act=act)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli import child
-from api.cli.options import home_option
+from api.cli.options import certfile_option, check_tls, home_option, keyfile_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError
@@ -34,20 +34,22 @@ SILENCE_SECONDS = 60  # a process whose event loop stands still for longer is re
 @click.option("--host", help="Address to listen on ([server] host, default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on ([server] port, default 8765).")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
-def web(host: str | None, port: int | None, workers: int) -> None:
+@certfile_option
+@keyfile_option
+def web(host: str | None, port: int | None, workers: int, certfile: str | None, keyfile: str | None) -> None:
     """Serve the API: WebSocket, HTTP, console."""
     config = configuration.load(None, os.environ)
     server = dataclasses.replace(config.server, host=host or config.server.host, port=port or config.server.port)
-    _serve(dataclasses.replace(config, server=server), workers)
+    _serve(dataclasses.replace(config, server=server), workers, check_tls(certfile, keyfile))
 
 
-def _serve(config: Config, workers: int) -> None:
+def _serve(config: Config, workers: int, tls: dict[str, str]) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.errors import AppImportError
 
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:
-            for name, value in _settings(config, workers).items():
+            for name, value in (_settings(config, workers) | tls).items():
                 self.cfg.set(name, value)
 
         def load(self) -> Flask:
@@ -69,7 +71,7 @@ def _refuse_an_open_door(config: Config) -> None:
     """Without users every request is the local user's: then only this machine may send any."""
     from shared.store import Store
 
-    if config.server.host == "localhost" or ipaddress.ip_address(config.server.host).is_loopback:
+    if config.auth is not None or _is_this_machine(config.server.host):
         return
     store = Store(config.database_url)
     try:
@@ -80,6 +82,13 @@ def _refuse_an_open_door(config: Config) -> None:
             )
     finally:
         store.close()
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _settings(config: Config, workers: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import redis
 
 from api.cli import child, embedded_redis
 from api.cli.client import Client
-from shared.config import embedded_redis_url
+from shared.config import Config, embedded_redis_url, load
 from shared.store import Store
 from shared.store.connection import migrate
 from tests.support.model_server import ModelServer
@@ -236,6 +236,10 @@ class Deployment:
                 process.wait()
 
     @property
+    def config(self) -> Config:
+        return load(self.home, self.environ)
+
+    @property
     def processes(self) -> list[Process]:
         return [*self.api, *self.workers, self.redis_process]
 
@@ -295,15 +299,20 @@ class Deployment:
 
     # -- clients
 
-    def connect(self, node: int = 0, **capabilities: Any) -> ProtocolClient:
+    def connect(self, node: int = 0, *, token: str | None = None, **capabilities: Any) -> ProtocolClient:
         """A client on that API process, initialized."""
-        client = connect(self.urls[node].replace("http", "ws", 1) + "/")
+        client = connect(self.urls[node].replace("http", "ws", 1) + "/", token)
         self._clients.append(client)
         client.initialize(**capabilities)
         return client
 
-    def http(self, node: int = 0) -> Client:
-        return Client(self.urls[node])
+    def http(self, node: int = 0, *, token: str | None = None) -> Client:
+        return Client(self.urls[node], token)
+
+    def add_user(self, name: str, role: str = "member") -> tuple[str, str]:
+        """A user with a key: (id, key)."""
+        user = self.store.users.add(name, role)
+        return user.id, self.store.users.create_key(name, "laptop")
 
 
 class Up:

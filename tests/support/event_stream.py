@@ -40,11 +40,19 @@ class EventStream:
     """
 
     def __init__(
-        self, url: str, path: str, body: Any = None, *, after: str | None = None, comes_back: str | None = None
+        self,
+        url: str,
+        path: str,
+        body: Any = None,
+        *,
+        after: str | None = None,
+        comes_back: str | None = None,
+        token: str | None = None,
     ) -> None:
         self.events: list[Sent] = []
         self.status: int | None = None
         self.breaks = 0
+        self._token = token
         self._address = urlsplit(url).hostname, urlsplit(url).port
         self._comes_back = comes_back
         self._arrived = threading.Condition()
@@ -110,6 +118,7 @@ class EventStream:
         connection = http.client.HTTPConnection(*self._address)  # type: ignore[arg-type]
         try:
             headers = EVENT_STREAM | ({"Last-Event-ID": after} if after else {})
+            headers |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
             connection.request(
                 "GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers
             )
