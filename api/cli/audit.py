@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 @home_option
 def audit(user: str | None, thread: str | None, action: str | None, since: int | None, as_json: bool) -> None:
     """Show the audit log, oldest first. Rows are appended and never changed."""
+    from shared.store.audit import OPERATOR
+
     with host_store() as store:
-        account = store.users.find(user) if user is not None else None
         wanted = {
-            "owner": account.user.id if account else user,
+            "owner": user if user in (None, OPERATOR) else store.users.by_name(str(user)).id,
             "thread_id": thread,
             "action": action,
             "since_ms": 0 if since is None else round(time.time() * 1000) - since,

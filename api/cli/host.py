@@ -52,7 +52,7 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
         return
     if not rows:
         return
-    table = [[name.removesuffix("_at_ms").replace("_", " ") for name in rows[0]]]
+    table = [[name.removesuffix("_ms").removesuffix("_at").replace("_", " ") for name in rows[0]]]
     table += [[_cell(name, value) for name, value in row.items()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
