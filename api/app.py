@@ -11,7 +11,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import http, openapi, websocket
+from api import http, openapi, websocket, workspace_routes
 from api.auth import Auth
 from api.context import Services
 from api.limits import UserLimits
@@ -70,6 +70,7 @@ def make_app(services: Services) -> Flask:
     watch = Watch(auth)
     websocket.register(app, services, auth, watch)
     http.register(app, services, auth, watch)
+    workspace_routes.register(app, services, auth)
     openapi.register(app, auth)
     if services.config.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+from pathlib import PurePosixPath
 from typing import Any
 
 from marshmallow import ValidationError
 
 from api.context import Context
 from api.settings import allowed_modes, allowed_path
-from shared.errors import InvalidRequest
+from shared.errors import Conflict, InvalidParams, InvalidRequest
 from shared.protocol.base import camel_case
+from shared.store.workspaces import FAILED, READY
+
+FORMATS = ("diff", "bundle", "tar")
 
 
 def check_paths(ctx: Context, params: dict[str, Any], *names: str) -> None:
@@ -32,3 +36,19 @@ def is_base64(text: str) -> None:
         base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValidationError(f"requires valid base64: {error}") from None
+
+
+def workspace_params(ctx: Context, thread_id: str, wanted: str) -> dict[str, Any]:
+    """What a worker must know to read a thread's workspace. Errors: NotFound, Conflict, InvalidRequest."""
+    if wanted not in FORMATS:
+        raise InvalidParams(f"format: expected one of {', '.join(FORMATS)}")
+    thread = ctx.get_thread(thread_id)
+    own = PurePosixPath(ctx.config.server.workspaces_dir) / ctx.user_id / thread_id
+    if not PurePosixPath(thread.settings["cwd"]).is_relative_to(own):
+        raise InvalidRequest("the thread works in a folder that is not its own; only workspaces can be downloaded")
+    made = ctx.store.workspaces.find(thread_id, ctx.user_id)
+    if made is not None and made.state != READY:
+        why = f"could not be made: {made.reason}" if made.state == FAILED else "is made with the thread's first turn"
+        raise Conflict(f"the workspace {why}")
+    start_tree, base = (made.start_tree, made.base) if made is not None else (None, None)
+    return {"thread_id": thread_id, "format": wanted, "start_tree": start_tree, "base": base}

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 import orjson
@@ -100,9 +100,25 @@ class Call:
     def wait(self, deadline_s: float | None, on_output: Callable[[Any], None] | None = None) -> Any:
         """The result.
 
-        deadline_s: from now; None: as long as its worker lives
         on_output:  called with each piece of output, in order, before this returns; while it does not, at most
                     OUTPUT_WINDOW more are on their way
+        Otherwise:  as `outputs`
+        """
+        outputs = self.outputs(deadline_s)
+        try:
+            while True:
+                value = next(outputs)
+                if on_output is not None:
+                    on_output(value)
+        except StopIteration as end:
+            return end.value
+        finally:
+            outputs.close()
+
+    def outputs(self, deadline_s: float | None) -> Generator[Any, None, Any]:
+        """Piece by piece what comes back; the generator's value is the result. Who closes it early cancels the call.
+
+        deadline_s: from now; None: as long as its worker lives
         Errors:     what the worker answered; Unavailable: no worker took it, so nothing was done; CallLost: its worker
                     is gone, or it was not done in time
         """
@@ -113,8 +129,8 @@ class Call:
                 what, *values = self._next(until_s)
                 if what == "begun":
                     self._begun(values[0])
-                elif what == "output" and on_output is not None:
-                    on_output(values[0])
+                elif what == "output":
+                    yield values[0]
                     outputs += 1
                     if outputs % TAKEN_EVERY == 0:
                         self.tell(TAKEN, outputs)

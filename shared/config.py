@@ -18,6 +18,7 @@ from urllib.parse import quote
 from shared.config_table import ConfigTable
 from shared.errors import ConfigError
 from shared.webhooks import Webhook, listeners, read_webhooks
+from shared.workspaces import Workspaces, read_workspaces
 
 APPROVAL_POLICIES = ("untrusted", "on-request", "never")
 FULL_ACCESS = "danger-full-access"
@@ -160,6 +161,7 @@ class Config:
     model_providers: Mapping[str, Provider] = field(default_factory=dict)  # the configured ones, and `openai`
     limits: Limits = field(default_factory=Limits)  # [limits]
     auth: AuthSettings | None = None  # [auth]; None: only our own keys let anybody in
+    workspaces: Workspaces = field(default_factory=Workspaces)  # [workspaces]
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
     webhooks: tuple[Webhook, ...] = ()  # [[webhooks]]
     warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
@@ -249,6 +251,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             waiting_turns=limits.integer("waiting_turns", Limits.waiting_turns),
         ),
         auth=_auth(root.table("auth"), home) if root.has("auth") else None,
+        workspaces=read_workspaces(root.table("workspaces"), environ),
         notify=root.texts("notify"),
         webhooks=read_webhooks(root, environ),
         warnings=root.warnings(),

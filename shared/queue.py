@@ -19,6 +19,7 @@ RUN_CALL = "call.run"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
 DELIVER = "notify.deliver"
+MAKE_WORKSPACE = "workspace.make"
 SWEEP_EVERY_SECONDS = 3600
 BROKER_CONNECTIONS = 100  # of one process, kept open; who needs one more waits
 
@@ -45,6 +46,7 @@ def make_celery(redis_url: str) -> Celery:
             "feedback.*": {"queue": "feedback"},
             "notify.*": {"queue": "background"},
             "session.*": {"queue": "background"},
+            "workspace.*": {"queue": "background"},
             "retention.*": {"queue": "background"},
         },
         beat_schedule={"retention": {"task": SWEEP_RETENTION, "schedule": float(SWEEP_EVERY_SECONDS)}},
@@ -70,6 +72,10 @@ class Queue:
         """Something is due for webhooks or the notify program. Without Redis the sweep rings."""
         with suppress(OperationalError):
             self._send(DELIVER)
+
+    def make_workspace(self, thread_id: str, owner: str) -> None:
+        """A thread's workspace can be made already; its first turn does it otherwise."""
+        self._send(MAKE_WORKSPACE, thread_id, owner)
 
     def run_call(self, call_id: str, kind: str, params: Any, owner: str, *, expires_s: float) -> None:
         """The one task that carries its work: a call is not stored, and its caller waits. Errors: Unavailable."""

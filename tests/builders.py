@@ -106,10 +106,14 @@ def delta(thread_id: str, item_id: str, text: str, turn_id: str = "T") -> Event:
 
 
 class SilentQueue:
-    """A queue whose bells are only counted. calls: (call id, kind, params, owner) of each that a worker would run."""
+    """A queue whose bells are only counted. calls: (call id, kind, params, owner) of each that a worker would run.
+
+    made: (thread id, owner) of workspaces to be made
+    """
 
     def __init__(self) -> None:
         self.rung: list[str] = []
+        self.made: list[tuple[str, str]] = []
         self.calls: list[tuple[str, str, dict[str, Any], str]] = []
 
     def ring_turn(self, turn_id: str) -> None:
@@ -120,6 +124,9 @@ class SilentQueue:
 
     def write_session(self, thread_id: str) -> None:
         pass
+
+    def make_workspace(self, thread_id: str, owner: str) -> None:
+        self.made.append((thread_id, owner))
 
 
 @dataclass

@@ -10,11 +10,11 @@ from typing import Any
 from celery import signals
 
 from shared.config import load
-from shared.queue import DELIVER, RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
+from shared.queue import DELIVER, MAKE_WORKSPACE, RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
 from workers.agent import faults
 from workers.agent.sweep import Sweep
 from workers.services import Services
-from workers.tasks import deliver_notify, run_call, run_turn, sweep_retention, write_session
+from workers.tasks import deliver_notify, make_workspace, run_call, run_turn, sweep_retention, write_session
 
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
@@ -49,6 +49,11 @@ def write_session_task(thread_id: str) -> None:
 @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
 def deliver_notify_task() -> None:
     deliver_notify.run(services())
+
+
+@app.task(name=MAKE_WORKSPACE)  # type: ignore[untyped-decorator]
+def make_workspace_task(thread_id: str, owner: str) -> None:
+    make_workspace.run(services(), thread_id, owner)
 
 
 def services() -> Services:

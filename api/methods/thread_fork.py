@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from api import settings
+from api import settings, sources
 from api.context import Context
 from api.history import turn_objects
 from api.results import SessionResult
@@ -24,7 +24,8 @@ class Params(SettingsParams):
     """Which thread, up to which turn, changed how. A turn that is still active is not copied.
 
     The copied turns and items have ids of their own, in the same order (the original keeps the old ones): ours are keys
-    of the whole database. The fork works in the folder that the source works in, also where that is the source's own.
+    of the whole database. A source that works in its own workspace has it copied for the fork, as it is then. One that
+    works in another folder shares that with its fork.
 
     Shape:  SettingsParams and {"threadId": UUIDv7, "lastTurnId"? or "beforeTurnId"?, "ephemeral": bool=false,
             "excludeTurns": bool=false, "threadSource": str?}
@@ -51,20 +52,26 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     ctx.services.limits.check_threads(ctx.user_id)
     copy = ctx.store.histories.fork(params["thread_id"], ctx.user_id, last_turn_id=last, before_turn_id=before)
     at_ms = now_ms()
+    own: dict[str, Any] = {}
+    source = None
+    if "cwd" not in changed:
+        own, source = sources.of_fork(ctx, ctx.get_thread(params["thread_id"]), copy.thread)
     thread = replace(
         copy.thread,
         created_at_ms=at_ms,
         updated_at_ms=at_ms,
         recency_at_ms=at_ms,
         used_at_ms=at_ms,
-        settings={**copy.thread.settings, **changed},
+        settings={**copy.thread.settings, **own, **changed},
         archived_at_ms=None,
         ephemeral=params["ephemeral"],
         thread_source=params["thread_source"],
         originator=ctx.connection.client_name if ctx.connection else None,
     )
-    ctx.store.histories.add(replace(copy, thread=thread), act=ctx.act(NAME))
+    ctx.store.histories.add(replace(copy, thread=thread), source, act=ctx.act(NAME))
     ctx.follow(thread.id)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
+    if source is not None:
+        ctx.after_reply(ctx.services.queue.make_workspace, thread.id, ctx.user_id)
     turns = [] if params["exclude_turns"] else turn_objects(ctx.store, ctx.user_id, copy.turns, "full")[0]
     return session_result(thread, turns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shared.store.approvals import Approvals
+from shared.store.archives import Archives
 from shared.store.audit import Audit
 from shared.store.connection import Database
 from shared.store.histories import Histories
@@ -17,6 +18,7 @@ from shared.store.turns import Claim, Turns
 from shared.store.usage import Usage
 from shared.store.user_configs import UserConfigs
 from shared.store.users import Users
+from shared.store.workspaces import Workspaces
 from shared.store.writes import Announced, Write, commit
 
 
@@ -37,6 +39,8 @@ class Store:
         self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)
         self.audit = Audit(self.database)
+        self.workspaces = Workspaces(self.database)
+        self.archives = Archives(self.database)
 
     def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
         """Store what turns have written (shared.store.writes)."""

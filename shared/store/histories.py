@@ -18,6 +18,7 @@ from shared.store import items as item_rows
 from shared.store import threads as thread_rows
 from shared.store import turns as turn_rows
 from shared.store.audit import Act
+from shared.store import workspaces as workspace_rows
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
@@ -67,11 +68,16 @@ class Histories:
                 written = update(threads).where(threads.c.id == history.thread.id)
                 connection.execute(written.values(session_due_at_ms=None))
 
-    def add(self, history: History, *, act: Act | None = None) -> None:
-        """Store a thread that came from elsewhere. Errors: Conflict (an id of it is taken; see with_fresh_ids)."""
+    def add(self, history: History, source: dict[str, Any] | None = None, *, act: Act | None = None) -> None:
+        """Store a thread that came from elsewhere. source: what its workspace is to be made from.
+
+        Errors: Conflict (an id of it is taken; see with_fresh_ids)
+        """
         try:
             with self._database.write() as connection:
                 connection.execute(insert(threads).values(thread_rows.columns(history.thread)))
+                if source is not None:
+                    workspace_rows.add(connection, history.thread.id, history.thread.owner, source)
                 if history.turns:
                     connection.execute(insert(turns), [turn_rows.columns(turn) for turn in history.turns])
                 if history.items:

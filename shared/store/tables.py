@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -284,3 +284,36 @@ audit = Table(
     Column("key_id", String),  # the API key it came with
 )
 Index("audit_by_time", audit.c.at_ms)
+
+workspaces = Table(
+    "workspaces",  # of the threads that begin with code
+    metadata,
+    Column("thread_id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("source", Json, nullable=False),  # see shared.workspaces
+    Column("state", String, nullable=False),  # pending | placing | ready | failed
+    Column("reason", Text),  # why it failed
+    Column("maker", String),  # the folder in which a worker makes it; NULL: none does
+    Column("alive_at_ms", Millis),  # the maker's last sign of life
+    Column("start_tree", String),  # git's id of all files as they were at the start
+    Column("base", String),  # the commit that was checked out then, if it is a repository
+    Column("created_at_ms", Millis, nullable=False),
+)
+
+archives = Table(
+    "archives",  # uploaded, for a workspace that is still to be made
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("created_at_ms", Millis, nullable=False),
+)
+
+archive_chunks = Table(
+    "archive_chunks",
+    metadata,
+    Column("archive_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)

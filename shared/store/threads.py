@@ -15,9 +15,10 @@ from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
 from shared.store import audit
 from shared.store import items as item_rows
+from shared.store import workspaces as workspace_rows
 from shared.store.audit import Act
 from shared.store.connection import Database
-from shared.store.tables import approvals, items, mail, threads, turns
+from shared.store.tables import approvals, items, mail, threads, turns, workspaces
 
 SORT_COLUMNS = {
     "created_at": threads.c.created_at_ms,
@@ -104,10 +105,12 @@ class Threads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, thread: Thread, *, act: Act | None = None) -> None:
-        """Store a new thread."""
+    def create(self, thread: Thread, source: dict[str, Any] | None = None, *, act: Act | None = None) -> None:
+        """Store a new thread. source: what its workspace is to be made from (shared.workspaces)."""
         with self._database.write() as connection:
             connection.execute(insert(threads).values(columns(thread)))
+            if source is not None:
+                workspace_rows.add(connection, thread.id, thread.owner, source)
             audit.write(connection, act, thread_id=thread.id)
 
     def get(self, thread_id: str, owner: str) -> Thread:
@@ -344,7 +347,7 @@ def count_bytes(connection: Connection, thread_id: str) -> None:
 def delete_rows(connection: Connection, thread_ids: Sequence[str]) -> None:
     of_threads = select(turns.c.id).where(turns.c.thread_id.in_(thread_ids))
     connection.execute(delete(mail).where(mail.c.turn_id.in_(of_threads)))
-    for table in (items, approvals, turns):
+    for table in (items, approvals, turns, workspaces):
         connection.execute(delete(table).where(table.c.thread_id.in_(thread_ids)))
     connection.execute(delete(threads).where(threads.c.id.in_(thread_ids)))
 

@@ -1,9 +1,10 @@
 """Named points at which a test may kill or stop this process: `THREADHOUSE_FAULT=after_begun:kill@FILE`.
 
 One shot: whoever unlinks FILE fires, so that of several workers that were told the same one does. Points:
-after_claim, before_begun, after_begun, mid_command, before_ended, mid_stream, mid_answer (a call is complete),
-before_end (the last answer is), before_final_commit, before_publish (after the final commit), before_notify and
-after_notify (the program), before_webhook, after_webhook. Without the variable each point is one comparison.
+after_claim, mid_clone, before_placed (of a workspace), before_begun, after_begun, mid_command, before_ended,
+mid_stream, mid_answer (a call is complete), before_end (the last answer is), before_final_commit, before_publish (after
+the final commit), before_notify and after_notify (the program), before_webhook, after_webhook. Without the variable
+each point is one comparison.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import SHELL_COMMAND
 from shared.store.users import LOCAL_USER
-from workers.agent import approvals, budget, compaction, faults, input_images, prompt
+from workers.agent import approvals, budget, compaction, faults, first_steps, input_images, prompt
 from workers.agent.signal import Signal, Why
 from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
 from workers.agent.transcript import Transcript
@@ -57,6 +57,7 @@ class Running:
     failures: int = 0  # of the model since its last whole answer
     rate_limits_told: dict[str, Any] | None = None  # to clients, by this attempt
     warned: set[str] = field(default_factory=set)  # periods of token budgets
+    has_workspace: bool = False  # what the thread was to begin with is there
 
     @property
     def kind(self) -> str:
@@ -100,6 +101,9 @@ def step(turn: Running) -> bool:
     transcript.load()
     if transcript.interrupted:
         raise Interrupted
+    if transcript.settings.get("workspace") and not turn.has_workspace:
+        first_steps.make_workspace(turn.config, turn.store, transcript, turn.signal)
+        turn.has_workspace = True
     ctx = context(turn)
     if transcript.open_calls():
         for row in transcript.open_calls():

@@ -158,6 +158,12 @@ class Transcript:
         at = {"started_at_ms": now_ms(), "completed_at_ms": now_ms()}
         self._store_rows([self._new_row(kind, item=shown, model_items=list(model_items), **at)])
 
+    def begin_item(self, kind: str, shown: dict[str, Any]) -> str:
+        """Something that goes on, and that the model need not know of; `complete_later` ends it. Its id."""
+        row = self._new_row(kind, item=shown, started_at_ms=now_ms())
+        self._store_rows([row])
+        return row.id
+
     @property
     def last_message(self) -> str:
         """What the agent of this turn said last."""

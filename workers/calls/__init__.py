@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.config import Config
-from workers.calls import command_exec, fs, fuzzy_file_search, git_diff
+from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, workspace_read
 from workers.calls.running import RunningCall
 
 # Method → what answers it. Errors: those of workers.tasks.run_call.
@@ -21,4 +21,5 @@ KINDS: dict[str, Callable[[Config, RunningCall, dict[str, Any]], Any]] = {
     "fs/writeFile": fs.write_file,
     "fuzzyFileSearch": fuzzy_file_search.run,
     "gitDiffToRemote": git_diff.run,
+    "thread/workspace/read": workspace_read.run,
 }

@@ -41,7 +41,7 @@ def run(config: Config, call: RunningCall, params: dict[str, Any]) -> dict[str, 
     cwd = place.cwd(params["cwd"])
     streamed = params["stream_output"]
     cap = params["output_bytes_cap"]
-    output = _Output(cap if streamed or cap is None else min(cap, MAX_BUFFERED_BYTES), streamed)
+    output = Output(cap if streamed or cap is None else min(cap, MAX_BUFFERED_BYTES), streamed)
     timeout_ms = params["timeout_ms"]
     size = params["size"] or {}
     process = Process(
@@ -95,7 +95,7 @@ def hear(process: Process, what: str, value: Any) -> None:
         process.terminate("nobody waiting for it")
 
 
-class _Output:
+class Output:
     """What a command says, on its way from the commands' thread to the call's."""
 
     def __init__(self, cap: int | None, streamed: bool) -> None:

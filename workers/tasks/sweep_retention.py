@@ -10,7 +10,8 @@ logger = logging.getLogger(__name__)
 
 
 def run(services: Services) -> None:
-    """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use; what webhooks were told.
+    """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use; archives after a day; what
+    webhooks were told.
 
     Twice: harmless
     """
@@ -20,3 +21,5 @@ def run(services: Services) -> None:
     services.store.outbox.sweep()
     if removed:
         logger.info("removed unused threads", extra={"threads": len(removed)})
+    if expired := services.store.archives.all_users_expire():
+        logger.info("removed archives that no thread was started from", extra={"archives": expired})
