@@ -59,6 +59,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "thread/turns/list": {**OF_A_THREAD, "itemsView": "full"},
     "thread/unarchive": OF_A_THREAD,
     "thread/unsubscribe": OF_A_THREAD,
+    "thread/workspace/read": {**OF_A_THREAD, "format": "diff"},
     "turn/interrupt": {**OF_A_THREAD, "turnId": TURN},
     "turn/start": {**OF_A_THREAD, "input": INPUT},
     "turn/steer": {**OF_A_THREAD, "expectedTurnId": TURN, "input": INPUT},

@@ -152,6 +152,12 @@ class House:
         return queue.rung
 
     @property
+    def made(self) -> list[tuple[str, str]]:
+        queue = self.services.queue
+        assert isinstance(queue, SilentQueue)
+        return queue.made
+
+    @property
     def calls(self) -> list[tuple[str, str, dict[str, Any], str]]:
         queue = self.services.queue
         assert isinstance(queue, SilentQueue)

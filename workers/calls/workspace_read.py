@@ -35,7 +35,7 @@ def run(config: Config, call: RunningCall, params: dict[str, Any]) -> dict[str, 
     folder = workspace.workspace_for(place.own.parent, place.own.name, thread_id)
     start = place.own / f"{thread_id}.start"
     has_start = params["start_tree"] is not None and files.exists(place.own, start.name)
-    if params["start_tree"] is not None and not has_start:
+    if params["start_tree"] is not None and not has_start and params["format"] != "tar":
         raise InvalidRequest("what the workspace began with is gone; ask for format tar")
     git = workspace.git_info(folder, folder) if params["base"] else None
     policy = SandboxPolicy(

@@ -36,10 +36,16 @@ ALL_HISTORY = "2147483647"
 FETCHED = "refs/threadhouse/start"
 # What git says → what it means to the one who can act.
 MEANINGS = (
-    (re.compile(r"authentication failed|could not read username|403|401", re.I), "it asks for another credential"),
-    (re.compile(r"redirect", re.I), "it redirects; name the address that it redirects to (often with .git)"),
+    (
+        re.compile(r"authentication failed|could not read (username|password)|error: 40[13]", re.I),
+        "it asks for another credential",
+    ),
+    (
+        re.compile(r"redirect|error: 30\d", re.I),
+        "it redirects; name the address that it redirects to (often with .git)",
+    ),
     (re.compile(r"not found|does not appear to be a git", re.I), "there is no such repository, or not for this user"),
-    (re.compile(r"file size|file too large|signal 25", re.I), "it is larger than this server allows"),
+    (re.compile(r"file too large|signal 25|invalid index-pack output", re.I), "it is larger than this server allows"),
     (re.compile(r"couldn't find remote ref|not our ref", re.I), "it has no such branch, tag or commit"),
 )
 
@@ -89,7 +95,7 @@ class Fetch:
         options = ["--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--progress", f"--depth={depth}"]
         wanted = f"refs/heads/{branch}" if branch else f"refs/tags/{tag}" if tag else sha
         self._git("fetch", *options, "--", source.url, f"+{wanted}:{FETCHED}")
-        found = self._git("rev-parse", "--verify", "--end-of-options", FETCHED, f"{FETCHED}^{{commit}}").split()
+        found = self._git("rev-parse", FETCHED, f"{FETCHED}^{{commit}}").split()
         shallow = self._folder / "shallow"
         return Fetched(
             found[1],

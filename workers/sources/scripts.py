@@ -116,8 +116,8 @@ if [ "$FORMAT" = tar ]; then
 fi
 W=/tmp/work
 mkdir "$W"
+(cd / && git init -q --bare --template= "$W/git")
 export GIT_DIR="$W/git" GIT_INDEX_FILE="$W/index" GIT_WORK_TREE="$PWD"
-git init -q --bare --template= "$GIT_DIR"
 mkdir -p "$GIT_DIR/info" && raw
 objects=
 if [ -n "$START" ]; then objects="$START/objects"; fi

@@ -8,6 +8,7 @@ import pytest
 
 from shared.store.threads import Thread
 from shared.store.users import LOCAL_USER
+from shared.store.workspaces import add
 from tests.builders import House, claim_turn, end_turn, make_message, make_thread, make_turn
 
 
@@ -39,7 +40,7 @@ def test_a_fork_has_the_same_words_under_ids_of_its_own(house: House) -> None:
     thread = result["thread"]
     assert (thread["forkedFromId"], thread["name"], thread["preview"]) == (source.id, "the name", "one")
     assert thread["sessionId"] == thread["id"] != source.id
-    assert result["cwd"] == source.settings["cwd"]
+    assert result["cwd"] == source.settings["cwd"].replace(source.id, thread["id"])
     assert answers(thread["turns"]) == ["ONE", "TWO"]
     assert not {turn["id"] for turn in thread["turns"]} & set(turn_ids(house, source))
     assert client.wait_for_method("thread/started")["params"]["thread"]["turns"] == []
@@ -124,3 +125,29 @@ def test_nobody_forks_somebody_elses_thread(house: House) -> None:
     error = house.connect(LOCAL_USER).error("thread/fork", {"threadId": source.id})
 
     assert error == {"code": -32600, "message": f"no rollout found for thread id {source.id}"}
+
+
+def test_a_fork_of_an_own_workspace_has_it_copied_and_one_of_another_folder_shares_it(house: House) -> None:
+    own, elsewhere = make_said(house, "one"), make_said(house, "one")
+    house.store.threads.change_settings(elsewhere.id, LOCAL_USER, {"cwd": "/srv"})
+    client = house.connect()
+
+    forks = [client.call("thread/fork", {"threadId": one.id})["thread"] for one in (own, elsewhere)]
+    named = client.call("thread/fork", {"threadId": own.id, "cwd": "/srv"})["thread"]
+
+    made = [house.store.workspaces.find(fork["id"], LOCAL_USER) for fork in [*forks, named]]
+    assert [one.source if one else None for one in made] == [{"forkOf": own.id}, None, None]
+    assert [forks[1]["cwd"], named["cwd"]] == ["/srv", "/srv"]
+    assert house.made == [(forks[0]["id"], LOCAL_USER)]
+
+
+def test_a_fork_of_what_is_still_to_be_made_begins_with_the_same(house: House) -> None:
+    source = make_thread(house.store, house.config)
+    with house.store.database.write() as connection:
+        add(connection, source.id, LOCAL_USER, {"archive": "A"})
+
+    fork = house.connect().call("thread/fork", {"threadId": source.id})["thread"]["id"]
+
+    made = house.store.workspaces.find(fork, LOCAL_USER)
+    assert made is not None
+    assert made.source == {"archive": "A"}
