@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected
 
 from api.auth import Auth
+from api.caller import Caller
 from api.context import Context, Services
 from api.methods.thread_workspace_read import NAME as READ
 from api.methods.thread_workspace_read import READ_SECONDS
@@ -30,20 +31,21 @@ TYPES = {"diff": "text/x-diff", "bundle": "application/x-git-bundle", "tar": "ap
 def register(app: Flask, services: Services, auth: Auth) -> None:
     """The routes."""
 
-    def user_id() -> str:
+    def caller() -> Caller:
         auth.check_origin(request)
-        owner = auth.user(request).id
-        services.requests.check(owner)
-        return owner
+        found = auth.caller(request, "http")
+        services.limits.check_request(found.user_id)
+        return found
 
     def upload() -> Response:
         """The archive as the body. {"archive": id for config.workspace of thread/start, "sizeBytes", "expiresAt": s}"""
-        owner = user_id()
+        owner = caller().user_id
+        services.limits.check_bytes(owner)
         return Response(orjson.dumps(_upload(services, owner)), 201, content_type="application/json")
 
     def download() -> Response:
         """?threadId=…&format=diff|bundle|tar, streamed. An error after the first byte breaks the connection off."""
-        ctx = Context(services, user_id())
+        ctx = Context(services, caller())
         wanted = request.args.get("format", "diff")
         asked = workspace_params(ctx, request.args.get("threadId", ""), wanted)
         call = Call(services.redis, services.queue, services.relay, READ, asked, ctx.user_id)

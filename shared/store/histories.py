@@ -17,8 +17,8 @@ from shared.store import audit
 from shared.store import items as item_rows
 from shared.store import threads as thread_rows
 from shared.store import turns as turn_rows
-from shared.store.audit import Act
 from shared.store import workspaces as workspace_rows
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import approvals, items, mail, threads, turns
