@@ -277,7 +277,7 @@ class Connection:
         entries: list[Entry] | None = None
         try:
             entries = self._log.read(thread_id, following.last_id, PAGE_ENTRIES)
-            if entries and not self._log.holds(thread_id, following.last_id):
+            if entries and self._log.fell_off(thread_id, following.last_id):
                 raise Closed(FELL_OFF, "too slow: the thread's log no longer holds your place; resume the thread")
         finally:
             with self._changed:

@@ -145,7 +145,7 @@ class Context:
         """
         if start is None or self.connection is None:
             return
-        pending = list(pending)
+        pending = self._not_to_come(thread.id, pending)
         told = {item.id for item in items} if start.fresh else set()
         self.frames += start.frames(told)
         self.frames += [question(approval) for approval in pending]
@@ -158,6 +158,16 @@ class Context:
             keys += _told_keys(last_turn)
         active = last_turn.id if last_turn and not last_turn.done else None
         self.connection.was_told(thread.id, keys=keys, items=told, open_turn=active)
+
+    def _not_to_come(self, thread_id: str, pending: Iterable[Approval]) -> list[Approval]:
+        """Questions less those that the connection is to read in the log, behind the items that they are about."""
+        pending = list(pending)
+        if not pending or self.connection is None:
+            return pending
+        count = 2 * self.config.server.event_log_length  # the log is trimmed roughly
+        ahead = self.services.events.read(thread_id, self.connection.place(thread_id), count)
+        keys = {entry.key for entry in ahead}
+        return [one for one in pending if keys.isdisjoint((f"request:{one.id}", f"item:{one.item_id}:started"))]
 
     # -- what needs a workspace
 

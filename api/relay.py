@@ -119,7 +119,7 @@ class Relay:
         try:
             self._hear(thread_channel(thread_id), connection)
             snapshot = self._log.snapshot(thread_id)
-            if cursor is not None and (cursor == snapshot.last_id or self._log.holds(thread_id, cursor)):
+            if cursor is not None and self._log.holds(thread_id, cursor, snapshot.last_id):
                 following.last_id, following.behind = cursor, cursor != snapshot.last_id
                 return Start(snapshot.last_id, [])
         except Exception:

@@ -257,17 +257,30 @@ class EventLog:
             entries.append(Entry(event_id.decode(), method, key, item_id, fields[b"f"]))
         return entries
 
-    def holds(self, thread_id: str, cursor: str) -> bool:
-        """Whether all that came after cursor is in the log; one refilled after a loss counts, it is whole."""
+    def holds(self, thread_id: str, cursor: str, last_id: str) -> bool:
+        """Whether the log is known to hold all that came after cursor. last_id: of the log, as a snapshot has it.
+
+        A log that was lost or has expired begins anew and does not know what came before: only NO_EVENT, of one who
+        found no event at all, may be older than its first entry.
+        """
+        if cursor == last_id:
+            return True
+        if is_after(cursor, last_id):
+            return False
+        if cursor == NO_EVENT:
+            return not self.fell_off(thread_id, cursor)
+        first: Any = self._client.xrange(_key(thread_id, "log"), count=1)
+        return bool(first) and not is_after(first[0][0].decode(), cursor)
+
+    def fell_off(self, thread_id: str, last_id: str) -> bool:
+        """Whether events after last_id were trimmed, for one who has followed since; a log that was lost has none."""
         log = _key(thread_id, "log")
         first: Any = self._client.xrange(log, count=1)
-        if not first:
+        if first and not is_after(first[0][0].decode(), last_id):
             return False
-        if not is_after(first[0][0].decode(), cursor):
-            return True
         added: Any = self._client.hget(_key(thread_id, "meta"), "added")
         length: Any = self._client.xlen(log)
-        return int(added or 0) <= int(length)
+        return int(added or 0) > int(length)
 
     def delete(self, thread_id: str) -> None:
         """Forget a deleted thread's log."""

@@ -16,6 +16,8 @@ from shared.store.users import LOCAL_USER
 from tests.builders import Client, House, claim_turn, delta, end_turn, make_message, make_thread, make_turn
 from tests.support.wait import until
 
+APPROVAL = "item/commandExecution/requestApproval"
+
 
 def start_item(thread: Thread, item_id: str) -> Event:
     params: dict[str, Any] = {"threadId": thread.id, "turnId": "T"}
@@ -225,6 +227,26 @@ def test_a_cursor_that_the_log_no_longer_holds_is_answered_with_the_turns(open_h
     assert [turn["status"] for turn in fallen_off["thread"]["turns"]] == ["inProgress"]
 
 
+def test_a_cursor_from_before_the_log_was_lost_is_answered_with_the_turns(house: House) -> None:
+    thread = make_thread(house.store, house.config)
+    started = Event("thread/started", {"thread": {"id": thread.id}})
+    house.publish(thread, started, delta(thread.id, "a", "one"))
+    had = house.connect().reply("thread/resume", {"threadId": thread.id})["eventId"]
+    wanted = {"threadId": thread.id, "excludeTurns": True, "afterEventId": had}
+    assert house.connect().call("thread/resume", wanted)["thread"]["turns"] == []
+    house.publish(thread, delta(thread.id, "a", "what the client missed"))
+    make_turn(house.store, thread)
+    end_turn(house.store, claim_turn(house.store))
+
+    house.services.events.delete(thread.id)  # as an hour without events does
+    expired = house.connect().call("thread/resume", wanted)
+    house.publish(thread, delta(thread.id, "b", "in the new log"))
+    begun_anew = house.connect().call("thread/resume", wanted)
+
+    for result in (expired, begun_anew):
+        assert [turn["status"] for turn in result["thread"]["turns"]] == ["completed"]
+
+
 def test_a_cursor_that_is_none_is_refused(house: House) -> None:
     thread = make_thread(house.store, house.config)
 
@@ -244,6 +266,26 @@ def test_resuming_again_on_the_same_connection_repeats_nothing(house: House) -> 
 
     client.wait_for_delta("two")
     assert client.methods() == ["item/started", "item/agentMessage/delta", "item/agentMessage/delta"]
+
+
+@pytest.mark.parametrize("cursor", [True, False], ids=["with a cursor", "without"])
+def test_a_question_comes_once_and_behind_the_item_that_it_is_about(house: House, cursor: bool) -> None:
+    thread = make_thread(house.store, house.config)
+    house.publish(thread, Event("thread/started", {"thread": {"id": thread.id}}))
+    place = house.connect().reply("thread/resume", {"threadId": thread.id})["eventId"]
+    make_turn(house.store, thread)
+    claim = claim_turn(house.store)
+    params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1, "command": "ls"}
+    approval = house.store.turns.park(claim, APPROVAL, "i", params, [], expires_in_ms=60_000)
+    house.publish(thread, start_item(thread, "i"), *announcements.question_asked(approval))
+
+    client = follow(house, thread, **({"afterEventId": place} if cursor else {}))
+    house.publish(thread, delta(thread.id, "i", "after"))
+
+    client.wait_for_delta("after")
+    methods = client.methods()
+    assert methods.index("item/started") < methods.index(APPROVAL)
+    assert methods.count(APPROVAL) == methods.count("item/started") == 1
 
 
 def test_events_of_scope_all_reach_the_owners_other_connections_and_followers_once(house: House) -> None:
