@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, cast
 
 import redis
@@ -17,7 +18,7 @@ from api.context import Services
 from api.limits import UserLimits
 from api.relay import Relay
 from api.watch import Watch
-from shared import announcements
+from shared import announcements, telemetry
 from shared.config import Config
 from shared.events import EventLog
 from shared.queue import Queue, make_celery
@@ -29,7 +30,10 @@ REDIS_RETRIES = 2  # of a command; the event log takes a batch once, however oft
 
 def create_app(config: Config) -> Flask:
     """The WSGI application of one API process."""
-    return make_app(make_services(config))
+    telemetry.start(config, "api")
+    app = make_app(make_services(config))
+    telemetry.watch_flask(app)
+    return app
 
 
 def make_services(config: Config) -> Services:
@@ -49,6 +53,7 @@ def make_services(config: Config) -> Services:
         retry=Retry(NoBackoff(), 0),
     )
     store = Store(config.database_url, config.listeners)
+    telemetry.watch_engine(store.database.engine)
     if store.database.is_sqlite and _is_gevent():
         store = cast(Store, OffloadedStore(store))
     log = EventLog(commands, max_entries=config.server.event_log_length)
@@ -59,8 +64,11 @@ def make_services(config: Config) -> Services:
         if turn.done:
             announcements.announce(store, log, turn)
 
+    celery = make_celery(config.redis_url)
+    telemetry.watch_celery(celery)
+    telemetry.observe("threadhouse.connections", lambda: [(relay.connections(), {})])
     limits = UserLimits(commands, store, config.limits)
-    return Services(config, store, commands, log, Queue(make_celery(config.redis_url)), relay, limits)
+    return Services(config, store, commands, log, Queue(celery), relay, limits)
 
 
 def make_app(services: Services) -> Flask:
@@ -107,7 +115,7 @@ class Offloaded:
         method = getattr(self._record, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            value, error = gevent.get_hub().threadpool.apply(_attempt, (method, args, kwargs))
+            value, error = gevent.get_hub().threadpool.apply(copy_context().run, (_attempt, method, args, kwargs))
             if error is not None:
                 raise error
             return value

@@ -15,7 +15,7 @@ from api.caller import Caller
 from api.connection import Connection, Frame, notification
 from api.limits import UserLimits
 from api.relay import Relay, Start
-from shared import announcements, mailbox
+from shared import announcements, mailbox, telemetry
 from shared.calls import Call
 from shared.clock import now_ms
 from shared.config import Config
@@ -216,6 +216,8 @@ class Context:
         announcements.announce(self.store, self.services.events, turn)
         if self.config.webhooks:
             self.services.queue.ring_outbox()
+        if turn.done:  # no worker had it
+            telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
 
     def ring(self, turn: Turn) -> None:
         """A turn waits for a worker."""

@@ -14,6 +14,7 @@ from api.error_codes import wire_error
 from api.methods import TABLE
 from api.methods.without_effect import EMPTY, REFUSED
 from api.params import load
+from shared import telemetry
 from shared.errors import InvalidParams, InvalidRequest, Overloaded, UnknownMethod
 
 
@@ -59,6 +60,15 @@ def answer_apart(ctx: Context, connection: Connection, request: dict[str, Any]) 
 
 def answer(ctx: Context, connection: Connection, request: dict[str, Any]) -> None:
     """The reply, then what follows it."""
+    with telemetry.request_span(_known(request["method"])):
+        _answer(ctx, connection, request)
+
+
+def _known(method: str) -> str:
+    return method if method in TABLE else "unknown"
+
+
+def _answer(ctx: Context, connection: Connection, request: dict[str, Any]) -> None:
     try:
         try:
             body = {"id": request["id"], "result": gated(ctx, request)}

@@ -18,6 +18,7 @@ import orjson
 import redis
 
 from api.connection import Connection, Frame
+from shared import telemetry
 from shared.errors import Unavailable
 from shared.events import (
     EventLog,
@@ -146,6 +147,12 @@ class Relay:
     def unsubscribe(self, channel: str, hear: Callable[[bytes], None]) -> None:
         self._leave(channel, hear)
 
+    def connections(self) -> int:
+        """How many are open, sockets and event streams."""
+        with self._lock:
+            hearers = [hearer for channel in self._channels.values() for hearer in channel.hearers]
+        return len({id(hearer) for hearer in hearers if isinstance(hearer, Connection)})
+
     def close(self) -> None:
         """Stop listening."""
         self._closed = True
@@ -254,6 +261,7 @@ class Relay:
                 hear(payload)
             return
         entries = decode_announcement(payload)
+        telemetry.relayed(entries[0].id)
         if name.startswith("events:"):
             thread_id = name[len("events:{") : -1]
             frames = [Frame.of(entry) for entry in entries]

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from shared.config_table import ConfigTable
 from shared.errors import ConfigError
+from shared.otel_config import Otel, read_otel
 from shared.webhooks import Webhook, listeners, read_webhooks
 from shared.workspaces import Workspaces, read_workspaces
 
@@ -164,6 +165,7 @@ class Config:
     workspaces: Workspaces = field(default_factory=Workspaces)  # [workspaces]
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
     webhooks: tuple[Webhook, ...] = ()  # [[webhooks]]
+    otel: Otel = field(default_factory=Otel)  # [otel]
     warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
 
     def allowed_modes(self, *, hosted: bool) -> frozenset[str]:
@@ -254,6 +256,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
         workspaces=read_workspaces(root.table("workspaces"), environ),
         notify=root.texts("notify"),
         webhooks=read_webhooks(root, environ),
+        otel=read_otel(root.table("otel"), home, environ),
         warnings=root.warnings(),
     )
 

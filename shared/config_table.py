@@ -13,7 +13,6 @@ from shared.errors import ConfigError
 
 # Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
 SECTIONS_WITHOUT_EFFECT = (
-    "otel",
     "feedback",
     "retention",
     "mcp_servers",
@@ -50,6 +49,10 @@ class ConfigTable:
         else:
             what = "a list" if isinstance(found, list) else "a table" if isinstance(found, dict) else "a date or time"
         return ConfigError(f"{self.file}: {self._name}{key}: expected {expectation}, found {what}")
+
+    def path_of(self, key: str) -> str:
+        """A key as errors name it."""
+        return f"{self._name}{key}"
 
     def warn(self, sentence: str) -> None:
         self._warnings.append(f"{self.file}: {self._name}{sentence}")
@@ -161,6 +164,10 @@ class ConfigTable:
         self._tables.append(ConfigTable(self.file, f"{self._name}{key}.", value))
         return self._tables[-1]
 
+    def choice_or_table(self, key: str, choices: Collection[str]) -> str | ConfigTable | None:
+        """One of the choices, or a table that says more."""
+        return self.table(key) if isinstance(self._values.get(key), dict) else self.choice(key, choices)
+
     def tables(self, key: str) -> dict[str, ConfigTable]:
         """A table whose values are tables."""
         parent = self.table(key)
@@ -174,6 +181,10 @@ class ConfigTable:
         tables = [ConfigTable(self.file, f"{self._name}{key}[{i}].", value) for i, value in enumerate(values)]
         self._tables += tables
         return tables
+
+    def tables_of(self, keys: Collection[str]) -> dict[str, ConfigTable]:
+        """Those of these tables that are there."""
+        return {key: self.table(key) for key in keys if key in self._values}
 
     def _get(self, key: str, default: Any = None) -> Any:
         self._known.add(key)

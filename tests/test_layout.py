@@ -41,6 +41,16 @@ def test_imports_go_from_the_doors_and_the_hands_to_the_language(room: str) -> N
     assert wrong == {}
 
 
+def test_telemetry_alone_knows_opentelemetry() -> None:
+    files = [file for room in MAY_IMPORT for file in (ROOT / room).rglob("*.py")]
+    knowing = {file for file in files if {"opentelemetry", "grpc"} & imported(file.read_text())}
+
+    assert {str(file.relative_to(ROOT)) for file in knowing} == {
+        "shared/telemetry/sdk.py",
+        "shared/telemetry/exporters.py",
+    }
+
+
 def file_name(method: str) -> str:
     """`turn/start` → turn_start, `configRequirements/read` → config_requirements_read."""
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", method).replace("/", "_").lower()

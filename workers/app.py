@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import signals
 
+from shared import telemetry
 from shared.config import load
 from shared.queue import DELIVER, MAKE_WORKSPACE, RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
 from workers.agent import faults
@@ -67,7 +68,17 @@ def start(**_: Any) -> None:
     """Before the first task."""
     global _process
     faults.arm(os.environ.get("THREADHOUSE_FAULT"))
+    telemetry.start(config, "worker")
+    telemetry.watch_celery(app)
     held = Services(config, app)
+    telemetry.watch_engine(held.store.database.engine)
+    turns = held.store.turns
+    telemetry.observe(
+        "threadhouse.turns", lambda: [(count, {"state": one}) for one, (count, _) in turns.all_users_phases().items()]
+    )
+    telemetry.observe(
+        "threadhouse.turns.age_ms", lambda: [(ms, {"state": one}) for one, (_, ms) in turns.all_users_phases().items()]
+    )
     sweep = Sweep(held)
     _process = (held, sweep)
     held.start()
@@ -89,3 +100,4 @@ def stop(**_: Any) -> None:
         sweep.stop()
         held.journal.stop(STOP_SECONDS)
         held.store.close()
+    telemetry.stop()

@@ -28,6 +28,7 @@ STOP_ORDER = ("migrate", "api", "worker", "beat", "redis")
 EVERY_QUEUE = "turns,calls,feedback,background"
 DRAIN_SECONDS = 12.0  # workers hand their turns over within 10 s
 STOP_SECONDS = 5.0  # everything else
+TELL_SECONDS = 10.0  # what tells a collector what it still holds
 START_SECONDS = 60.0  # until a process is ready, on a slow or busy machine
 MIGRATE_SECONDS = 600.0  # a step may rewrite a big table
 LEFTOVER_SECONDS = 2.0  # for the processes of a supervisor that was killed a moment ago to be gone
@@ -102,7 +103,7 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
         str(port),
         *(word for name, file in tls.items() for word in (f"--{name}", file)),
     ]
-    api = supervisor.start("api", _command("web", *listen), stop_seconds=STOP_SECONDS)
+    api = supervisor.start("api", _command("web", *listen), stop_seconds=TELL_SECONDS)
     url = _url(host, port, tls)
     ready_files = [config.home / "run" / f"worker-{number}.ready" for number in range(1, workers + 1)]
     for file in ready_files:
@@ -115,7 +116,7 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
         )
         for file in ready_files
     ]
-    beat = supervisor.start("beat", _command("beat"), stop_seconds=STOP_SECONDS)
+    beat = supervisor.start("beat", _command("beat"), stop_seconds=TELL_SECONDS)
     supervisor.wait_until_ready(api, Client(url, trusted=False).is_ready, seconds=START_SECONDS)
     say(f"  api       pid {api.pid}")
     for hand, file in zip(hands, ready_files, strict=True):

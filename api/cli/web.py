@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 5_000  # sockets and streams at once, per process
 BACKLOG = 4_096  # connections that wait to be accepted: all clients come back at once after a restart
+TELEMETRY_SECONDS = 7  # for a worker process to come to its end behind that, and to send what telemetry it holds
 GRACE_SECONDS = 2  # what requests in flight get when the server stops; streams and sockets never end by themselves
 SILENCE_SECONDS = 60  # a process whose event loop stands still for longer is replaced
 
@@ -99,10 +100,22 @@ def _settings(config: Config, workers: int) -> dict[str, Any]:
         "workers": workers,
         "worker_connections": CONNECTIONS,
         "backlog": BACKLOG,
-        "graceful_timeout": GRACE_SECONDS,
+        "graceful_timeout": GRACE_SECONDS + TELEMETRY_SECONDS,  # then gunicorn kills its workers
         "timeout": SILENCE_SECONDS,
         "loglevel": config.server.log_level,
         "proc_name": "threadhouse-web",
         "control_socket_disable": True,  # it would be one path for every server of this user
-        "post_fork": lambda arbiter, worker: child.die_with(arbiter.pid),
+        "post_fork": _begin_worker,
+        "worker_exit": lambda arbiter, worker: _end_worker(),
     }
+
+
+def _begin_worker(arbiter: Any, worker: Any) -> None:
+    child.die_with(arbiter.pid)
+    worker.cfg.set("graceful_timeout", GRACE_SECONDS)
+
+
+def _end_worker() -> None:
+    from shared import telemetry
+
+    telemetry.stop()

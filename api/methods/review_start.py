@@ -10,6 +10,7 @@ from marshmallow import fields, validate
 
 from api.context import Context
 from api.params import ParamsSchema, ThreadParams, variant
+from shared import telemetry
 from shared.errors import InvalidParams
 from shared.protocol.base import WireSchema
 from shared.protocol.turn import turn_object
@@ -56,7 +57,7 @@ class Result(WireSchema):
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     shown, asked = _words(params["target"])
     text = {"type": "text", "text": asked, "text_elements": []}
-    new = NewTurn([text], None, {}, {"kind": "review", "review": shown})
+    new = NewTurn([text], None, {}, {"kind": "review", "review": shown, **telemetry.carried()})
     turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME))
     ctx.after_reply(ctx.ring, turn)
     return {"turn": turn_object(replace(turn, started_at_ms=None)), "review_thread_id": turn.thread_id}

@@ -7,6 +7,7 @@ from typing import Any
 from api.context import Context
 from api.params import ThreadParams
 from api.results import Empty
+from shared import telemetry
 from shared.store.turns import NewTurn
 
 NAME = "thread/compact/start"
@@ -23,7 +24,7 @@ Result = Empty
 
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    new = NewTurn(None, None, {}, {"kind": "compact"})
+    new = NewTurn(None, None, {}, {"kind": "compact", **telemetry.carried()})
     turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME))
     ctx.after_reply(ctx.ring, turn)
     return {}

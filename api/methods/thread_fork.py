@@ -12,6 +12,7 @@ from api.context import Context
 from api.history import turn_objects
 from api.results import SessionResult
 from api.settings import SettingsParams
+from shared import telemetry
 from shared.clock import now_ms
 from shared.errors import InvalidParams
 from shared.events import Event
@@ -70,6 +71,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     )
     ctx.store.histories.add(replace(copy, thread=thread), source, act=ctx.act(NAME))
     ctx.follow(thread.id)
+    telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
     if source is not None:
         ctx.after_reply(ctx.services.queue.make_workspace, thread.id, ctx.user_id)

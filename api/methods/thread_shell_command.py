@@ -9,7 +9,7 @@ from marshmallow import fields, validate
 from api.context import Context
 from api.params import ThreadParams
 from api.results import Empty
-from shared import mailbox
+from shared import mailbox, telemetry
 from shared.store.turns import SHELL_COMMAND, NewTurn
 
 NAME = "thread/shellCommand"
@@ -36,7 +36,7 @@ Result = Empty
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     command = {"type": SHELL_COMMAND, "command": params["command"], "timeoutMs": params["timeout_ms"]}
-    new = NewTurn([command], None, {}, {"kind": "shell"})
+    new = NewTurn([command], None, {}, {"kind": "shell", **telemetry.carried()})
     turn, is_new = ctx.store.turns.create_or_steer(
         params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME)
     )

@@ -11,6 +11,7 @@ from api.context import Context
 from api.params import variant
 from api.results import SessionResult
 from api.settings import SettingsParams
+from shared import telemetry
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.events import Event
@@ -75,5 +76,6 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     ctx.services.limits.check_threads(ctx.user_id)
     ctx.store.threads.create(thread, source, act=ctx.act(NAME))
     ctx.follow(thread_id)
+    telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
     return session_result(thread)

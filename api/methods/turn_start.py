@@ -10,7 +10,7 @@ from marshmallow import fields, validate
 from api import settings
 from api.context import Context
 from api.settings import SettingsParams
-from shared import mailbox
+from shared import mailbox, telemetry
 from shared.protocol.base import WireSchema
 from shared.protocol.turn import turn_object
 from shared.protocol.user_input import UserInputSchema
@@ -49,7 +49,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     if changed:
         known = ctx.get_thread(thread_id).settings
         changed = {name: value for name, value in changed.items() if known.get(name) != value}
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = telemetry.carried()
     if params["output_schema"] is not None:
         options["outputSchema"] = params["output_schema"]
     if ctx.connection is not None and ctx.connection.client_name is not None:

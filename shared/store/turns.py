@@ -456,6 +456,13 @@ class Turns:
         with self._database.read() as connection:
             return [_from_row(row) for row in connection.execute(query)]
 
+    def all_users_phases(self) -> dict[str, tuple[int, int]]:
+        """Of the turns that are not over, by phase: how many, and for how many ms the oldest waits."""
+        query = select(turns.c.phase, func.count(), func.min(turns.c.queued_at_ms)).where(turns.c.phase != "done")
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(turns.c.phase)).all()
+        return {phase: (count, max(0, now_ms() - since)) for phase, count, since in rows}
+
     def all_users_waiting(self) -> int:
         """How many turns wait for a worker."""
         with self._database.read() as connection:

@@ -139,6 +139,7 @@ class Deployment:
     database:  "sqlite" or "postgres"
     server:    more keys of [server] in config.toml; settings: more keys at its top
     queues:    what workers serve, if not what they serve by default
+    environ:   more of what the processes are started with
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class Deployment:
         server: dict[str, object] | None = None,
         settings: dict[str, object] | None = None,
         queues: str | None = None,
+        environ: dict[str, str] | None = None,
     ) -> None:
         self.home = home
         self._queues = ("--queues", queues) if queues else ()
@@ -162,12 +164,14 @@ class Deployment:
             **clean_environ(),
             "THREADHOUSE_HOME": str(home),
             "THREADHOUSE_DATABASE_URL": self.database_url,
+            **(environ or {}),
         }
         self.redis_process = Process("redis", home / "redis.log", self.environ, *embedded_redis.command(home))
         self.ports = [free_port() for _ in range(api)]
         self.api = [
             self._threadhouse(f"api-{number}", "web", "--port", str(port)) for number, port in enumerate(self.ports)
         ]
+        self._others: list[Process] = []
         self.workers: list[Process] = []
         for _ in range(workers):
             self.workers.append(self._make_worker())
@@ -241,7 +245,7 @@ class Deployment:
 
     @property
     def processes(self) -> list[Process]:
-        return [*self.api, *self.workers, self.redis_process]
+        return [*self.api, *self.workers, *self._others, self.redis_process]
 
     @property
     def urls(self) -> list[str]:
@@ -282,6 +286,13 @@ class Deployment:
         self.workers.append(worker)
         self.start_worker(worker)
         return worker
+
+    def add_beat(self) -> Process:
+        """A beat, started."""
+        beat = self._threadhouse("beat", "beat")
+        self._others.append(beat)
+        beat.start()
+        return beat
 
     def _make_worker(self, fault: str | None = None) -> Process:
         name = f"worker-{len(self.workers)}"
@@ -434,8 +445,8 @@ def _ready_file(worker: Process) -> Path:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {_toml(one)}' for key, one in value.items())}}}"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.clock import now_ms
@@ -15,6 +15,7 @@ from workers.tools.base import Plan
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
+FOR_SESSION = "approved_for_session"
 NOBODY_ASKED = (
     "This thread's approvals go to an automatic reviewer, and this server has none: what would need approval is "
     "declined. It was not run. Do it otherwise, or have a person take the approvals over (approvalsReviewer `user`)."
@@ -29,6 +30,7 @@ class Verdict:
     told:      why not, for the model
     status:    how the item of a refused call ends
     cancelled: the turn ends as interrupted
+    decision:  in one word, for telemetry; source: whose it is, `config` or `user`
     """
 
     allowed: bool
@@ -36,6 +38,12 @@ class Verdict:
     told: str = ""
     status: str = "declined"
     cancelled: bool = False
+    decision: str = ""
+    source: str = "config"
+
+    def __post_init__(self) -> None:
+        if not self.decision:
+            object.__setattr__(self, "decision", "approved" if self.allowed else "denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def decide(store: Store, owner: str, thread_id: str, plan: Plan, policy: Any, *,
         return Verdict(False, told="This server does not let anything run outside of the sandbox. It was not run.")
     asked = store.approvals.for_item(plan.call.item_id)
     if asked is not None and asked.state == "answered":
-        return _judge(store, asked, plan, allowed)
+        return replace(_judge(store, asked, plan, allowed), source="user")
     if not _may_ask(policy):
         if question.escalates:
             return Verdict(False, told="The approval policy rules out leaving the sandbox. It was not run.")
@@ -66,7 +74,7 @@ def decide(store: Store, owner: str, thread_id: str, plan: Plan, policy: Any, *,
         return allowed
     known = store.approvals.session_keys(thread_id)
     if question.keys and known.issuperset(question.keys):
-        return allowed
+        return replace(allowed, decision=FOR_SESSION, source="user")
     rules = store.approvals.rules(owner)
     if rules and question.line is not None and shell_words.is_allowed(question.line, rules):
         return allowed
@@ -134,19 +142,26 @@ def _ask(plan: Plan) -> Ask:
 def _judge(store: Store, asked: Approval, plan: Plan, allowed: Verdict) -> Verdict:
     """What a client's answer means; whatever is not a clear yes is a no."""
     match asked.decision:
-        case "accept" | "acceptForSession":
+        case "accept":
             return allowed
+        case "acceptForSession":
+            return replace(allowed, decision=FOR_SESSION)
         case {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": [str(), *_] as prefix}}:
             if plan.question and plan.question.amendment and _starts(plan.question.amendment, prefix):
                 store.approvals.add_rule(asked.owner, prefix)
-                return allowed
+                return replace(allowed, decision="approved_with_amendment")
             return _no_decision(plan)
         case "decline":
             return Verdict(
                 False, told="The user declined this. It was not run. Ask them how to go on, or do it otherwise."
             )
         case "cancel":
-            return Verdict(False, told="The user declined this and stopped the turn. It was not run.", cancelled=True)
+            return Verdict(
+                False,
+                told="The user declined this and stopped the turn. It was not run.",
+                cancelled=True,
+                decision="abort",
+            )
         case _:
             return _no_decision(plan)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from shared import telemetry
 from shared.catalogue import context_window
 from shared.config import FULL_ACCESS, Config
 from shared.errors import ClaimLost, ModelError, ToolError
@@ -101,6 +104,7 @@ def step(turn: Running) -> bool:
     transcript.load()
     if transcript.interrupted:
         raise Interrupted
+    telemetry.describe_model(transcript.settings)
     if transcript.settings.get("workspace") and not turn.has_workspace:
         first_steps.make_workspace(turn.config, turn.store, transcript, turn.signal)
         turn.has_workspace = True
@@ -189,7 +193,7 @@ def sum_up(turn: Running, rows: Sequence[Item]) -> tuple[str, Usage] | None:
         if call is None:
             return None
         try:
-            with call:
+            with model_span(settings), call:
                 return compaction.summarise(call.metered(model.stream(call.request, turn.signal)))
         except ModelError as error:
             if error.info != CONTEXT_EXCEEDED or len(rows) < 2:
@@ -207,7 +211,7 @@ def sample(turn: Running) -> bool:
         call = budget.open_call(turn, request)
         if call is None:
             return True
-        with call:
+        with model_span(settings), call:
             chunks = call.metered(model.stream(call.request, turn.signal))
             whole = transcript.record(chunks, turn.context_window, planning=prompt.is_planning(settings))
     except ModelError as error:
@@ -225,6 +229,10 @@ def conclude(turn: Running) -> bool:
     turn.transcript.say_usage()
     budget.tell_now(turn)
     return False
+
+
+def model_span(settings: dict[str, Any]) -> AbstractContextManager[None]:
+    return telemetry.span("model", "client", model=settings["model"], provider=settings["modelProvider"])
 
 
 def wait_to_retry(turn: Running, error: ModelError) -> None:
@@ -247,25 +255,34 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     """Give one open call its output: run it, ask about it, or tell the model why not."""
     transcript = turn.transcript
     call, tool = called(row, ctx)
+    began_at = time.monotonic()
+
+    def end(outcome: Outcome) -> None:
+        transcript.end_call(row, outcome)
+        told = (call.name, call.call_id, call.arguments, outcome.output)
+        telemetry.tool_ended(*told, began_at, success=outcome.success)
+
     if tool is None:
-        return transcript.end_call(row, Outcome(f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."))
+        return end(refused(None, f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}.", "failed"))
     if row.begun_at_ms is not None and not tool.PURE:
         logger.warning("a call's outcome is unknown", extra={"turn_id": row.turn_id, "item_id": row.id})
-        return transcript.end_call(row, refused(row.item, UNKNOWN_OUTCOME, "failed"))
+        return end(refused(row.item, UNKNOWN_OUTCOME, "failed"))
     try:
         plan = tool.plan(call, ctx)
     except ToolError as error:
-        return transcript.end_call(row, refused(row.item, str(error), "failed"))
+        return end(refused(row.item, str(error), "failed"))
     verdict = judge(turn, row, plan)
+    if plan.question is not None:
+        telemetry.tool_decided(call.name, call.call_id, verdict.decision, verdict.source)
     if not verdict.allowed:
         transcript.show(row, plan)
-        transcript.end_call(row, refused(plan.item, verdict.told, verdict.status))
+        end(refused(plan.item, verdict.told, verdict.status))
         if verdict.cancelled:
             raise Interrupted
         return None
     if row.item is not None and row.item.get("changes") != (plan.item or {}).get("changes"):
         told = "The files changed after the user was asked about this patch, so it was not applied. Read them again."
-        return transcript.end_call(row, refused(row.item, told, "failed"))
+        return end(refused(row.item, told, "failed"))
     if plan.request is not None:
         ctx = replace(ctx, answer=answer_to(turn, row, plan, plan.request))
     if verdict.escalated:
@@ -274,9 +291,11 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     transcript.begin_call(row, plan)
     ctx = replace(ctx, emit=partial(emit, transcript, row.id))
     faults.at("after_begun")
-    outcome = run_tool(tool, plan, ctx)
+    began_at = time.monotonic()
+    with telemetry.span("tool", tool_name=call.name, call_id=call.call_id):
+        outcome = run_tool(tool, plan, ctx)
     faults.at("before_ended")
-    return transcript.end_call(row, outcome)
+    return end(outcome)
 
 
 def called(row: Item, ctx: ToolContext) -> tuple[Call, Tool | None]:
@@ -304,9 +323,8 @@ def run_tool(tool: Tool, plan: Plan, ctx: ToolContext) -> Outcome:
 
 def refused(item: dict[str, Any] | None, told: str, status: str) -> Outcome:
     """An outcome that says why there is none. item: as it began, or None."""
-    if item is None:
-        return Outcome(told)
-    return Outcome(told, item={**item, "status": status} if "status" in item else item)
+    ended = {**item, "status": status} if item is not None and "status" in item else item
+    return Outcome(told, item=ended, failed=True)
 
 
 def judge(turn: Running, row: Item, plan: Plan) -> approvals.Verdict:
@@ -342,6 +360,7 @@ def park(turn: Running, row: Item, request: Request, keys: Sequence[str]) -> NoR
     end_commands(turn, "the turn waiting for an answer")
     expires_in_ms = round(turn.config.server.approval_timeout_seconds * 1000)
     turn.transcript.park(row, request.method, request.params, keys, expires_in_ms)
+    telemetry.turn_parked(request.method)
     raise AwaitingAnswer
 
 

@@ -9,7 +9,7 @@ import threading
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import announcements
+from shared import announcements, telemetry
 from workers.services import Services
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,10 @@ def recover(services: Services) -> None:
     again, failed = services.store.turns.all_users_recover(max_lost=services.config.server.max_lost)
     for turn in again:
         logger.warning("a worker was lost; its turn is queued again", extra={"turn_id": turn.id})
+        telemetry.turn_recovered(turn.id, turn.thread_id, turn.owner)
     for turn in failed:
         logger.error("a turn was given up", extra={"turn_id": turn.id})
+        telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
         announcements.announce(services.store, services.log, turn)
 
 

@@ -8,11 +8,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from shared import announcements
+from shared import announcements, telemetry
 from shared.clock import now_ms
 from shared.events import Event
 from shared.ids import new_id
-from shared.protocol.notifications import AGENT_DELTA, PLAN_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
+from shared.protocol.notifications import (
+    AGENT_DELTA,
+    OUTPUT_DELTA,
+    PLAN_DELTA,
+    REASONING_DELTA,
+    SUMMARY_DELTA,
+    SUMMARY_PART,
+)
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.turns import Claim, Mail, letter_row, with_output
@@ -64,6 +71,7 @@ class Transcript:
         self._usage: dict[str, Any] | None = None  # the thread's tokenUsage
         self._usage_untold = False
         self._final: Item | None = None
+        self._silent = not claim.recovered  # nobody has seen a word of the turn
 
     # -- reading
 
@@ -135,6 +143,9 @@ class Transcript:
         self, method: str, item_id: str, text: str, index: int | None = None, *, urgent: bool = False
     ) -> None:
         """Publish more text of an open item. index: the part, of streams that have parts."""
+        if self._silent and method != OUTPUT_DELTA:
+            self._silent = False
+            telemetry.first_delta(self.claim.turn.created_at_ms)
         params = {**self._ids(), "itemId": item_id, "delta": text}
         stream = method
         if index is not None:
@@ -178,6 +189,9 @@ class Transcript:
             letter_row(self.claim.turn, now_ms(), self._next_position() + i, letter, read_image)
             for i, letter in enumerate(letters)
         ]
+        for letter in letters:
+            if not letter.is_command:
+                telemetry.user_prompt(letter.input)
         read = [(letter.id, row.id) for letter, row in zip(letters, rows, strict=True)]
         self._store_rows(rows, read=read)
 
@@ -376,6 +390,7 @@ class Transcript:
             "outputTokens": usage.output_tokens,
             "reasoningOutputTokens": usage.reasoning_output_tokens,
         }
+        telemetry.tokens_used(last, self.settings.get("effort"))
         before = (self._usage or {}).get("total", {})
         total = {name: before.get(name, 0) + count for name, count in last.items()}
         self._usage = {"total": total, "last": last, "modelContextWindow": context_window}

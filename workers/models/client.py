@@ -26,6 +26,7 @@ import orjson
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from shared import telemetry
 from shared.errors import ModelError
 from workers.models import sse
 
@@ -71,6 +72,7 @@ class Stream:
 
     def __init__(self, provider: Provider, path: str, headers: Mapping[str, str], body: bytes) -> None:
         self._provider = provider
+        self._path = path
         self._url = provider.base_url.rstrip("/") + path
         self._headers = {
             "Accept": "text/event-stream",
@@ -79,6 +81,7 @@ class Stream:
             "User-Agent": USER_AGENT,
             "originator": "threadhouse",
             **headers,
+            **telemetry.trace_headers(),
             **({"Authorization": f"Bearer {provider.api_key}"} if provider.api_key else {}),
             **provider.resolved_headers,
         }
@@ -101,13 +104,23 @@ class Stream:
         Errors: Cut; ModelError: nothing came, or the stream broke (retryable). An end is no error here.
         """
         self._response = self._open()
+        saw = telemetry.sse_watch()
         try:
             for data in sse.split(self._chunks(self._response)):
                 if data == b"[DONE]":
                     return
-                yield sse.parse(data)
+                event = sse.parse(data)
+                if saw is not None:
+                    saw(*_seen(event))
+                yield event
         except sse.Malformed as error:
+            if saw is not None:
+                saw("malformed", str(error))
             raise disconnected(str(error)) from None
+        except ModelError as error:
+            if saw is not None:
+                saw("disconnected", str(error))
+            raise
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
@@ -146,12 +159,21 @@ class Stream:
         """The response with status 200, after as many repetitions as the provider allows."""
         attempt = 0
         while True:
-            answer = self._request()
+            began_at = time.monotonic()
+            try:
+                answer = self._request()
+            except ModelError as error:
+                telemetry.api_requested(self._path, attempt, began_at, None, str(error))
+                raise
             if isinstance(answer, ModelError):
+                telemetry.api_requested(self._path, attempt, began_at, None, str(answer))
                 failure, repeatable = answer, True
-            elif answer.status == HTTPStatus.OK:
-                return answer
             else:
+                error_message = None if answer.status == HTTPStatus.OK else f"http {answer.status}"
+                cf_ray = answer.headers.get("cf-ray")
+                telemetry.api_requested(self._path, attempt, began_at, answer.status, error_message, cf_ray)
+                if answer.status == HTTPStatus.OK:
+                    return answer
                 failure, repeatable = self._failure(answer), answer.status >= 500
             wait_seconds = failure.retry_after_s or 0
             exhausted = attempt == self._provider.request_max_retries or wait_seconds > MAX_RETRY_AFTER_SECONDS
@@ -251,6 +273,18 @@ class Stream:
         if failures:
             raise failures[0]
         self._attach(connection)
+
+
+def _seen(event: Any) -> tuple[str, str | None]:
+    """(kind, error) of an event, for telemetry: of the Responses API its type, of Chat Completions its object."""
+    if not isinstance(event, dict):
+        return "unknown", None
+    kind = str(event.get("type") or event.get("object") or "unknown")[:80]
+    if kind not in ("response.failed", "error") and not event.get("error"):
+        return kind, None
+    response = event.get("response")
+    error = (response if isinstance(response, dict) else event).get("error")
+    return kind, str(error.get("code") or error.get("type") or kind) if isinstance(error, dict) else kind
 
 
 _owning = threading.Lock()  # over _Connection.asked_by; held for a system call at most

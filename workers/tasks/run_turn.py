@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from shared import telemetry
 from shared.errors import ClaimLost
 from shared.protocol.turn import turn_error
 from shared.store.turns import Claim
@@ -53,9 +55,15 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     sessions = Sessions(may_begin=lambda: services.journal.has_authority(held))
     turn = loop.Running(services.config, services.store, transcript, signal, sessions)
     logger.info("turn claimed", extra={"turn_id": claim.turn_id, "claim_no": claim.claim_no})
+    of = claim.turn
     try:
-        work(services, turn, held)
+        with telemetry.turn_span(of.id, of.thread_id, of.owner, of.options, claim.claim_no):
+            telemetry.turn_claimed(
+                worker=services.name, recovered=claim.recovered, lost=claim.lost, created_at_ms=of.created_at_ms
+            )
+            work(services, turn, held)
     except ClaimLost:
+        telemetry.lease_lost(of.id, of.thread_id, of.owner)
         logger.warning("the claim was lost", extra={"turn_id": claim.turn_id})
     except (OperationalError, InterfaceError):
         logger.exception(
@@ -77,7 +85,7 @@ def work(services: Services, turn: loop.Running, held: Held) -> None:
         while True:
             loop.run(turn)
             loop.end_commands(turn, "the end of the turn")
-            if transcript.finish("completed"):
+            if end(transcript, "completed"):
                 break
     except AwaitingAnswer:
         return
@@ -102,7 +110,16 @@ def finish(turn: loop.Running, status: str, why: str, failure: TurnFailed | None
     while not ended:
         loop.close_calls(turn, why)
         loop.end_commands(turn, why)
-        ended = transcript.finish(status, failure.error if failure else None)
+        ended = end(transcript, status, failure.error if failure else None)
+
+
+def end(transcript: Transcript, status: str, error: dict[str, Any] | None = None) -> bool:
+    """Whether the turn is over; if not, input came in. Errors: ClaimLost."""
+    ended = transcript.finish(status, error)
+    if ended:
+        turn = transcript.claim.turn
+        telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, status, turn.created_at_ms, error)
+    return ended
 
 
 def hand_over(services: Services, turn: loop.Running, held: Held) -> None:

@@ -117,12 +117,18 @@ class Outcome:
     item:    the item as it ended (without id and times); None: no item, or it stays open
     goes_on: the command still runs in a session; the item completes later by ctx.complete_later
     notifications: (method, params) to publish after the item, threadId and turnId filled in
+    failed:  nothing came of it, whatever the item says
     """
 
     output: str | list[dict[str, Any]]
     item: dict[str, Any] | None = None
     goes_on: bool = False
     notifications: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    failed: bool = False
+
+    @property
+    def success(self) -> bool:
+        return not self.failed and (self.item or {}).get("status") not in ("failed", "declined")
 
 
 class Tool(Protocol):
