@@ -137,7 +137,7 @@ class Deployment:
     """api API processes and that many workers; use as a context.
 
     database:  "sqlite" or "postgres"
-    server:    more keys of [server] in config.toml; settings: more keys at its top
+    server:    more keys of [server] in config.toml; settings: more keys at its top; auth: those of [auth]
     queues:    what workers serve, if not what they serve by default
     environ:   more of what the processes are started with
     """
@@ -151,6 +151,7 @@ class Deployment:
         workers: int = 1,
         server: dict[str, object] | None = None,
         settings: dict[str, object] | None = None,
+        auth: dict[str, object] | None = None,
         queues: str | None = None,
         environ: dict[str, str] | None = None,
     ) -> None:
@@ -159,7 +160,7 @@ class Deployment:
         self.model = ModelServer()
         self._postgres = database_of_its_own() if database == "postgres" else None
         self.database_url = self._postgres or f"sqlite:///{home / 'threadhouse.sqlite3'}"
-        self._write_config(SHORT | (server or {}), settings or {})
+        self._write_config(SHORT | (server or {}), settings or {}, auth or {})
         self.environ = {
             **clean_environ(),
             "THREADHOUSE_HOME": str(home),
@@ -181,11 +182,12 @@ class Deployment:
         command = (sys.executable, "-P", "-m", "api.cli", *arguments)
         return Process(name, self.home / f"{name}.log", dict(self.environ), *command)
 
-    def _write_config(self, server: dict[str, object], settings: dict[str, object]) -> None:
+    def _write_config(self, server: dict[str, object], settings: dict[str, object], auth: dict[str, object]) -> None:
         top = {"model": "mock-model", "model_provider": "mock", "approval_policy": "never", **settings}
         lines = [f"{key} = {_toml(value)}" for key, value in top.items()]
         lines += ["[model_providers.mock]", f"base_url = {_toml(self.model.base_url)}", "[server]"]
         lines += [f"{key} = {_toml(value)}" for key, value in server.items()]
+        lines += ["[auth]", *(f"{key} = {_toml(value)}" for key, value in auth.items())] if auth else []
         (self.home / "config.toml").write_text("\n".join(lines) + "\n")
 
     def __enter__(self) -> Deployment:

@@ -1,0 +1,145 @@
+"""Keys and tokens at the doors of real API processes: refused before any frame, ended on every node, never in a log."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import jwt
+import pytest
+import websocket
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from api.cli.client import Client
+from api.watch import ROUND_SECONDS, UNAUTHORIZED
+from tests.support.deployment import Deployment, Process, clean_environ, free_port, shown_when_it_fails
+from tests.support.event_stream import EventStream
+from tests.support.protocol_client import ProtocolClient, connect, dial
+from tests.support.turns import run_turn, start_thread
+
+SECRET = "a shared secret of more than thirty-two bytes"
+SOON_SECONDS = ROUND_SECONDS + 15  # much less than the minute that is promised
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Two nodes that take keys and tokens, and log all that they can."""
+    home = tmp_path_factory.mktemp("guarded")
+    (home / "secret").write_text(SECRET)
+    server: dict[str, object] = {"log_level": "debug", "hosts": ["threads.example"]}
+    auth: dict[str, object] = {"jwt_secret_file": "secret", "issuer": "i", "audience": "a", "create_users": True}
+    with Deployment(home, api=2, workers=1, server=server, auth=auth) as deployment, shown_when_it_fails(deployment):
+        yield deployment
+
+
+def token(**claims: object) -> str:
+    return jwt.encode({"sub": "tom", "iss": "i", "aud": "a", "exp": int(time.time()) + 600, **claims}, SECRET, "HS256")
+
+
+def test_who_is_not_known_is_refused_before_any_frame(guarded: Deployment) -> None:
+    revoked = guarded.add_user("rita")[1]
+    guarded.store.users.revoke_key(guarded.store.users.keys("rita")[0].id)
+    bad = (None, "th_wrong", revoked, token(aud="b"), token(exp=1), "eyJhbGciOiJub25lIn0.e30.")
+    for url in guarded.urls:
+        for credential in bad:
+            with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+                connect(url.replace("http", "ws") + "/", credential)
+            assert refused.value.status_code == 401
+            assert EventStream(url, "/v2/thread/start", {}, token=credential).wait_for_end() == []
+        foreign = Request(
+            f"{url}/v2/account/read", b"{}", {"Authorization": f"Bearer {token()}", "Host": "evil.example"}
+        )
+        with pytest.raises(HTTPError, match="403"):
+            build_opener(ProxyHandler({})).open(foreign)
+
+
+def test_what_ended_credentials_opened_ends_on_every_node_and_no_log_knows_them(guarded: Deployment) -> None:
+    _, key = guarded.add_user("ada")
+    spare = guarded.store.users.create_key("ada", "spare")
+    short = token(exp=int(time.time()) + 3 - 30)  # beyond its time, within the leeway for three seconds more
+    sockets = [guarded.connect(node, token=one) for node in (0, 1) for one in (key, short)]
+    staying = guarded.connect(0, token=spare)
+    thread_id = start_thread(sockets[0])
+    stream = EventStream(guarded.urls[1], f"/v2/thread/events?threadId={thread_id}", token=key)
+    run_turn(sockets[0], thread_id, "[[say hello]]")
+    stream.wait_for_name("turn/completed")
+
+    guarded.store.users.revoke_key(next(one.id for one in guarded.store.users.keys("ada") if one.name == "laptop"))
+
+    assert [one.wait_until_lost(SOON_SECONDS).code for one in sockets] == [UNAUTHORIZED] * 4
+    stream.wait_for_end(SOON_SECONDS)
+    assert staying.request("thread/list")["data"][0]["id"] == thread_id
+    logs = b"".join(file.read_bytes() for file in guarded.home.glob("*.log"))
+    assert b"turn claimed" in logs
+    for secret in (key, spare, short, SECRET):
+        assert secret.encode() not in logs
+        assert secret.removeprefix("th_").encode() not in logs
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(certificate, key) for 127.0.0.1, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "threadhouse test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_one_node_serves_tls_by_itself(guarded: Deployment, certificate: tuple[Path, Path]) -> None:
+    certfile, keyfile = certificate
+    port = free_port()
+    words = ("web", "--port", str(port), "--certfile", str(certfile), "--keyfile", str(keyfile))
+    command = (sys.executable, "-P", "-m", "api.cli", *words)
+    node = Process("api-tls", guarded.home / "api-tls.log", dict(guarded.environ), *command)
+    node.start()
+    try:
+        node.wait_until(Client(f"https://127.0.0.1:{port}", trusted=False).is_ready)
+        _, key = guarded.add_user("tess")
+        trusting = ssl.create_default_context(cafile=str(certfile))
+        wrapped = trusting.wrap_socket(dial(f"ws://127.0.0.1:{port}"), server_hostname="127.0.0.1")
+        opened = websocket.create_connection(
+            f"wss://127.0.0.1:{port}/", socket=wrapped, header=[f"Authorization: Bearer {key}"], suppress_origin=True
+        )
+        opened.settimeout(None)
+        client = ProtocolClient(opened)
+        client.initialize()
+        assert run_turn(client, start_thread(client), "[[say n=200 delay_ms=0]]")["status"] == "completed"
+        client.close()
+
+        environ = clean_environ() | {
+            "THREADHOUSE_URL": f"https://127.0.0.1:{port}",
+            "THREADHOUSE_TOKEN": key,
+            "SSL_CERT_FILE": str(certfile),
+        }
+        run = [sys.executable, "-P", "-m", "api.cli", "exec", "[[say over TLS]]"]
+        told = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
+        assert told.returncode == 0, told.stderr
+        assert "over TLS" in told.stdout
+        del environ["SSL_CERT_FILE"]
+        untrusting = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
+        assert untrusting.returncode == 1
+    finally:
+        node.kill()
