@@ -18,9 +18,10 @@ from api.context import Services
 from api.limits import UserLimits
 from api.relay import Relay
 from api.watch import Watch
-from shared import announcements, telemetry
+from shared import announcements, telemetry, turn_logs
 from shared.config import Config
 from shared.events import EventLog
+from shared.feedback import redaction
 from shared.queue import Queue, make_celery
 from shared.store import Store
 
@@ -31,7 +32,9 @@ REDIS_RETRIES = 2  # of a command; the event log takes a batch once, however oft
 def create_app(config: Config) -> Flask:
     """The WSGI application of one API process."""
     telemetry.start(config, "api")
-    app = make_app(make_services(config))
+    services = make_services(config)
+    turn_logs.install(services.redis)
+    app = make_app(services)
     telemetry.watch_flask(app)
     return app
 
@@ -68,7 +71,7 @@ def make_services(config: Config) -> Services:
     telemetry.watch_celery(celery)
     telemetry.observe("threadhouse.connections", lambda: [(relay.connections(), {})])
     limits = UserLimits(commands, store, config.limits)
-    return Services(config, store, commands, log, Queue(celery), relay, limits)
+    return Services(config, store, commands, log, Queue(celery), relay, limits, redaction(config))
 
 
 def make_app(services: Services) -> Flask:

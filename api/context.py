@@ -23,6 +23,7 @@ from shared.errors import InvalidRequest, NotFound
 from shared.events import Event, EventLog
 from shared.protocol.thread import goal_object, thread_settings
 from shared.queue import Queue
+from shared.redaction import Redaction
 from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.audit import Act
@@ -48,6 +49,7 @@ class Services:
     queue: Queue
     relay: Relay
     limits: UserLimits
+    redaction: Redaction
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from shared.config_table import ConfigTable
 from shared.errors import ConfigError
+from shared.feedback import FeedbackSettings, read_feedback
 from shared.otel_config import Otel, read_otel
 from shared.webhooks import Webhook, listeners, read_webhooks
 from shared.workspaces import Workspaces, read_workspaces
@@ -166,6 +167,7 @@ class Config:
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
     webhooks: tuple[Webhook, ...] = ()  # [[webhooks]]
     otel: Otel = field(default_factory=Otel)  # [otel]
+    feedback: FeedbackSettings = field(default_factory=lambda: FeedbackSettings(Path("feedback")))  # [feedback]
     warnings: tuple[str, ...] = ()  # sentences about keys that have no effect, for the log
 
     def allowed_modes(self, *, hosted: bool) -> frozenset[str]:
@@ -257,6 +259,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
         notify=root.texts("notify"),
         webhooks=read_webhooks(root, environ),
         otel=read_otel(root.table("otel"), home, environ),
+        feedback=read_feedback(root, home),
         warnings=root.warnings(),
     )
 

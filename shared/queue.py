@@ -16,6 +16,7 @@ from shared.errors import Unavailable
 QUEUES = ("turns", "calls", "feedback", "background")
 RUN_TURN = "turn.run"
 RUN_CALL = "call.run"
+PROCESS_FEEDBACK = "feedback.process"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
 DELIVER = "notify.deliver"
@@ -76,6 +77,10 @@ class Queue:
     def make_workspace(self, thread_id: str, owner: str) -> None:
         """A thread's workspace can be made already; its first turn does it otherwise."""
         self._send(MAKE_WORKSPACE, thread_id, owner)
+
+    def process_feedback(self, report_id: str) -> None:
+        """A report waits. report_id is for the trace; the claim decides which one is taken."""
+        self._send(PROCESS_FEEDBACK, report_id)
 
     def run_call(self, call_id: str, kind: str, params: Any, owner: str, *, expires_s: float) -> None:
         """The one task that carries its work: a call is not stored, and its caller waits. Errors: Unavailable."""

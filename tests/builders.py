@@ -19,6 +19,7 @@ from api.settings import defaults
 from shared.clock import now_ms
 from shared.config import Config, Server
 from shared.events import Event, EventLog
+from shared.feedback import redaction
 from shared.ids import new_id
 from shared.protocol.frames import decode
 from shared.protocol.notifications import AGENT_DELTA
@@ -127,6 +128,9 @@ class SilentQueue:
 
     def make_workspace(self, thread_id: str, owner: str) -> None:
         self.made.append((thread_id, owner))
+
+    def process_feedback(self, report_id: str) -> None:
+        self.rung.append(report_id)
 
 
 @dataclass
@@ -272,4 +276,4 @@ def make_house(home: Path, template: Path, **settings: Any) -> House:
     relay = Relay(listener, commands, log)
     queue: Any = SilentQueue()
     limits = UserLimits(commands, store, config.limits)
-    return House(Services(config, store, commands, log, queue, relay, limits), server)
+    return House(Services(config, store, commands, log, queue, relay, limits, redaction(config)), server)

@@ -9,13 +9,30 @@ from typing import Any
 
 from celery import signals
 
-from shared import telemetry
+from shared import telemetry, turn_logs
 from shared.config import load
-from shared.queue import DELIVER, MAKE_WORKSPACE, RUN_CALL, RUN_TURN, SWEEP_RETENTION, WRITE_SESSION, make_celery
+from shared.queue import (
+    DELIVER,
+    MAKE_WORKSPACE,
+    PROCESS_FEEDBACK,
+    RUN_CALL,
+    RUN_TURN,
+    SWEEP_RETENTION,
+    WRITE_SESSION,
+    make_celery,
+)
 from workers.agent import faults
 from workers.agent.sweep import Sweep
 from workers.services import Services
-from workers.tasks import deliver_notify, make_workspace, run_call, run_turn, sweep_retention, write_session
+from workers.tasks import (
+    deliver_notify,
+    make_workspace,
+    process_feedback,
+    run_call,
+    run_turn,
+    sweep_retention,
+    write_session,
+)
 
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
@@ -35,6 +52,12 @@ def run_turn_task(turn_id: str) -> None:
 @app.task(name=RUN_CALL)  # type: ignore[untyped-decorator]
 def run_call_task(call_id: str, kind: str, params: dict[str, Any], owner: str) -> None:
     run_call.run(services(), call_id, kind, params, owner)
+
+
+@app.task(name=PROCESS_FEEDBACK)  # type: ignore[untyped-decorator]
+def process_feedback_task(report_id: str) -> None:
+    """report_id is for the trace only: the claim decides which report is taken."""
+    process_feedback.run(services())
 
 
 @app.task(name=SWEEP_RETENTION)  # type: ignore[untyped-decorator]
@@ -81,6 +104,7 @@ def start(**_: Any) -> None:
     )
     sweep = Sweep(held)
     _process = (held, sweep)
+    turn_logs.install(held.redis)
     held.start()
     sweep.start()
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": "api.cli.audit",
     "exec": "api.cli.exec",
     "app-server": "api.cli.bridge",
+    "feedback": "api.cli.feedback",
     "export": "api.cli.threads",
     "import": "api.cli.threads",
 }

@@ -42,7 +42,7 @@ _DEVICE = "it belongs to an app on a person's own machine, and this is a server 
 _PROCESS = "it has no sandbox; use command/exec"
 _ENVIRONMENT = "turns work on the server's own workers"
 _WATCH = "a watch would hold a worker as long as it lives; ask fs/getMetadata, or follow the thread"
-_FEEDBACK = "this server does not take feedback"
+_FEEDBACK = "reports are sent by feedback/upload"
 _PREDICTION = "this server makes no predictions and draws no samples outside of turns"
 _MEMORY = "this server keeps no memories beside the threads"
 _REALTIME = "this server speaks text only"
@@ -78,7 +78,6 @@ REFUSED: dict[str, str] = {
     "externalAgentConfig/import/readHistories": _DEVICE,
     "externalAgentConfig/import/recordHistory": _DEVICE,
     "feedback/save": _FEEDBACK,
-    "feedback/upload": _FEEDBACK,
     "fs/unwatch": _WATCH,
     "fs/watch": _WATCH,
     "marketplace/add": _PLUGINS,

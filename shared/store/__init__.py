@@ -8,6 +8,7 @@ from shared.store.approvals import Approvals
 from shared.store.archives import Archives
 from shared.store.audit import Audit
 from shared.store.connection import Database
+from shared.store.feedback import Feedback
 from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits
@@ -29,6 +30,7 @@ class Store:
         """listeners: who is told of what happens (shared.store.outbox); None: nobody."""
         self.database = Database(url)
         self.outbox = Outbox(self.database, listeners or {})
+        self.feedback = Feedback(self.database, self.outbox)
         self.threads = Threads(self.database)
         self.turns = Turns(self.database, self.outbox)
         self.items = Items(self.database)

@@ -32,7 +32,11 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0}
+        options: dict[str, Any] = {
+            "pool_size": POOL_SIZE,
+            "max_overflow": 0,
+            "hide_parameters": True,  # of statements, in errors that are logged: they are what users said
+        }
         if self.is_sqlite:
             if parsed.database is None or parsed.database == ":memory:":
                 raise ConfigError("database: SQLite needs a file, such as sqlite:///threadhouse.sqlite3")

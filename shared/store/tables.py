@@ -317,3 +317,40 @@ archive_chunks = Table(
     Column("number", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("thread_id", String),
+    Column("classification", String, nullable=False),
+    Column("reason", Text),  # redacted, as the tags are
+    Column("tags", Json, nullable=False),
+    Column("include_logs", Boolean, nullable=False),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("status", String, nullable=False),  # received | processing | delivered | failed
+    Column("error", String),  # of the last attempt
+    Column("same_key", String, nullable=False),  # digest of owner, thread, classification and reason
+    Column("first_key", String, unique=True),  # same_key of the one report of those that is delivered
+    Column("duplicate_of", String),
+    Column("attempts", Integer, nullable=False),
+    Column("claim_no", BigInteger, nullable=False),
+    Column("due_at_ms", Millis),  # when a worker may take it; while one has it, the end of its lease; NULL: it is over
+    Column("changed_at_ms", Millis, nullable=False),
+)
+Index("feedback_by_owner", feedback.c.owner, feedback.c.id)
+Index(
+    "feedback_due",
+    feedback.c.due_at_ms,
+    feedback.c.id,
+    postgresql_where=text("due_at_ms IS NOT NULL"),
+    sqlite_where=text("due_at_ms IS NOT NULL"),
+)
+
+feedback_contents = Table(
+    "feedback_contents",  # the sink "database": what was collected for a report, redacted
+    metadata,
+    Column("id", String, primary_key=True),  # of the report
+    Column("content", Text, nullable=False),  # JSON
+)

@@ -3,8 +3,8 @@
 One shot: whoever unlinks FILE fires, so that of several workers that were told the same one does. Points:
 after_claim, mid_clone, before_placed (of a workspace), before_begun, after_begun, mid_command, before_ended,
 mid_stream, mid_answer (a call is complete), before_end (the last answer is), before_final_commit, before_publish (after
-the final commit), before_notify and after_notify (the program), before_webhook, after_webhook. Without the variable
-each point is one comparison.
+the final commit), before_notify and after_notify (the program), before_webhook, after_webhook, feedback_claimed,
+feedback_collected, feedback_written, feedback_finished. Without the variable each point is one comparison.
 """
 
 from __future__ import annotations

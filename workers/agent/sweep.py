@@ -36,7 +36,7 @@ class Sweep:
     def _run(self) -> None:
         period = self._services.config.server.sweep_seconds
         while not self._stopped.wait(period * random.uniform(1 - JITTER, 1)):
-            for part in (recover, expire, announce, ring, deliver, write_sessions):
+            for part in (recover, expire, announce, ring, deliver, ring_feedback, write_sessions):
                 try:
                     part(self._services)
                 except (SQLAlchemyError, redis.RedisError) as error:
@@ -84,6 +84,14 @@ def deliver(services: Services) -> None:
     if due:
         for _ in range(due - services.redis.llen("background")):
             services.queue.ring_outbox()
+
+
+def ring_feedback(services: Services) -> None:
+    """The same for reports."""
+    waiting = services.store.feedback.all_users_count_due()
+    if waiting:
+        for _ in range(min(waiting, MAX_BELLS) - services.redis.llen("feedback")):
+            services.queue.process_feedback("")
 
 
 def write_sessions(services: Services) -> None:

@@ -15,7 +15,7 @@ from tests.support.contract import Contract
 
 PAGE = Path(__file__).parents[3] / "docs" / "METHODS.md"
 OLDER = {"getAuthStatus", "gitDiffToRemote", "thread/rollback"}  # older clients ask them
-OURS = {"thread/workspace/read"}
+OURS = {"feedback/list", "feedback/read", "thread/workspace/read"}
 
 
 def test_the_page_is_what_the_tables_say() -> None:

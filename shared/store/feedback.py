@@ -1,0 +1,256 @@
+"""What users report, and how far its processing has come.
+
+    received → processing → delivered | failed
+
+A claim takes what is due and makes it due again at the end of its lease, on the database's clock; whoever was overtaken
+changes nothing (claim_no). `finish` makes the report delivered, stores what the database is to keep of it and owes the
+webhooks their word, in one transaction: whatever dies before it leaves nothing of these, whatever dies after it all.
+The first report with the same owner, thread, classification and reason holds `first_key`, which is unique; the later
+ones are its duplicates and share its fate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
+
+from shared.clock import now_ms
+from shared.errors import Conflict, NotFound, Overloaded
+from shared.ids import new_id
+from shared.store.connection import Database
+from shared.store.outbox import Outbox
+from shared.store.tables import feedback, feedback_contents
+
+STATUSES = ("received", "processing", "delivered", "failed")
+DAY_MS = 86_400_000
+MAX_ATTEMPTS = 20  # also those whose worker died: a report that kills workers must end too
+PROCESSED = "feedback.processed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report. Its texts were redacted before they were stored.
+
+    thread_id:    the owner's thread that it is about
+    duplicate_of: the first report that says the same; status and error are then those of that one
+    """
+
+    id: str
+    owner: str
+    thread_id: str | None
+    classification: str
+    reason: str | None
+    tags: dict[str, str]
+    include_logs: bool
+    created_at_ms: int
+    status: str
+    error: str | None
+    duplicate_of: str | None
+    attempts: int
+    claim_no: int
+    changed_at_ms: int
+
+
+class Feedback:
+    """The tables feedback and feedback_contents."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    def create(
+        self,
+        owner: str,
+        *,
+        thread_id: str | None,
+        classification: str,
+        reason: str | None,
+        tags: Mapping[str, str],
+        include_logs: bool,
+        per_day: int,
+    ) -> Report:
+        """Store a report. per_day: how many one user may make, 0: any number. Errors: Overloaded."""
+        at_ms = now_ms()
+        said = orjson.dumps([owner, thread_id, classification, reason])
+        values = {
+            "id": new_id(),
+            "owner": owner,
+            "thread_id": thread_id,
+            "classification": classification,
+            "reason": reason,
+            "tags": dict(tags),
+            "include_logs": include_logs,
+            "created_at_ms": at_ms,
+            "status": "received",
+            "same_key": hashlib.sha256(said).hexdigest(),
+            "attempts": 0,
+            "claim_no": 0,
+            "changed_at_ms": at_ms,
+        }
+        today = select(func.count()).where(feedback.c.owner == owner, feedback.c.created_at_ms > at_ms - DAY_MS)
+        with self._database.write() as connection:
+            if per_day and (connection.scalar(today) or 0) >= per_day:
+                raise Overloaded(f"more than {per_day} reports in a day; retry later", retry_after_ms=3_600_000)
+            due = insert(feedback).values(**values, due_at_ms=self._database.now_ms())
+            connection.execute(due)
+            return _read(connection, feedback.c.id == values["id"])[0]
+
+    def get(self, report_id: str, owner: str) -> Report:
+        """Errors: NotFound."""
+        return self._one(and_(feedback.c.id == report_id, feedback.c.owner == owner), report_id)
+
+    def list(self, owner: str, before: str | None, limit: int) -> Sequence[Report]:
+        """A user's reports, newest first. before: the last id of the page before."""
+        mine = feedback.c.owner == owner
+        if before is not None:
+            mine &= feedback.c.id < before
+        with self._database.read() as connection:
+            return _read(connection, mine, limit)
+
+    # -- what workers do
+
+    def claim(self, *, lease_ms: int) -> Report | None:
+        """Take the report that has been due for longest. None: nothing is. Duplicates of others end here."""
+        while True:
+            try:
+                with self._database.write() as connection:
+                    taken = self._claim(connection, lease_ms)
+            except IntegrityError:
+                continue  # on Postgres, at the same moment another worker took the first one that says the same
+            if taken is None:
+                return None
+            if taken.status == "processing" and taken.duplicate_of is None:
+                return taken
+
+    def _claim(self, connection: Connection, lease_ms: int) -> Report | None:
+        due = select(feedback).where(feedback.c.due_at_ms <= self._database.now_ms())
+        oldest = due.order_by(feedback.c.due_at_ms, feedback.c.id).limit(1).with_for_update(skip_locked=True)
+        row = connection.execute(oldest).first()
+        if row is None:
+            return None
+        if row.attempts >= MAX_ATTEMPTS:
+            self._end(connection, row, "failed", error="its processing was begun too often and never ended")
+            return _read(connection, feedback.c.id == row.id)[0]
+        first = select(feedback.c.id).where(feedback.c.first_key == row.same_key, feedback.c.id != row.id)
+        first_id = connection.scalar(first)
+        if first_id is not None:
+            self._end(connection, row, "delivered", duplicate_of=first_id)
+            return _read(connection, feedback.c.id == row.id)[0]
+        taken = update(feedback).where(feedback.c.id == row.id).values(
+            status="processing",
+            first_key=row.same_key,
+            attempts=row.attempts + 1,
+            claim_no=row.claim_no + 1,
+            due_at_ms=self._database.now_ms() + lease_ms,
+            changed_at_ms=now_ms(),
+        )  # fmt: skip
+        connection.execute(taken)
+        return _read(connection, feedback.c.id == row.id)[0]
+
+    def finish(self, report: Report, content: str | None, told: Mapping[str, Any]) -> bool:
+        """It is delivered. False: another worker has overtaken this one, and nothing was changed.
+
+        content: JSON that the database is to keep; told: what webhooks learn beside ids
+        """
+        with self._database.write() as connection:
+            row = self._held(connection, report)
+            if row is None:
+                return False
+            self._end(connection, row, "delivered", told=told)
+            if content is not None:
+                connection.execute(insert(feedback_contents).values(id=report.id, content=content))
+        return True
+
+    def put_off(self, report: Report, error: str, retry_in_ms: int | None) -> None:
+        """Its processing did not work: it is due again later, or (None) failed."""
+        with self._database.write() as connection:
+            row = self._held(connection, report)
+            if row is None:
+                return
+            if retry_in_ms is None:
+                self._end(connection, row, "failed", error=error)
+                return
+            later = {"due_at_ms": self._database.now_ms() + retry_in_ms, "error": error, "changed_at_ms": now_ms()}
+            connection.execute(update(feedback).where(feedback.c.id == row.id).values(later))
+
+    def all_users_count_due(self) -> int:
+        """How many reports a worker should take now."""
+        with self._database.read() as connection:
+            due = feedback.c.due_at_ms <= self._database.now_ms()
+            return connection.scalar(select(func.count()).select_from(feedback).where(due)) or 0
+
+    def _held(self, connection: Connection, report: Report) -> Row[Any] | None:
+        mine = and_(
+            feedback.c.id == report.id, feedback.c.claim_no == report.claim_no, feedback.c.due_at_ms.isnot(None)
+        )
+        return connection.execute(select(feedback).where(mine).with_for_update()).first()
+
+    def _end(
+        self,
+        connection: Connection,
+        row: Row[Any],
+        status: str,
+        *,
+        error: str | None = None,
+        duplicate_of: str | None = None,
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
+        values = {"status": status, "error": error, "due_at_ms": None, "changed_at_ms": now_ms()}
+        if status == "failed":
+            values["first_key"] = None  # so that the next one that says the same is tried
+        connection.execute(update(feedback).where(feedback.c.id == row.id).values(duplicate_of=duplicate_of, **values))
+        ids = {"feedbackId": row.id, "threadId": row.thread_id, "userId": row.owner, "status": status}
+        if duplicate_of is not None:
+            ids["duplicateOf"] = duplicate_of
+        self._outbox.add(connection, PROCESSED, {**ids, **(told or {})})
+
+    # -- what operators do
+
+    def all_users_list(self, statuses: Sequence[str], limit: int) -> Sequence[Report]:
+        """Reports of everybody, newest first."""
+        with self._database.read() as connection:
+            return _read(connection, feedback.c.status.in_(statuses), limit)
+
+    def all_users_get(self, report_id: str) -> Report:
+        """Whoever made it. Errors: NotFound."""
+        return self._one(feedback.c.id == report_id, report_id)
+
+    def all_users_content(self, report_id: str) -> Any:
+        """What was collected for it, redacted; None: the database keeps nothing of it."""
+        with self._database.read() as connection:
+            text = connection.scalar(select(feedback_contents.c.content).where(feedback_contents.c.id == report_id))
+        return None if text is None else orjson.loads(text)
+
+    def all_users_retry(self, report_id: str) -> None:
+        """Have a failed report processed again. Errors: NotFound; Conflict (it has not failed)."""
+        values = {"status": "received", "error": None, "attempts": 0, "changed_at_ms": now_ms()}
+        with self._database.write() as connection:
+            failed = and_(feedback.c.id == report_id, feedback.c.status == "failed")
+            due = update(feedback).where(failed).values(**values, due_at_ms=self._database.now_ms())
+            if connection.execute(due).rowcount == 1:
+                return
+        raise Conflict(f"report {report_id} is {self.all_users_get(report_id).status}; only failed ones are retried")
+
+    def _one(self, condition: Any, report_id: str) -> Report:
+        with self._database.read() as connection:
+            found = _read(connection, condition)
+        if not found:
+            raise NotFound(f"feedback not found: {report_id}")
+        return found[0]
+
+
+def _read(connection: Connection, condition: Any, limit: int | None = None) -> Sequence[Report]:
+    first = feedback.alias("first")
+    same = feedback.outerjoin(first, first.c.id == feedback.c.duplicate_of)
+    names = [name for name in Report.__dataclass_fields__ if name not in ("status", "error")]
+    status = func.coalesce(first.c.status, feedback.c.status).label("status")
+    error = func.coalesce(first.c.error, feedback.c.error).label("error")
+    query = select(*(feedback.c[name] for name in names), status, error).select_from(same).where(condition)
+    return [Report(**row._mapping) for row in connection.execute(query.order_by(feedback.c.id.desc()).limit(limit))]
