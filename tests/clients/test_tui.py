@@ -360,19 +360,21 @@ def test_a_prompt_during_a_review_waits_for_its_end(server: Deployment, tui: Tui
     tui.wait_for(r"^• After the review\.$")
 
 
-def test_the_command_center_opens_a_thread(server: Deployment, tui: Tui, codex: Codex) -> None:
-    tui.submit("[[say In the command center.]]")
-    tui.wait_for(WORKED)
+def test_the_command_center_opens_a_thread(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+    with Deployment(tmp_path_factory.mktemp("center")) as server:  # of its own: which of many it selects is its affair
+        tui = codex(server.urls[0], *WRITES)
+        tui.wait_until_ready()
+        tui.submit("[[say In the command center.]]")
+        tui.wait_for(WORKED)
 
-    agents = codex(server.urls[0], "agents")
-    agents.wait_for(r"Last message")
-    agents.wait_for(r"│ In the command center\.$")
-    agents.press("Enter")
+        agents = codex(server.urls[0], "agents")
+        agents.wait_for(r"│ In the command center\.$")
+        agents.press("Enter")
 
-    agents.wait_for(r"^• In the command center\.$")
-    agents.submit("[[say Opened from there.]]")
-    agents.wait_for(r"^• Opened from there\.$")
-    tui.wait_for(r"^• Opened from there\.$")
+        agents.wait_for(r"^• In the command center\.$")
+        agents.submit("[[say Opened from there.]]")
+        agents.wait_for(r"^• Opened from there\.$")
+        tui.wait_for(r"^• Opened from there\.$")
 
 
 def test_a_message_for_later_is_refused_with_a_reason(server: Deployment, tui: Tui, codex: Codex) -> None:
