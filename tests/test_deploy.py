@@ -41,7 +41,11 @@ def test_every_process_calls_a_command_that_exists(arguments: list[str]) -> None
 
 
 def test_compose_runs_two_of_api_and_worker_and_one_of_the_rest() -> None:
-    replicas = {name: service.get("deploy", {}).get("replicas", 1) for name, service in SERVICES.items()}
+    replicas = {
+        name: service.get("deploy", {}).get("replicas", 1)
+        for name, service in SERVICES.items()
+        if "profiles" not in service
+    }
 
     assert replicas == {
         "proxy": 1,
@@ -121,3 +125,18 @@ def test_the_proxy_lets_websockets_and_streams_pass() -> None:
     ):
         assert directive in conf
     assert conf.count("{") == conf.count("}")
+
+
+def test_the_collector_starts_with_its_profile_alone_and_takes_what_the_settings_offer_it() -> None:
+    collector = SERVICES["otel-collector"]
+    settings = yaml.safe_load((ROOT / "deploy" / "otel-collector.yaml").read_text())
+
+    assert collector["profiles"] == ["telemetry"]
+    assert not any("otel-collector" in service.get("depends_on", {}) for service in SERVICES.values())
+    parts = {kind: set(settings[kind]) for kind in ("receivers", "processors", "exporters")}
+    assert settings["service"]["pipelines"].keys() == {"logs", "traces", "metrics"}
+    for pipeline in settings["service"]["pipelines"].values():
+        assert all(set(used) <= parts[kind] for kind, used in pipeline.items())
+    port = settings["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+    offered = re.findall(r"http://([\w-]+):(\d+)/v1/(\w+)", (ROOT / "deploy" / "config.toml").read_text())
+    assert offered == [("otel-collector", port, kind) for kind in ("logs", "traces", "metrics")]

@@ -21,6 +21,14 @@ NEVER = dict.fromkeys(SOON, "60000")  # only a flush can send anything
 TOKEN = "collector-token-1"
 CANARY = "sk-proj-" + "c4n4ry" * 8
 APPROVAL = "item/commandExecution/requestApproval"
+BLOCKER = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("opentelemetry", "grpc", "requests") or name.startswith("google.protobuf"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
 COMMON = {"event.name", "event.timestamp", "conversation.id", "app.version", "terminal.type"}
 
 
@@ -212,6 +220,21 @@ def test_without_an_exporter_nothing_is_loaded_and_no_connection_is_made(tmp_pat
             # gunicorn's worker process is a child of the one that we started
             maps = [Path(f"/proc/{pid}/maps").read_text() for pid in family(process.pid)]
             assert not any("/opentelemetry/" in text or "/grpc/" in text for text in maps)
+    assert sink.connections == 0
+
+
+def test_without_the_extra_everything_else_works_and_the_log_says_what_to_install(
+    tmp_path: Path, sink: OtlpSink
+) -> None:
+    blocker = tmp_path / "blocker"
+    blocker.mkdir()
+    (blocker / "sitecustomize.py").write_text(BLOCKER)
+    with deployed(tmp_path, sink, "binary", {"PYTHONPATH": str(blocker)}) as deployment:
+        client = deployment.connect()
+        turn = run_turn(client, start_thread(client), command("echo quietly"))
+        told = [process.says("pip install 'threadhouse[otel]'") for process in (*deployment.api, *deployment.workers)]
+    assert turn["status"] == "completed"
+    assert told == [True, True]
     assert sink.connections == 0
 
 
