@@ -58,3 +58,6 @@ def _secrets(config: Config) -> Iterator[str]:
         yield from provider.query_params.values()
     for webhook in config.webhooks:
         yield webhook.secret
+    for exporter in (config.otel.exporter, config.otel.trace_exporter, config.otel.metrics_exporter):
+        if exporter is not None:
+            yield from exporter.headers.values()

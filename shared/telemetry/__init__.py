@@ -58,13 +58,9 @@ def start(config: Config, role: str) -> None:
 
 
 def _redaction(config: Config) -> Callable[[str], str]:
-    from shared.redaction import Redaction
+    from shared.feedback import redaction
 
-    secrets = [value for one in config.model_providers.values() for value in one.resolved_headers.values()]
-    secrets += [one.api_key for one in config.model_providers.values() if one.api_key]
-    exporters = (config.otel.exporter, config.otel.trace_exporter, config.otel.metrics_exporter)
-    secrets += [value for one in exporters if one for value in one.headers.values()]
-    return Redaction(secrets=secrets).text
+    return redaction(config).text
 
 
 def stop() -> None:
