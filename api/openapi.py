@@ -22,7 +22,9 @@ ABOUT = """The Codex app-server protocol (v2) over HTTP: params as the body, the
 are served on the WebSocket at `/`. `thread/start`, `thread/resume` and `turn/start` with `Accept: text/event-stream`
 answer with the result and then the thread's events; `GET /v2/thread/events?threadId=…` follows a thread; a question
 (`item/…/requestApproval`) is answered with `POST /v2/serverRequest/respond`. An `Idempotency-Key` on `turn/start`
-stands for its `clientUserMessageId`."""
+stands for its `clientUserMessageId`. `config.workspace` of `thread/start` names what the thread's folder begins with:
+{"gitUrl", "ref", "credential"} or {"archive"}, the id that `POST /v2/workspace/archive` (a zip, tar or tar.gz as the
+body) answers with. `GET /v2/thread/workspace?threadId=…&format=diff|bundle|tar` downloads what became of it."""
 PROBLEM = {
     "type": "object",
     "description": "RFC 9457 problem details; code is that of JSON-RPC.",

@@ -7,7 +7,8 @@ import json
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from shared.errors import InvalidRequest, RequestError, Unauthorized, Unavailable
@@ -53,6 +54,15 @@ class Client:
             result: dict[str, Any] = json.loads(_read(response))
             return result
 
+    def upload(self, file: Path) -> str:
+        """POST /v2/workspace/archive; the archive's id."""
+        with (
+            file.open("rb") as body,
+            self._request("POST", "/v2/workspace/archive", body, accept="application/json") as response,
+        ):
+            archive: str = json.loads(_read(response))["archive"]
+            return archive
+
     def stream(self, method: str, params: dict[str, Any]) -> Iterator[Event]:
         """POST /v2/METHOD as a stream: its result, then the thread's events until the turn has ended."""
         with self._request("POST", f"/v2/{method}", params, accept="text/event-stream") as response:
@@ -77,7 +87,7 @@ class Client:
         self,
         verb: str,
         path: str,
-        body: dict[str, Any] | None,
+        body: dict[str, Any] | BinaryIO | None,
         *,
         accept: str,
         headers: dict[str, str] | None = None,
@@ -91,7 +101,7 @@ class Client:
             connection.request(
                 verb,
                 path,
-                body=None if body is None else json.dumps(body),
+                body=json.dumps(body) if isinstance(body, dict) else body,
                 headers={"Accept": accept, "Content-Type": "application/json", "Connection": "close"}
                 | self._headers
                 | (headers or {}),

@@ -33,6 +33,15 @@ INTERRUPTED_BY_USER = 130  # 128 + SIGINT, as shells have it
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON, as the wire has it.")
 @click.option("--output-last-message", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option("--last", is_flag=True, help="With resume: the thread that was used last.")
+@click.option("--git", "git_url", metavar="URL", help="Begin with a clone of this repository (docs/WORKSPACES.md).")
+@click.option("--ref", metavar="REF", help="With --git: the branch, tag or commit.")
+@click.option("--credential", metavar="NAME", help="With --git: which of the server's credentials to use.")
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Begin with the files of this zip, tar or tar.gz.",
+)
 def exec(
     words: tuple[str, ...],
     cwd: str | None,
@@ -41,6 +50,10 @@ def exec(
     as_json: bool,
     output_last_message: Path | None,
     last: bool,
+    git_url: str | None,
+    ref: str | None,
+    credential: str | None,
+    archive: Path | None,
 ) -> None:
     """Run one turn and print the agent's last message; "-" reads the PROMPT from stdin.
 
@@ -50,19 +63,36 @@ def exec(
     url, token = os.environ.get("THREADHOUSE_URL") or DEFAULT_URL, os.environ.get("THREADHOUSE_TOKEN") or None
     client = Client(url, token)
     resumed, prompt = _resumed_and_prompt(words, last)
+    with_code = git_url is not None or archive is not None
+    if (git_url is not None and archive is not None) or (
+        with_code and (resumed is not None or last or cwd is not None)
+    ):
+        raise click.UsageError(
+            "--git and --archive begin a new thread in a folder of its own: one of them, without --cd"
+        )
+    if git_url is None and (ref is not None or credential is not None):
+        raise click.UsageError("--ref and --credential go with --git")
     if prompt == "-":
         prompt = sys.stdin.read()
     if not client.is_ready():
         raise Unavailable(f"no server answers at {url}; start one with: threadhouse up (THREADHOUSE_URL names another)")
-    if cwd is not None or (resumed is None and token is None and urlsplit(url).hostname in ("127.0.0.1", "localhost")):
+    if not with_code and (
+        cwd is not None or (resumed is None and token is None and urlsplit(url).hostname in ("127.0.0.1", "localhost"))
+    ):
         cwd = os.path.abspath(cwd or ".")
     asked = {"cwd": cwd, "model": model, "sandbox": sandbox}
-    settings = {name: value for name, value in asked.items() if value is not None} | {"approvalPolicy": "never"}
+    settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    settings["approvalPolicy"] = "never"
     if last:
         found = client.call("thread/list", {"limit": 1, "sortKey": "recency_at"})["data"]
         if not found:
             raise InvalidRequest("there is no thread to resume yet")
         resumed = found[0]["id"]
+    if git_url is not None:
+        source = {"gitUrl": git_url, "ref": ref, "credential": credential}
+        settings["config"] = {"workspace": {name: value for name, value in source.items() if value is not None}}
+    elif archive is not None:
+        settings["config"] = {"workspace": {"archive": client.upload(archive)}}
     if resumed is None:
         thread = client.call("thread/start", settings)["thread"]
     else:

@@ -135,7 +135,7 @@ class Contract:
             known = self.questions if "id" in frame else self.notifications
             return self._errors(method, known[method], frame) if method in known else [f"{method}: not in the schema"]
         if "error" in frame:
-            return self._errors("error", self._file("JSONRPCError"), frame)
+            return self._errors("error reply", self._file("JSONRPCError"), frame)
         asked = sent.get(frame["id"])
         if asked is None or asked in OLDER | OWN:
             return []

@@ -14,7 +14,7 @@ from tests.support.contract import RECORDINGS, Contract, Recording
     ("frame", "told"),
     [
         ({"id": 1, "result": {"data": 5}}, "result of thread/list: $.data: 5 is not of type 'array'"),
-        ({"id": 1, "error": {"code": "x", "message": ""}}, "error: $.error.code: 'x' is not of type 'integer'"),
+        ({"id": 1, "error": {"code": "x", "message": ""}}, "error reply: $.error.code: 'x' is not of type 'integer'"),
         ({"method": "turn/started", "params": {}}, "turn/started: $.params: 'threadId' is a required property"),
         ({"method": "turn/bogus", "params": {}}, "turn/bogus: not in the schema"),
         ({"method": "item/tool/call", "id": 0, "params": {}}, "item/tool/call: $.params: 'arguments' is a required"),

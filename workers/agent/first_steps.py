@@ -32,20 +32,22 @@ def make_workspace(config: Config, store: Store, transcript: Transcript, signal:
     item_id = transcript.begin_item("commandExecution", item)
     progress = _Progress(transcript, item_id)
 
-    def end(told: str, *, failed: bool) -> None:
-        values: dict[str, Any] = {"status": "failed" if failed else "completed", "exitCode": int(failed)}
-        values |= {"aggregatedOutput": told, "durationMs": progress.elapsed_ms()}
+    def end(why: str | None = None) -> None:
+        if why is not None:
+            progress.add(why)
+        values: dict[str, Any] = {"status": "completed" if why is None else "failed", "exitCode": int(why is not None)}
+        values |= {"aggregatedOutput": progress.said, "durationMs": progress.elapsed_ms()}
         transcript.complete_later(item_id, {**item, **values})
 
     try:
         making.make(config, store, claim.thread_id, claim.owner, signal, progress.say)
     except making.Failed as failure:
-        end(str(failure), failed=True)
+        end(str(failure))
         raise TurnFailed(turn_error(f"the workspace cannot be made: {failure}", "badRequest")) from failure
     except Stop:
-        end("stopped before it was done", failed=True)
+        end("stopped before it was done")
         raise
-    end("", failed=False)
+    end()
 
 
 def _shown(source: dict[str, Any], depth: int) -> list[str]:
@@ -67,12 +69,17 @@ class _Progress:
         self._item_id = item_id
         self._began_at = time.monotonic()
         self._said_at = 0.0
+        self.said = ""
 
     def say(self, line: str) -> None:
         now = time.monotonic()
         if now - self._said_at >= SAY_SECONDS:
             self._said_at = now
-            self._transcript.say_delta(OUTPUT_DELTA, self._item_id, line + "\n")
+            self.add(line)
+
+    def add(self, line: str) -> None:
+        self.said += line + "\n"
+        self._transcript.say_delta(OUTPUT_DELTA, self._item_id, line + "\n")
 
     def elapsed_ms(self) -> int:
         return round((time.monotonic() - self._began_at) * 1000)
