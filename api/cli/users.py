@@ -52,13 +52,16 @@ def list_(as_json: bool) -> None:
 
 @users.command()
 @click.argument("name")
+@click.option("--stop", is_flag=True, help="Interrupt their turns too, queued and running ones.")
 @home_option
-def disable(name: str) -> None:
+def disable(name: str, stop: bool) -> None:
     """Lock the user NAME out: keys and tokens stop working, open connections end within a minute.
 
-    Turns that have begun go on to their end.
+    Turns that have begun go on to their end, unless told to --stop.
     """
     _set_disabled(name, True)
+    if stop:
+        click.echo(f"interrupted {_stop_turns(name)} turns")
     click.echo(f"disabled {name}; let them in again with: threadhouse users enable {name}")
 
 
@@ -69,6 +72,23 @@ def enable(name: str) -> None:
     """Let the user NAME in again, with the keys they have."""
     _set_disabled(name, False)
     click.echo(f"enabled {name}")
+
+
+def _stop_turns(name: str) -> int:
+    """Workers look at the store with each renewal of their leases; the sweep tells followers of turns that nobody runs."""
+    from shared.errors import InvalidRequest
+    from shared.store.audit import Act
+
+    stopped = 0
+    with host_store() as store:
+        user_id = store.users.by_name(name).id
+        for turn in store.turns.active(user_id):
+            try:
+                store.turns.interrupt(turn.thread_id, user_id, turn.id, act=Act.of_operator("turn/interrupt"))
+                stopped += 1
+            except InvalidRequest:  # it ended by itself
+                continue
+    return stopped
 
 
 def _set_disabled(name: str, disabled: bool) -> None:

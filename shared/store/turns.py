@@ -314,6 +314,12 @@ class Turns:
         with self._database.read() as connection:
             return [_from_row(row) for row in connection.execute(query)]
 
+    def active(self, owner: str) -> list[Turn]:
+        """Those of the owner that are not over."""
+        query = select(turns).where(turns.c.owner == owner, turns.c.phase != "done")
+        with self._database.read() as connection:
+            return [_from_row(row) for row in connection.execute(query)]
+
     def unread(self, turn_id: str) -> list[Mail]:
         """Input that the turn has not read, oldest first."""
         with self._database.read() as connection:
