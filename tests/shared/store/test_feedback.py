@@ -65,6 +65,7 @@ def test_a_worker_that_was_overtaken_changes_nothing(store: Store) -> None:
     assert slow is not None
     assert quick is not None
 
+    assert not store.feedback.finish(slow, "{}", {})
     assert store.feedback.finish(quick, "{}", {})
     assert not store.feedback.finish(slow, "{}", {})
     store.feedback.put_off(slow, "late", None)
