@@ -102,6 +102,8 @@ class Server:
     approval_timeout_seconds: float = 604_800.0  # s (7 days); a question nobody answered is then declined
     max_lost: int = 3  # times that a turn may lose its worker without getting on; one more fails it
     worker_concurrency: int = 200  # turns and calls at once, per worker process
+    tool_runner: Path | None = None  # socket of `threadhouse runner`; none: each worker starts a runner of its own
+    dangerously_run_as_root: bool = False  # true: workers run as root although the server has users or is reachable
     log_level: str = "info"  # debug, info, warning or error
     event_log_length: int = 10_000  # entries; how far back a client can catch up from Redis, per thread
     notify_timeout_seconds: float = 30.0  # s; a notify program that runs for longer is ended
@@ -136,6 +138,11 @@ class Limits:
     tokens_per_month: int = 0  # of one user: the same, by calendar month
     warn_percent: int = 80  # of a token budget; from then on the user is warned, once a day or month; 1 to 100
     waiting_turns: int = 10_000  # of all users: turns that wait; more are refused
+    workspace_bytes: int = 10 << 30  # of one thread's workspace, for users with keys; more ends the command that writes
+    workspace_files: int = 500_000  # of the same: files and folders
+    workspaces_bytes: int = 0  # of all workspaces of one user; more ends their commands that write
+    workspaces_files: int = 0  # of the same: files and folders
+    command_memory_bytes: int = 4 << 30  # of all processes of a command together, for users with keys
 
 
 @dataclass(frozen=True)
@@ -249,6 +256,11 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             connections=limits.integer("connections", Limits.connections),
             threads=limits.integer("threads", Limits.threads),
             stored_bytes=limits.integer("stored_bytes", Limits.stored_bytes),
+            workspace_bytes=limits.integer("workspace_bytes", Limits.workspace_bytes),
+            workspace_files=limits.integer("workspace_files", Limits.workspace_files),
+            workspaces_bytes=limits.integer("workspaces_bytes", Limits.workspaces_bytes),
+            workspaces_files=limits.integer("workspaces_files", Limits.workspaces_files),
+            command_memory_bytes=limits.integer("command_memory_bytes", Limits.command_memory_bytes),
             tokens_per_day=limits.integer("tokens_per_day", Limits.tokens_per_day),
             tokens_per_month=limits.integer("tokens_per_month", Limits.tokens_per_month),
             warn_percent=limits.integer("warn_percent", Limits.warn_percent, at_least=1, at_most=100),
@@ -373,6 +385,8 @@ def _server(table: ConfigTable, home: Path, *, embedded: bool) -> Server:
         approval_timeout_seconds=table.seconds("approval_timeout_seconds", Server.approval_timeout_seconds),
         max_lost=table.integer("max_lost", Server.max_lost),
         worker_concurrency=table.integer("worker_concurrency", Server.worker_concurrency, at_least=1),
+        tool_runner=table.path("tool_runner", home),
+        dangerously_run_as_root=table.flag("dangerously_run_as_root", Server.dangerously_run_as_root),
         log_level=table.choice("log_level", LOG_LEVELS) or Server.log_level,
         event_log_length=table.integer("event_log_length", Server.event_log_length, at_least=1),
         notify_timeout_seconds=table.seconds("notify_timeout_seconds", Server.notify_timeout_seconds),

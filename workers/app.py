@@ -11,6 +11,7 @@ from celery import signals
 
 from shared import telemetry, turn_logs
 from shared.config import load
+from shared.errors import SandboxUnavailable
 from shared.queue import (
     DELIVER,
     MAKE_WORKSPACE,
@@ -23,6 +24,8 @@ from shared.queue import (
 )
 from workers.agent import faults
 from workers.agent.sweep import Sweep
+from workers.runner.hardening import forbid_looking
+from workers.sandbox import runner
 from workers.services import Services
 from workers.tasks import (
     deliver_notify,
@@ -91,6 +94,12 @@ def start(**_: Any) -> None:
     """Before the first task."""
     global _process
     faults.arm(os.environ.get("THREADHOUSE_FAULT"))
+    forbid_looking()
+    runner.use(config.server.tool_runner)
+    try:
+        runner.connect().close()  # so that the first command finds it started
+    except SandboxUnavailable as error:
+        logger.error("%s", error)
     telemetry.start(config, "worker")
     telemetry.watch_celery(app)
     held = Services(config, app)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from xml.sax.saxutils import escape
 
+from shared.config import Limits
 from shared.errors import ToolError
 from shared.ids import is_id
 from workers.sandbox import files
@@ -38,10 +40,15 @@ def workspace_for(workspaces_root: Path, owner: str, thread_id: str) -> Path:
     """
     if not OWNER.fullmatch(owner) or not is_id(thread_id):
         raise ValueError(f"no folder can be named by owner {owner!r}, thread {thread_id!r}")
-    workspace = workspaces_root / owner / thread_id
-    for folder in (workspaces_root, workspace.parent, workspace):
-        folder.mkdir(mode=0o700, exist_ok=True, parents=folder is workspaces_root)
-    return workspace
+    return files.make_private_folder(workspaces_root, owner, thread_id)
+
+
+def bounded(policy: SandboxPolicy, limits: Limits, workspaces: Path, workspace: Path | None = None) -> SandboxPolicy:
+    """The policy with the room that a user's workspaces may take. workspaces: all of them; both are real paths."""
+    quotas = [(workspaces, limits.workspaces_bytes, limits.workspaces_files)]
+    if workspace is not None:
+        quotas.append((workspace, limits.workspace_bytes, limits.workspace_files))
+    return replace(policy, quotas=tuple(one for one in quotas if any(one[1:])))
 
 
 def instructions(cwd: Path, root: Path) -> list[tuple[Path, str]]:

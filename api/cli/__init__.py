@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "api.cli.up",
     "web": "api.cli.web",
     "worker": "api.cli.worker",
+    "runner": "api.cli.runner",
     "beat": "api.cli.beat",
     "migrate": "api.cli.migrate",
     "doctor": "api.cli.doctor",

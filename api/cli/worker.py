@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import click
 
 from api.cli.options import home_option
 from shared import config as configuration
+from shared.config import Config
+from shared.errors import ConfigError
 
 TURN_QUEUES = "turns,calls"
 
@@ -23,6 +26,7 @@ def worker(queues: str, ready_file: Path | None) -> None:
     from celery.signals import worker_ready
 
     config = configuration.load(None, os.environ)
+    refuse_root(config)
 
     def announce(**_: object) -> None:
         if ready_file is not None:
@@ -40,3 +44,25 @@ def worker(queues: str, ready_file: Path | None) -> None:
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]
     )
+
+
+def refuse_root(config: Config) -> None:
+    """Errors: ConfigError, where commands of others would run as root, one bug of the sandbox away from the host."""
+    from shared.store import Store
+
+    if os.geteuid() != 0 or config.server.dangerously_run_as_root:
+        return
+    store = Store(config.database_url)
+    try:
+        if config.auth is None and is_loopback(config.server.host) and not store.users.exist():
+            return
+    finally:
+        store.close()
+    raise ConfigError(
+        "this server has users or is reachable from other machines, and workers of such a server do not run as root: "
+        "start it as a user of its own (`useradd --system threadhouse`, and give it the folder THREADHOUSE_HOME)"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback

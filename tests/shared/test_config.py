@@ -161,6 +161,8 @@ approval_timeout_seconds = 60
 max_lost = 0
 worker_concurrency = 4
 log_level = "debug"
+tool_runner = "run/runner.sock"
+dangerously_run_as_root = true
 event_log_length = 100
 notify_timeout_seconds = 7
 webhook_timeout_seconds = 8
@@ -176,6 +178,11 @@ tokens_per_day = 7
 tokens_per_month = 8
 warn_percent = 9
 waiting_turns = 10
+workspace_bytes = 11
+workspace_files = 12
+workspaces_bytes = 13
+workspaces_files = 14
+command_memory_bytes = 15
 [auth]
 jwks_file = "jwks.json"
 issuer = "https://login.example"
@@ -190,7 +197,7 @@ create_users = true
     assert (loaded.model_context_window, loaded.developer_instructions) == (32000, "be brief")
     assert (loaded.approval_policy, loaded.sandbox_mode, loaded.notify) == ("never", "read-only", ("prog", "arg"))
     assert dataclasses.astuple(loaded.sandbox_workspace_write) == (("/srv/cache",), True, True, True)
-    assert dataclasses.astuple(loaded.limits) == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert dataclasses.astuple(loaded.limits) == tuple(range(1, 16))
     assert loaded.auth == AuthSettings(
         issuer="https://login.example",
         audience="threads",
@@ -217,6 +224,8 @@ create_users = true
         "max_lost": 0,
         "worker_concurrency": 4,
         "log_level": "debug",
+        "tool_runner": tmp_path / "run/runner.sock",
+        "dangerously_run_as_root": True,
         "event_log_length": 100,
         "notify_timeout_seconds": 7,
         "webhook_timeout_seconds": 8,

@@ -160,7 +160,7 @@ class Deployment:
         self.model = ModelServer()
         self._postgres = database_of_its_own() if database == "postgres" else None
         self.database_url = self._postgres or f"sqlite:///{home / 'threadhouse.sqlite3'}"
-        self._write_config(SHORT | (server or {}), settings or {}, auth or {})
+        self._write_config({"dangerously_run_as_root": True} | SHORT | (server or {}), settings or {}, auth or {})
         self.environ = {
             **clean_environ(),
             "THREADHOUSE_HOME": str(home),

@@ -60,8 +60,8 @@ class Unprivileged:
 
 
 @contextmanager
-def unprivileged() -> Iterator[Unprivileged]:
-    """Somebody who is not root; skips where such a user cannot run this Python."""
+def unprivileged(number: int = 0) -> Iterator[Unprivileged]:
+    """Somebody who is not root; skips where such a user cannot run this Python. number: of several."""
     folder = Path(tempfile.mkdtemp(prefix="threadhouse-", dir="/var/tmp"))
     try:
         for package in PACKAGES:
@@ -72,10 +72,10 @@ def unprivileged() -> Iterator[Unprivileged]:
                 shutil.copytree(part, folder / "code" / part.name)
         prefix: tuple[str, ...] = ()
         if os.geteuid() == 0:
-            number = UNUSED_IDS[os.getpid() % len(UNUSED_IDS)]
+            uid = UNUSED_IDS[(os.getpid() + number) % len(UNUSED_IDS)]
             for path in (folder, *folder.rglob("*")):
-                os.chown(path, number, number)
-            prefix = ("setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--")
+                os.chown(path, uid, uid)
+            prefix = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
         someone = Unprivileged(folder, prefix)
         if subprocess.run([*prefix, os.path.realpath(sys.executable), "-c", ""], check=False, cwd="/").returncode != 0:
             pytest.skip("only root can run this Python; install it where everybody can")

@@ -28,13 +28,15 @@ from workers.agent import approvals, budget, compaction, faults, first_steps, in
 from workers.agent.signal import Signal, Why
 from workers.agent.stops import AwaitingAnswer, Interrupted, TurnFailed, raise_if_called
 from workers.agent.transcript import Transcript
+from workers.calls.area import server_folders
 from workers.models import model_for
 from workers.models.chunks import Usage
+from workers.sandbox import files
 from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.process import Sessions
+from workers.sandbox.sessions import Sessions
 from workers.tools import TOOLS, apply_patch, dynamic_tool, user_shell
 from workers.tools.base import Call, Outcome, Plan, Request, Tool, ToolContext
-from workers.workspace import workspace_for
+from workers.workspace import bounded, workspace_for
 
 logger = logging.getLogger(__name__)
 
@@ -368,16 +370,19 @@ def context(turn: Running) -> ToolContext:
     """What tools may touch, as the thread is set now. Errors: TurnFailed, for a folder that cannot be worked in."""
     turn_id, thread_id, owner = turn.claim_ids
     settings, config = turn.transcript.settings, turn.config
-    own = workspace_for(config.server.workspaces_dir, owner, thread_id)
     cwd = Path(settings["cwd"])
     hosted = owner != LOCAL_USER
-    if not cwd.is_dir():
-        message = f"the working directory {cwd} does not exist on the worker; start the thread in one that does"
-        raise TurnFailed(turn_error(message, "badRequest"))
     try:
+        own = workspace_for(config.server.workspaces_dir, owner, thread_id)
+        if not files.is_folder(cwd):
+            message = f"the working directory {cwd} does not exist on the worker; start the thread in one that does"
+            raise TurnFailed(turn_error(message, "badRequest"))
         sandbox = SandboxPolicy.from_wire(
-            settings["sandboxPolicy"], cwd, hidden=(config.home,), workspace=own if hosted else None
+            settings["sandboxPolicy"], cwd, hidden=server_folders(config), workspace=own if hosted else None
         )
+        if hosted:
+            real = sandbox.readable_roots[0] if sandbox.readable_roots else own
+            sandbox = bounded(sandbox, config.limits, real.parent, real)
     except ToolError as error:
         raise TurnFailed(turn_error(str(error), "sandboxError")) from error
     return ToolContext(

@@ -77,7 +77,7 @@ class Area:
             if below is None:
                 raise InvalidRequest(f"outside of your workspaces: {path[:200]}")
             return self.own / below
-        real = Path(os.path.realpath(named)) if follow else Path(os.path.realpath(named.parent)) / named.name
+        real = files.real_path(named) if follow else files.real_path(named.parent) / named.name
         if not any(real.is_relative_to(root) for root in self.roots):
             raise InvalidRequest(f"outside of the folders that this server allows: {path[:200]}")
         if any(real.is_relative_to(one) for one in self.hidden) and not real.is_relative_to(self.own):
@@ -96,10 +96,10 @@ class Area:
         """
         if path is None:
             return self.own
-        real = Path(os.path.realpath(self.real(path)))
+        real = files.real_path(self.real(path))
         if real.parent == self.own and is_id(real.name):
             workspace_for(self.own.parent, self.own.name, real.name)
-        if not real.is_dir():
+        if not files.is_folder(real):
             raise InvalidRequest(f"no such folder on the worker: {path[:200]}")
         return real
 
@@ -109,31 +109,26 @@ def area(config: Config, owner: str) -> Area:
     server = config.server
     if not OWNER.fullmatch(owner):
         raise ValueError(f"no folder can be named by owner {owner!r}")
-    named = server.workspaces_dir / owner
-    for folder in (server.workspaces_dir, named):
-        folder.mkdir(mode=0o700, exist_ok=True, parents=folder is server.workspaces_dir)
-    own = _real(named)
+    named = files.make_private_folder(server.workspaces_dir, owner)
     if owner != LOCAL_USER:
+        own = files.real_path(named)
         return Area(hosted=True, own=own, roots=(named, own), hidden=())
-    roots = (own, *(_real(Path(root)) for root in server.workspace_roots)) if server.workspace_roots else (Path("/"),)
-    hidden = (config.home, *_database_files(config), server.workspaces_dir, *KERNEL_FOLDERS)
-    return Area(hosted=False, own=own, roots=roots, hidden=tuple(map(_real, hidden)))
+    hidden = (*server_folders(config), *_database_files(config), server.workspaces_dir, *KERNEL_FOLDERS)
+    own, *real = files.real_paths([named, *hidden, *map(Path, server.workspace_roots)])
+    roots = (own, *real[len(hidden) :]) if server.workspace_roots else (Path("/"),)
+    return Area(hosted=False, own=own, roots=roots, hidden=tuple(real[: len(hidden)]))
 
 
 def server_folders(config: Config) -> tuple[Path, ...]:
     """What no command may see of the server itself; those who can see a socket can speak with who listens there."""
     redis = urlsplit(config.redis_url)
-    sockets = Path(unquote(redis.path)).parent
-    if redis.scheme != "unix" or sockets in OWN_FOLDERS:
-        return (config.home,)
-    return (config.home, sockets)
+    sockets = [Path(unquote(redis.path)).parent] if redis.scheme == "unix" else []
+    if config.server.tool_runner is not None:
+        sockets.append(config.server.tool_runner.parent)
+    return (config.home, *(folder for folder in sockets if folder not in OWN_FOLDERS))
 
 
 def _database_files(config: Config) -> list[Path]:
     url = urlsplit(config.database_url)
     file = url.path.removeprefix("/")
     return [Path(file + suffix) for suffix in ("", "-wal", "-shm")] if url.scheme.startswith("sqlite") else []
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))

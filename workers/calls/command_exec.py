@@ -19,6 +19,7 @@ from workers.calls.running import RunningCall
 from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import TERMINAL_ROWS_COLUMNS, Process
+from workers.workspace import bounded
 
 TIMED_OUT = 124  # exit code, as of timeout(1)
 UNTIMED_SECONDS = 24 * 3600.0  # of a command without a time-out
@@ -49,7 +50,9 @@ def run(config: Config, call: RunningCall, params: dict[str, Any]) -> dict[str, 
         cwd=cwd,
         policy=policy(config, place, params["sandbox_policy"], cwd),
         limits=CommandLimits(
-            wall_seconds=UNTIMED_SECONDS if timeout_ms is None else timeout_ms / 1000, output_bytes=1 << 17
+            wall_seconds=UNTIMED_SECONDS if timeout_ms is None else timeout_ms / 1000,
+            output_bytes=1 << 17,
+            total_memory_bytes=config.limits.command_memory_bytes if place.hosted else 0,
         ),
         tty=params["tty"],
         rows_columns=(size["rows"], size["cols"]) if size else TERMINAL_ROWS_COLUMNS,
@@ -74,8 +77,12 @@ def run(config: Config, call: RunningCall, params: dict[str, Any]) -> dict[str, 
 
 def policy(config: Config, place: Area, wire: dict[str, Any], cwd: Path) -> SandboxPolicy:
     """What a command of the owner may touch; of a hosted one all workspaces are one. Errors: ToolError."""
-    workspace = place.own if place.hosted else None
-    return SandboxPolicy.from_wire(wire, cwd, hidden=server_folders(config), workspace=workspace)
+    hidden = server_folders(config)
+    if not place.hosted:
+        return SandboxPolicy.from_wire(wire, cwd, hidden=hidden)
+    policy = SandboxPolicy.from_wire(wire, cwd, hidden=hidden, workspace=place.own)
+    thread = place.own / cwd.relative_to(place.own).parts[0] if cwd != place.own else None
+    return bounded(policy, config.limits, place.own, thread)
 
 
 def hear(process: Process, what: str, value: Any) -> None:

@@ -50,7 +50,7 @@ def create_directory(config: Config, call: RunningCall, params: dict[str, Any]) 
     if place.hosted:
         files.make_folders(place.own, real.relative_to(place.own))
         return {}
-    there = next(folder for folder in (real, *real.parents) if os.path.lexists(folder))
+    there = files.nearest(real)
     with files.pinned(there) as root:
         files.make_folders(root, real.relative_to(there))
     return {}

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from shared.errors import SandboxUnavailable
 from workers.sandbox.limits import SYSTEM_PATH
 from workers.sandbox.policy import SYSTEM_FOLDERS, Access, SandboxPolicy
+from workers.sandbox.runner import by_runner
 
 TMP_BYTES = 256 << 20
 SHM_BYTES = 64 << 20
@@ -48,6 +51,17 @@ def find_bwrap(search_path: str | None = None, *, bundled: bool = True) -> str:
     raise SandboxUnavailable(f"commands cannot be contained, bubblewrap is missing; {INSTALL}")
 
 
+@lru_cache
+def protects(bwrap: str) -> bool:
+    """Whether this bubblewrap can mount what a descriptor stands for (0.10); older ones protect no `.git`."""
+    try:
+        said = subprocess.run([bwrap, "--help"], capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "--ro-bind-fd" in said.stdout + said.stderr
+
+
+@by_runner
 def check(bwrap: str | None = None) -> None:
     """Contain a command that does nothing; SandboxUnavailable says what to set when that does not work here."""
     policy = SandboxPolicy(kind="read-only", cwd=Path("/"))
@@ -71,8 +85,14 @@ def check(bwrap: str | None = None) -> None:
     raise SandboxUnavailable(f"bubblewrap cannot contain commands here ({said}); {_remedy()}")
 
 
-def containment(policy: SandboxPolicy, cwd: Path, *, tty: bool = False) -> list[str]:
-    """The words between `bwrap` and a command that runs in cwd. tty: leave room for a controlling terminal."""
+def containment(
+    policy: SandboxPolicy, cwd: Path, *, tty: bool = False, protected: Mapping[Path, int] | None = None
+) -> list[str]:
+    """The words between `bwrap` and a command that runs in cwd.
+
+    tty:       leave room for a controlling terminal
+    protected: descriptors of what the policy protects, as far as it is there: a path could be swapped for a link
+    """
     words = ["--unshare-pid", "--die-with-parent"]
     if not tty:
         words.append("--new-session")
@@ -83,7 +103,7 @@ def containment(policy: SandboxPolicy, cwd: Path, *, tty: bool = False) -> list[
         words += ["--unshare-user", "--disable-userns"]
     if not policy.network_access:
         words.append("--unshare-net")
-    return [*words, *_mounts(policy), "--chdir", str(cwd), "--"]
+    return [*words, *_mounts(policy, protected or {}), "--chdir", str(cwd), "--"]
 
 
 def environment(policy: SandboxPolicy, *, tty: bool = False) -> dict[str, str]:
@@ -101,7 +121,7 @@ def environment(policy: SandboxPolicy, *, tty: bool = False) -> dict[str, str]:
     }
 
 
-def _mounts(policy: SandboxPolicy) -> list[str]:
+def _mounts(policy: SandboxPolicy, protected: Mapping[Path, int]) -> list[str]:
     words: list[str] = []
     closed = ["/dev"]  # made read-only at the end, when what lies below is mounted
     if policy.exclude_slash_tmp:
@@ -109,6 +129,10 @@ def _mounts(policy: SandboxPolicy) -> list[str]:
     rules = policy.rules()
     for folder, access in rules.items():
         path = str(folder)
+        if folder in policy.protected:
+            if folder in protected:
+                words += ["--ro-bind-fd", str(protected[folder]), path]
+            continue
         if access is not Access.HIDDEN:
             if folder in SYSTEM_FOLDERS and folder.is_symlink():
                 words += ["--symlink", os.readlink(folder), path]

@@ -1,13 +1,17 @@
-"""Files of a workspace, opened by the server itself without being led out of it.
+"""Files of a workspace, opened on behalf of the server without being led out of it.
 
-What lies in a workspace was made by strangers: a symbolic link, a FIFO or a folder swapped in mid-way must not make the
-server read or write elsewhere. So every path is resolved by the kernel beneath its root (`openat2`, RESOLVE_BENEATH).
+What lies in a workspace was made by strangers: a symbolic link, a FIFO or a folder swapped in mid-way must not make it
+read or write elsewhere. So every path is resolved by the kernel beneath its root (`openat2`, RESOLVE_BENEATH).
 
-In every function `root` is a trusted absolute folder, and `relative` a path below it ("" is the root itself). Links
-that stay beneath the root are followed, but never the last name of something that is written, moved or deleted.
+All is done by the tool runner, whose the workspaces are: the worker itself follows no path there.
+
+In every function `root` is a trusted absolute folder without links in its path, and `relative` a path below it ("" is
+the root itself). Links that stay beneath the root are followed, but never the last name of something that is written,
+moved or deleted.
 
 Errors:  ToolError (leads out of the root, not a plain file, too big, a link that would be written through),
-         SandboxUnavailable (no `openat2`), OSError (FileNotFoundError, PermissionError, … with `relative` as filename)
+         SandboxUnavailable (no `openat2`, no tool runner),
+         OSError (FileNotFoundError, PermissionError, … with `relative` as filename)
 """
 
 from __future__ import annotations
@@ -18,11 +22,12 @@ import os
 import secrets
 import shutil
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.errors import SandboxUnavailable, ToolError
+from workers.sandbox.runner import by_runner
 
 SYS_OPENAT2 = 437  # the same on every Linux architecture
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -40,21 +45,63 @@ class _OpenHow(ctypes.Structure):
 
 @contextmanager
 def pinned(folder: Path) -> Iterator[Path]:
-    """A root for a folder of the host whose path holds no links: it stays this folder whatever is put in its place.
+    """A root for a folder of the host: it is refused as soon as there is a link in its path, whatever took its place.
 
-    Errors: OSError, also when there is a link in the path by now
+    Errors: OSError
     """
+    stat(folder, "")
+    yield folder
+
+
+def open_path(path: Path) -> int:
+    """A descriptor (O_PATH) of what lies at an absolute path without links, in the runner itself. Errors: OSError."""
     slash = os.open("/", FOLDER)
     try:
-        fd = _openat2(slash, folder.relative_to("/"), FOLDER, RESOLVE_NO_SYMLINKS)
+        return _openat2(slash, Path(path).relative_to("/"), os.O_PATH, RESOLVE_NO_SYMLINKS)
     finally:
         os.close(slash)
-    try:
-        yield Path(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
 
 
+def open_beneath(root_fd: int, relative: Path, flags: int) -> int:
+    """A descriptor of what lies below an opened folder, with no link on the way, in the runner. Errors: OSError."""
+    return _openat2(root_fd, relative, flags, RESOLVE_NO_SYMLINKS)
+
+
+@by_runner
+def real_paths(paths: Sequence[Path]) -> list[Path]:
+    """The paths with their links followed, as far as they lead anywhere."""
+    return [Path(os.path.realpath(path)) for path in paths]
+
+
+def real_path(path: Path) -> Path:
+    """One of them."""
+    return real_paths([path])[0]
+
+
+@by_runner
+def is_folder(path: Path) -> bool:
+    """Whether a path of the host, links followed, leads to a folder."""
+    return os.path.isdir(path)
+
+
+@by_runner
+def nearest(path: Path) -> Path:
+    """The path itself where that name is taken, else the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+
+
+@by_runner
+def make_private_folder(root: Path, *names: str) -> Path:
+    """The folder of these names below root, made with all above it, for its owner alone, where it is not there."""
+    folder = root
+    folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+    for name in names:
+        folder /= name
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@by_runner
 def read_bytes(root: Path, relative: str | Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
     """The content of a plain file of at most max_bytes; with follow_links=False a link itself is refused."""
     with _opened_file(root, relative, follow_links) as fd, open(fd, "rb", closefd=False) as file:
@@ -64,12 +111,14 @@ def read_bytes(root: Path, relative: str | Path, max_bytes: int, *, follow_links
     return data
 
 
+@by_runner
 def write_bytes(root: Path, relative: str | Path, data: bytes) -> None:
     """Make or replace a plain file at once: readers see the old content or the new; mode and owner are kept."""
     with _replaced(root, relative) as fd, open(fd, "wb", closefd=False) as file:
         file.write(data)
 
 
+@by_runner
 def copy_file(root: Path, relative: str | Path, target_root: Path, target: str | Path, max_bytes: int) -> int:
     """Make or replace a plain file as the copy of another of at most max_bytes, no link; how many it has."""
     with _opened_file(root, relative, follow_links=False) as fd:
@@ -83,18 +132,21 @@ def copy_file(root: Path, relative: str | Path, target_root: Path, target: str |
     return size
 
 
+@by_runner
 def copy_link(root: Path, relative: str | Path, target_root: Path, target: str | Path) -> None:
     """Make a link that says what another one says, wherever that leads; FileExistsError when the name is taken."""
     with _parent(root, relative) as (folder, name), _parent(target_root, target) as (target_folder, target_name):
         os.symlink(os.readlink(name, dir_fd=folder), target_name, dir_fd=target_folder)
 
 
+@by_runner
 def unlink(root: Path, relative: str | Path) -> None:
     """Delete a file or a link itself; IsADirectoryError for a folder."""
     with _parent(root, relative) as (folder, name):
         os.unlink(name, dir_fd=folder)
 
 
+@by_runner
 def remove_folder(root: Path, relative: str | Path, *, recursive: bool) -> None:
     """Delete a folder, an empty one or all of it; links in it are deleted and not followed."""
     with _parent(root, relative) as (folder, name):
@@ -104,12 +156,14 @@ def remove_folder(root: Path, relative: str | Path, *, recursive: bool) -> None:
             os.rmdir(name, dir_fd=folder)
 
 
+@by_runner
 def rename(root: Path, relative: str | Path, target: str | Path) -> None:
     """Move a file, link or folder to another name below the same root; a file in its place is replaced."""
     with _parent(root, relative) as (folder, name), _parent(root, target) as (target_folder, target_name):
         os.rename(name, target_name, src_dir_fd=folder, dst_dir_fd=target_folder)
 
 
+@by_runner
 def make_folders(root: Path, relative: str | Path) -> list[str]:
     """Make a folder and those above it that are missing; those that were made, outermost first."""
     made = []
@@ -126,12 +180,14 @@ def make_folders(root: Path, relative: str | Path) -> list[str]:
     return made
 
 
+@by_runner
 def stat(root: Path, relative: str | Path, *, follow_links: bool = True) -> os.stat_result:
     """What lies there; with follow_links=False a link itself."""
     with _opened(root, relative, os.O_PATH | (0 if follow_links else os.O_NOFOLLOW)) as fd:
         return os.fstat(fd)
 
 
+@by_runner
 def exists(root: Path, relative: str | Path) -> bool:
     """Whether that name is taken, be it by a link that leads nowhere."""
     try:
@@ -141,6 +197,7 @@ def exists(root: Path, relative: str | Path) -> bool:
     return True
 
 
+@by_runner
 def list_folder(
     root: Path, relative: str | Path = "", max_entries: int = 10_000, *, follow_links: bool = True
 ) -> list[tuple[str, os.stat_result]]:
@@ -188,7 +245,7 @@ def _replaced(root: Path, relative: str | Path, new_mode: int = 0o666) -> Iterat
 
 @contextmanager
 def _opened(root: Path, relative: str | Path, flags: int) -> Iterator[int]:
-    root_fd = os.open(root, FOLDER)
+    root_fd = open_path(root)
     try:
         fd = _openat2(root_fd, relative, flags)
     finally:

@@ -31,6 +31,7 @@ class CommandLimits:
     processes:    of the command in all, threads included
     wall_seconds: until the command is ended
     output_bytes: of its output that is kept
+    total_memory_bytes: of all its processes together; 0: no limit
     """
 
     cpu_seconds: int = CPU_SECONDS
@@ -40,6 +41,7 @@ class CommandLimits:
     open_files: int = OPEN_FILES
     wall_seconds: float = WALL_SECONDS
     output_bytes: int = OUTPUT_BYTES
+    total_memory_bytes: int = 0
 
     def prlimit(self) -> list[str]:
         """The words to put in front of a command."""

@@ -12,12 +12,14 @@ from shared import telemetry
 from shared.errors import ClaimLost
 from shared.protocol.turn import turn_error
 from shared.store.turns import Claim
+from shared.store.users import LOCAL_USER
 from workers.agent import faults, loop
 from workers.agent.journal import Held
 from workers.agent.signal import Signal
 from workers.agent.stops import AwaitingAnswer, HandedOver, Interrupted, TurnFailed
 from workers.agent.transcript import Transcript
-from workers.sandbox.process import Sessions
+from workers.sandbox.limits import CommandLimits
+from workers.sandbox.sessions import Sessions
 from workers.services import Services
 
 logger = logging.getLogger(__name__)
@@ -49,10 +51,14 @@ def run(services: Services) -> None:
 def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     """Run one turn for as long as it stays with this worker."""
     signal = Signal()
+    limits = services.config.limits
     held = services.journal.hold(claim, signal, claimed_at)
     services.enter(claim.turn_id, signal)
     transcript = Transcript(claim, held, services.store, services.journal)
-    sessions = Sessions(may_begin=lambda: services.journal.has_authority(held))
+    sessions = Sessions(
+        CommandLimits(total_memory_bytes=limits.command_memory_bytes if claim.owner != LOCAL_USER else 0),
+        may_begin=lambda: services.journal.has_authority(held),
+    )
     turn = loop.Running(services.config, services.store, transcript, signal, sessions)
     logger.info("turn claimed", extra={"turn_id": claim.turn_id, "claim_no": claim.claim_no})
     of = claim.turn

@@ -19,7 +19,7 @@ from workers.agent.signal import Signal
 
 if TYPE_CHECKING:
     from workers.sandbox.policy import SandboxPolicy
-    from workers.sandbox.process import Sessions
+    from workers.sandbox.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)

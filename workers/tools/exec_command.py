@@ -13,8 +13,9 @@ from typing import Any
 
 from shared.errors import ClaimLost, ToolError
 from workers.agent.signal import Why
+from workers.sandbox import files
 from workers.sandbox.output import count_tokens, shorten
-from workers.sandbox.process import Session
+from workers.sandbox.sessions import Session
 from workers.tools import shell_words
 from workers.tools.base import Call, Outcome, Plan, Question, ToolContext
 
@@ -89,7 +90,7 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
     if not line.strip():
         raise ToolError(f"{NAME}: cmd is empty")
     cwd = Path(os.path.normpath(ctx.cwd / given.text("workdir", ".")))
-    if not ctx.sandbox.may_read(cwd) or not os.path.isdir(cwd):
+    if not ctx.sandbox.may_read(cwd) or not files.is_folder(cwd):
         raise ToolError(f"{NAME}: workdir: no such folder for this thread: {cwd}")
     shell = given.text("shell", default_shell())
     argv = [shell, "-lc" if given.flag("login", True) else "-c", line]
@@ -108,7 +109,7 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
         ),
         data=_Command(
             argv,
-            Path(os.path.realpath(cwd)),
+            files.real_path(cwd),
             given.flag("tty", False),
             given.yield_s(YIELD_MS),
             given.max_output_tokens(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ToolError
+from workers.sandbox import files
 from workers.tools.base import ToolContext
 
 MAX_PATH_BYTES = 4095  # PATH_MAX without its NUL
@@ -41,7 +42,7 @@ def place(name: str, ctx: ToolContext) -> Place:
         raise ToolError(f"{name[:80]}…: the path is too long")
     path = ctx.cwd / path
     if not any(path.is_relative_to(own) for own in (ctx.sandbox.cwd, *ctx.sandbox.writable_roots)):
-        path = Path(os.path.realpath(path.parent)) / path.name
+        path = files.real_path(path.parent) / path.name
     if not ctx.sandbox.may_read(path):
         raise ToolError(f"{name}: outside of what this thread may see")
     rules = ctx.sandbox.rules()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import ToolError
-from workers.sandbox.process import Session
+from workers.sandbox.sessions import Session
 from workers.tools.base import Call, Outcome, Plan, ToolContext
 from workers.tools.exec_command import MAX_OUTPUT_TOKENS, Arguments, wait_and_tell
 

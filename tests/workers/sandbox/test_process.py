@@ -20,10 +20,12 @@ from shared.errors import ToolError
 from tests.support.processes import is_running
 from tests.support.wait import until
 from workers.agent.signal import Signal, Why
+from workers.runner.command import bury_leftovers
 from workers.sandbox.bubblewrap import find_bwrap
 from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.process import MAX_SESSIONS, MAX_UNREAD_INPUT_BYTES, Process, Sessions, bury_leftovers, run_to_end
+from workers.sandbox.process import MAX_UNREAD_INPUT_BYTES, Process, run_to_end
+from workers.sandbox.sessions import MAX_SESSIONS, Sessions
 
 DEADLINE_S = 20
 

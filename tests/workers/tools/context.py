@@ -8,7 +8,7 @@ from typing import Any
 
 from workers.agent.signal import Signal
 from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.process import Sessions
+from workers.sandbox.sessions import Sessions
 from workers.tools.base import Call, ToolContext
 
 
