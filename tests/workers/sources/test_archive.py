@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import stat
 import tarfile
@@ -127,13 +126,6 @@ def test_what_only_a_tar_can_hold_is_refused_too(what: str) -> None:
         clean(tar_of(("fine", FILE, b"fine"), *TAR_ONLY[what]))
 
 
-def bomb_of_headers() -> bytes:
-    """A small file that makes a careless reader hold 30 MB of one name."""
-    info = tarfile.TarInfo("x")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 30 << 20
-    return gzip.compress(info.tobuf() + b"a" * (30 << 20) + b"\0" * 1024)
-
-
 def overlapping_zip() -> bytes:
     """Two entries that share their bytes."""
     data = bytearray(zip_of(("a", FILE, b"0" * 1000), ("b", FILE, b"1" * 1000)))
@@ -160,7 +152,6 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "a bomb": lambda: tar_of(("a", FILE, bytes(41 << 20)), mode="w:gz"),
     "a zip bomb": lambda: zip_of(("a", FILE, bytes(41 << 20))),
     "a bomb of many": lambda: zip_of(*((f"{n}", FILE, bytes(5 << 20)) for n in range(9))),
-    "a bomb of headers": bomb_of_headers,
     "an overlapping zip": overlapping_zip,
     "a lying zip": lying_zip,
     "a zip64": lambda: zip_of(("a", FILE, b""))[:-22] + b"PK\x06\x07" + bytes(16) + zip_of(("a", FILE, b""))[-22:],
@@ -186,3 +177,11 @@ def test_an_encrypted_zip_is_refused_by_its_flag() -> None:
 
     with pytest.raises(InvalidRequest, match="encrypted"):
         clean(bytes(data))
+
+
+def test_a_header_that_is_a_bomb_itself_is_not_read() -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+
+    with pytest.raises(InvalidRequest, match="header of more than 1 MiB"):
+        clean(info.tobuf() + b"a" * (2 << 20) + b"\0" * 1024)
