@@ -20,6 +20,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "command/exec/write": {"processId": "shell-1", "deltaBase64": "bHMK"},
     "config/batchWrite": {"edits": [EDIT]},
     "config/value/write": EDIT,
+    "feedback/read": {"feedbackId": "01a20432-3c5e-7b21-8f60-2f4c9d0a7e15"},
+    "feedback/upload": {**OF_A_THREAD, "classification": "bug", "reason": "It stops half way.", "includeLogs": True},
     "fs/copy": {"sourcePath": FILE, "destinationPath": FILE + ".bak"},
     "fs/createDirectory": {"path": FOLDER + "/src", "recursive": True},
     "fs/getMetadata": {"path": FILE},

@@ -75,7 +75,7 @@ def enable(name: str) -> None:
 
 
 def _stop_turns(name: str) -> int:
-    """Workers look at the store with each renewal of their leases; the sweep tells followers of turns that nobody runs."""
+    """Workers look with each renewal of their leases; the sweep tells of turns that nobody runs."""
     from shared.errors import InvalidRequest
     from shared.store.audit import Act
 

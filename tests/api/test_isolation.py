@@ -59,6 +59,7 @@ def test_it_is_the_same_work(house: House, method: str, monkeypatch: pytest.Monk
         process="alices-shell",
         search="alices-search",
         feedback=new_id(),
+        archive=new_id(),
         workspaces=str(house.config.server.workspaces_dir),
     )
     work = Work(house)

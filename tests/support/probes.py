@@ -61,6 +61,7 @@ class Things:
     process: str
     search: str
     feedback: str
+    archive: str
     workspaces: str
 
     @property
@@ -89,6 +90,7 @@ def nobodys(like: Things) -> Things:
         process="nobodys-shell",
         search="nobodys-search",
         feedback=new_id(),
+        archive=new_id(),
         workspaces=like.workspaces,
     )
 
@@ -124,6 +126,8 @@ def _of_method(method: str, things: Things) -> Iterator[Probe]:
     )
     example = _theirs(EXAMPLES.get(method, {}), things)
     yield Probe(method, "example", example)
+    if method == "thread/start":
+        yield Probe(method, "their archive", {"config": {"workspace": {"archive": things.archive}}})
     named = [name for name in sorted(members) if name in NAMES]
     for name in named:
         value = getattr(things, NAMES[name])

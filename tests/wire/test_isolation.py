@@ -7,7 +7,9 @@ and one that waits for her, a command that runs, a search, files; Bob asks for a
 from __future__ import annotations
 
 import http.client
+import io
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,6 @@ import pytest
 from sqlalchemy import select
 
 from api.app import make_app
-from shared.ids import new_id
 from shared.store.tables import metadata
 from tests.builders import House, make_thread
 from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
@@ -40,6 +41,8 @@ ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/docs": None,
     "/v2/<path:method>": None,  # by the probes
     "/v2/thread/events": lambda things: ("GET", f"/v2/thread/events?threadId={things.thread}", None),
+    "/v2/thread/workspace": lambda things: ("GET", f"/v2/thread/workspace?threadId={things.thread}", None),
+    "/v2/workspace/archive": None,  # makes something of one's own
     "/v2/serverRequest/respond": lambda things: (
         "POST",
         "/v2/serverRequest/respond",
@@ -90,10 +93,25 @@ def household(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     with Deployment(home, request.param, api=2, workers=1) as deployment, shown_when_it_fails(deployment):
         (alices_id, alices_key), (bobs_id, bobs_key) = deployment.add_user("alice"), deployment.add_user("bob")
         alice, bob = deployment.connect(0, token=alices_key), deployment.connect(0, token=bobs_key)
-        yield Household(deployment, alice, bob, bobs_id, bobs_key, alices_things(deployment, alice, alices_id))
+        yield Household(
+            deployment, alice, bob, bobs_id, bobs_key, alices_things(deployment, alice, alices_id, alices_key)
+        )
 
 
-def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str) -> Things:
+def upload(deployment: Deployment, key: str) -> dict[str, Any]:
+    """An archive of Alice's."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("empty"))
+    parts = urlsplit(deployment.urls[0])
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection.request("POST", "/v2/workspace/archive", packed.getvalue(), {"Authorization": f"Bearer {key}"})
+    answered: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return answered
+
+
+def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, key: str) -> Things:
     thread = alice.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
     first = run_turn(alice, thread["id"], f"[[say {CANARY}]]", clientUserMessageId="alices-message")
     start_turn(alice, thread["id"], command(f"echo {CANARY}"))
@@ -112,6 +130,8 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str) -
     alice.request("command/exec/write", {"processId": "alices-shell", "deltaBase64": "aGkK"})
     alice.wait_for_method("command/exec/outputDelta")
     alice.request("fuzzyFileSearch/sessionStart", {"sessionId": "alices-search", "roots": [thread["cwd"]]})
+    feedback = alice.request("feedback/upload", {"classification": "bug", "reason": CANARY, "includeLogs": False})
+    archive = upload(deployment, key)
     return Things(
         user=user_id,
         thread=thread["id"],
@@ -122,7 +142,8 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str) -
         client_message="alices-message",
         process="alices-shell",
         search="alices-search",
-        feedback=new_id(),
+        feedback=feedback["feedbackId"],
+        archive=archive["archive"],
         workspaces=str(Path(thread["cwd"]).parent.parent),
     )
 
