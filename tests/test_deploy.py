@@ -51,6 +51,7 @@ def test_compose_runs_two_of_api_and_worker_and_one_of_the_rest() -> None:
         "proxy": 1,
         "api": 2,
         "worker": 2,
+        "runner": 1,
         "background": 1,
         "beat": 1,
         "migrate": 1,
@@ -70,6 +71,8 @@ def test_compose_serves_every_queue() -> None:
 def test_compose_starts_nothing_of_ours_before_the_schema_is_there() -> None:
     assert OURS["migrate"]["restart"] == "no"
     for name, service in OURS.items():
+        if name == "runner":
+            continue  # it knows no database
         for other, condition in service["depends_on"].items():
             wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
             assert condition["condition"] == wanted
@@ -77,9 +80,9 @@ def test_compose_starts_nothing_of_ours_before_the_schema_is_there() -> None:
         assert ("postgres" if name == "migrate" else "migrate") in service["depends_on"]
 
 
-def test_compose_lets_bubblewrap_work_in_the_workers_and_nowhere_else() -> None:
+def test_compose_lets_bubblewrap_work_in_the_runner_and_nowhere_else() -> None:
     for name, service in SERVICES.items():
-        runs_commands = service.get("command", [""])[0] == "worker"
+        runs_commands = service.get("command", [""])[0] == "runner"
         assert ("seccomp=unconfined" in service.get("security_opt", [])) == runs_commands, name
         assert "privileged" not in service
         assert "cap_add" not in service
@@ -140,3 +143,26 @@ def test_the_collector_starts_with_its_profile_alone_and_takes_what_the_settings
     port = settings["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
     offered = re.findall(r"http://([\w-]+):(\d+)/v1/(\w+)", (ROOT / "deploy" / "config.toml").read_text())
     assert offered == [("otel-collector", port, kind) for kind in ("logs", "traces", "metrics")]
+
+
+def test_the_runner_is_another_user_without_secrets_or_a_way_to_the_databases() -> None:
+    runner, options = OURS["runner"], parse(OURS["runner"]["command"]).params
+
+    assert "environment" not in runner
+    assert not any("config.toml" in mount for mount in runner["volumes"])
+    assert runner["networks"] == ["commands"]
+    assert [name for name, service in SERVICES.items() if "commands" in service.get("networks", [])] == ["runner"]
+    assert runner["user"] == "threadhouse-runner" != options["worker"] == "threadhouse"
+    assert {"threadhouse-runner", options["group"]} <= set(re.findall(r"[\w-]+", DOCKERFILE))
+
+
+def test_the_runner_alone_has_the_workspaces_and_workers_have_its_socket() -> None:
+    loaded = config.load(ROOT / "deploy", {})
+    mounted = {name: dict(one.split(":")[:2] for one in service.get("volumes", [])) for name, service in OURS.items()}
+
+    assert [name for name, volumes in mounted.items() if "workspaces" in volumes] == ["runner"]
+    assert mounted["runner"]["workspaces"] == str(loaded.server.workspaces_dir)
+    assert loaded.server.tool_runner is not None
+    for name in ("runner", "worker", "background"):
+        assert mounted[name]["runner"] == str(loaded.server.tool_runner.parent)
+    assert parse(OURS["runner"]["command"]).params["path"] == loaded.server.tool_runner
