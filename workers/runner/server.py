@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from shared.errors import ConfigError, ToolError
-from workers.runner import hardening
+from workers.runner import hardening, host
 from workers.runner.cgroups import Cgroups
 from workers.runner.command import Command, bury_leftovers
 from workers.runner.watchdog import Watchdog
@@ -31,7 +31,7 @@ from workers.sandbox.event_thread import EventThread
 BACKLOG = 1024
 DRAIN_SECONDS = 10.0  # that commands get after SIGTERM: their workers are shut down meanwhile
 GRACE_SECONDS = 2.0  # between TERM and KILL
-MODULES = (bubblewrap, files)  # what they mark as done by the runner
+MODULES = (bubblewrap, files, host)  # what they mark as done by the runner
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,9 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65_536), hard))
     bury_leftovers()
-    server = Server(Cgroups.delegated() if "socket" in arguments else None)
+    groups = Cgroups.delegated() if "socket" in arguments else None
+    host.has_cgroups = groups is not None
+    server = Server(groups)
     if "control" in arguments:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _unheard)  # it ends with its worker
