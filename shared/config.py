@@ -10,7 +10,7 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -146,6 +146,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """`[retention]`: how many days things are kept; 0 means for ever."""
+
+    threads_days: int = 0  # since a thread last changed; then it goes with all that is its
+    archived_threads_days: int = 0  # the same of archived threads
+    audit_days: int = 0  # rows of the audit log
+    receipts_days: int = 0  # receipts of what was erased
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that a process may know about its deployment."""
 
@@ -169,6 +179,7 @@ class Config:
     developer_instructions: str | None = None  # text that every thread's model gets as a developer message
     model_providers: Mapping[str, Provider] = field(default_factory=dict)  # the configured ones, and `openai`
     limits: Limits = field(default_factory=Limits)  # [limits]
+    retention: Retention = field(default_factory=Retention)  # [retention]
     auth: AuthSettings | None = None  # [auth]; None: only our own keys let anybody in
     workspaces: Workspaces = field(default_factory=Workspaces)  # [workspaces]
     notify: tuple[str, ...] = ()  # program and arguments, run after each completed turn (PROTOCOL 13); empty: none
@@ -224,7 +235,7 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
     model_provider, model = _model(root, providers)
     database_url = _database_url(environ.get("THREADHOUSE_DATABASE_URL"), home)
     workspace_write = root.table("sandbox_workspace_write")
-    limits = root.table("limits")
+    limits, retention = root.table("limits"), root.table("retention")
 
     return Config(
         home=home,
@@ -265,6 +276,9 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
             tokens_per_month=limits.integer("tokens_per_month", Limits.tokens_per_month),
             warn_percent=limits.integer("warn_percent", Limits.warn_percent, at_least=1, at_most=100),
             waiting_turns=limits.integer("waiting_turns", Limits.waiting_turns),
+        ),
+        retention=Retention(
+            **{setting.name: retention.integer(setting.name, 0) for setting in fields(Retention)},
         ),
         auth=_auth(root.table("auth"), home) if root.has("auth") else None,
         workspaces=read_workspaces(root.table("workspaces"), environ),

@@ -13,7 +13,6 @@ from shared.errors import ConfigError
 
 # Sections of Codex, or of a later version of ours, that a config.toml may have and that do nothing here.
 SECTIONS_WITHOUT_EFFECT = (
-    "retention",
     "mcp_servers",
     "profiles",
     "features",

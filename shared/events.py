@@ -282,6 +282,11 @@ class EventLog:
         length: Any = self._client.xlen(log)
         return int(added or 0) > int(length)
 
+    def count(self, thread_id: str) -> int:
+        """How many events a thread's log has."""
+        length: Any = self._client.xlen(_key(thread_id, "log"))
+        return int(length)
+
     def delete(self, thread_id: str) -> None:
         """Forget a deleted thread's log."""
         open_fields: Any = self._client.hkeys(_key(thread_id, "open"))

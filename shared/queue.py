@@ -19,6 +19,7 @@ RUN_CALL = "call.run"
 PROCESS_FEEDBACK = "feedback.process"
 SWEEP_RETENTION = "retention.sweep"
 WRITE_SESSION = "session.write"
+ERASE = "erasure.run"
 DELIVER = "notify.deliver"
 MAKE_WORKSPACE = "workspace.make"
 SWEEP_EVERY_SECONDS = 3600
@@ -48,6 +49,7 @@ def make_celery(redis_url: str) -> Celery:
             "notify.*": {"queue": "background"},
             "session.*": {"queue": "background"},
             "workspace.*": {"queue": "background"},
+            "erasure.*": {"queue": "background"},
             "retention.*": {"queue": "background"},
         },
         beat_schedule={"retention": {"task": SWEEP_RETENTION, "schedule": float(SWEEP_EVERY_SECONDS)}},
@@ -81,6 +83,10 @@ class Queue:
     def process_feedback(self, report_id: str) -> None:
         """A report waits. report_id is for the trace; the claim decides which one is taken."""
         self._send(PROCESS_FEEDBACK, report_id)
+
+    def erase(self) -> None:
+        """Something is to be erased."""
+        self._send(ERASE)
 
     def run_call(self, call_id: str, kind: str, params: Any, owner: str, *, expires_s: float) -> None:
         """The one task that carries its work: a call is not stored, and its caller waits. Errors: Unavailable."""

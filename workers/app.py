@@ -14,6 +14,7 @@ from shared.config import load
 from shared.errors import SandboxUnavailable
 from shared.queue import (
     DELIVER,
+    ERASE,
     MAKE_WORKSPACE,
     PROCESS_FEEDBACK,
     RUN_CALL,
@@ -29,6 +30,7 @@ from workers.sandbox import runner
 from workers.services import Services
 from workers.tasks import (
     deliver_notify,
+    erase,
     make_workspace,
     process_feedback,
     run_call,
@@ -66,6 +68,11 @@ def process_feedback_task(report_id: str) -> None:
 @app.task(name=SWEEP_RETENTION)  # type: ignore[untyped-decorator]
 def sweep_retention_task() -> None:
     sweep_retention.run(services())
+
+
+@app.task(name=ERASE)  # type: ignore[untyped-decorator]
+def erase_task() -> None:
+    erase.run(services())
 
 
 @app.task(name=WRITE_SESSION)  # type: ignore[untyped-decorator]

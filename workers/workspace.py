@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -38,9 +40,8 @@ def workspace_for(workspaces_root: Path, owner: str, thread_id: str) -> Path:
 
     Errors: ValueError when owner or thread_id cannot be the name of a folder
     """
-    if not OWNER.fullmatch(owner) or not is_id(thread_id):
-        raise ValueError(f"no folder can be named by owner {owner!r}, thread {thread_id!r}")
-    return files.make_private_folder(workspaces_root, owner, thread_id)
+    own = _own_folder(owner, thread_id)
+    return files.make_private_folder(workspaces_root, *own.parts)
 
 
 def bounded(policy: SandboxPolicy, limits: Limits, workspaces: Path, workspace: Path | None = None) -> SandboxPolicy:
@@ -49,6 +50,42 @@ def bounded(policy: SandboxPolicy, limits: Limits, workspaces: Path, workspace: 
     if workspace is not None:
         quotas.append((workspace, limits.workspace_bytes, limits.workspace_files))
     return replace(policy, quotas=tuple(one for one in quotas if any(one[1:])))
+
+
+def count_files(workspaces_root: Path, owner: str, thread_id: str | None) -> int:
+    """How many files and links lie in the folders that a thread has, or in all of an owner's."""
+    return sum(_count(workspaces_root, folder) for folder in _folders_of(workspaces_root, owner, thread_id))
+
+
+def remove_workspace(workspaces_root: Path, owner: str, thread_id: str | None) -> None:
+    """Remove the folders that a thread has, or all of an owner's; harmless when they are gone."""
+    for folder in _folders_of(workspaces_root, owner, thread_id):
+        files.remove_folder(workspaces_root, folder, recursive=True)
+
+
+def _folders_of(root: Path, owner: str, thread_id: str | None) -> list[Path]:
+    """As paths below root. A workspace that was still being made has the thread's id in its name, too."""
+    own = _own_folder(owner, None)
+    if not files.exists(root, own):
+        return []
+    if thread_id is None:
+        return [own]
+    return [
+        own / name
+        for name, found in files.list_folder(root, own, max_entries=sys.maxsize)
+        if thread_id in name and stat.S_ISDIR(found.st_mode)
+    ]
+
+
+def _own_folder(owner: str, thread_id: str | None) -> Path:
+    if not OWNER.fullmatch(owner) or not (thread_id is None or is_id(thread_id)):
+        raise ValueError(f"no folder can be named by owner {owner!r}, thread {thread_id!r}")
+    return Path(owner) if thread_id is None else Path(owner, thread_id)
+
+
+def _count(root: Path, folder: Path) -> int:
+    entries = files.list_folder(root, folder, max_entries=sys.maxsize, follow_links=False)
+    return sum(_count(root, folder / name) if stat.S_ISDIR(found.st_mode) else 1 for name, found in entries)
 
 
 def instructions(cwd: Path, root: Path) -> list[tuple[Path, str]]:

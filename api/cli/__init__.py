@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": "api.cli.keys",
     "webhooks": "api.cli.webhooks",
     "audit": "api.cli.audit",
+    "erasures": "api.cli.erasures",
     "exec": "api.cli.exec",
     "app-server": "api.cli.bridge",
     "feedback": "api.cli.feedback",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from api.cli.erasures import delete
 from api.cli.host import host_store, json_option, show
 from api.cli.options import home_option
 from api.cli.user_limits import limits
@@ -15,6 +16,7 @@ def users() -> None:
 
 
 users.add_command(limits)
+users.add_command(delete)
 
 
 @users.command()

@@ -23,7 +23,6 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     thread = ctx.get_thread(params["thread_id"], missing="no rollout found for thread id {}")
     ctx.stop_active_turn(thread)
     ctx.store.threads.delete(thread.id, ctx.user_id, act=ctx.act(NAME))
-    ctx.services.events.delete(thread.id)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/deleted", {"threadId": thread.id}))
-    ctx.after_reply(ctx.write_session, thread.id)
+    ctx.after_reply(ctx.services.queue.erase)
     return {}

@@ -9,6 +9,7 @@ from shared.store.archives import Archives
 from shared.store.audit import Audit
 from shared.store.connection import Database
 from shared.store.feedback import Feedback
+from shared.store.erasures import Erasures
 from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits
@@ -43,6 +44,7 @@ class Store:
         self.audit = Audit(self.database)
         self.workspaces = Workspaces(self.database)
         self.archives = Archives(self.database)
+        self.erasures = Erasures(self.database)
 
     def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
         """Store what turns have written (shared.store.writes)."""

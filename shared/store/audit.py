@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from shared.clock import now_ms
 from shared.store.connection import Database
@@ -101,3 +101,8 @@ class Audit:
         with self._database.read() as connection:
             found: list[Any] = list(connection.execute(query.order_by(audit.c.id).limit(limit)))
         return [Row(**row._mapping) for row in found]
+
+    def all_users_forget(self, before_ms: int) -> int:
+        """Remove rows that are older than a time; how many. The one way that a row goes: `[retention] audit_days`."""
+        with self._database.write() as connection:
+            return connection.execute(delete(audit).where(audit.c.at_ms < before_ms)).rowcount

@@ -354,3 +354,24 @@ feedback_contents = Table(
     Column("id", String, primary_key=True),  # of the report
     Column("content", Text, nullable=False),  # JSON
 )
+
+erasures = Table(
+    "erasures",  # what was asked to be erased, and receipts of what is gone; ids and counts only
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),  # thread | user
+    Column("subject_id", String, nullable=False),  # of the thread or user
+    Column("owner", String, nullable=False),
+    Column("cause", String, nullable=False),  # shared.store.erasures.CAUSES
+    Column("requested_at_ms", Millis, nullable=False),
+    Column("due_at_ms", Millis, nullable=False),  # when what is left may go, or is tried again
+    Column("done_at_ms", Millis),
+    Column("receipt", Json, nullable=False),  # {name of a store: how many of its things are gone}
+)
+Index("erasures_of_owner", erasures.c.owner, erasures.c.id)
+Index(
+    "erasures_due",
+    erasures.c.due_at_ms,
+    postgresql_where=text("done_at_ms IS NULL"),
+    sqlite_where=text("done_at_ms IS NULL"),
+)

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal, or_, select, text, tuple_, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import is_id
-from shared.store import audit
+from shared.store import audit, erasures
 from shared.store import items as item_rows
 from shared.store import workspaces as workspace_rows
 from shared.store.audit import Act
 from shared.store.connection import Database
-from shared.store.tables import approvals, items, mail, threads, turns, workspaces
+from shared.store.tables import approvals, items, threads, turns
 
 SORT_COLUMNS = {
     "created_at": threads.c.created_at_ms,
@@ -26,6 +26,7 @@ SORT_COLUMNS = {
     "recency_at": threads.c.recency_at_ms,
 }
 SESSION_AGAIN_MS = 60_000  # after which a session file is asked for again, should its writer be lost
+SWEPT_AT_ONCE = 100  # threads that one transaction removes
 LOADED_FOR_MS = 30 * 60 * 1000  # "loaded" is active, or used this recently
 # What a thread that asks a client something is said to wait on; a call of a client's own tool waits on nobody.
 TITLE_SOURCE = "thread_title"  # threads in which the terminal client has its threads named
@@ -187,7 +188,7 @@ class Threads:
                 select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.owner == owner).with_for_update()
             )
             lock_thread(connection, thread_id, owner)
-            delete_rows(connection, [thread_id])
+            erasures.erase_thread(connection, thread_id, owner, erasures.DELETED)
             audit.write(connection, act, thread_id=thread_id)
 
     def _change(self, thread_id: str, owner: str, act: Act | None = None, **values: Any) -> None:
@@ -256,18 +257,28 @@ class Threads:
         with self._database.write() as connection:
             return list(connection.scalars(later.returning(threads.c.id)))
 
-    def all_users_sweep_unused(self) -> list[tuple[str, str]]:
-        """Remove threads without a turn, and ephemeral ones, that nobody used for 30 minutes. Returns (id, owner)s."""
-        active = exists().where(turns.c.thread_id == threads.c.id, turns.c.phase != "done")
+    def all_users_sweep_unused(self) -> int:
+        """Remove threads without a turn, and ephemeral ones, that nobody used for 30 minutes. How many there were."""
         unused = or_(~threads.c.materialized, threads.c.ephemeral)
-        query = select(threads.c.id, threads.c.owner).where(
-            unused, threads.c.used_at_ms < now_ms() - LOADED_FOR_MS, ~active
-        )
-        with self._database.write() as connection:
-            query = query.limit(1000).with_for_update(skip_locked=True)
-            found = [(row.id, row.owner) for row in connection.execute(query)]
-            delete_rows(connection, [thread_id for thread_id, _ in found])
-        return found
+        return self._sweep(erasures.UNUSED, unused, threads.c.used_at_ms < now_ms() - LOADED_FOR_MS)
+
+    def all_users_sweep_old(self, before_ms: int, *, archived: bool) -> int:
+        """Remove threads that did not change since a time, archived ones or the others. How many there were."""
+        kind = threads.c.archived_at_ms.is_not(None) if archived else threads.c.archived_at_ms.is_(None)
+        return self._sweep(erasures.AGE, kind, threads.c.updated_at_ms < before_ms)
+
+    def _sweep(self, cause: str, *conditions: ColumnElement[bool]) -> int:
+        active = exists().where(turns.c.thread_id == threads.c.id, turns.c.phase != "done")
+        query = select(threads.c.id, threads.c.owner).where(*conditions, ~active).limit(SWEPT_AT_ONCE)
+        swept = 0
+        while True:
+            with self._database.write() as connection:
+                found = list(connection.execute(query.with_for_update(skip_locked=True)))
+                for row in found:
+                    erasures.erase_thread(connection, row.id, row.owner, cause)
+            swept += len(found)
+            if len(found) < SWEPT_AT_ONCE:
+                return swept
 
 
 def check_id(thread_id: str) -> None:
@@ -342,14 +353,6 @@ def count_bytes(connection: Connection, thread_id: str) -> None:
     """Measure a thread's log anew: it changed otherwise than by the end of a turn."""
     size = select(item_rows.SIZE).where(items.c.thread_id == thread_id).scalar_subquery()
     connection.execute(update(threads).where(threads.c.id == thread_id).values(stored_bytes=size))
-
-
-def delete_rows(connection: Connection, thread_ids: Sequence[str]) -> None:
-    of_threads = select(turns.c.id).where(turns.c.thread_id.in_(thread_ids))
-    connection.execute(delete(mail).where(mail.c.turn_id.in_(of_threads)))
-    for table in (items, approvals, turns, workspaces):
-        connection.execute(delete(table).where(table.c.thread_id.in_(thread_ids)))
-    connection.execute(delete(threads).where(threads.c.id.in_(thread_ids)))
 
 
 def format_cursor(at_ms: int, thread_id: str | None) -> str:

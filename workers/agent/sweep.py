@@ -36,7 +36,7 @@ class Sweep:
     def _run(self) -> None:
         period = self._services.config.server.sweep_seconds
         while not self._stopped.wait(period * random.uniform(1 - JITTER, 1)):
-            for part in (recover, expire, announce, ring, deliver, ring_feedback, write_sessions):
+            for part in (recover, expire, announce, ring, deliver, ring_feedback, write_sessions, erase):
                 try:
                     part(self._services)
                 except (SQLAlchemyError, redis.RedisError) as error:
@@ -99,3 +99,9 @@ def write_sessions(services: Services) -> None:
     if services.config.server.sessions_dir is not None:
         for thread_id in services.store.threads.all_users_due_sessions():
             services.queue.write_session(thread_id)
+
+
+def erase(services: Services) -> None:
+    """What was deleted and still has events or files somewhere."""
+    if services.store.erasures.all_users_due():
+        services.queue.erase()

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import logging
 
+from shared.clock import now_ms
 from workers.services import Services
 
 logger = logging.getLogger(__name__)
 
+DAY_MS = 24 * 60 * 60 * 1000
+
 
 def run(services: Services) -> None:
     """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use; archives after a day; what
-    webhooks were told.
+    webhooks were told; by `[retention]` the rest.
 
     Twice: harmless
     """
-    removed = services.store.threads.all_users_sweep_unused()
-    for thread_id, _ in removed:
-        services.log.delete(thread_id)
-    services.store.outbox.sweep()
-    if removed:
-        logger.info("removed unused threads", extra={"threads": len(removed)})
-    if expired := services.store.archives.all_users_expire():
-        logger.info("removed archives that no thread was started from", extra={"archives": expired})
+    store, retention = services.store, services.config.retention
+
+    def before_ms(days: int) -> int:
+        return now_ms() - days * DAY_MS
+
+    store.outbox.sweep()
+    removed = {
+        "unused threads": store.threads.all_users_sweep_unused(),
+        "archives that no thread was started from": store.archives.all_users_expire(),
+    }
+    if retention.threads_days:
+        removed["old threads"] = store.threads.all_users_sweep_old(before_ms(retention.threads_days), archived=False)
+    if retention.archived_threads_days:
+        before = before_ms(retention.archived_threads_days)
+        removed["old archived threads"] = store.threads.all_users_sweep_old(before, archived=True)
+    if retention.receipts_days:
+        removed["receipts"] = store.erasures.all_users_forget(before_ms(retention.receipts_days))
+    if retention.audit_days:
+        removed["audit rows"] = store.audit.all_users_forget(before_ms(retention.audit_days))
+    if any(removed.values()):
+        logger.info("removed %s", ", ".join(f"{count} {what}" for what, count in removed.items() if count))
+    services.queue.erase()

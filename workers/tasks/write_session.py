@@ -36,9 +36,8 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> bool:
     archive = sessions_dir.parent / "archived_sessions"
     history = store.histories.all_users_find(thread_id)
     if history is None:
-        for folder in (sessions_dir, archive):
-            for path in folder.rglob(f"rollout-*-{thread_id}.jsonl"):
-                path.unlink(missing_ok=True)
+        for path in files(sessions_dir, thread_id):
+            path.unlink(missing_ok=True)
         return True
     thread = history.thread
     if thread.ephemeral or not history.turns:
@@ -67,6 +66,14 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> bool:
             return unchanged
     finally:
         draft.unlink(missing_ok=True)
+
+
+def files(sessions_dir: Path | None, thread_id: str) -> list[Path]:
+    """The files that a thread has, wherever they lie."""
+    if sessions_dir is None:
+        return []
+    folders = (sessions_dir, sessions_dir.parent / "archived_sessions")
+    return [path for folder in folders for path in folder.rglob(f"rollout-*-{thread_id}.jsonl")]
 
 
 def has_gone_on(path: Path, history: History) -> bool:

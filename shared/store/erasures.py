@@ -1,0 +1,212 @@
+"""What was asked to be erased. Rows go in the transaction of the request; what lies elsewhere is owed from then on.
+
+An erasure is a row until its receipt is complete: a worker (workers.tasks.erase) removes the events, files and the like
+that the database knows nothing of, and writes down how many there were *before* it removes them. Killed at any point it
+is taken up again, and the receipt stays right. The audit log and the receipts themselves hold ids and stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, insert, select, update
+
+from shared.clock import now_ms
+from shared.errors import Conflict, NotFound
+from shared.ids import new_id
+from shared.store import audit
+from shared.store.audit import Act
+from shared.store.connection import Database
+from shared.store.tables import api_keys, archive_chunks, archives, erasures, metadata, threads, turns, users
+
+THREAD, USER = "thread", "user"
+DELETED, UNUSED, AGE, USER_DELETED = "thread/delete", "unused", "retention", "users delete"
+CAUSES = (DELETED, UNUSED, AGE, USER_DELETED)  # UNUSED leaves no receipt: nothing was ever said in such a thread
+KEPT = ("audit", "erasures")  # they hold ids only
+AGAIN_MS = 30_000  # after which an erasure is tried again, should its worker be lost
+TAKEN_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Something that is to be gone.
+
+    kind:       THREAD or USER; subject_id: the id of that
+    cause:      one of CAUSES
+    done_at_ms: None: something is left
+    receipt:    {name of a store: how many of its things are gone}
+    """
+
+    id: str
+    kind: str
+    subject_id: str
+    owner: str
+    cause: str
+    requested_at_ms: int
+    done_at_ms: int | None
+    receipt: dict[str, int]
+
+
+class Erasures:
+    """The erasures table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, owner: str, *, after_id: str | None, limit: int) -> list[Erasure]:
+        """The owner's, newest first, beyond after_id."""
+        return self._page(erasures.c.owner == owner, after_id, limit)
+
+    def all_users_page(self, *, after_id: str | None, limit: int) -> list[Erasure]:
+        """Everybody's, newest first, beyond after_id."""
+        return self._page(None, after_id, limit)
+
+    def _page(self, condition: ColumnElement[bool] | None, after_id: str | None, limit: int) -> list[Erasure]:
+        query = select(erasures).order_by(erasures.c.id.desc()).limit(limit)
+        if condition is not None:
+            query = query.where(condition)
+        if after_id is not None:
+            query = query.where(erasures.c.id < after_id)
+        with self._database.read() as connection:
+            return [_from_row(row) for row in connection.execute(query)]
+
+    def all_users_find(self, erasure_id: str) -> Erasure | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(erasures).where(erasures.c.id == erasure_id)).first()
+        return None if row is None else _from_row(row)
+
+    def begin_user(self, name: str, *, act: Act) -> Erasure:
+        """Remove a user and their keys; what is theirs is owed from then on. Errors: NotFound, Conflict (the last)."""
+        with self._database.write() as connection:
+            row = connection.execute(select(users).where(users.c.name == name).with_for_update()).first()
+            if row is None:
+                raise NotFound(f"no user {name!r}")
+            if (connection.scalar(select(func.count()).select_from(users)) or 0) < 2:
+                told = "a server without users serves whoever reaches its address without a key"
+                raise Conflict(f"{name!r} is the last user, and {told}; add another one first")
+            keys = connection.execute(delete(api_keys).where(api_keys.c.user_id == row.id)).rowcount
+            connection.execute(delete(users).where(users.c.id == row.id))
+            audit.write(connection, act, subject_id=row.id)
+            return _add(connection, USER, row.id, row.id, USER_DELETED, {"users": 1, "api_keys": keys}, now_ms())
+
+    def all_users_due(self) -> bool:
+        """Whether something is to be erased now."""
+        due = erasures.c.done_at_ms.is_(None) & (erasures.c.due_at_ms <= now_ms())
+        with self._database.read() as connection:
+            return bool(connection.scalar(select(exists().where(due))))
+
+    def all_users_take(self) -> list[Erasure]:
+        """Erasures that are due; they come again after a while if nobody finishes them."""
+        due = select(erasures.c.id).where(erasures.c.done_at_ms.is_(None), erasures.c.due_at_ms <= now_ms())
+        due = due.order_by(erasures.c.due_at_ms).limit(TAKEN_AT_ONCE).with_for_update(skip_locked=True)
+        taken = update(erasures).where(erasures.c.id.in_(due)).values(due_at_ms=now_ms() + AGAIN_MS)
+        with self._database.write() as connection:
+            return [_from_row(row) for row in connection.execute(taken.returning(*erasures.c))]
+
+    def all_users_note(self, erasure: Erasure, counts: dict[str, int]) -> None:
+        """Write down how many things of a store are about to go; the first count of a store stands."""
+        with self._database.write() as connection:
+            _note(connection, erasure.id, counts)
+
+    def all_users_finish(self, erasure: Erasure) -> None:
+        """Nothing is left."""
+        with self._database.write() as connection:
+            this = erasures.c.id == erasure.id
+            if erasure.cause == UNUSED:
+                connection.execute(delete(erasures).where(this))
+            else:
+                connection.execute(update(erasures).where(this).values(done_at_ms=now_ms()))
+
+    def all_users_forget(self, before_ms: int) -> int:
+        """Remove receipts of what was erased before a time; how many."""
+        with self._database.write() as connection:
+            return connection.execute(delete(erasures).where(erasures.c.done_at_ms < before_ms)).rowcount
+
+    # -- what goes with a user, step by step
+
+    def all_users_threads(self, owner: str) -> list[str]:
+        """Ids of some threads that the owner still has."""
+        with self._database.read() as connection:
+            query = select(threads.c.id).where(threads.c.owner == owner).limit(TAKEN_AT_ONCE)
+            return list(connection.scalars(query))
+
+    def all_users_erase_thread(self, thread_id: str, cause: str) -> None:
+        """Remove a thread, whoever has it; harmless when it is gone."""
+        with self._database.write() as connection:
+            connection.execute(select(turns.c.id).where(turns.c.thread_id == thread_id).with_for_update())
+            owned = select(threads.c.owner).where(threads.c.id == thread_id).with_for_update()
+            owner = connection.scalar(owned)
+            if owner is not None:
+                erase_thread(connection, thread_id, owner, cause)
+
+    def all_users_erase_rows(self, erasure: Erasure) -> bool:
+        """Remove what a user without threads has left, and take their threads' receipts into the user's own.
+
+        False: a thread's erasure is not done yet
+        """
+        of_threads = [erasures.c.owner == erasure.owner, erasures.c.cause == USER_DELETED, erasures.c.kind == THREAD]
+        with self._database.write() as connection:
+            receipts = list(connection.execute(select(erasures).where(*of_threads).with_for_update()))
+            if any(row.done_at_ms is None for row in receipts):
+                return False
+            counts: dict[str, int] = {}
+            for receipt in (row.receipt for row in receipts):
+                counts = {name: counts.get(name, 0) + receipt.get(name, 0) for name in counts | receipt}
+            connection.execute(delete(erasures).where(*of_threads))
+            of_archives = archive_chunks.c.archive_id.in_(
+                select(archives.c.id).where(archives.c.owner == erasure.owner)
+            )
+            connection.execute(delete(archive_chunks).where(of_archives))
+            for table in _tables_with("owner"):
+                counts[str(table.name)] = (
+                    counts.get(str(table.name), 0)
+                    + connection.execute(delete(table).where(table.c.owner == erasure.owner)).rowcount
+                )
+            _note(connection, erasure.id, {name: count for name, count in counts.items() if count})
+        return True
+
+
+def erase_thread(connection: Connection, thread_id: str, owner: str, cause: str) -> None:
+    """Remove all rows of a thread and owe the rest. Its turns' rows are locked, and its own.
+
+    A worker that held it may write files until its lease is over.
+    """
+    if connection.dialect.name == "sqlite":  # what a row held must not stay in free pages of the file
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    of_thread = turns.c.thread_id == thread_id
+    lease = select(func.max(turns.c.lease_until_ms)).where(of_thread, turns.c.phase == "running")
+    due_at_ms = connection.scalar(lease) or now_ms()
+    counts = {}
+    in_turns = select(turns.c.id).where(of_thread)
+    for table in _tables_with("turn_id"):
+        if "thread_id" not in table.c:
+            counts[str(table.name)] = connection.execute(delete(table).where(table.c.turn_id.in_(in_turns))).rowcount
+    for table in _tables_with("thread_id"):
+        counts[str(table.name)] = connection.execute(delete(table).where(table.c.thread_id == thread_id)).rowcount
+    counts["threads"] = connection.execute(delete(threads).where(threads.c.id == thread_id)).rowcount
+    _add(connection, THREAD, thread_id, owner, cause, {name: n for name, n in counts.items() if n}, due_at_ms)
+
+
+def _tables_with(column: str) -> list[Table]:
+    return [table for table in metadata.sorted_tables if column in table.c and table.name not in KEPT]
+
+
+def _add(
+    connection: Connection, kind: str, subject_id: str, owner: str, cause: str, receipt: dict[str, int], due_at_ms: int
+) -> Erasure:
+    erasure = Erasure(new_id(), kind, subject_id, owner, cause, now_ms(), None, receipt)
+    values = {name: getattr(erasure, name) for name in Erasure.__dataclass_fields__}
+    connection.execute(insert(erasures).values({**values, "due_at_ms": due_at_ms}))
+    return erasure
+
+
+def _note(connection: Connection, erasure_id: str, counts: dict[str, int]) -> None:
+    query = select(erasures.c.receipt).where(erasures.c.id == erasure_id).with_for_update()
+    receipt = connection.scalar(query)
+    if receipt is not None:
+        connection.execute(update(erasures).where(erasures.c.id == erasure_id).values(receipt=counts | receipt))
+
+
+def _from_row(row: Any) -> Erasure:
+    return Erasure(**{name: row._mapping[name] for name in Erasure.__dataclass_fields__})

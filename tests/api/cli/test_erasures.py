@@ -1,0 +1,57 @@
+"""threadhouse users delete, and threadhouse erasures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.erasures import erasures
+from api.cli.users import users
+from tests.builders import House
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(house: House) -> Run:
+    """Runs a command of a home with the users ann and bob."""
+    for name in ("ann", "bob"):
+        house.store.users.add(name)
+
+    def run(command: click.Command, *arguments: str) -> Result:
+        environ = {"THREADHOUSE_HOME": str(house.config.home), "THREADHOUSE_DATABASE_URL": house.config.database_url}
+        return CliRunner().invoke(command, arguments, env=environ)
+
+    return run
+
+
+def test_a_deleted_user_has_a_receipt(run: Run, house: House) -> None:
+    key = house.store.users.create_key("ann", "laptop")
+
+    deleted = run(users, "delete", "ann", "--yes")
+
+    assert deleted.exit_code == 0
+    assert house.store.users.by_key(key) is None
+    listed = orjson.loads(run(erasures, "list", "--json").output)
+    assert listed["receipt"] == {"users": 1, "api_keys": 1}
+    assert listed["done_at_ms"] is None
+    assert listed["id"] in deleted.output
+    assert orjson.loads(run(erasures, "show", listed["id"]).output) == listed
+    assert "1 api_keys, 1 users" in run(erasures, "list").output
+
+
+def test_nobody_is_deleted_without_a_yes(run: Run, house: House) -> None:
+    assert run(users, "delete", "ann").exit_code == 1
+
+    assert house.store.users.find("ann") is not None
+
+
+def test_an_unknown_receipt_is_told_so(run: Run) -> None:
+    shown = run(erasures, "show", "nothing")
+
+    assert shown.exit_code == 1
+    assert "no erasure nothing; see: threadhouse erasures list" in shown.output

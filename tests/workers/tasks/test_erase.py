@@ -1,0 +1,209 @@
+"""erasure.run: what was deleted is gone everywhere, and the receipt says what there was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from shared.clock import now_ms
+from shared.config import Retention
+from shared.errors import Conflict, NotFound
+from shared.store.audit import Act
+from shared.store.erasures import Erasure
+from shared.store.tables import erasures, metadata, threads
+from shared.store.threads import Thread
+from shared.store.users import User
+from tests.workers.builders import Bench
+from workers.agent import sweep
+from workers.sandbox import files
+from workers.services import Services
+from workers.tasks import erase, sweep_retention, write_session
+from workers.workspace import workspace_for
+
+CANARY = "canary-7f3a-text"
+OPERATOR = Act.of_operator("test")
+
+
+@pytest.fixture
+def bench(open_bench: Callable[..., Bench], tmp_path: Path) -> Bench:
+    return open_bench(server={"sessions_dir": tmp_path / "home" / "sessions"})
+
+
+def full_thread(bench: Bench, owner: str = "local") -> Thread:
+    """A thread with the canary in its message, its answer, a file, its name and its session file."""
+    services = bench.workers[0]
+    thread = bench.thread(owner)
+    bench.say(thread, f"[[say {CANARY}]]")
+    services.store.threads.set_name(thread.id, owner, CANARY)
+    folder = workspace_for(services.config.server.workspaces_dir, owner, thread.id)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "file").write_text(CANARY)
+    (folder / "link").symlink_to("/etc/passwd")
+    write_session.run(services, thread.id)
+    return thread
+
+
+def hits(bench: Bench, text: str = CANARY) -> set[str]:
+    """Where a text still stands: tables, Redis keys, files. Rows that hold ids for ever are not asked."""
+    found = set()
+    with bench.workers[0].store.database.read() as connection:
+        for table in metadata.sorted_tables:
+            if table.name not in ("audit", "erasures") and text in repr(list(connection.execute(select(table)))):
+                found.add(str(table.name))
+    client = bench.connect()
+    for key in client.keys("*"):
+        values = {b"stream": client.xrange, b"hash": client.hgetall, b"string": client.get}
+        kind = client.type(key)
+        if kind in values and text in repr(values[kind](key)):
+            found.add(key.decode())
+    for path in bench.home.rglob("*"):
+        if "sqlite3" not in path.name and (
+            text in str(path) or (path.is_file() and text.encode() in path.read_bytes())
+        ):
+            found.add(str(path.relative_to(bench.home)))
+    return found
+
+
+def receipts(services: Services) -> list[Erasure]:
+    return services.store.erasures.all_users_page(after_id=None, limit=100)
+
+
+def make_due(services: Services) -> None:
+    with services.store.database.write() as connection:
+        connection.execute(update(erasures).values(due_at_ms=0))
+
+
+def test_a_deleted_thread_is_gone_from_rows_events_and_files_and_the_receipt_counts_them(bench: Bench) -> None:
+    services = bench.workers[0]
+    thread = full_thread(bench)
+    assert {"items", "threads"} <= hits(bench)
+    assert any("workspaces" in hit for hit in hits(bench))
+    assert any("sessions" in hit for hit in hits(bench))
+    assert any(hit.startswith("th:") for hit in hits(bench))
+    items, events = len(bench.items(thread)), services.log.count(thread.id)
+
+    services.store.threads.delete(thread.id, thread.owner)
+    erase.run(services)
+
+    assert hits(bench) == set()
+    (receipt,) = services.store.erasures.page(thread.owner, after_id=None, limit=9)
+    assert receipt.done_at_ms is not None
+    assert receipt.receipt == {
+        "threads": 1, "turns": 1, "mail": 1, "items": items, "events": events, "workspace_files": 2, "session_files": 1,
+    }  # fmt: skip
+    assert services.store.erasures.page("somebody else", after_id=None, limit=9) == []
+
+
+def test_an_erasure_that_was_cut_short_is_gone_on_with_and_its_first_count_stands(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = bench.workers[0]
+    thread = full_thread(bench)
+    services.store.threads.delete(thread.id, thread.owner)
+
+    def half_removed(root: Path, relative: Path, *, recursive: bool) -> None:
+        shutil.rmtree(root / relative / "sub")
+        raise OSError("the disk went away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "remove_folder", half_removed)
+        erase.run(services)
+    assert [one.done_at_ms for one in receipts(services)] == [None]
+    make_due(services)
+    sweep.erase(services)  # rings where nobody listens
+    erase.run(services)
+
+    (receipt,) = receipts(services)
+    assert receipt.done_at_ms is not None
+    assert receipt.receipt["workspace_files"] == 2
+    assert hits(bench) == set()
+
+
+def test_a_worker_that_still_holds_the_thread_gets_the_time_of_its_lease(bench: Bench) -> None:
+    services = bench.workers[0]
+    thread = bench.thread()
+    bench.begin(thread, "hello")
+    claim = services.store.turns.claim("elsewhere", lease_ms=60_000, turns_at_once=0)
+    assert claim is not None
+    folder = workspace_for(services.config.server.workspaces_dir, thread.owner, thread.id)
+
+    services.store.threads.delete(thread.id, thread.owner)
+    erase.run(services)
+    (folder / "written-late").touch()
+
+    assert [one.done_at_ms for one in receipts(services)] == [None]
+    make_due(services)
+    erase.run(services)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def ada(bench: Bench) -> User:
+    store = bench.workers[0].store
+    store.users.add("bob")
+    return store.users.add("ada")
+
+
+def test_a_deleted_user_is_locked_out_at_once_and_everything_of_theirs_goes(bench: Bench, ada: User) -> None:
+    services = bench.workers[0]
+    store = services.store
+    key = store.users.create_key("ada", "laptop")
+    for _ in range(3):
+        full_thread(bench, ada.id)
+    running = bench.thread(ada.id)
+    bench.begin(running, "never run")
+    others = full_thread(bench)
+
+    store.erasures.begin_user("ada", act=OPERATOR)
+
+    assert store.users.by_key(key) is None
+    erase.run(services)
+    make_due(services)
+    erase.run(services)
+    (receipt,) = receipts(services)
+    assert (receipt.kind, receipt.subject_id, receipt.done_at_ms is None) == ("user", ada.id, False)
+    counts = receipt.receipt
+    assert (counts["users"], counts["api_keys"], counts["threads"], counts["turns"]) == (1, 1, 4, 4)
+    assert (counts["workspace_files"], counts["session_files"]) == (6, 3)
+    assert hits(bench, ada.id) == set()
+    assert store.threads.find(others.id, others.owner) is not None
+    assert hits(bench) != set()
+
+
+def test_the_last_user_is_not_deleted(bench: Bench) -> None:
+    store = bench.workers[0].store
+    store.users.add("ada")
+
+    with pytest.raises(Conflict, match="last user"):
+        store.erasures.begin_user("ada", act=OPERATOR)
+    with pytest.raises(NotFound, match="no user 'eve'"):
+        store.erasures.begin_user("eve", act=OPERATOR)
+
+    assert store.users.find("ada") is not None
+
+
+def test_what_is_older_than_its_retention_goes(open_bench: Callable[..., Bench]) -> None:
+    retention = Retention(threads_days=30, archived_threads_days=10, audit_days=90, receipts_days=90)
+    bench = open_bench(retention=retention)
+    services = bench.workers[0]
+    store = services.store
+    days = {name: bench.thread() for name in ("new", "old", "archived", "old archived")}
+    for thread in days.values():
+        bench.say(thread, "hello")
+    for name, age in (("new", 29), ("old", 31), ("archived", 9), ("old archived", 11)):
+        if "archived" in name:
+            store.threads.archive(days[name].id, "local")
+        with store.database.write() as connection:
+            aged = update(threads).where(threads.c.id == days[name].id)
+            connection.execute(aged.values(updated_at_ms=now_ms() - age * sweep_retention.DAY_MS))
+
+    sweep_retention.run(services)
+    erase.run(services)
+
+    left = {name for name, thread in days.items() if store.threads.find(thread.id, "local")}
+    assert left == {"new", "archived"}
+    assert [one.cause for one in receipts(services)] == ["retention", "retention"]

@@ -1,0 +1,91 @@
+"""erasure.run: remove what erasures still owe: events, session files, workspaces, and all that deleted users had."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import mailbox
+from shared.errors import InvalidRequest, ThreadhouseError
+from shared.store.erasures import USER, USER_DELETED, Erasure
+from workers.services import Services
+from workers.tasks import write_session
+from workers.workspace import count_files, remove_workspace
+
+logger = logging.getLogger(__name__)
+
+
+def run(services: Services) -> None:
+    """Go on with all erasures that are due.
+
+    Leaves:   receipts that say how much is gone of what
+    Twice:    harmless, also at once
+    Retries:  the sweep rings for what is left, half a minute later
+    """
+    while taken := services.store.erasures.all_users_take():
+        for erasure in taken:
+            try:
+                if erase(services, erasure):
+                    services.store.erasures.all_users_finish(erasure)
+                    logger.info("erased", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
+            except (OSError, ThreadhouseError, SQLAlchemyError, redis.RedisError) as error:
+                logger.warning("an erasure is not done and is tried again: %s", error, extra={"erasure_id": erasure.id})
+
+
+def erase(services: Services, erasure: Erasure) -> bool:
+    """False: a worker has to let go of something first."""
+    if erasure.kind == USER:
+        return erase_user(services, erasure)
+    thread_id, log = erasure.subject_id, services.log
+    _count_and_remove(services, erasure, "events", lambda: log.count(thread_id), lambda: log.delete(thread_id))
+    _count_and_remove_folder(services, erasure, thread_id)
+    files = write_session.files(services.config.server.sessions_dir, thread_id)
+
+    def unlink() -> None:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    _count_and_remove(services, erasure, "session_files", lambda: len(files), unlink)
+    return True
+
+
+def erase_user(services: Services, erasure: Erasure) -> bool:
+    """All threads, then the rows of other kinds, then the folder that held the workspaces."""
+    store, owner = services.store, erasure.owner
+    while thread_ids := store.erasures.all_users_threads(owner):
+        for thread_id in thread_ids:
+            try:
+                turn = store.turns.interrupt(thread_id, owner, None)
+            except InvalidRequest:  # nothing runs in it
+                pass
+            else:
+                mailbox.announce(services.redis, mailbox.INTERRUPT, turn.id)
+            store.erasures.all_users_erase_thread(thread_id, USER_DELETED)
+    rows_are_gone = store.erasures.all_users_erase_rows(erasure)
+    if rows_are_gone:
+        _count_and_remove_folder(services, erasure, None)
+    return rows_are_gone
+
+
+def _count_and_remove_folder(services: Services, erasure: Erasure, thread_id: str | None) -> None:
+    root: Path = services.config.server.workspaces_dir
+    _count_and_remove(
+        services,
+        erasure,
+        "workspace_files",
+        lambda: count_files(root, erasure.owner, thread_id),
+        lambda: remove_workspace(root, erasure.owner, thread_id),
+    )
+
+
+def _count_and_remove(
+    services: Services, erasure: Erasure, name: str, count: Callable[[], int], remove: Callable[[], None]
+) -> None:
+    """The count is stored before anything goes: what is done again finds less."""
+    if found := count():
+        services.store.erasures.all_users_note(erasure, {name: found})
+    remove()
