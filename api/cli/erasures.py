@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -10,8 +11,9 @@ import orjson
 from api.cli.host import host_store, json_option
 from api.cli.host import show as show_rows
 from api.cli.options import home_option
-from shared.store.audit import Act
-from shared.store.erasures import Erasure
+
+if TYPE_CHECKING:
+    from shared.store.erasures import Erasure
 
 
 @click.group()
@@ -49,6 +51,8 @@ def show(erasure_id: str) -> None:
 @home_option
 def delete(name: str, yes: bool) -> None:
     """Remove a user and all that is theirs: threads, files, keys, feedback. It cannot be undone."""
+    from shared.store.audit import Act
+
     if not yes:
         click.confirm(f"Remove {name} and all threads, files, keys and feedback of theirs?", abort=True)
     with host_store() as store:
@@ -57,7 +61,7 @@ def delete(name: str, yes: bool) -> None:
 
 
 def _shown(erasure: Erasure) -> dict[str, Any]:
-    return {name: getattr(erasure, name) for name in Erasure.__dataclass_fields__}
+    return asdict(erasure)
 
 
 def _row(erasure: Erasure) -> dict[str, Any]:

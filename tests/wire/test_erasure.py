@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.deployment import Deployment
 from tests.support.turns import run_turn
 from tests.support.wait import until
 
 
-def test_a_deleted_thread_leaves_no_file_and_a_receipt(deployment: Deployment) -> None:
-    client = deployment.connect()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Its worker serves background jobs, too."""
+    with Deployment(tmp_path_factory.mktemp("erasure"), queues="turns,calls,background") as deployment:
+        yield deployment
+
+
+def test_a_deleted_thread_leaves_no_file_and_a_receipt(running: Deployment) -> None:
+    client = running.connect()
     thread = client.request("thread/start")["thread"]
     thread_id, workspace = thread["id"], Path(thread["cwd"])
     run_turn(client, thread_id, "hello")
