@@ -151,6 +151,7 @@ class Retention:
 
     threads_days: int = 0  # since a thread last changed; then it goes with all that is its
     archived_threads_days: int = 0  # the same of archived threads
+    feedback_days: int = 0  # reports whose processing is over, and what the sinks of this deployment keep of them
     audit_days: int = 0  # rows of the audit log
     receipts_days: int = 0  # receipts of what was erased
 

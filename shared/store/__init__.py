@@ -8,8 +8,8 @@ from shared.store.approvals import Approvals
 from shared.store.archives import Archives
 from shared.store.audit import Audit
 from shared.store.connection import Database
-from shared.store.feedback import Feedback
 from shared.store.erasures import Erasures
+from shared.store.feedback import Feedback
 from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits

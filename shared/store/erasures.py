@@ -24,6 +24,7 @@ THREAD, USER = "thread", "user"
 DELETED, UNUSED, AGE, USER_DELETED = "thread/delete", "unused", "retention", "users delete"
 CAUSES = (DELETED, UNUSED, AGE, USER_DELETED)  # UNUSED leaves no receipt: nothing was ever said in such a thread
 KEPT = ("audit", "erasures")  # they hold ids only
+LATER = ("feedback",)  # has files beside its rows; a worker removes both
 AGAIN_MS = 30_000  # after which an erasure is tried again, should its worker be lost
 TAKEN_AT_ONCE = 100
 
@@ -189,7 +190,7 @@ def erase_thread(connection: Connection, thread_id: str, owner: str, cause: str)
 
 
 def _tables_with(column: str) -> list[Table]:
-    return [table for table in metadata.sorted_tables if column in table.c and table.name not in KEPT]
+    return [table for table in metadata.sorted_tables if column in table.c and table.name not in KEPT + LATER]
 
 
 def _add(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 
@@ -32,6 +32,7 @@ STATUSES = ("received", "processing", "delivered", "failed")
 DAY_MS = 86_400_000
 MAX_ATTEMPTS = 20  # also those whose worker died: a report that kills workers must end too
 PROCESSED = "feedback.processed"
+FORGOTTEN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,31 @@ class Feedback:
             if connection.execute(due).rowcount == 1:
                 return
         raise Conflict(f"report {report_id} is {self.all_users_get(report_id).status}; only failed ones are retried")
+
+    def all_users_of(self, owner: str, thread_id: str | None) -> Sequence[str]:
+        """Ids of the reports about a thread, or of all that a user made."""
+        mine = feedback.c.owner == owner
+        if thread_id is not None:
+            mine &= feedback.c.thread_id == thread_id
+        with self._database.read() as connection:
+            return connection.scalars(select(feedback.c.id).where(mine)).all()
+
+    def all_users_delete(self, report_ids: Sequence[str]) -> None:
+        """Remove reports, and what the database keeps of them."""
+        with self._database.write() as connection:
+            for table in (feedback_contents, feedback):
+                connection.execute(delete(table).where(table.c.id.in_(report_ids)))
+
+    def all_users_is_gone(self, report_id: str) -> bool:
+        """Whether it was erased."""
+        with self._database.read() as connection:
+            return connection.scalar(select(feedback.c.id).where(feedback.c.id == report_id)) is None
+
+    def all_users_old(self, before_ms: int) -> Sequence[str]:
+        """Ids of reports that are over and older than a time, at most FORGOTTEN_AT_ONCE."""
+        old = and_(feedback.c.changed_at_ms < before_ms, feedback.c.due_at_ms.is_(None))
+        with self._database.read() as connection:
+            return connection.scalars(select(feedback.c.id).where(old).limit(FORGOTTEN_AT_ONCE)).all()
 
     def _one(self, condition: Any, report_id: str) -> Report:
         with self._database.read() as connection:

@@ -35,7 +35,9 @@ RESULTS = {
     "windowsSandbox/readiness": "WindowsSandboxReadinessResponse",
 }
 OLDER = frozenset({"getAuthStatus", "thread/rollback"})  # served for clients of before this schema
-OWN = frozenset({"erasure/list", "feedback/list", "feedback/read", "thread/workspace/read"})  # requests that only we answer
+OWN = frozenset(
+    {"erasure/list", "feedback/list", "feedback/read", "thread/workspace/read"}
+)  # requests that only we answer
 OURS = "threadhouse/"  # notifications that only we send
 
 Frame = Mapping[str, Any]

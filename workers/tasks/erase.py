@@ -13,7 +13,7 @@ from shared import mailbox
 from shared.errors import InvalidRequest, ThreadhouseError
 from shared.store.erasures import USER, USER_DELETED, Erasure
 from workers.services import Services
-from workers.tasks import write_session
+from workers.tasks import process_feedback, write_session
 from workers.workspace import count_files, remove_workspace
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def erase(services: Services, erasure: Erasure) -> bool:
     thread_id, log = erasure.subject_id, services.log
     _count_and_remove(services, erasure, "events", lambda: log.count(thread_id), lambda: log.delete(thread_id))
     _count_and_remove_folder(services, erasure, thread_id)
+    _count_and_remove_feedback(services, erasure, thread_id)
     files = write_session.files(services.config.server.sessions_dir, thread_id)
 
     def unlink() -> None:
@@ -68,6 +69,7 @@ def erase_user(services: Services, erasure: Erasure) -> bool:
     rows_are_gone = store.erasures.all_users_erase_rows(erasure)
     if rows_are_gone:
         _count_and_remove_folder(services, erasure, None)
+        _count_and_remove_feedback(services, erasure, None)
     return rows_are_gone
 
 
@@ -76,10 +78,16 @@ def _count_and_remove_folder(services: Services, erasure: Erasure, thread_id: st
     _count_and_remove(
         services,
         erasure,
-        "workspace_files",
+        "workspace_files" if thread_id else "other_workspace_files",
         lambda: count_files(root, erasure.owner, thread_id),
         lambda: remove_workspace(root, erasure.owner, thread_id),
     )
+
+
+def _count_and_remove_feedback(services: Services, erasure: Erasure, thread_id: str | None) -> None:
+    reports = services.store.feedback.all_users_of(erasure.owner, thread_id)
+    name = "feedback" if thread_id else "other_feedback"
+    _count_and_remove(services, erasure, name, lambda: len(reports), lambda: process_feedback.remove(services, reports))
 
 
 def _count_and_remove(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def process(services: Services, report: Report) -> None:
         told if WEBHOOK in settings.sinks else {},
     )
     faults.at("feedback_finished")
+    if not delivered and services.store.feedback.all_users_is_gone(report.id):
+        remove(services, [report.id])  # it was erased while its file was written
     if delivered:
         services.queue.ring_outbox()
         logger.info("a report is delivered", extra={"feedback_id": report.id})
@@ -116,6 +119,13 @@ def write(path: Path, content: bytes) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove(services: Services, report_ids: Sequence[str]) -> None:
+    """Reports, and all that the sinks of this deployment keep of them."""
+    for report_id in report_ids:
+        (services.config.feedback.directory / f"{report_id}.json").unlink(missing_ok=True)
+    services.store.feedback.all_users_delete(report_ids)
 
 
 def put_off(services: Services, report: Report, error: str) -> None:

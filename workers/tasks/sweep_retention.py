@@ -6,6 +6,7 @@ import logging
 
 from shared.clock import now_ms
 from workers.services import Services
+from workers.tasks import process_feedback
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,11 @@ def run(services: Services) -> None:
     if retention.archived_threads_days:
         before = before_ms(retention.archived_threads_days)
         removed["old archived threads"] = store.threads.all_users_sweep_old(before, archived=True)
+    if retention.feedback_days:
+        before, removed["reports"] = before_ms(retention.feedback_days), 0
+        while reports := store.feedback.all_users_old(before):
+            process_feedback.remove(services, reports)
+            removed["reports"] += len(reports)
     if retention.receipts_days:
         removed["receipts"] = store.erasures.all_users_forget(before_ms(retention.receipts_days))
     if retention.audit_days:

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from shared.clock import now_ms
 from shared.config import Retention
 from shared.errors import Conflict, NotFound
+from shared.feedback import FeedbackSettings
 from shared.store.audit import Act
 from shared.store.erasures import Erasure
 from shared.store.tables import erasures, metadata, threads
@@ -21,7 +22,7 @@ from tests.workers.builders import Bench
 from workers.agent import sweep
 from workers.sandbox import files
 from workers.services import Services
-from workers.tasks import erase, sweep_retention, write_session
+from workers.tasks import erase, process_feedback, sweep_retention, write_session
 from workers.workspace import workspace_for
 
 CANARY = "canary-7f3a-text"
@@ -30,7 +31,8 @@ OPERATOR = Act.of_operator("test")
 
 @pytest.fixture
 def bench(open_bench: Callable[..., Bench], tmp_path: Path) -> Bench:
-    return open_bench(server={"sessions_dir": tmp_path / "home" / "sessions"})
+    feedback = FeedbackSettings(tmp_path / "home" / "feedback", sinks=("database", "directory"))
+    return open_bench(server={"sessions_dir": tmp_path / "home" / "sessions"}, feedback=feedback)
 
 
 def full_thread(bench: Bench, owner: str = "local") -> Thread:
@@ -44,6 +46,10 @@ def full_thread(bench: Bench, owner: str = "local") -> Thread:
     (folder / "sub" / "file").write_text(CANARY)
     (folder / "link").symlink_to("/etc/passwd")
     write_session.run(services, thread.id)
+    services.store.feedback.create(
+        owner, thread_id=thread.id, classification="bug", reason=CANARY, include_logs=True, tags={}, per_day=0
+    )
+    process_feedback.run(services)
     return thread
 
 
@@ -83,6 +89,8 @@ def test_a_deleted_thread_is_gone_from_rows_events_and_files_and_the_receipt_cou
     assert {"items", "threads"} <= hits(bench)
     assert any("workspaces" in hit for hit in hits(bench))
     assert any("sessions" in hit for hit in hits(bench))
+    assert {"feedback", "feedback_contents"} <= hits(bench)
+    assert any(hit.endswith(".json") for hit in hits(bench))
     assert any(hit.startswith("th:") for hit in hits(bench))
     items, events = len(bench.items(thread)), services.log.count(thread.id)
 
@@ -94,6 +102,7 @@ def test_a_deleted_thread_is_gone_from_rows_events_and_files_and_the_receipt_cou
     assert receipt.done_at_ms is not None
     assert receipt.receipt == {
         "threads": 1, "turns": 1, "mail": 1, "items": items, "events": events, "workspace_files": 2, "session_files": 1,
+        "feedback": 1,
     }  # fmt: skip
     assert services.store.erasures.page("somebody else", after_id=None, limit=9) == []
 
