@@ -16,6 +16,7 @@ import pytest
 from api.cli.client import Client
 from tests.support.deployment import Up, clean_environ
 from tests.support.model_server import ModelServer
+from tests.support.tui import Tui, require_codex
 from tests.support.wait import until
 
 CODEX = Path(__file__).parents[2] / "node_modules" / ".bin" / "codex"
@@ -56,6 +57,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             started.up.kill_tree()
 
 
+def of_provider(server: Server) -> str:
+    """The table of a config.toml by which the original reaches our scripted model."""
+    return f'[model_providers.mock]\nname = "mock"\nwire_api = "responses"\nbase_url = "{server.model.base_url}"\n'
+
+
 class Codex:
     """`codex exec` with a home of its own and our scripted model."""
 
@@ -64,9 +70,8 @@ class Codex:
         self.home.mkdir()
         self.cwd.mkdir()
         (self.home / "config.toml").write_text(
-            'model = "mock-model"\nmodel_provider = "mock"\ncheck_for_update_on_startup = false\n'
-            '[analytics]\nenabled = false\n[model_providers.mock]\nname = "mock"\nwire_api = "responses"\n'
-            f'base_url = "{server.model.base_url}"\n'
+            'model = "mock-model"\nmodel_provider = "mock"\n'
+            "check_for_update_on_startup = false\n[analytics]\nenabled = false\n" + of_provider(server)
         )
         self._environ = {**clean_environ(), "CODEX_HOME": str(self.home)}
 
@@ -119,6 +124,28 @@ def test_the_original_goes_on_from_a_session_file_of_ours(server: Server, codex:
     sent = said(model_input)
     assert sent.index("the first question") < sent.index("from-the-command") < sent.index("It said so.")
     assert sent.index("It said so.") < sent.index("the second question")
+
+
+def test_a_person_goes_on_locally_in_an_exported_thread(server: Server, tmp_path: Path) -> None:
+    require_codex()
+    thread = server.http.call("thread/start", {"cwd": str(tmp_path)})["thread"]
+    server.run_turn(thread["id"], "the first question [[run echo from-the-command]] [[say It said so.]]")
+    path = tmp_path / ".codex" / "sessions" / "2026" / "01" / "01" / f"rollout-2026-01-01T00-00-00-{thread['id']}.jsonl"
+    path.parent.mkdir(parents=True)
+    server.command("export", thread["id"], "-o", str(path))
+    arguments = ("resume", thread["id"], "-c", 'model="mock-model"', "-c", 'model_provider="mock"')
+    trusted = f'[projects."{tmp_path}"]\ntrust_level = "trusted"\n'
+
+    with Tui(tmp_path, *arguments, config=of_provider(server) + trusted) as tui:
+        for line in (r"^› the first question", r"^• Ran echo from-the-command", r"^• It said so\.$"):
+            tui.wait_for(line)
+        tui.submit("typed in the terminal [[say I remember.]]")
+        tui.wait_for(r"^• I remember\.$")
+
+    asked = [request.body for request in server.model.requests if "format" not in request.body.get("text", {})]
+    (sent,) = (text for body in asked if "typed in the terminal" in (text := said(body["input"])))  # and no title's
+    assert sent.index("the first question") < sent.index("from-the-command") < sent.index("It said so.")
+    assert sent.index("It said so.") < sent.index("typed in the terminal")
 
 
 def test_an_exported_thread_that_the_original_went_on_with_comes_back(server: Server, codex: Codex) -> None:

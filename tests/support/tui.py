@@ -46,14 +46,15 @@ def require_codex() -> None:
 class Tui:
     """`codex ARGUMENTS` in a tmux server that nobody else uses; a context manager.
 
-    home:  its HOME
+    home:    its HOME, and the folder that it is started in
+    config:  more of its config.toml
     """
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, config: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tui-")  # a short path, as sockets need it
         self._exit_code = Path(self._folder.name, "exit-code")
         (home / ".codex").mkdir(exist_ok=True)
-        (home / ".codex" / "config.toml").write_text(CLIENT_CONFIG)
+        (home / ".codex" / "config.toml").write_text(CLIENT_CONFIG + config)
         environ = {
             "PATH": os.environ["PATH"],
             "TERM": "tmux-256color",
