@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from marshmallow import ValidationError, fields, pre_load, validate
+from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from shared.errors import InvalidParams
 from shared.protocol.base import WireSchema
@@ -56,7 +56,7 @@ def variant(*choices: str) -> validate.OneOf:
     return validate.OneOf(choices, error=f"unknown variant `{{input}}`, expected one of {expected}")
 
 
-def load(schema: WireSchema, params: Any) -> dict[str, Any]:
+def load(schema: Schema, params: Any) -> dict[str, Any]:
     """Params as the schema has them. Errors: InvalidParams, naming the first member that is wrong."""
     if not isinstance(params, dict):
         raise InvalidParams(f"Invalid request: {_wrong_type(params)}, expected a map")

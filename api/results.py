@@ -14,6 +14,8 @@ class Empty(WireSchema):
 class SessionResult(WireSchema):
     """A thread and the settings in force: the members of shared.protocol.thread.session_result.
 
+    instructionSources: always empty. The API opens no folder; a worker reads the AGENTS.md files when a turn begins
+
     Source: PROTOCOL 5.1
     """
 

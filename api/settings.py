@@ -38,9 +38,8 @@ CONFIG_KEYS = {
 }
 PROFILES = {":read-only": "read-only", ":workspace": "workspace-write", ":danger-full-access": "danger-full-access"}
 CODEX_HOME = "/threadhouse"  # clients want a path; ours are nobody's business
-USER_CONFIG_FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the user's own configuration by
-MAX_USER_VALUE_CHARACTERS = 20_000
-# Switches of the original's features: accepted, for its terminal client sends them, and without effect.
+# Switches of the original's features, and of tools that there are not yet: accepted, for its terminal client sends
+# them, and without effect.
 CONFIG_WITHOUT_EFFECT = ("features", "tools", "skills", "cloud", "web_search", "default_permissions")
 
 
@@ -135,27 +134,6 @@ def user_defaults(config: Config, owner: str, values: dict[str, Any]) -> dict[st
         except InvalidParams:
             continue
     return changed
-
-
-def check_user_config(config: Config, owner: str, values: dict[str, Any]) -> None:
-    """Whether a user may have these keys in a configuration of their own. Errors: InvalidParams."""
-    for key, value in values.items():
-        if key not in CONFIG_KEYS:
-            raise InvalidParams(f"{key[:200]}: this server does not let users set it")
-        if isinstance(value, str) and len(value) > MAX_USER_VALUE_CHARACTERS:
-            raise InvalidParams(f"{key}: more than {MAX_USER_VALUE_CHARACTERS} characters")
-        changes(config, owner, {"config": {key: value}})
-
-
-def parse_version(expected: str | None, file_path: str | None) -> int | None:
-    """The version that a write expects. Errors: InvalidParams (it is none of ours, or the file is another one)."""
-    if file_path not in (None, USER_CONFIG_FILE):
-        raise InvalidParams(f"filePath: this server writes no file but {USER_CONFIG_FILE}")
-    if expected is None:
-        return None
-    if not (expected.isascii() and expected.isdigit() and len(expected) < 10):
-        raise InvalidParams("expectedVersion: no version of the user's configuration")
-    return int(expected)
 
 
 def policy_of_mode(config: Config, mode: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Edit(ParamsSchema):
 class Params(ParamsSchema):
     """All edits or none. Threads that exist already keep their settings.
 
-    Shape:  {"edits": [Edit, 0 to 64], "expectedVersion": str?, "filePath": settings.USER_CONFIG_FILE?}
+    Shape:  {"edits": [Edit, 0 to 64], "expectedVersion": str?, "filePath": user_config.FILE?}
     Errors: InvalidParams (a key, its value or the file); Conflict (another version is there)
     Source: PROTOCOL 5.12
     """
@@ -39,5 +39,4 @@ Result = config_value_write.Result
 
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    changes = {edit["key_path"]: edit["value"] for edit in params["edits"]}
-    return config_value_write.write(ctx, NAME, changes, params)
+    return config_value_write.write(ctx, NAME, params["edits"], params)

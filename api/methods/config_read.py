@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from marshmallow import fields
 
-from api import settings
+from api import user_config
 from api.context import Context
 from api.params import ParamsSchema
 from shared.config import Config
@@ -17,7 +17,7 @@ from shared.protocol.base import WireSchema
 
 NAME = "config/read"
 SERVER_LAYER = {"type": "enterpriseManaged", "id": "server", "name": "the server's configuration"}
-USER_LAYER = {"type": "user", "file": settings.USER_CONFIG_FILE, "profile": None}
+USER_LAYER = {"type": "user", "file": user_config.FILE, "profile": None}
 UNSET = (
     "approvals_reviewer",
     "developer_instructions",

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from api import settings
+from api import user_config
 from api.context import Context
 from api.params import ParamsSchema, variant
 from shared.protocol.base import WireSchema
@@ -17,8 +17,10 @@ NAME = "config/value/write"
 class Params(ParamsSchema):
     """The layer between the server's configuration and what a request asks for, kept for each user.
 
-    Shape:  {"keyPath": one of settings.CONFIG_KEYS, "value": JSON (null removes the key), "mergeStrategy": "replace" |
-            "upsert" (alike: no key holds a table), "expectedVersion": str?, "filePath": settings.USER_CONFIG_FILE?}
+    Shape:  {"keyPath": one of settings.CONFIG_KEYS, "web_search", or "tools" and dotted keys in it, "value": JSON (null
+            removes the key), "mergeStrategy": "replace" | "upsert" (a table keeps what is not named),
+            "expectedVersion": str?, "filePath": user_config.FILE?}
+    Keeps:  web_search and tools, which mean nothing yet: there are no such tools
     Errors: InvalidParams (the key, its value or the file); Conflict (another version is there)
     Source: PROTOCOL 5.12
     """
@@ -40,12 +42,16 @@ class Result(WireSchema):
 
 
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return write(ctx, NAME, {params["key_path"]: params["value"]}, params)
+    return write(ctx, NAME, [params], params)
 
 
-def write(ctx: Context, name: str, changes: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+def write(ctx: Context, name: str, asked: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
     """The result of both methods that write."""
-    version = settings.parse_version(params["expected_version"], params["file_path"])
-    settings.check_user_config(ctx.config, ctx.user_id, changes)
-    now = ctx.store.user_configs.change(ctx.user_id, changes, version, act=ctx.act(name))
-    return {"status": "ok", "version": str(now), "file_path": settings.USER_CONFIG_FILE, "overridden_metadata": None}
+    version = user_config.parse_version(params["expected_version"], params["file_path"])
+    edits = [user_config.Edit.of(edit["key_path"], edit["value"], edit["merge_strategy"]) for edit in asked]
+
+    def change(values: dict[str, Any]) -> dict[str, Any]:
+        return user_config.edited(ctx.config, ctx.user_id, values, edits)
+
+    now = ctx.store.user_configs.change(ctx.user_id, change, version, act=ctx.act(name))
+    return {"status": "ok", "version": str(now), "file_path": user_config.FILE, "overridden_metadata": None}

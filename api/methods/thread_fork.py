@@ -65,6 +65,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         used_at_ms=at_ms,
         settings={**copy.thread.settings, **own, **changed},
         archived_at_ms=None,
+        git_info=None if "cwd" in changed else copy.thread.git_info,
         ephemeral=params["ephemeral"],
         thread_source=params["thread_source"],
         originator=ctx.connection.client_name if ctx.connection else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -26,9 +27,17 @@ class UserConfigs:
             return _get(connection, owner, lock=False)
 
     def change(
-        self, owner: str, changes: dict[str, Any], expected_version: int | None, *, act: Act | None = None
+        self,
+        owner: str,
+        edit: Callable[[dict[str, Any]], dict[str, Any]],
+        expected_version: int | None,
+        *,
+        act: Act | None = None,
     ) -> int:
-        """Set keys; null removes one. Returns the new version. Errors: Conflict (another version is there)."""
+        """Put edit(keys) in the place of the keys. Returns the new version.
+
+        Errors: Conflict (another version is there); those of edit, and nothing is changed
+        """
         while True:
             try:
                 with self._database.write() as connection:
@@ -37,8 +46,7 @@ class UserConfigs:
                         raise Conflict(
                             f"the configuration has version {version}, not {expected_version}; read it again"
                         )
-                    merged = {name: value for name, value in {**config, **changes}.items() if value is not None}
-                    row = {"version": version + 1, "config": merged}
+                    row = {"version": version + 1, "config": edit(config)}
                     if version:
                         connection.execute(update(user_configs).where(user_configs.c.owner == owner).values(row))
                     else:

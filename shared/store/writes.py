@@ -41,6 +41,7 @@ class Write:
     usage:   the thread's tokenUsage from now on
     spent:   tokens that count against the user's budget
     settles: whether the turn's reservation of tokens is over with that
+    git_info: of the thread, unless something is known of it already
     end:     the last thing a turn writes
     """
 
@@ -51,6 +52,7 @@ class Write:
     usage: dict[str, Any] | None = None
     spent: int = 0
     settles: bool = False
+    git_info: dict[str, Any] | None = None
     end: End | None = None
 
 
@@ -122,6 +124,9 @@ def _store(connection: Connection, outbox: Outbox, write: Write) -> str:
         connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(lost=0))
     if write.usage is not None:
         connection.execute(update(threads).where(threads.c.id == claim.thread_id).values(token_usage=write.usage))
+    if write.git_info is not None:
+        unknown = update(threads).where(threads.c.id == claim.thread_id, threads.c.git_info.is_(None))
+        connection.execute(unknown.values(git_info=write.git_info))
     if write.settles:
         connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(reserved_tokens=None))
     if write.end is not None:

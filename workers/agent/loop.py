@@ -36,7 +36,7 @@ from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.sessions import Sessions
 from workers.tools import TOOLS, apply_patch, dynamic_tool, user_shell
 from workers.tools.base import Call, Outcome, Plan, Request, Tool, ToolContext
-from workers.workspace import bounded, workspace_for
+from workers.workspace import bounded, git_info, workspace_for
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def step(turn: Running) -> bool:
     policy = transcript.settings["approvalPolicy"]
     due = prompt.context_due(transcript.rows, ctx, policy if isinstance(policy, str) else "granular")
     if due:
-        transcript.add_context(due)
+        transcript.add_context(due, git_info(ctx.cwd, prompt.readable_root(ctx)))
     if turn.kind == "review":
         enter_review(turn)
     transcript.add_letters(input_images.reader(ctx))
@@ -286,7 +286,8 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
         told = "The files changed after the user was asked about this patch, so it was not applied. Read them again."
         return end(refused(row.item, told, "failed"))
     if plan.request is not None:
-        ctx = replace(ctx, answer=answer_to(turn, row, plan, plan.request))
+        answer = answer_to(turn, row, plan, plan.request)
+        ctx = replace(ctx, answer=answer, asked_at_ms=row.started_at_ms)
     if verdict.escalated:
         ctx = replace(ctx, sandbox=SandboxPolicy.from_wire(ESCALATED, ctx.cwd, hidden=()))
     faults.at("before_begun")

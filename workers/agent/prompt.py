@@ -77,12 +77,16 @@ def context_due(rows: Sequence[Item], ctx: ToolContext, approval_policy: str) ->
         texts = [_stable(part["content"][0]["text"]) for row in told for part in row.model_items]
         last = next((text for text in reversed(texts) if text.startswith("<environment_context>")), None)
         return [] if last == _stable(environment["content"][0]["text"]) else [environment]
-    root = ctx.sandbox.readable_roots[0] if ctx.sandbox.readable_roots else Path("/")
     found = [
         message("user", f"# AGENTS.md instructions for {path.parent}\n\n<INSTRUCTIONS>\n{text}\n</INSTRUCTIONS>")
-        for path, text in instructions(ctx.cwd, root)
+        for path, text in instructions(ctx.cwd, readable_root(ctx))
     ]
     return [*found, environment]
+
+
+def readable_root(ctx: ToolContext) -> Path:
+    """The folder outside of which nothing is read for the thread."""
+    return ctx.sandbox.readable_roots[0] if ctx.sandbox.readable_roots else Path("/")
 
 
 def message(role: str, text: str) -> dict[str, Any]:

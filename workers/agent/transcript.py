@@ -159,10 +159,10 @@ class Transcript:
 
     # -- what the model reads
 
-    def add_context(self, messages: Sequence[dict[str, Any]]) -> None:
-        """What the harness tells the model: no client sees it, and nobody said it."""
+    def add_context(self, messages: Sequence[dict[str, Any]], git_info: dict[str, Any] | None = None) -> None:
+        """What the harness tells the model: no client sees it, and nobody said it. git_info: Write's."""
         row = self._new_row("context", model_items=list(messages))
-        self._store_rows([row])
+        self._store_rows([row], git_info=git_info)
 
     def add_item(self, kind: str, shown: dict[str, Any], model_items: Sequence[dict[str, Any]]) -> None:
         """Something that began and ended at once, as clients and the model see it."""
@@ -195,9 +195,9 @@ class Transcript:
         read = [(letter.id, row.id) for letter, row in zip(letters, rows, strict=True)]
         self._store_rows(rows, read=read)
 
-    def _store_rows(self, rows: Sequence[Item], read: Sequence[tuple[int, str]] = ()) -> None:
+    def _store_rows(self, rows: Sequence[Item], **more: Any) -> None:
         self._add_rows(rows)
-        write = Write(self.claim, append=list(rows), read=list(read))
+        write = Write(self.claim, append=list(rows), **more)
         self._unsettled.append(self._journal.store(self._held, write, *announcements.item_events(rows)))
 
     def _add_rows(self, rows: Iterable[Item]) -> None:

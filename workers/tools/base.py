@@ -51,6 +51,7 @@ class ToolContext:
     complete_later: complete_later(item_id, item) completes the item of an earlier call whose command went on
     dynamic_tools: the tools that the thread's client has (shared.protocol.dynamic_tools)
     answer:   what a client answered to the plan's request: the result of it, or {"error"}; anything that it made up
+    asked_at_ms: when it was asked
     """
 
     thread_id: str
@@ -63,6 +64,7 @@ class ToolContext:
     complete_later: Callable[[str, dict[str, Any]], None]
     dynamic_tools: Sequence[dict[str, Any]] = ()
     answer: dict[str, Any] = field(default_factory=dict)
+    asked_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

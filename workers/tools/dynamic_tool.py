@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shared.clock import now_ms
 from shared.errors import ToolError
 from shared.protocol import frames
 from shared.protocol.dynamic_tools import functions
@@ -50,15 +51,17 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
 def run(plan: Plan, ctx: ToolContext) -> Outcome:
     """The client's answer, as far as it is one: {"contentItems", "success"}."""
     assert plan.item is not None
+    assert ctx.asked_at_ms is not None
+    item = {**plan.item, "durationMs": max(0, now_ms() - ctx.asked_at_ms)}
     given = ctx.answer.get("contentItems")
     parts = [_part(one) for one in given] if isinstance(given, list) else [None]
     content = [part for part in parts if part is not None]
     if len(content) < len(parts):
         told = "The client that has this tool did not carry the call out, or its answer makes no sense."
-        return Outcome(told, item={**plan.item, "status": "failed", "success": False})
+        return Outcome(told, item={**item, "status": "failed", "success": False})
     success = ctx.answer.get("success") is True
     status = "completed" if success else "failed"
-    return Outcome(content, item={**plan.item, "status": status, "contentItems": given, "success": success})
+    return Outcome(content, item={**item, "status": status, "contentItems": given, "success": success})
 
 
 def _part(one: Any) -> dict[str, Any] | None:

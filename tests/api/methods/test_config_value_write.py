@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.config import Provider
@@ -46,6 +47,23 @@ def test_null_takes_a_key_back(house: House) -> None:
     assert client.call("config/read")["config"]["model"] == house.config.model
 
 
+def test_keys_of_web_tools_are_kept_and_shown_and_hinder_no_thread(house: House) -> None:
+    client = house.connect()
+    tools = {"web_search": {"context_size": "low", "location": None}, "view_image": False}
+    domains = {"web_search": {"allowed_domains": ["example.org"]}}
+
+    client.call("config/value/write", write("web_search", "live"))
+    client.call("config/batchWrite", {"edits": [write("tools", tools), write("tools.view_image", None)]})
+    client.call("config/value/write", {**write("tools", domains), "mergeStrategy": "upsert"})
+
+    shown = client.call("config/read")["config"]
+    kept = {"web_search": {"context_size": "low", "allowed_domains": ["example.org"]}}
+    assert (shown["web_search"], shown["tools"]) == ("live", kept)
+    client.call("thread/start", {"config": {"web_search": "live", "tools.view_image": False}})
+    client.call("config/value/write", write("tools.web_search", None))
+    assert client.call("config/read")["config"]["tools"] is None
+
+
 def test_one_users_layer_is_not_another_ones(house: House) -> None:
     house.connect("ann").call("config/value/write", write("model", "anns"))
 
@@ -65,6 +83,14 @@ def test_one_users_layer_is_not_another_ones(house: House) -> None:
         ("projects./x.trust_level", "trusted"),
         ("sandbox_mode", "bogus"),
         ("model", 5),
+        ("model.name", "mine"),
+        ("web_search", "sometimes"),
+        ("tools", "all"),
+        ("tools.web_search", True),
+        ("tools.web_search.allowed_domains", ["x" * 20_000]),
+        ("tools.mine.command", "sh"),
+        ("tools" + ".x" * 5_000, "deep"),
+        ("tools", orjson.loads('{"x":' * 500 + "1" + "}" * 500)),
         ("approval_policy", "always"),
         ("developer_instructions", "x" * 20_001),
     ],
@@ -89,7 +115,7 @@ def test_full_access_by_way_of_the_layer_is_refused_where_a_request_for_it_is(ho
 
 
 def test_a_value_that_the_server_does_not_allow_any_more_hinders_no_thread(house: House) -> None:
-    house.store.user_configs.change("ann", {"sandbox_mode": "danger-full-access", "model": "mine"}, None)
+    house.store.user_configs.change("ann", lambda _: {"sandbox_mode": "danger-full-access", "model": "mine"}, None)
 
     started = house.connect("ann").call("thread/start")
 

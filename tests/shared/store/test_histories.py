@@ -84,13 +84,13 @@ def test_injected_items_stand_behind_everything_and_are_copied_with_their_turn(s
 
 def test_a_users_configuration_has_versions(store: Store) -> None:
     assert store.user_configs.get("ann") == ({}, 0)
-    assert store.user_configs.change("ann", {"model": "a", "personality": "b"}, 0) == 1
-    assert store.user_configs.change("ann", {"personality": None}, 1) == 2
+    assert store.user_configs.change("ann", lambda keys: {**keys, "model": "a"}, 0) == 1
+    assert store.user_configs.change("ann", lambda keys: {**keys, "personality": "b"}, 1) == 2
 
     with pytest.raises(Conflict):
-        store.user_configs.change("ann", {"model": "c"}, 1)
+        store.user_configs.change("ann", lambda keys: {}, 1)
 
-    assert store.user_configs.get("ann") == ({"model": "a"}, 2)
+    assert store.user_configs.get("ann") == ({"model": "a", "personality": "b"}, 2)
     assert store.user_configs.get("bob") == ({}, 0)
 
 

@@ -77,6 +77,7 @@ def test_its_answer_is_the_output(bench: Bench) -> None:
         "success": True,
     }
     assert item["contentItems"] == items
+    assert 0 <= item["durationMs"] <= item["completedAtMs"] - item["startedAtMs"]
     output: Any = outputs(bench)[0]
     assert output == [
         {"type": "input_text", "text": "hi"},

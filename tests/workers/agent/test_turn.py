@@ -74,6 +74,22 @@ def test_reasoning_is_shown_in_parts_and_goes_back_to_the_model(bench: Bench) ->
     assert [item["type"] for item in inputs(bench)].count("reasoning") == 1
 
 
+def test_the_first_turn_tells_which_repository_the_thread_works_in(bench: Bench) -> None:
+    (bench.cwd / ".git" / "refs" / "heads").mkdir(parents=True)
+    (bench.cwd / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (bench.cwd / ".git" / "refs" / "heads" / "main").write_text(f"{'a' * 40}\n")
+    threads = bench.workers[0].store.threads
+    thread, told = bench.thread(), bench.thread()
+    threads.set_git_info(told.id, told.owner, {"sha": None, "branch": "a client's word", "originUrl": None})
+
+    bench.say(thread, "hello")
+    bench.say(told, "hello")
+
+    facts = {"sha": "a" * 40, "branch": "main", "originUrl": None}
+    assert threads.get(thread.id, thread.owner).git_info == facts
+    assert threads.get(told.id, told.owner).git_info == {**facts, "sha": None, "branch": "a client's word"}
+
+
 def test_a_command_runs_between_two_answers(bench: Bench) -> None:
     thread = bench.thread()
 
