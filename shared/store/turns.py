@@ -373,14 +373,13 @@ class Turns:
         with self._database.write() as connection:
             return set(connection.scalars(renewal.returning(turns.c.id), {"claims": _pairs(claims)}))
 
-    def called(self, claims: Collection[Claim]) -> tuple[set[str], set[str]]:
-        """Which of these turns were asked to stop, and which have unread input."""
+    def called(self, claims: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
+        """Which of these turns were asked to stop, and the newest letter of each that has unread ones."""
         ids = [claim.turn_id for claim in claims]
+        unread = select(mail.c.turn_id, func.max(mail.c.id)).where(mail.c.turn_id.in_(ids), mail.c.item_id.is_(None))
         with self._database.read() as connection:
             stop = set(connection.scalars(select(turns.c.id).where(turns.c.id.in_(ids), turns.c.interrupted)))
-            steer = set(
-                connection.scalars(select(mail.c.turn_id).where(mail.c.turn_id.in_(ids), mail.c.item_id.is_(None)))
-            )
+            steer = {row[0]: row[1] for row in connection.execute(unread.group_by(mail.c.turn_id))}
         return stop, steer
 
     def park(

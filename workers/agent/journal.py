@@ -402,7 +402,7 @@ class Journal:
                 self._lose(held)
             if turn_id in stopped:
                 held.signal.call(Why.INTERRUPT)
-            if turn_id in steered:
+            if steered.get(turn_id, 0) > held.signal.seen_mail:
                 held.signal.call(Why.STEER)
 
     def _watch(self) -> None:

@@ -104,6 +104,8 @@ def step(turn: Running) -> bool:
     transcript = turn.transcript
     turn.signal.clear(Why.STEER)  # before the look into the mail, so that no call for it is missed
     transcript.load()
+    if transcript.mail:
+        turn.signal.seen_mail = transcript.mail[-1].id
     if transcript.interrupted:
         raise Interrupted
     telemetry.describe_model(transcript.settings)

@@ -21,10 +21,13 @@ class Signal:
     """Calls of one running turn; raised from any thread, heard in any.
 
     A call stays until it is cleared; only STEER ever is, by the step that takes the input.
+
+    seen_mail: id of the newest letter that a step has found; nobody need call for that one
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.seen_mail = 0
         self._whys: set[Why] = set()
         self._listeners: list[Callable[[Why], None]] = []
         self._event = threading.Event()

@@ -460,7 +460,9 @@ def test_stopping_a_running_turn_is_left_to_its_worker(store: Store) -> None:
 
     assert (turn.phase, turn.interrupted) == ("running", True)
     assert store.turns.is_interrupted(of.turn_id)
-    assert store.turns.called([of]) == ({of.turn_id}, {of.turn_id})
+    stopped, steered = store.turns.called([of])
+    assert stopped == {of.turn_id}
+    assert steered == {of.turn_id: store.turns.unread(of.turn_id)[-1].id}
 
 
 def test_stopping_another_turn_than_the_active_one_is_refused(store: Store) -> None:

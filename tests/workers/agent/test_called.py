@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from shared import mailbox
 from shared.store.threads import Thread
+from shared.store.turns import Claim
 from tests.support import order
 from tests.support.wait import until
 from tests.workers.agent.test_turn import inputs, outputs, texts, types
@@ -147,6 +148,37 @@ def test_a_stop_that_was_not_announced_is_heard_at_the_next_renewal(open_bench: 
     running.join()
 
     assert bench.turn(turn).status == "interrupted"
+
+
+def test_a_renewal_does_not_call_for_input_that_a_step_has_found(
+    open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = open_bench(server={"lease_seconds": 5.0, "renewal_seconds": 0.02, "authority_seconds": 4.5})
+    turns = bench.workers[0].store.turns
+    renew, called, steered = turns.renew, turns.called, []
+
+    def slow_renew(claims: Collection[Claim], *, lease_ms: int) -> set[str]:
+        bench.model.wait_reached("p")  # the letter is on its way to the model, and still waits for its commit
+        return renew(claims, lease_ms=lease_ms)
+
+    def noted_called(claims: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
+        found = called(claims)
+        steered.append(found[1])
+        return found
+
+    monkeypatch.setattr(turns, "renew", slow_renew)
+    monkeypatch.setattr(turns, "called", noted_called)
+    thread = bench.thread()
+
+    turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
+    running = bench.start_run()
+    until(lambda: steered)
+    bench.model.release("p")
+    running.join()
+
+    assert turn.id in steered[0]
+    assert bench.turn(turn).status == "completed"
+    assert len(bench.model.requests) == 1
 
 
 def test_a_stop_while_a_broken_stream_waits_to_begin_again(bench: Bench) -> None:
