@@ -126,6 +126,9 @@ class SilentQueue:
     def write_session(self, thread_id: str) -> None:
         pass
 
+    def erase(self) -> None:
+        self.rung.append("erasure")
+
     def make_workspace(self, thread_id: str, owner: str) -> None:
         self.made.append((thread_id, owner))
 

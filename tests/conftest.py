@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from tests.builders import House, make_house
 from tests.support import contract as contracts
 from tests.support import order
 from tests.support.contract import Contract
+
+# Login shells of commands read the profile of whoever runs the tests; nobody's profile may speak up in their output.
+HOME = tempfile.TemporaryDirectory(prefix="threadhouse-tests-home-")
+os.environ["HOME"] = HOME.name
 
 CONTRACT_IS_OFF = "frames are not checked against the schemas of the original: no node_modules/.bin/codex (npm install)"
 

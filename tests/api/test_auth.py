@@ -34,9 +34,11 @@ Open = Callable[..., House]
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Of a good token; None leaves one out."""
-    good = {"sub": "ada", "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600}
-    return {name: value for name, value in (good | changed).items() if value is not None}
+    """Of a good token; None leaves one out. exp and nbf in seconds from now."""
+    now_s = int(time.time())
+    good = {"sub": "ada", "iss": ISSUER, "aud": AUDIENCE, "exp": 600}
+    wanted = {name: value for name, value in (good | changed).items() if value is not None}
+    return {name: now_s + value if name in ("exp", "nbf") else value for name, value in wanted.items()}
 
 
 def jwks(*keys: tuple[str, Any]) -> str:
@@ -84,14 +86,14 @@ def signed_with_public_key() -> str:
     [
         ({}, 200),
         ({"aud": ["others", AUDIENCE]}, 200),
-        ({"exp": int(time.time()) - 5}, 200),  # within the leeway
+        ({"exp": -5}, 200),  # within the leeway
         ({"aud": "others"}, 401),
         ({"aud": None}, 401),
         ({"iss": "https://evil.example"}, 401),
         ({"iss": None}, 401),
-        ({"exp": int(time.time()) - 120}, 401),
+        ({"exp": -120}, 401),
         ({"exp": None}, 401),
-        ({"nbf": int(time.time()) + 120}, 401),
+        ({"nbf": 120}, 401),
         ({"sub": "nobody"}, 401),
         ({"sub": None}, 401),
     ],
@@ -225,7 +227,7 @@ def test_what_a_credential_opened_ends_with_it(
     house = open_house() if way == "first user" else open_with(open_house, tmp_path, shared=True, leeway_seconds=0)[0]
     token: str | None = None
     if way == "expired":
-        token = jwt.encode(claims(exp=int(time.time()) + 2), SECRET, "HS256")
+        token = jwt.encode(claims(exp=2), SECRET, "HS256")
     elif way != "first user":
         token = house.store.users.create_key("ada", "laptop")
     with serve(make_app(house.services)) as address:

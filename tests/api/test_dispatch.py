@@ -296,7 +296,7 @@ def test_a_thread_is_archived_and_brought_back(house: House) -> None:
     client.wait_for_method("thread/unarchived")
 
 
-def test_a_deleted_thread_is_gone_with_its_log(house: House) -> None:
+def test_a_deleted_thread_is_gone_and_a_worker_is_told_to_remove_the_rest(house: House) -> None:
     client, other = house.connect(), house.connect()
     thread = make_thread(house.store, house.config, materialized=True)
     client.call("thread/resume", {"threadId": thread.id})
@@ -305,8 +305,10 @@ def test_a_deleted_thread_is_gone_with_its_log(house: House) -> None:
 
     client.wait_for_method("thread/deleted")
     other.wait_for_method("thread/deleted")
-    assert [entry.method for entry in house.services.events.read(thread.id, "0-0")] == ["thread/deleted"]
     assert client.error("thread/read", {"threadId": thread.id})["message"].startswith("thread not loaded")
+    (erasure,) = client.call("erasure/list")["data"]
+    assert (erasure["threadId"], erasure["receipt"], erasure["doneAtMs"]) == (thread.id, {"threads": 1}, None)
+    assert house.rung == ["erasure"]
 
 
 def test_settings_that_a_turn_overrides_are_told_once_they_change(house: House) -> None:
