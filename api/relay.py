@@ -184,7 +184,7 @@ class Relay:
             if channel is None:
                 return
             channel.hearers.discard(hearer)
-            if not channel.hearers:  # the next wake-up unsubscribes; that need not be now
+            if not channel.hearers:  # the next wake-up or silence unsubscribes; that need not be now
                 del self._channels[name]
                 self._wanted.discard(name)
                 self._unwanted.add(name)
@@ -233,6 +233,7 @@ class Relay:
         if message is None:
             if pubsub.health_check_response_counter > 1:
                 raise redis.ConnectionError("no answer to a ping")
+            self._change_subscriptions(pubsub)  # a thread that somebody follows is not swept
             return
         name = message["channel"].decode()
         if name == self._bell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -139,13 +139,6 @@ class Threads:
         with self._database.read() as connection:
             return int(connection.scalar(query) or 0)
 
-    def touch(self, thread_id: str, owner: str) -> None:
-        """The thread was used: it counts as loaded from now."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(threads).where(threads.c.id == thread_id, threads.c.owner == owner).values(used_at_ms=now_ms())
-            )
-
     def change_settings(self, thread_id: str, owner: str, changes: dict[str, Any]) -> Thread:
         """Merge changes into the settings; the thread counts as used. Errors: NotFound."""
         with self._database.write() as connection:
@@ -257,10 +250,19 @@ class Threads:
         with self._database.write() as connection:
             return list(connection.scalars(later.returning(threads.c.id)))
 
+    def all_users_unused(self) -> list[str]:
+        """Threads without a turn, and ephemeral ones, that nobody used for 30 minutes."""
+        with self._database.read() as connection:
+            return list(connection.scalars(select(threads.c.id).where(*_unused())))
+
+    def all_users_touch(self, thread_ids: Collection[str]) -> None:
+        """The threads were used: they count as loaded from now."""
+        with self._database.write() as connection:
+            connection.execute(update(threads).where(threads.c.id.in_(thread_ids)).values(used_at_ms=now_ms()))
+
     def all_users_sweep_unused(self) -> int:
         """Remove threads without a turn, and ephemeral ones, that nobody used for 30 minutes. How many there were."""
-        unused = or_(~threads.c.materialized, threads.c.ephemeral)
-        return self._sweep(erasures.UNUSED, unused, threads.c.used_at_ms < now_ms() - LOADED_FOR_MS)
+        return self._sweep(erasures.UNUSED, *_unused())
 
     def all_users_sweep_old(self, before_ms: int, *, archived: bool) -> int:
         """Remove threads that did not change since a time, archived ones or the others. How many there were."""
@@ -279,6 +281,10 @@ class Threads:
             swept += len(found)
             if len(found) < SWEPT_AT_ONCE:
                 return swept
+
+
+def _unused() -> tuple[ColumnElement[bool], ...]:
+    return or_(~threads.c.materialized, threads.c.ephemeral), threads.c.used_at_ms < now_ms() - LOADED_FOR_MS
 
 
 def check_id(thread_id: str) -> None:

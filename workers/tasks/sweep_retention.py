@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 
 from shared.clock import now_ms
+from shared.events import thread_channel
 from workers.services import Services
 from workers.tasks import process_feedback
 
 logger = logging.getLogger(__name__)
 
+ASKED_AT_ONCE = 500  # channels in one question to Redis
 DAY_MS = 24 * 60 * 60 * 1000
 
 
 def run(services: Services) -> None:
-    """Threads that never got a turn, and ephemeral ones, 30 minutes after their last use; archives after a day; what
-    webhooks were told; by `[retention]` the rest.
+    """Threads that never got a turn, and ephemeral ones, that nobody follows, 30 minutes after their last use; archives
+    after a day; what webhooks were told; by `[retention]` the rest.
 
     Twice: harmless
     """
@@ -25,6 +27,7 @@ def run(services: Services) -> None:
         return now_ms() - days * DAY_MS
 
     store.outbox.sweep()
+    keep_followed(services)
     removed = {
         "unused threads": store.threads.all_users_sweep_unused(),
         "archives that no thread was started from": store.archives.all_users_expire(),
@@ -46,3 +49,14 @@ def run(services: Services) -> None:
     if any(removed.values()):
         logger.info("removed %s", ", ".join(f"{count} {what}" for what, count in removed.items() if count))
     services.queue.erase()
+
+
+def keep_followed(services: Services) -> None:
+    """Who has a thread open uses it, however long nothing is typed."""
+    unused = services.store.threads.all_users_unused()
+    for start in range(0, len(unused), ASKED_AT_ONCE):
+        asked = unused[start : start + ASKED_AT_ONCE]
+        followers = services.redis.pubsub_numsub(*map(thread_channel, asked))
+        followed = [thread_id for thread_id, (_, count) in zip(asked, followers, strict=True) if count]
+        if followed:
+            services.store.threads.all_users_touch(followed)

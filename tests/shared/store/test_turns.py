@@ -579,7 +579,6 @@ def test_somebody_elses_ids_answer_like_unknown_ones(store: Store) -> None:
         lambda thread_id, _: store.turns.of_thread(thread_id, "eve"),
         lambda thread_id, _: store.threads.get(thread_id, "eve"),
         lambda thread_id, _: store.threads.find(thread_id, "eve"),
-        lambda thread_id, _: store.threads.touch(thread_id, "eve"),
         lambda thread_id, _: store.threads.change_settings(thread_id, "eve", {"model": "evil"}),
         lambda thread_id, _: store.threads.set_name(thread_id, "eve", "x"),
         lambda thread_id, _: store.threads.set_git_info(thread_id, "eve", None),
