@@ -9,7 +9,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/d
 PORT ?= 8765
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clients chaos bench scale clean
+.PHONY: help setup run test check clients chaos fuzz bench scale clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -26,13 +26,13 @@ run: setup ## start a whole server in ./home, run a first turn, keep serving (PO
 	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
 
 test: setup ## all tests but those below
-	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
+	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
 
 check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/bench
+	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
 
 clients: setup node_modules/.done $(VENV)/.clients ## the real codex binary and SDKs against our server
 	$(BIN)/pytest --quiet tests/clients
@@ -51,6 +51,10 @@ node_modules/.done: package.json
 
 chaos: setup ## kills, stops and outages at named points; N=10 times each
 	THREADHOUSE_CHAOS_N=$(or $(N),10) $(BIN)/pytest --quiet tests/chaos
+
+fuzz: setup ## N=10000 hostile frames and requests, from a SEED that is printed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	THREADHOUSE_FUZZ_N=$(or $(N),10000) THREADHOUSE_FUZZ_SEED=$(SEED) $(BIN)/pytest --quiet --capture=no tests/fuzz
 
 bench: setup node_modules/.done ## side by side with the original, as ratios; N=2 repeats
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -13,6 +13,7 @@ import orjson
 import redis
 import sqlalchemy.exc
 from flask import Flask, Response, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from api import answers, dispatch
@@ -24,7 +25,7 @@ from api.error_codes import wire_error
 from api.relay import Start
 from api.watch import Watch
 from shared import announcements
-from shared.errors import CallLost, Conflict, InvalidParams, RequestError, Unavailable
+from shared.errors import CallLost, Conflict, InvalidParams, InvalidRequest, RequestError, Unavailable
 from shared.protocol.frames import decode
 from shared.store.turns import Turn
 
@@ -64,6 +65,8 @@ def register(app: Flask, services: Services, auth: Auth, watch: Watch) -> None:
 
 def problem(error: Exception) -> Response:
     """Problem details: {"type", "title", "status", "detail", "code", "retryAfterMs"?}."""
+    if isinstance(error, ParseException | NoMoreData):  # while the body was read
+        error = InvalidRequest("the body breaks off, or its chunks are malformed")
     if isinstance(error, HTTPException):
         status = error.code or 500
         body: dict[str, Any] = {"type": "about:blank", "title": error.name, "status": status, "code": -32600}

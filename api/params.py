@@ -11,6 +11,7 @@ from shared.errors import InvalidParams
 from shared.protocol.base import WireSchema
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "floating point", str: "string", list: "sequence", dict: "map"}
+STORABLE = validate.Range(-(1 << 63), (1 << 63) - 1, error="an integer beyond 64 bits")  # as the databases have them
 EXPECTED = {
     "Not a valid string.": "a string",
     "Not a valid integer.": "an integer",
@@ -29,6 +30,11 @@ class ParamsSchema(WireSchema):
     """
 
     may_be_missing = False
+
+    def on_bind_field(self, field_name: str, field_obj: Any) -> None:
+        super().on_bind_field(field_name, field_obj)
+        if isinstance(field_obj, fields.Integer):  # its list of validators is the class's
+            field_obj.validators = [STORABLE, *field_obj.validators]
 
     @pre_load
     def drop_nulls(self, data: Any, **_: Any) -> Any:

@@ -227,7 +227,7 @@ def _profile(config: Config, owner: str, asked: dict[str, Any]) -> dict[str, Any
 
 def _policy(config: Config, owner: str, policy: dict[str, Any]) -> dict[str, Any]:
     kind = policy.get("type")
-    if kind not in POLICY_TYPES:
+    if not isinstance(kind, str) or kind not in POLICY_TYPES:
         expected = ", ".join(f"`{name}`" for name in POLICY_TYPES)
         raise InvalidParams(f"Invalid request: unknown variant `{str(kind)[:80]}`, expected one of {expected}")
     _check_mode(config, owner, POLICY_TYPES[kind])

@@ -30,7 +30,7 @@ from api.auth import Auth
 from api.connection import Closed, Connection, Frame
 from api.context import Services
 from api.watch import Watch
-from shared.errors import Unavailable
+from shared.errors import InvalidRequest, Unavailable
 from shared.protocol.frames import decode
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ class _Socket:
 
     def _accept(self) -> None:
         upgrade = b"".join(b"%b: %b\r\n" % header for header in self._headers)
-        self._protocol.receive_data(b"GET / HTTP/1.1\r\n" + upgrade + b"\r\n")
+        try:
+            self._protocol.receive_data(b"GET / HTTP/1.1\r\n" + upgrade + b"\r\n")
+        except (ProtocolError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"not a WebSocket upgrade: {error}") from None
         for event in self._protocol.events():
             if isinstance(event, UpgradeRequest):
                 self._send(self._protocol.send(AcceptConnection()))  # no compression: frames are shared bytes

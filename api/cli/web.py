@@ -104,6 +104,7 @@ def _settings(config: Config, workers: int) -> dict[str, Any]:
         "timeout": SILENCE_SECONDS,
         "loglevel": config.server.log_level,
         "proc_name": "threadhouse-web",
+        "forwarder_headers": "",  # no header of a request stands for a part of the path
         "control_socket_disable": True,  # it would be one path for every server of this user
         "post_fork": _begin_worker,
         "worker_exit": lambda arbiter, worker: _end_worker(),

@@ -177,9 +177,8 @@ class Threads:
     def delete(self, thread_id: str, owner: str, *, act: Act | None = None) -> None:
         """Remove a thread and all rows of it. Errors: NotFound."""
         with self._database.write() as connection:
-            connection.execute(
-                select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.owner == owner).with_for_update()
-            )
+            of_thread = select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.owner == owner)
+            connection.execute(of_thread.order_by(turns.c.id).with_for_update())
             lock_thread(connection, thread_id, owner)
             erasures.erase_thread(connection, thread_id, owner, erasures.DELETED)
             audit.write(connection, act, thread_id=thread_id)

@@ -511,6 +511,9 @@ _HELD = (
     .order_by(turns.c.id)
     .with_for_update()
 )
+_LOCKED = (
+    select(turns.c.id).where(turns.c.id.in_(bindparam("ids", expanding=True))).order_by(turns.c.id).with_for_update()
+)
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of"))
 _THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of"))
 _DUE = threads.c.session_due_at_ms
@@ -550,6 +553,11 @@ def _check_queue(connection: Connection, owner: str, queued_limit: int, waiting_
 
 def _pairs(claims: Collection[Claim]) -> list[tuple[str, int]]:
     return [(claim.turn_id, claim.claim_no) for claim in claims]
+
+
+def lock(connection: Connection, turn_ids: Collection[str]) -> None:
+    """Lock turns, whoever holds them, until the transaction ends."""
+    connection.execute(_LOCKED, {"ids": list(turn_ids)})
 
 
 def held(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:

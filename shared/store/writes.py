@@ -93,15 +93,17 @@ def commit(database: Database, outbox: Outbox, writes: Sequence[Write], announce
     Errors:      sqlalchemy.exc.DBAPIError; nothing was stored
     """
     with database.write() as connection:
+        if announced.turns:  # who deletes turns locks them first, by id, and then their items: so do we
+            turn_moves.lock(connection, [*announced.turns, *(write.claim.turn_id for write in writes)])
         held = turn_moves.held(connection, [write.claim for write in writes]) if writes else set()
         results = [
             _store(connection, outbox, write) if (write.claim.turn_id, write.claim.claim_no) in held else "lost"
             for write in writes
         ]
-        for table, levels in ((items, announced.items), (turns, announced.turns), (approvals, announced.requests)):
+        for table, levels in ((turns, announced.turns), (items, announced.items), (approvals, announced.requests)):
             if levels:
                 raised = update(table).where(table.c.id == bindparam("of"), table.c.announced < bindparam("level"))
-                rows = [{"of": key, "level": level} for key, level in levels.items()]
+                rows = [{"of": key, "level": level} for key, level in sorted(levels.items())]
                 connection.execute(raised.values(announced=bindparam("level")), rows)
         spent: Counter[str] = Counter()
         for write, result in zip(writes, results, strict=True):

@@ -11,7 +11,7 @@ import websocket
 from api import connection as connections
 from api.app import make_app
 from tests.builders import House, delta, make_thread
-from tests.support.protocol_client import ProtocolClient, connect
+from tests.support.protocol_client import ProtocolClient, connect, dial
 from tests.support.wsgi_server import serve
 
 
@@ -45,6 +45,16 @@ def test_pages_of_other_origins_and_foreign_names_are_refused(address: str) -> N
     assert refusal(f"ws://{address}/", Origin="https://evil.example") == 403
     assert refusal(f"ws://{address}/", Origin=f"http://{address}") == 403
     assert refusal(f"ws://{address}/", Host="evil.example:80") == 403
+
+
+@pytest.mark.parametrize("line", [b"Sec-WebSocket-Version: 99", b"Sec-WebSocket-Extensions: \xb2", b"X: no version"])
+def test_an_upgrade_that_is_none_is_refused(address: str, line: bytes) -> None:
+    with dial(f"ws://{address}/") as opened:
+        opened.sendall(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + line + b"\r\n\r\n"
+        )
+
+        assert opened.recv(100).split(b" ")[1] == b"400"
 
 
 def test_once_there_is_a_user_a_key_is_needed(house: House, address: str) -> None:

@@ -195,3 +195,20 @@ def test_somebody_elses_thread_is_answered_like_one_that_is_not_there(door: Depl
     assert without.status == 401
     for client in (alice, bob):
         client.drop()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /v2/thread/list HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"400"),
+        (b"POST /v2/workspace/archive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nSCRIPT_NAME: /elsewhere\r\n", b"200"),
+    ],
+)
+def test_malformed_chunks_and_headers_of_the_gateway_are_no_fault_of_ours(
+    deployment: Deployment, request_bytes: bytes, status: bytes
+) -> None:
+    with dial(deployment.urls[0]) as opened:
+        opened.sendall(request_bytes + b"Host: localhost\r\nConnection: close\r\n\r\n-1\r\n")
+
+        assert opened.recv(100).split(b" ")[1] == status

@@ -48,6 +48,7 @@ def reply(client: Client, request_id: int) -> dict[str, Any]:
         ({"env": {"A": 1}}, -32602, "expected a string"),
         ({"sandboxPolicy": {"type": "readOnly"}, "permissionProfile": ":workspace"}, -32602, "combined"),
         ({"sandboxPolicy": {"type": "none"}}, -32602, "unknown variant"),
+        ({"sandboxPolicy": {"type": ["readOnly"]}}, -32602, "unknown variant"),
         ({"permissionProfile": "mine"}, -32602, "permissionProfile"),
     ],
 )

@@ -69,3 +69,10 @@ def test_an_older_client_counts_the_turns_to_take_back(house: House, number: int
     result = house.connect().call("thread/rollback", {"threadId": thread.id, "numTurns": number})
 
     assert answers(result["thread"]["turns"]) == left
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63, 2**64, 1e300])
+def test_a_number_of_turns_that_no_database_has_is_refused(house: House, number: float) -> None:
+    thread = make_said(house, "one")
+
+    assert house.connect().error("thread/rollback", {"threadId": thread.id, "numTurns": number})["code"] == -32602

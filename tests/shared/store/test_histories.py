@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, select, text
 
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.store import Store
 from shared.store.histories import History
+from shared.store.tables import items, turns
 from shared.store.users import LOCAL_USER
+from shared.store.writes import Announced
 from tests.builders import claim_turn, end_turn, make_config, make_message, make_thread, make_turn
+from tests.support.wait import until
 
 MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}
 
@@ -24,6 +29,12 @@ def thread_id(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
         make_message(store, claim, f"answer {number}")
         end_turn(store, claim)
     return thread.id
+
+
+def a_transaction_waits(store: Store) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.database.read() as connection:
+        return bool(connection.scalar(text(waiting)))
 
 
 def texts(history: History) -> list[str]:
@@ -106,3 +117,19 @@ def test_search_on_postgres_has_an_index_of_parts_of_words(store: Store) -> None
             text("EXPLAIN SELECT id FROM threads WHERE name LIKE '%abc%' OR preview LIKE '%abc%'")
         )
         assert "threads_by_text" in "\n".join(plan)
+
+
+def test_noting_what_was_published_and_taking_turns_back_do_not_block_each_other(store: Store, thread_id: str) -> None:
+    if store.database.is_sqlite:
+        pytest.skip("one transaction writes at a time there")
+    turn_id = store.turns.of_thread(thread_id, LOCAL_USER)[-1].id
+    item_id = store.items.of_turn(turn_id)[-1].id
+
+    with ThreadPoolExecutor() as pool:
+        with store.database.write() as connection:  # as `revert` and `delete` do
+            connection.execute(select(turns.c.id).where(turns.c.id == turn_id).with_for_update())
+            noted = pool.submit(store.commit, [], Announced(items={item_id: 2}, turns={turn_id: 2}))
+            until(lambda: a_transaction_waits(store))
+            connection.execute(delete(items).where(items.c.turn_id == turn_id))
+
+        assert noted.result() == []
