@@ -18,7 +18,7 @@ from api.context import Services
 from api.limits import UserLimits
 from api.relay import Relay
 from api.watch import Watch
-from shared import announcements, telemetry, turn_logs
+from shared import announcements, log_redaction, telemetry, turn_logs
 from shared.config import Config
 from shared.events import EventLog
 from shared.feedback import redaction
@@ -33,6 +33,7 @@ def create_app(config: Config) -> Flask:
     """The WSGI application of one API process."""
     telemetry.start(config, "api")
     services = make_services(config)
+    log_redaction.install(services.redaction)
     turn_logs.install(services.redis)
     app = make_app(services)
     telemetry.watch_flask(app)

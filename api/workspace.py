@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 from api.context import Context
 from api.settings import allowed_modes, allowed_path
 from shared.errors import Conflict, InvalidParams, InvalidRequest
+from shared.ids import is_id
 from shared.protocol.base import camel_case
 from shared.store.workspaces import FAILED, READY
 
@@ -28,6 +29,16 @@ def check_writable(ctx: Context) -> None:
     """A user whose every command may only read cannot write by another door. Errors: InvalidRequest."""
     if allowed_modes(ctx.config, ctx.user_id) == {"read-only"}:
         raise InvalidRequest("this server lets its clients write nothing (sandbox_modes)")
+
+
+def note_act(ctx: Context, action: str, path: str | None) -> None:
+    """In the audit log, before a worker is asked: an act that nobody answers for is worse than one that was tried."""
+    own = PurePosixPath(ctx.config.server.workspaces_dir) / ctx.user_id
+    thread_id = None
+    if path is not None and PurePosixPath(path).is_relative_to(own):
+        folder = PurePosixPath(path).relative_to(own).parts[:1]
+        thread_id = next(filter(is_id, folder), None)
+    ctx.store.audit.append(ctx.act(action), thread_id=thread_id)
 
 
 def is_base64(text: str) -> None:

@@ -39,9 +39,9 @@ def register(app: Flask, services: Services, auth: Auth) -> None:
 
     def upload() -> Response:
         """The archive as the body. {"archive": id for config.workspace of thread/start, "sizeBytes", "expiresAt": s}"""
-        owner = caller().user_id
-        services.limits.check_bytes(owner)
-        return Response(orjson.dumps(_upload(services, owner)), 201, content_type="application/json")
+        sender = caller()
+        services.limits.check_bytes(sender.user_id)
+        return Response(orjson.dumps(_upload(services, sender)), 201, content_type="application/json")
 
     def download() -> Response:
         """?threadId=…&format=diff|bundle|tar, streamed. An error after the first byte breaks the connection off."""
@@ -63,7 +63,8 @@ def register(app: Flask, services: Services, auth: Auth) -> None:
     app.add_url_rule("/v2/thread/workspace", "download_workspace", download, methods=["GET"])
 
 
-def _upload(services: Services, owner: str) -> dict[str, Any]:
+def _upload(services: Services, sender: Caller) -> dict[str, Any]:
+    owner = sender.user_id
     most = services.config.workspaces.archive_bytes
     request.max_content_length = None  # it is counted here
     if (request.content_length or 0) > most:
@@ -85,7 +86,7 @@ def _upload(services: Services, owner: str) -> dict[str, Any]:
             raise InvalidParams("the body is empty; send the archive as the body")
         if request.content_length is not None and size != request.content_length:
             raise InvalidRequest("the upload broke off")
-        archives.finish(archive_id, owner)
+        archives.finish(archive_id, owner, act=sender.act("workspace/archive"))
     except BaseException:
         archives.delete(archive_id, owner)
         raise

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from shared.config_table import ConfigTable
 from shared.redaction import Redaction
@@ -54,10 +56,23 @@ def redaction(config: Config) -> Redaction:
 def _secrets(config: Config) -> Iterator[str]:
     for provider in config.model_providers.values():
         yield provider.api_key or ""
-        yield from provider.resolved_headers.values()
+        yield from _of_headers(provider.resolved_headers)
         yield from provider.query_params.values()
     for webhook in config.webhooks:
         yield webhook.secret
     for exporter in (config.otel.exporter, config.otel.trace_exporter, config.otel.metrics_exporter):
         if exporter is not None:
-            yield from exporter.headers.values()
+            yield from _of_headers(exporter.headers)
+    for credential in config.workspaces.credentials.values():
+        yield credential.token or ""
+    for url in (config.database_url, config.redis_url):
+        password = urlsplit(url).password or ""
+        yield from (password, unquote(password))
+    if config.auth is not None and config.auth.jwt_secret_file is not None:
+        with suppress(OSError, UnicodeDecodeError):  # a worker may not have it, and need not
+            yield config.auth.jwt_secret_file.read_text().strip()
+
+
+def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    for value in headers.values():
+        yield from (value, value.rpartition(" ")[2])  # Bearer SECRET

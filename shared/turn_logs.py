@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import redis
 
+from shared.log_redaction import OURS
+
 MAX_LINES = 200  # of one id
 MAX_CHARACTERS = 2000  # of a line
 KEPT_SECONDS = 86_400
@@ -22,7 +24,6 @@ MAX_WAITING = 5000  # lines not written yet; more push out the oldest
 WRITE_EVERY_SECONDS = 0.3
 SETTLE_SECONDS = 1.0  # after which other processes have written what they logged
 MAX_IDS = 2000  # that are read for one report: the newest turns of a thread
-LOGGERS = ("api", "shared", "workers")  # ours
 
 
 class TurnLogHandler(logging.Handler):
@@ -68,7 +69,7 @@ class TurnLogHandler(logging.Handler):
 def install(client: redis.Redis) -> None:
     """Keep the lines of this process."""
     handler = TurnLogHandler(client)
-    for name in LOGGERS:
+    for name in OURS:
         logging.getLogger(name).addHandler(handler)
 
 

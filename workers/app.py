@@ -9,9 +9,10 @@ from typing import Any
 
 from celery import signals
 
-from shared import telemetry, turn_logs
+from shared import log_redaction, telemetry, turn_logs
 from shared.config import load
 from shared.errors import SandboxUnavailable
+from shared.feedback import redaction
 from shared.queue import (
     DELIVER,
     ERASE,
@@ -100,6 +101,7 @@ def services() -> Services:
 def start(**_: Any) -> None:
     """Before the first task."""
     global _process
+    log_redaction.install(redaction(config))
     faults.arm(os.environ.get("THREADHOUSE_FAULT"))
     forbid_looking()
     runner.use(config.server.tool_runner)

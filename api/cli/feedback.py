@@ -62,8 +62,11 @@ def list_(status: str | None, limit: int, as_json: bool) -> None:
 @home_option
 def show(feedback_id: str, content: bool, as_json: bool) -> None:
     """Show the report ID."""
+    from shared.store.audit import Act
+
     with _store() as store:
         shown = _object(store.feedback.all_users_get(feedback_id))
+        store.audit.append(Act.of_operator("feedback show"), subject_id=feedback_id)
         collected = store.feedback.all_users_content(feedback_id) if content else None
     if as_json:
         click.echo(orjson.dumps(shown | ({"content": collected} if content else {})))
@@ -80,8 +83,10 @@ def show(feedback_id: str, content: bool, as_json: bool) -> None:
 @home_option
 def retry(feedback_id: str) -> None:
     """Have the failed report ID processed again; a worker takes it within seconds."""
+    from shared.store.audit import Act
+
     with _store() as store:
-        store.feedback.all_users_retry(feedback_id)
+        store.feedback.all_users_retry(feedback_id, act=Act.of_operator("feedback retry"))
     click.echo(f"{feedback_id} is received again")
 
 

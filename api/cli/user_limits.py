@@ -59,13 +59,16 @@ def limits(name: str, **asked: int | str | None) -> None:
     running turns with their next step.
     """
     from shared.store import Store
+    from shared.store.audit import Act
 
     config = configuration.load(None, os.environ)
     store = Store(config.database_url)
     try:
         user_id = store.users.by_name(name).id
         values = {key: None if value == DEFAULT else int(value) for key, value in asked.items() if value is not None}
-        own = store.limits.change(user_id, values) if values else store.limits.own(user_id)
+        told = ",".join(f"{key}={value}" for key, value in asked.items() if value is not None)
+        act = Act.of_operator("users limits").with_detail(told)
+        own = store.limits.change(user_id, values, act=act) if values else store.limits.own(user_id)
         click.echo(f"{'weight':20} {own.get('weight', 1):>15}")
         for key in [key for key in WHAT if key != "weight"]:
             value = own.get(key, getattr(config.limits, key))

@@ -10,7 +10,7 @@ from api.connection import notification
 from api.context import Context
 from api.params import ParamsSchema
 from api.settings import changes
-from api.workspace import check_paths
+from api.workspace import check_paths, note_act
 from shared.errors import InvalidParams, InvalidRequest
 from shared.protocol.base import WireSchema
 
@@ -104,6 +104,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         "size": params["size"],
     }
     name = None if process_id is None else process_name(process_id)
+    note_act(ctx, NAME, params["cwd"])
     return ctx.call(NAME, asked, deadline_s=None, on_output=pass_on, name=name)
 
 

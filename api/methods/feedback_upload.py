@@ -63,6 +63,7 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         tags=redaction.value(params["tags"]),
         include_logs=params["include_logs"],
         per_day=ctx.config.feedback.reports_per_day,
+        act=ctx.act(NAME),
     )
     ctx.after_reply(ctx.services.queue.process_feedback, report.id)
     return {"thread_id": thread_id or report.id, "prompt_hash": None, "feedback_id": report.id}

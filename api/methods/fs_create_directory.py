@@ -9,7 +9,7 @@ from marshmallow import fields
 from api.context import Context
 from api.params import ParamsSchema
 from api.results import Empty
-from api.workspace import check_paths, check_writable
+from api.workspace import check_paths, check_writable, note_act
 
 NAME = "fs/createDirectory"
 SLOW = True
@@ -30,4 +30,5 @@ Result = Empty
 def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     check_writable(ctx)
     check_paths(ctx, params, "path")
+    note_act(ctx, NAME, params["path"])
     return ctx.call(NAME, params)

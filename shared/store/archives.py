@@ -9,6 +9,8 @@ from sqlalchemy import delete, func, insert, select, update
 from shared.clock import now_ms
 from shared.errors import NotFound, Overloaded
 from shared.ids import new_id
+from shared.store import audit
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.tables import archive_chunks, archives
 
@@ -43,12 +45,13 @@ class Archives:
             values = {"archive_id": archive_id, "number": number, "data": data}
             connection.execute(insert(archive_chunks).values(values))
 
-    def finish(self, archive_id: str, owner: str) -> int:
+    def finish(self, archive_id: str, owner: str, *, act: Act | None = None) -> int:
         """All of it is here; its size in bytes. Errors: NotFound."""
         of_owner = (archives.c.id == archive_id, archives.c.owner == owner)
         with self._database.write() as connection:
             if connection.execute(update(archives).where(*of_owner).values(complete=True)).rowcount != 1:
                 raise NotFound(f"no archive {archive_id[:80]}")
+            audit.write(connection, act, subject_id=archive_id)
             return connection.scalar(select(archives.c.size_bytes).where(*of_owner)) or 0
 
     def check(self, archive_id: str, owner: str) -> None:

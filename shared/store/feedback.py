@@ -24,6 +24,8 @@ from sqlalchemy.exc import IntegrityError
 from shared.clock import now_ms
 from shared.errors import Conflict, NotFound, Overloaded
 from shared.ids import new_id
+from shared.store import audit
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.outbox import Outbox
 from shared.store.tables import feedback, feedback_contents
@@ -76,6 +78,7 @@ class Feedback:
         tags: Mapping[str, str],
         include_logs: bool,
         per_day: int,
+        act: Act | None = None,
     ) -> Report:
         """Store a report. per_day: how many one user may make, 0: any number. Errors: Overloaded."""
         at_ms = now_ms()
@@ -101,7 +104,9 @@ class Feedback:
                 raise Overloaded(f"more than {per_day} reports in a day; retry later", retry_after_ms=3_600_000)
             due = insert(feedback).values(**values, due_at_ms=self._database.now_ms())
             connection.execute(due)
-            return _read(connection, feedback.c.id == values["id"])[0]
+            report = _read(connection, feedback.c.id == values["id"])[0]
+            audit.write(connection, act, thread_id=thread_id, subject_id=report.id)
+            return report
 
     def get(self, report_id: str, owner: str) -> Report:
         """Errors: NotFound."""
@@ -229,13 +234,14 @@ class Feedback:
             text = connection.scalar(select(feedback_contents.c.content).where(feedback_contents.c.id == report_id))
         return None if text is None else orjson.loads(text)
 
-    def all_users_retry(self, report_id: str) -> None:
+    def all_users_retry(self, report_id: str, *, act: Act | None = None) -> None:
         """Have a failed report processed again. Errors: NotFound; Conflict (it has not failed)."""
         values = {"status": "received", "error": None, "attempts": 0, "changed_at_ms": now_ms()}
         with self._database.write() as connection:
             failed = and_(feedback.c.id == report_id, feedback.c.status == "failed")
             due = update(feedback).where(failed).values(**values, due_at_ms=self._database.now_ms())
             if connection.execute(due).rowcount == 1:
+                audit.write(connection, act, subject_id=report_id)
                 return
         raise Conflict(f"report {report_id} is {self.all_users_get(report_id).status}; only failed ones are retried")
 

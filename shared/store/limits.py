@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from shared.config import Limits
+from shared.store import audit
+from shared.store.audit import Act
 from shared.store.connection import Database
 from shared.store.tables import user_limits
 
@@ -31,7 +33,7 @@ class UserLimits:
             rows = connection.execute(select(user_limits)).all()
         return {row.owner: _set(row._mapping) for row in rows}
 
-    def change(self, owner: str, values: Mapping[str, int | None]) -> dict[str, int]:
+    def change(self, owner: str, values: Mapping[str, int | None], *, act: Act | None = None) -> dict[str, int]:
         """Set some, forget those that are None; what is set then."""
         with self._database.write() as connection:
             query = select(user_limits).where(user_limits.c.owner == owner).with_for_update()
@@ -41,6 +43,7 @@ class UserLimits:
             connection.execute(delete(user_limits).where(user_limits.c.owner == owner))
             if kept:
                 connection.execute(insert(user_limits).values(owner=owner, **kept))
+            audit.write(connection, act, subject_id=owner)
         return kept
 
     def of(self, owner: str, defaults: Limits) -> Limits:

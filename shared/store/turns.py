@@ -444,8 +444,12 @@ class Turns:
             query = select(approvals.c.id).where(approvals.c.state == "pending", approvals.c.expires_at_ms < now_ms())
             query = query.order_by(approvals.c.id)
             expired = connection.scalars(query).all()
-            found = [_answer(connection, self._outbox, request_id, answer, None) for request_id in expired]
-        return [turn for turn in found if turn is not None]
+            found = [(_answer(connection, self._outbox, one, answer, None), one) for one in expired]
+            for turn, request_id in found:
+                if turn is not None:
+                    act = Act.of_operator("serverRequest/expire")
+                    audit.write(connection, act, thread_id=turn.thread_id, subject_id=str(request_id))
+        return [turn for turn, _ in found if turn is not None]
 
     def all_users_untold(self) -> list[Turn]:
         """Turns that have something to say which nobody published for a while: an end, or a question."""
