@@ -66,11 +66,13 @@ def process(services: Services, report: Report) -> None:
         told if WEBHOOK in settings.sinks else {},
     )
     faults.at("feedback_finished")
-    if not delivered and services.store.feedback.all_users_is_gone(report.id):
-        remove(services, [report.id])  # it was erased while its file was written
     if delivered:
         services.queue.ring_outbox()
         logger.info("a report is delivered", extra={"feedback_id": report.id})
+    elif services.store.feedback.all_users_is_gone(report.id):
+        remove(services, [report.id])  # it was erased while its file was written
+    else:
+        logger.warning("a report is left alone: another worker was faster", extra={"feedback_id": report.id})
 
 
 def collect(services: Services, report: Report) -> dict[str, Any]:
