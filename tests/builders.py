@@ -135,9 +135,6 @@ class SilentQueue:
     def process_feedback(self, report_id: str) -> None:
         self.rung.append(report_id)
 
-    def erase(self) -> None:
-        pass
-
 
 @dataclass
 class House:
