@@ -14,6 +14,9 @@ FILE = "/workspaces/local/" + THREAD + "/notes.txt"
 FOLDER = "/workspaces/local/" + THREAD
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "admin/turn/interrupt": OF_A_THREAD,
+    "admin/user/disable": {"userId": "01a20430-11aa-7f00-9c41-6b7d2e9f0a33", "stopTurns": True},
+    "admin/user/enable": {"userId": "01a20430-11aa-7f00-9c41-6b7d2e9f0a33"},
     "command/exec": {"command": ["ls", "-l"], "cwd": FOLDER},
     "command/exec/resize": {"processId": "shell-1", "size": {"cols": 120, "rows": 40}},
     "command/exec/terminate": {"processId": "shell-1"},

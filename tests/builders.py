@@ -170,9 +170,11 @@ class House:
         assert isinstance(queue, SilentQueue)
         return queue.calls
 
-    def connect(self, user_id: str = LOCAL_USER, *, initialized: bool = True, **capabilities: Any) -> Client:
+    def connect(
+        self, user_id: str = LOCAL_USER, *, initialized: bool = True, role: str = "member", **capabilities: Any
+    ) -> Client:
         """A client on a connection of its own."""
-        client = Client(self.services, Connection(Caller(User(user_id, user_id, "member")), self.services.events))
+        client = Client(self.services, Connection(Caller(User(user_id, user_id, role)), self.services.events))
         self.clients.append(client)
         if initialized:
             client.call("initialize", {"clientInfo": {"name": "test", "version": "1"}, "capabilities": capabilities})

@@ -320,6 +320,19 @@ class Turns:
         with self._database.read() as connection:
             return [_from_row(row) for row in connection.execute(query)]
 
+    def all_users_active(self) -> dict[str, int]:
+        """Owner → how many turns of theirs are not over."""
+        query = select(turns.c.owner, func.count()).where(turns.c.phase != "done").group_by(turns.c.owner)
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def all_users_find_active(self, thread_id: str) -> Turn | None:
+        """The turn of a thread that is not over, whoever owns it."""
+        with self._database.read() as connection:
+            query = select(turns).where(turns.c.thread_id == thread_id, turns.c.phase != "done")
+            row = connection.execute(query).first()
+        return None if row is None else _from_row(row)
+
     def unread(self, turn_id: str) -> list[Mail]:
         """Input that the turn has not read, oldest first."""
         with self._database.read() as connection:

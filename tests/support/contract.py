@@ -35,9 +35,19 @@ RESULTS = {
     "windowsSandbox/readiness": "WindowsSandboxReadinessResponse",
 }
 OLDER = frozenset({"getAuthStatus", "thread/rollback"})  # served for clients of before this schema
+# Requests that only we answer.
 OWN = frozenset(
-    {"erasure/list", "feedback/list", "feedback/read", "thread/workspace/read"}
-)  # requests that only we answer
+    {
+        "admin/turn/interrupt",
+        "admin/user/disable",
+        "admin/user/enable",
+        "admin/user/list",
+        "erasure/list",
+        "feedback/list",
+        "feedback/read",
+        "thread/workspace/read",
+    }
+)
 OURS = "threadhouse/"  # notifications that only we send
 
 Frame = Mapping[str, Any]

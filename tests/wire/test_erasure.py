@@ -1,4 +1,4 @@
-"""thread/delete: a worker removes what the database knows nothing of, and the receipt can be read."""
+"""thread/delete: rows go at once, a worker removes the rest, and the receipt says what there was."""
 
 from __future__ import annotations
 
@@ -7,81 +7,83 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, inspect, text
 
-from shared.clock import now_ms
-from shared.events import thread_channel
-from shared.queue import SWEEP_RETENTION, make_celery
-from shared.store.tables import threads
-from shared.store.threads import LOADED_FOR_MS
-from tests.support.deployment import Deployment
-from tests.support.protocol_client import ProtocolClient, RpcError
-from tests.support.turns import command, run_turn, start_thread
+from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.support.protocol_client import ProtocolClient
+from tests.support.turns import command, run_turn
 from tests.support.wait import until
 
+CANARY = "canary-51c2-whole"
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+
+@pytest.fixture(params=DATABASES)
+def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
     """Its worker serves background jobs, too."""
-    with Deployment(tmp_path_factory.mktemp("erasure"), queues="turns,calls,background") as deployment:
-        yield deployment
+    require(request.param)
+    settings: dict[str, object] = {
+        "feedback": {"sinks": ["database", "directory"], "directory": str(tmp_path / "reports")},
+        "sandbox_mode": "workspace-write",
+        "approval_policy": "never",
+    }
+    server: dict[str, object] = {"sessions_dir": str(tmp_path / "sessions")}
+    queues = "turns,calls,feedback,background"
+    (tmp_path / "home").mkdir()
+    with (
+        Deployment(tmp_path / "home", request.param, server=server, settings=settings, queues=queues) as running,
+        shown_when_it_fails(running),
+    ):
+        yield running
 
 
-def test_a_deleted_thread_leaves_no_file_and_a_receipt(running: Deployment) -> None:
-    client = running.connect()
+def in_rows(deployment: Deployment) -> set[str]:
+    """Tables with the canary."""
+    engine = create_engine(deployment.database_url)
+    try:
+        with engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            return {one for one in tables if CANARY in repr(list(connection.execute(text(f'SELECT * FROM "{one}"'))))}
+    finally:
+        engine.dispose()
+
+
+def in_redis(deployment: Deployment) -> set[str]:
+    """Keys with the canary, by the form that Redis itself would write to its disk."""
+    client = deployment.redis
+    return {key.decode() for key in client.keys("*") if CANARY.encode() in (client.dump(key) or b"")}
+
+
+def in_files(folder: Path) -> set[str]:
+    """Files with the canary, but for those of the database and of Redis, which are asked themselves."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in files if "sqlite3" not in path.name and "redis" not in str(path)]
+    return {path.name for path in files if CANARY.encode() in path.read_bytes()}
+
+
+def receipt(client: ProtocolClient, thread_id: str) -> dict[str, Any] | None:
+    found = client.request("erasure/list", {})["data"]
+    return next((one["receipt"] for one in found if one["threadId"] == thread_id and one["doneAtMs"]), None)
+
+
+def test_a_deleted_thread_leaves_nothing_but_a_receipt(deployment: Deployment, tmp_path: Path) -> None:
+    client = deployment.connect()
     thread = client.request("thread/start")["thread"]
-    thread_id, workspace = thread["id"], Path(thread["cwd"])
-    run_turn(client, thread_id, "hello")
-    client.request("command/exec", {"command": ["/bin/sh", "-c", "echo kept > notes"], "cwd": thread["cwd"]})
-    assert (workspace / "notes").read_text() == "kept\n"
+    thread_id = thread["id"]
+    run_turn(client, thread_id, f"{command(f'echo {CANARY} | tee notes')} [[say {CANARY}]]")
+    client.request("thread/name/set", {"threadId": thread_id, "name": CANARY})
+    report = {"threadId": thread_id, "classification": "bug", "reason": CANARY, "includeLogs": True}
+    client.request("feedback/upload", report)
+    until(lambda: client.request("feedback/list", {})["data"][0]["status"] == "delivered")
+    until(lambda: len(in_files(tmp_path)) == 3)  # what the command wrote, the report and the session file
+    assert {"threads", "items", "feedback", "feedback_contents"} <= in_rows(deployment)
+    assert in_redis(deployment)
 
     client.request("thread/delete", {"threadId": thread_id})
 
-    def receipt() -> dict[str, Any] | None:
-        found = client.request("erasure/list", {})["data"]
-        return next((one for one in found if one["threadId"] == thread_id and one["doneAtMs"]), None)
-
-    until(lambda: receipt() is not None)
-    assert not workspace.exists()
-    assert (receipt() or {})["receipt"]["workspace_files"] == 1
-
-
-def test_threads_that_are_not_kept_go_with_all_that_is_theirs_half_an_hour_after_the_last_look(
-    running: Deployment,
-) -> None:
-    client, other = running.connect(), running.connect()
-    ephemeral = client.request("thread/start", {"ephemeral": True})["thread"]
-    run_turn(client, ephemeral["id"], command("echo x > notes"))
-    assert Path(ephemeral["cwd"], "notes").exists()
-    empty, kept = start_thread(client), start_thread(client)
-    run_turn(client, kept, "hello")
-    started = {ephemeral["id"], empty, kept}
-    assert started <= loaded(client)
-    listed = {row["id"] for row in client.request("thread/list", {})["data"]}
-    assert listed & started == {kept}
-    for thread_id in (ephemeral["id"], empty, kept):
-        assert client.request("thread/unsubscribe", {"threadId": thread_id}) == {"status": "unsubscribed"}
-    open_elsewhere = start_thread(other)
-    started.add(open_elsewhere)
-    assert started <= loaded(client)
-    channels = [thread_channel(thread_id) for thread_id in started - {open_elsewhere}]
-    until(lambda: not any(count for _, count in running.redis.pubsub_numsub(*channels)))
-
-    with running.store.database.write() as connection:
-        long_ago = now_ms() - LOADED_FOR_MS - 1000
-        connection.execute(update(threads).where(threads.c.id.in_(started)).values(used_at_ms=long_ago))
-    assert not started & loaded(client)
-    make_celery(running.config.redis_url).send_task(SWEEP_RETENTION)
-
-    until(lambda: not Path(ephemeral["cwd"]).exists())
-    until(lambda: not running.redis.keys(f"*{ephemeral['id']}*"))
-    for thread_id in (ephemeral["id"], empty):
-        with pytest.raises(RpcError, match="thread not"):
-            client.request("thread/read", {"threadId": thread_id})
-    assert started & loaded(client) == {open_elsewhere}
-    assert run_turn(other, open_elsewhere, "hello again")["status"] == "completed"
-    assert client.request("thread/read", {"threadId": kept})["thread"]["status"] == {"type": "notLoaded"}
-
-
-def loaded(client: ProtocolClient) -> set[str]:
-    return set(client.request("thread/loaded/list", {})["data"])
+    until(lambda: receipt(client, thread_id) is not None)
+    assert (in_rows(deployment), in_redis(deployment), in_files(tmp_path)) == (set(), set(), set())
+    counted = receipt(client, thread_id) or {}
+    expected = {"threads": 1, "turns": 1, "feedback": 1, "workspace_files": 1, "session_files": 1}
+    assert expected.items() <= counted.items()
+    assert counted["items"] > 2
+    assert counted["events"] > 5
