@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socketserver
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def cases() -> int:
 
 
 @pytest.fixture(params=DATABASES)
-def fuzzed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fuzzed]:
+def fuzzed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fuzzed]:
     require(request.param)
+    monkeypatch.setattr(socketserver.BaseServer, "handle_error", lambda *_: None)  # of the scripted model
     limits = {"turns_at_once": 2, "queued_turns": 50}
     deployment = Deployment(tmp_path, request.param, workers=1, settings={"limits": limits})
     with deployment, Fuzzed(deployment) as fuzzed:

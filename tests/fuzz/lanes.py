@@ -113,10 +113,13 @@ class SocketLane(Lane):
         return opened
 
     def _have_a_question_asked(self) -> None:
-        """A turn that asks for leave; what it is told is in `_receive`."""
+        """A turn that asks for leave (what it is told is in `_receive`), and a command that takes input."""
         thread = self._call("thread/start", {"approvalPolicy": "untrusted"})["thread"]
         asking = [{"type": "text", "text": command("touch asked")}]
-        self._call("turn/start", {"threadId": thread["id"], "input": asking})
+        turn = self._call("turn/start", {"threadId": thread["id"], "input": asking})["turn"]
+        self._active = {**self._own, THREAD: thread["id"], TURN: turn["id"]}
+        shell = {"command": ["cat"], "processId": "shell-1", "tty": True, "timeoutMs": 60_000}
+        self._socket.send(json.dumps({"id": "shell", "method": "command/exec", "params": shell}))
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
         self._socket.send(json.dumps({"id": "polite", "method": method, "params": params}))
@@ -126,7 +129,9 @@ class SocketLane(Lane):
         raise ConnectionError("closed")
 
     def _run_batch(self, numbers: range) -> None:
-        cases = [frames.case(self._rng(number), number, self._own) for number in numbers]
+        cases = [
+            frames.case(self._rng(number), number, self._own if number % 4 else self._active) for number in numbers
+        ]
         calm = [case for case in cases if not case.ending]
         self._exchange(calm)
         for case in cases:
