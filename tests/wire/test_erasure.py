@@ -42,7 +42,8 @@ def in_rows(deployment: Deployment) -> set[str]:
     try:
         with engine.connect() as connection:
             tables = inspect(connection).get_table_names()
-            return {one for one in tables if CANARY in repr(list(connection.execute(text(f'SELECT * FROM "{one}"'))))}
+            rows = {one: connection.execute(text(f'SELECT * FROM "{one}"')).all() for one in tables}
+            return {one for one, found in rows.items() if CANARY in repr([tuple(row) for row in found])}
     finally:
         engine.dispose()
 
