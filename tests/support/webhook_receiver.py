@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -31,11 +33,12 @@ class Received:
 class WebhookReceiver:
     """Listens on loopback; use as a context.
 
+    certfile: PEM file with a certificate and its key: https, at the name localhost
     answers:  what the next requests get, in order: a status, "hang" or "drip" (a header that never ends); then 200
     location: where a redirect leads
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certfile: Path | None = None) -> None:
         self.answers: list[int | str] = []
         self.location = ""
         self.received: list[Received] = []
@@ -51,12 +54,19 @@ class WebhookReceiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http"
+        if certfile is not None:
+            self._scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certfile)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._lock = threading.Lock()
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/in?a=1"
+        host = "localhost" if self._scheme == "https" else "127.0.0.1"
+        return f"{self._scheme}://{host}:{self._server.server_address[1]}/in?a=1"
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
