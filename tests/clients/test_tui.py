@@ -16,6 +16,7 @@ import pytest
 from tests.support.deployment import Deployment, Up
 from tests.support.model_server import ModelServer
 from tests.support.tui import Tui, require_codex
+from tests.support.wait import until
 
 WRITES = ("--sandbox", "workspace-write")  # without it the client asks for read-only
 WORKED = r"^  Worked for"  # below the last text of a completed turn
@@ -246,6 +247,31 @@ def test_status_tells_what_the_server_said(tui: Tui) -> None:
     tui.wait_for(r"Model provider: +mock$")
     tui.wait_for(r"Permissions: +Workspace \(Ask for approval\)$")
     tui.wait_for(r"Token usage: +110 total +\(90 input \+ 20 output\)$")
+
+
+def test_a_report_with_its_logs_is_delivered(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+    with Deployment(tmp_path_factory.mktemp("reporting"), queues="turns,calls,feedback") as server:
+        tui = codex(server.urls[0], *WRITES)
+        tui.wait_until_ready()
+        tui.submit("[[say Hello.]]")
+        tui.wait_for(WORKED)
+        thread_id = workspace_of(tui).name
+
+        tui.submit("/feedback")
+        tui.wait_for(r"^› 1\. bug ")
+        tui.press("1")
+        tui.wait_for(r"› 1\. Yes +Include session logs")
+        tui.press("1")
+        tui.wait_for(r"^▌ Tell us more \(bug\)$")
+        tui.press("Enter")
+
+        tui.wait_for(rf"^• Feedback uploaded.*\n.*\n*.*{thread_id}")
+        until(lambda: server.store.feedback.all_users_list(["delivered"], 10))
+        (report,) = server.store.feedback.all_users_list(["delivered"], 10)
+        assert (report.thread_id, report.classification, report.include_logs) == (thread_id, "bug", True)
+        content = server.store.feedback.all_users_content(report.id)
+        assert "Hello." in json.dumps(content["rollout"])
+        assert any("turn claimed" in line for line in content["serverLog"])
 
 
 def test_a_new_thread_knows_nothing_of_the_one_before(tui: Tui) -> None:
