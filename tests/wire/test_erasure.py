@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, text, update
 
+from shared.clock import now_ms
+from shared.events import thread_channel
+from shared.queue import SWEEP_RETENTION, make_celery
+from shared.store.tables import threads
+from shared.store.threads import LOADED_FOR_MS
 from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
-from tests.support.protocol_client import ProtocolClient
-from tests.support.turns import command, run_turn
+from tests.support.protocol_client import ProtocolClient, RpcError
+from tests.support.turns import command, run_turn, start_thread
 from tests.support.wait import until
 
 CANARY = "canary-51c2-whole"
@@ -88,3 +93,44 @@ def test_a_deleted_thread_leaves_nothing_but_a_receipt(deployment: Deployment, t
     assert expected.items() <= counted.items()
     assert counted["items"] > 2
     assert counted["events"] > 5
+
+
+def test_threads_that_are_not_kept_go_with_all_that_is_theirs_half_an_hour_after_the_last_look(
+    deployment: Deployment,
+) -> None:
+    client, other = deployment.connect(), deployment.connect()
+    ephemeral = client.request("thread/start", {"ephemeral": True})["thread"]
+    run_turn(client, ephemeral["id"], command("echo x > notes"))
+    assert Path(ephemeral["cwd"], "notes").exists()
+    empty, kept = start_thread(client), start_thread(client)
+    run_turn(client, kept, "hello")
+    started = {ephemeral["id"], empty, kept}
+    assert started <= loaded(client)
+    listed = {row["id"] for row in client.request("thread/list", {})["data"]}
+    assert listed & started == {kept}
+    for thread_id in (ephemeral["id"], empty, kept):
+        assert client.request("thread/unsubscribe", {"threadId": thread_id}) == {"status": "unsubscribed"}
+    open_elsewhere = start_thread(other)
+    started.add(open_elsewhere)
+    assert started <= loaded(client)
+    channels = [thread_channel(thread_id) for thread_id in started - {open_elsewhere}]
+    until(lambda: not any(count for _, count in deployment.redis.pubsub_numsub(*channels)))
+
+    with deployment.store.database.write() as connection:
+        long_ago = now_ms() - LOADED_FOR_MS - 1000
+        connection.execute(update(threads).where(threads.c.id.in_(started)).values(used_at_ms=long_ago))
+    assert not started & loaded(client)
+    make_celery(deployment.config.redis_url).send_task(SWEEP_RETENTION)
+
+    until(lambda: not Path(ephemeral["cwd"]).exists())
+    until(lambda: not deployment.redis.keys(f"*{ephemeral['id']}*"))
+    for thread_id in (ephemeral["id"], empty):
+        with pytest.raises(RpcError, match="thread not"):
+            client.request("thread/read", {"threadId": thread_id})
+    assert started & loaded(client) == {open_elsewhere}
+    assert run_turn(other, open_elsewhere, "hello again")["status"] == "completed"
+    assert client.request("thread/read", {"threadId": kept})["thread"]["status"] == {"type": "notLoaded"}
+
+
+def loaded(client: ProtocolClient) -> set[str]:
+    return set(client.request("thread/loaded/list", {})["data"])
