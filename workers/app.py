@@ -113,13 +113,6 @@ def start(**_: Any) -> None:
     telemetry.watch_celery(app)
     held = Services(config, app)
     telemetry.watch_engine(held.store.database.engine)
-    turns = held.store.turns
-    telemetry.observe(
-        "threadhouse.turns", lambda: [(count, {"state": one}) for one, (count, _) in turns.all_users_phases().items()]
-    )
-    telemetry.observe(
-        "threadhouse.turns.age_ms", lambda: [(ms, {"state": one}) for one, (_, ms) in turns.all_users_phases().items()]
-    )
     sweep = Sweep(held)
     _process = (held, sweep)
     turn_logs.install(held.redis)

@@ -10,6 +10,7 @@ import click
 from api.cli.options import home_option
 from shared import config as configuration
 from shared import telemetry
+from shared.store import Store
 
 
 @click.command()
@@ -22,7 +23,16 @@ def beat() -> None:
     # Nothing is kept between starts: a schedule file that a kill left half written would stop the next start.
     scheduler = ("--scheduler", "celery.beat.Scheduler", "--pidfile", "")
     telemetry.watch_celery(app)
+    if config.otel.metrics_exporter:
+        _observe_turns(Store(config.database_url))
     try:
         app.start(["beat", *scheduler, "--loglevel", config.server.log_level])
     finally:
         telemetry.stop()
+
+
+def _observe_turns(store: Store) -> None:
+    """Of the whole deployment, so one process tells."""
+    phases = store.turns.all_users_phases
+    telemetry.observe("threadhouse.turns", lambda: [(count, {"state": one}) for one, (count, _) in phases().items()])
+    telemetry.observe("threadhouse.turns.age_ms", lambda: [(ms, {"state": one}) for one, (_, ms) in phases().items()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import logging
 import os
 import resource
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,10 @@ def web(host: str | None, port: int | None, workers: int, certfile: str | None, 
 def _serve(config: Config, workers: int, tls: dict[str, str]) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.errors import AppImportError
+
+    # gunicorn's own loggers say what happens to processes; ours go to the same place.
+    log_format = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+    logging.basicConfig(level=config.server.log_level.upper(), format=log_format)
 
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:

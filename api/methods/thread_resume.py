@@ -12,6 +12,7 @@ from api.history import newest, turn_objects, turns_page
 from api.params import ParamsSchema, variant
 from api.results import Page, SessionResult
 from api.settings import SettingsParams
+from shared import telemetry
 from shared.errors import Conflict
 from shared.protocol.thread import session_result
 
@@ -71,6 +72,8 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
         items=[item for item in items if last and item.turn_id == last.id],
         pending=ctx.store.approvals.pending(thread_id, ctx.user_id),
     )
+    if not thread.active_turn:
+        telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings, resumed=True)
     turns_cursor, items_cursor = newest(ctx.store, ctx.user_id, thread_id)
     return {
         **session_result(thread, objects if whole else []),

@@ -34,6 +34,7 @@ _sdk: Sdk | None = None
 _config: Config | None = None
 _redact: Callable[[str], str] = str
 _bound: ContextVar[dict[str, Any]] = ContextVar("telemetry")  # common attributes of what runs here
+_ttft_ms: ContextVar[int | None] = ContextVar("ttft_ms", default=None)  # of the last stream that was read here
 
 
 # -- a process
@@ -169,7 +170,9 @@ def trace_headers() -> dict[str, str]:
 # -- what happens: log events (the names of the original, PROTOCOL 14) and the metrics that go with them
 
 
-def conversation_started(thread_id: str, owner: str, originator: str | None, settings: Mapping[str, Any]) -> None:
+def conversation_started(
+    thread_id: str, owner: str, originator: str | None, settings: Mapping[str, Any], *, resumed: bool = False
+) -> None:
     if _sdk is None:
         return
     provider = _config.model_providers.get(settings["modelProvider"]) if _config else None
@@ -187,7 +190,8 @@ def conversation_started(thread_id: str, owner: str, originator: str | None, set
         "mcp_servers": "",
     }
     _emit(_sdk, "codex.conversation_starts", attributes)
-    _sdk.count("codex.thread.started", 1, {"model": settings["model"]})
+    if not resumed:
+        _sdk.count("codex.thread.started", 1, {"model": settings["model"]})
 
 
 def user_prompt(user_input: Sequence[Mapping[str, Any]]) -> None:
@@ -220,23 +224,38 @@ def api_requested(
     _sdk.measure("codex.api_request.duration_ms", duration_ms, told)
 
 
-def sse_watch() -> Callable[[str, str | None], None] | None:
-    """Tells of the events of one stream: (kind, error). None: nobody wants to know."""
-    sdk = _sdk
-    if sdk is None:
+class SseWatch:
+    """Tells of the events of one stream, in the thread that reads it."""
+
+    def __init__(self, sdk: Sdk, began_at: float) -> None:
+        self._sdk = sdk
+        self._began_at = self._before = began_at
+        self._counts: dict[tuple[str, bool], int] = {}
+
+    def saw(self, kind: str, error: str | None = None) -> None:
+        before, self._before = self._before, time.monotonic()
+        if _ttft_ms.get() is None and (kind.endswith(".delta") or kind == "chat.completion.chunk"):
+            _ttft_ms.set(_ms_since(self._began_at))
+        if self._sdk.has_logs:
+            attributes: dict[str, Any] = {"event.kind": kind, "duration_ms": round((self._before - before) * 1000)}
+            if error is not None:
+                attributes["error.message"] = _text(error)
+            _emit(self._sdk, SSE_EVENT, attributes)
+        key = (kind, error is None)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def close(self) -> None:
+        """Counted once a stream: there are as many events as deltas."""
+        for (kind, success), count in self._counts.items():
+            self._sdk.count(SSE_EVENT, count, {"kind": kind, "success": _word(success)})
+
+
+def sse_watch(began_at: float) -> SseWatch | None:
+    """Of a stream that was asked for then (monotonic seconds). None: nobody wants to know."""
+    if _sdk is None:
         return None
-    before = time.monotonic()
-
-    def saw(kind: str, error: str | None) -> None:
-        nonlocal before
-        duration_ms = _ms_since(before)
-        before = time.monotonic()
-        if sdk.has_logs:
-            attributes = {"event.kind": kind, "duration_ms": duration_ms}
-            _emit(sdk, SSE_EVENT, attributes if error is None else {**attributes, "error.message": _text(error)})
-        sdk.count(SSE_EVENT, 1, {"kind": kind, "success": _word(error is None)})
-
-    return saw
+    _ttft_ms.set(None)
+    return SseWatch(_sdk, began_at)
 
 
 def tokens_used(usage: Mapping[str, int], effort: str | None) -> None:
@@ -251,7 +270,8 @@ def tokens_used(usage: Mapping[str, int], effort: str | None) -> None:
         "reasoning_token_count": usage["reasoningOutputTokens"],
         "tool_token_count": usage["totalTokens"],
     }
-    _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, "model_reasoning_effort": effort})
+    told = {"ttft_ms": _ttft_ms.get(), "model_reasoning_effort": effort}
+    _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, **told})
     for name, count in counts.items():
         _sdk.count("codex.turn.token_usage", count, {"token_type": name.removesuffix("_token_count")})
 
@@ -300,6 +320,15 @@ def tool_ended(tool: str, call_id: str, arguments: str, output: Any, began_at: f
     told = {"tool": tool, "success": _word(success)}
     _sdk.count("codex.tool.call", 1, told)
     _sdk.measure("codex.tool.call.duration_ms", duration_ms, told)
+
+
+def sandbox_left(tool: str, call_id: str, outcome: str, began_at: float | None = None) -> None:
+    """A call asked to leave the sandbox. outcome: denied, or escalated: then it began at these monotonic seconds."""
+    if _sdk is not None:
+        took_ms = None if began_at is None else _ms_since(began_at)
+        attributes = {"tool_name": tool, "call_id": call_id, "outcome": outcome}
+        durations = {"initial_duration_ms": 0, "escalated_duration_ms": took_ms}  # nothing ran inside before
+        _emit(_sdk, "codex.sandbox_outcome", attributes | durations)
 
 
 def turn_claimed(*, worker: str, recovered: bool, lost: int, created_at_ms: int) -> None:
@@ -373,11 +402,7 @@ def _emit(sdk: Sdk, name: str, attributes: Mapping[str, Any]) -> None:
         **_bound.get({}),
         **attributes,
     }
-    # Numbers as strings, as the original has them; what is not known is left out.
-    sdk.emit(
-        name,
-        {key: value if isinstance(value, bool) else str(value) for key, value in told.items() if value is not None},
-    )
+    sdk.emit(name, told)
 
 
 def _text(text: str) -> str:

@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -84,14 +81,11 @@ class Sdk:
             self.tracers.add_span_processor(spans)
             self._outboxes.append(spans.outbox)
             self._closing.append(self.tracers.shutdown)
-        self._logger = None
+        self._logs: exporters.LogProcessor | None = None
         if otel.exporter:
-            records = exporters.LogProcessor(otel.exporter, minor)
-            logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
-            logs.add_log_record_processor(records)
-            self._logger = logs.get_logger(SCOPE, version)
-            self._outboxes.append(records.outbox)
-            self._closing.append(logs.shutdown)
+            self._logs = exporters.LogProcessor(otel.exporter, minor, resource, (SCOPE, version))
+            self._outboxes.append(self._logs.outbox)
+            self._closing.append(self._logs.shutdown)
         self._meters: MeterProvider | None = None
         self._meter: Meter | None = None
         self._instruments: dict[str, Any] = {}
@@ -111,7 +105,7 @@ class Sdk:
 
     @property
     def has_logs(self) -> bool:
-        return self._logger is not None
+        return self._logs is not None
 
     def close(self) -> None:
         """Send what waits, for as long as that may take; then no more."""
@@ -126,18 +120,9 @@ class Sdk:
 
     # -- log events
 
-    def emit(self, name: str, attributes: dict[str, Any]) -> None:
-        if self._logger is None:
-            return
-        record = LogRecord(
-            observed_timestamp=time.time_ns(),
-            context=contexts.get_current(),
-            severity_number=SeverityNumber.INFO,
-            severity_text="INFO",
-            event_name=name,
-            attributes=attributes,
-        )
-        self._logger.emit(record)
+    def emit(self, name: str, attributes: Mapping[str, Any]) -> None:
+        if self._logs is not None:
+            self._logs.emit(name, attributes)
 
     # -- traces
 

@@ -407,9 +407,11 @@ def free_port() -> int:
 def shown_when_it_fails(deployment: Deployment) -> Iterator[None]:
     """Print what the processes logged meanwhile; pytest shows it beside a failure only."""
     before = {one.log: one.log.stat().st_size if one.log.exists() else 0 for one in deployment.processes}
-    yield
-    for one in deployment.processes:
-        print(f"--- {one.name} (exit code {one.exit_code})\n{one.log_tail(before.get(one.log, 0))}")
+    try:
+        yield
+    finally:
+        for one in deployment.processes:
+            print(f"--- {one.name} (exit code {one.exit_code})\n{one.log_tail(before.get(one.log, 0))}")
 
 
 # -- Postgres

@@ -152,6 +152,8 @@ class _Servicer:
 
     def Export(self, request: Any, context: Any) -> Any:
         self._sink.connections += 1
+        if self._sink._mute:
+            self._sink._closed.wait()
         self._sink.take(self._kind, request, {key: str(value) for key, value in context.invocation_metadata()})
         return KINDS[self._kind][1]()
 

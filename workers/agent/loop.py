@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from shared import telemetry
 from shared.catalogue import context_window
+from shared.clock import now_ms
 from shared.config import FULL_ACCESS, Config
 from shared.errors import ClaimLost, ModelError, ToolError
 from shared.protocol.dynamic_tools import functions
@@ -279,6 +280,8 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     if plan.question is not None:
         telemetry.tool_decided(call.name, call.call_id, verdict.decision, verdict.source)
     if not verdict.allowed:
+        if plan.question is not None and plan.question.escalates:
+            telemetry.sandbox_left(call.name, call.call_id, "denied")
         transcript.show(row, plan)
         end(refused(plan.item, verdict.told, verdict.status))
         if verdict.cancelled:
@@ -299,18 +302,27 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     began_at = time.monotonic()
     with telemetry.span("tool", tool_name=call.name, call_id=call.call_id):
         outcome = run_tool(tool, plan, ctx)
+    if verdict.escalated:
+        telemetry.sandbox_left(call.name, call.call_id, "escalated", began_at)
     faults.at("before_ended")
     return end(outcome)
 
 
 def called(row: Item, ctx: ToolContext) -> tuple[Call, Tool | None]:
     """An open call, and the tool that it asks for if there is such a one."""
+    name, text = asked_for(row)
+    if row.model_items[0]["type"] == SHELL_COMMAND:
+        return Call(row.id, "", name, text), user_shell
+    tool = dynamic_tool if name in functions(ctx.dynamic_tools) else TOOLS.get(name)
+    return Call(row.id, str(row.call_id), name, text), tool
+
+
+def asked_for(row: Item) -> tuple[str, str]:
+    """The name that an open call gives of its tool, and its arguments."""
     item = row.model_items[0]
     if item["type"] == SHELL_COMMAND:
-        return Call(row.id, "", user_shell.NAME, json.dumps(item)), user_shell
-    text = item["arguments"] if item["type"] == "function_call" else item["input"]
-    tool = dynamic_tool if item["name"] in functions(ctx.dynamic_tools) else TOOLS.get(item["name"])
-    return Call(row.id, str(row.call_id), item["name"], text), tool
+        return user_shell.NAME, json.dumps(item)
+    return item["name"], item["arguments"] if item["type"] == "function_call" else item["input"]
 
 
 def run_tool(tool: Tool, plan: Plan, ctx: ToolContext) -> Outcome:
@@ -444,4 +456,7 @@ def close_calls(turn: Running, why: str) -> None:
     for row in turn.transcript.open_calls():
         told = UNKNOWN_OUTCOME if row.begun_at_ms is not None else f"{why} This call was not run."
         turn.transcript.end_call(row, refused(row.item, told, "failed"))
+        name, text = asked_for(row)
+        began_at = time.monotonic() - max(0, now_ms() - (row.begun_at_ms or now_ms())) / 1000
+        telemetry.tool_ended(name, str(row.call_id), text, told, began_at, success=False)
     exit_review(turn, f"The review did not come to its end. {why}")

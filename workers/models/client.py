@@ -103,24 +103,27 @@ class Stream:
 
         Errors: Cut; ModelError: nothing came, or the stream broke (retryable). An end is no error here.
         """
+        watch = telemetry.sse_watch(time.monotonic())
         self._response = self._open()
-        saw = telemetry.sse_watch()
         try:
             for data in sse.split(self._chunks(self._response)):
                 if data == b"[DONE]":
                     return
                 event = sse.parse(data)
-                if saw is not None:
-                    saw(*_seen(event))
+                if watch is not None:
+                    watch.saw(*_seen(event))
                 yield event
         except sse.Malformed as error:
-            if saw is not None:
-                saw("malformed", str(error))
+            if watch is not None:
+                watch.saw("malformed", str(error))
             raise disconnected(str(error)) from None
         except ModelError as error:
-            if saw is not None:
-                saw("disconnected", str(error))
+            if watch is not None:
+                watch.saw("disconnected", str(error))
             raise
+        finally:
+            if watch is not None:
+                watch.close()
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""

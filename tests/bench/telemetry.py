@@ -1,0 +1,125 @@
+"""What telemetry costs: turns without it, with a collector, with a dead one and with one that never answers.
+
+    python -m tests.bench.telemetry [--rounds 5] [--turns 20] [--way binary]
+
+Four deployments stand beside each other and take turns in playing the same: trivial turns one after another, and a
+burst of 2000 deltas. CPU is that of API and worker over the whole run, so what is sent later counts too; all times are
+medians. The last columns are ratios to `off`. Exit status 1 when a dead or a silent collector makes turns slower
+than --limit times `off`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.proctree import cpu_rss, tree
+from tests.support.deployment import Deployment
+from tests.support.otlp_sink import OtlpSink
+from tests.support.turns import run_turn, start_thread
+
+VARIANTS = ("off", "on", "dead", "silent")
+BURST = "[[say n=2000]]"
+
+
+def settings(sink: OtlpSink, way: str) -> dict[str, object]:
+    def exporter(kind: str) -> dict[str, object]:
+        if way == "grpc":
+            return {"otlp-grpc": {"endpoint": sink.grpc_url}}
+        return {"otlp-http": {"endpoint": f"{sink.http_url}/v1/{kind}", "protocol": way}}
+
+    return {"exporter": exporter("logs"), "trace_exporter": exporter("traces"), "metrics_exporter": exporter("metrics")}
+
+
+class Variant:
+    def __init__(self, name: str, way: str, stack: ExitStack) -> None:
+        self.name = name
+        otel: dict[str, object] = {}
+        if name != "off":
+            sink = stack.enter_context(OtlpSink(mute=name == "silent"))
+            otel = settings(sink, way)
+            if name == "dead":
+                sink.stop()
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-bench-")))
+        self.deployment = stack.enter_context(Deployment(home, settings={"otel": otel}))
+        self.client = self.deployment.connect()
+        self.turn_ms: list[float] = []
+        self.burst_ms: list[float] = []
+        self.trivial_cpu_s = self.burst_cpu_s = 0.0
+
+    def cpu_s(self) -> float:
+        roots = [process.pid for process in (*self.deployment.api, *self.deployment.workers)]
+        return float(cpu_rss(tree(roots))[0])
+
+    def play(self, script: str, count: int) -> list[float]:
+        """Milliseconds of each of so many turns."""
+        took = []
+        thread_id = start_thread(self.client)
+        for _ in range(count):
+            began = time.monotonic()
+            assert run_turn(self.client, thread_id, script)["status"] == "completed"
+            took.append((time.monotonic() - began) * 1000)
+        return took
+
+
+def measure(variants: list[Variant], rounds: int, part: Callable[[Variant], None]) -> dict[str, float]:
+    """CPU seconds of each variant, what it sent behind its parts included."""
+    before = {one.name: one.cpu_s() for one in variants}
+    for number in range(rounds):
+        for one in variants[number % len(variants) :] + variants[: number % len(variants)]:
+            part(one)
+    time.sleep(6)  # the processors send at the latest after five seconds
+    return {one.name: one.cpu_s() - before[one.name] for one in variants}
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--turns", type=int, default=20, help="trivial turns in a round")
+    options.add_argument("--way", choices=("binary", "json", "grpc"), default="binary")
+    options.add_argument("--limit", type=float, default=1.25)
+    given = options.parse_args()
+    with ExitStack() as stack:
+        variants = [Variant(name, given.way, stack) for name in VARIANTS]
+        for one in variants:  # what is loaded and connected once is none of a turn's
+            one.play("[[say Hello.]]", 3)
+            one.play(BURST, 1)
+
+        trivial = measure(variants, given.rounds, lambda one: one.turn_ms.extend(one.play("[[say Hi.]]", given.turns)))
+        bursts = measure(variants, given.rounds, lambda one: one.burst_ms.extend(one.play(BURST, 1)))
+
+        print(f"{given.way}, {given.rounds} rounds of {given.turns} trivial turns, then of one burst of 2000 deltas")
+        print(f"{'':8}{'turn ms':>10}{'cpu ms':>10}{'burst ms':>10}{'cpu ms':>10}   ratios to off")
+        rows = {
+            one.name: (
+                statistics.median(one.turn_ms),
+                trivial[one.name] * 1000 / len(one.turn_ms),
+                statistics.median(one.burst_ms),
+                bursts[one.name] * 1000 / len(one.burst_ms),
+            )
+            for one in variants
+        }
+        for name, row in rows.items():
+            ratios = [value / base for value, base in zip(row, rows["off"], strict=True)]
+            print(
+                f"{name:8}" + "".join(f"{value:10.1f}" for value in row) + "   " + " ".join(f"{r:.2f}" for r in ratios)
+            )
+        slow = [
+            name
+            for name in ("dead", "silent")
+            for place in (0, 2)
+            if rows[name][place] > given.limit * rows["off"][place]
+        ]
+    if slow:
+        print("slower than they may be:", *slow)
+    return bool(slow)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
