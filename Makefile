@@ -9,10 +9,10 @@ PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/d
 PORT ?= 8765
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clients chaos fuzz bench scale clean
+.PHONY: help setup run test check without-otel clients chaos fuzz bench scale clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
 setup: $(VENV)/.done ## a virtual environment with everything in it
 
@@ -33,6 +33,15 @@ check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
+
+without-otel: $(VENV)/without-otel/.done ## unit tests and a few on the wire, where nothing of OpenTelemetry is installed
+	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/models \
+		tests/workers/tasks tests/wire/test_turn.py
+
+$(VENV)/without-otel/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/without-otel
+	$(VENV)/without-otel/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
 
 clients: setup node_modules/.done $(VENV)/.clients ## the real codex binary and SDKs against our server
 	$(BIN)/pytest --quiet tests/clients

@@ -10,7 +10,6 @@ import click
 from api.cli.options import home_option
 from shared import config as configuration
 from shared import telemetry
-from shared.store import Store
 
 
 @click.command()
@@ -24,15 +23,17 @@ def beat() -> None:
     scheduler = ("--scheduler", "celery.beat.Scheduler", "--pidfile", "")
     telemetry.watch_celery(app)
     if config.otel.metrics_exporter:
-        _observe_turns(Store(config.database_url))
+        _observe_turns(config.database_url)
     try:
         app.start(["beat", *scheduler, "--loglevel", config.server.log_level])
     finally:
         telemetry.stop()
 
 
-def _observe_turns(store: Store) -> None:
+def _observe_turns(database_url: str) -> None:
     """Of the whole deployment, so one process tells."""
-    phases = store.turns.all_users_phases
+    from shared.store import Store  # as in web.py: the command line loads no database
+
+    phases = Store(database_url).turns.all_users_phases
     telemetry.observe("threadhouse.turns", lambda: [(count, {"state": one}) for one, (count, _) in phases().items()])
     telemetry.observe("threadhouse.turns.age_ms", lambda: [(ms, {"state": one}) for one, (_, ms) in phases().items()])

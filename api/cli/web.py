@@ -51,7 +51,9 @@ def _serve(config: Config, workers: int, tls: dict[str, str]) -> None:
 
     # gunicorn's own loggers say what happens to processes; ours go to the same place.
     log_format = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
-    logging.basicConfig(level=config.server.log_level.upper(), format=log_format)
+    logging.basicConfig(format=log_format)
+    for ours in ("api", "shared"):
+        logging.getLogger(ours).setLevel(config.server.log_level.upper())
 
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:

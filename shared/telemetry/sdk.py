@@ -56,6 +56,23 @@ class _Roots(Sampler):
         return "Roots"
 
 
+class _Parts(_Roots):
+    """Of what a request or task does, all but what tells nothing: a connection out of the pool, the BEGIN behind it."""
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Any = None,
+        trace_state: Any = None,
+    ) -> SamplingResult:
+        idle = kind is SpanKind.CLIENT and (name == "connect" or name.startswith("BEGIN"))
+        return SamplingResult(Decision.DROP if idle else Decision.RECORD_AND_SAMPLE)
+
+
 class Sdk:
     """Providers of logs, traces and metrics, as far as each is exported. minor: the event that gives way to others."""
 
@@ -74,7 +91,9 @@ class Sdk:
         )
         self._outboxes: list[exporters.Outbox] = []
         self._closing: list[Callable[[], object]] = []
-        self.tracers = TracerProvider(resource=resource, sampler=ParentBased(_Roots()), shutdown_on_exit=False)
+        self.tracers = TracerProvider(
+            resource=resource, sampler=ParentBased(_Roots(), local_parent_sampled=_Parts()), shutdown_on_exit=False
+        )
         self._tracer = self.tracers.get_tracer(SCOPE, version)
         if otel.trace_exporter:
             spans = exporters.SpansProcessor(otel.trace_exporter)

@@ -5,7 +5,7 @@
 Four deployments stand beside each other and take turns in playing the same: trivial turns one after another, and a
 burst of 2000 deltas. CPU is that of API and worker over the whole run, so what is sent later counts too; all times are
 medians. The last columns are ratios to `off`. Exit status 1 when a dead or a silent collector makes turns slower
-than --limit times `off`.
+than one that listens: --limit times `on`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> int:
             name
             for name in ("dead", "silent")
             for place in (0, 2)
-            if rows[name][place] > given.limit * rows["off"][place]
+            if rows[name][place] > given.limit * rows["on"][place]
         ]
     if slow:
         print("slower than they may be:", *slow)
