@@ -150,8 +150,9 @@ class LogProcessor:
     def __init__(self, exporter: Exporter, minor: str, resource: Resource, scope: tuple[str, str]) -> None:
         self.outbox = Outbox("log events")
         self._minor = minor
+        self.exporter = log_exporter(exporter)
         self._batches = BatchLogRecordProcessor(
-            _Logs(log_exporter(exporter), self.outbox, resource, scope),
+            _Logs(self.exporter, self.outbox, resource, scope),
             max_queue_size=MAX_QUEUE,
             max_export_batch_size=BATCH,
         )
@@ -170,8 +171,9 @@ class SpansProcessor(SpanProcessor):
 
     def __init__(self, exporter: Exporter) -> None:
         self.outbox = Outbox("spans")
+        self.exporter = span_exporter(exporter)
         self._batches = BatchSpanProcessor(
-            _Spans(span_exporter(exporter), self.outbox), max_queue_size=MAX_QUEUE, max_export_batch_size=BATCH
+            _Spans(self.exporter, self.outbox), max_queue_size=MAX_QUEUE, max_export_batch_size=BATCH
         )
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:

@@ -90,6 +90,7 @@ class Sdk:
             }
         )
         self._outboxes: list[exporters.Outbox] = []
+        self._exporters: list[Any] = []
         self._closing: list[Callable[[], object]] = []
         self.tracers = TracerProvider(
             resource=resource, sampler=ParentBased(_Roots(), local_parent_sampled=_Parts()), shutdown_on_exit=False
@@ -99,18 +100,22 @@ class Sdk:
             spans = exporters.SpansProcessor(otel.trace_exporter)
             self.tracers.add_span_processor(spans)
             self._outboxes.append(spans.outbox)
+            self._exporters.append(spans.exporter)
             self._closing.append(self.tracers.shutdown)
         self._logs: exporters.LogProcessor | None = None
         if otel.exporter:
             self._logs = exporters.LogProcessor(otel.exporter, minor, resource, (SCOPE, version))
             self._outboxes.append(self._logs.outbox)
+            self._exporters.append(self._logs.exporter)
             self._closing.append(self._logs.shutdown)
         self._meters: MeterProvider | None = None
         self._meter: Meter | None = None
         self._instruments: dict[str, Any] = {}
         if otel.metrics_exporter:
             interval_ms = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or METRICS_SECONDS * 1000)
-            reader = PeriodicExportingMetricReader(exporters.metric_exporter(otel.metrics_exporter), interval_ms)
+            exporter = exporters.metric_exporter(otel.metrics_exporter)
+            self._exporters.append(exporter)
+            reader = PeriodicExportingMetricReader(exporter, interval_ms)
             meters = MeterProvider([reader], resource, shutdown_on_exit=False)
             self._meters, self._meter = meters, meters.get_meter(SCOPE, version)
             self._closing.append(lambda: meters.shutdown(timeout_millis=SHUTDOWN_SECONDS * 1000))
@@ -134,6 +139,8 @@ class Sdk:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        for exporter in self._exporters:  # a request that still waits would outlive its library
+            _closed(exporter.shutdown)
         for outbox in self._outboxes:
             outbox.close()
 
