@@ -48,6 +48,7 @@ def test_telemetry_alone_knows_opentelemetry() -> None:
     assert {str(file.relative_to(ROOT)) for file in knowing} == {
         "shared/telemetry/sdk.py",
         "shared/telemetry/exporters.py",
+        "shared/telemetry/log_records.py",
     }
 
 
