@@ -60,6 +60,7 @@ from typing import Any
 
 import orjson
 
+CF_RAY = "8f2a-MAD"  # what a proxy in front of a model calls a request
 CALLS = {"run", "patch", "tool"}
 COUNTED = {"status", "drop", "close", "garbage", "fail", "incomplete"}
 OPENING = re.compile(r"\[\[(\w+)[ \n]?")
@@ -485,6 +486,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.gate.pause(step.text.strip(), self.connection)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("CF-Ray", CF_RAY)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         stream.begin()

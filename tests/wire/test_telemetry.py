@@ -7,12 +7,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 
 from tests.support.deployment import Deployment, shown_when_it_fails
+from tests.support.model_server import CF_RAY
 from tests.support.otlp_sink import OtlpSink, Told, plain
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import command, is_delta, run_turn, start_thread, start_turn, wait_for_end
@@ -117,6 +119,7 @@ def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink:
     ]
     assert requests[-3:] == [("0", "500", "http 500"), ("1", "200", None), ("0", "400", "http 400")]
     assert all(int(one["duration_ms"]) >= 0 for one in told("codex.api_request"))
+    assert {one.get("cf_ray") for one in told("codex.api_request", http__response__status_code="200")} == {CF_RAY}
     kinds = {one["event.kind"] for one in told("codex.sse_event")}
     assert kinds >= {"response.created", "response.output_text.delta", "response.output_item.done"}
     [counted] = told("codex.sse_event", input_token_count="30")
@@ -183,6 +186,16 @@ def test_one_trace_goes_from_the_websocket_request_to_the_tool(tmp_path: Path, s
         assert any(name.startswith("INSERT") for name in names)  # the API's, over SQLAlchemy
         [record] = sink.wait_for("logs", "codex.tool_result")
         assert record.what["traceId"] == trace_id
+
+        theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
+        request = Request(f"{deployment.urls[0]}/v2/thread/start", b"{}", {"Content-Type": "application/json"})
+        request.add_header("traceparent", f"00-{theirs}-00f067aa0ba902b7-01")
+        urlopen(request).close()
+        until(lambda: any(span.what["traceId"] == theirs for span in list(sink.told["traces"])))
+        asked = "[[tool exec_command " + json.dumps({"cmd": "true", "sandbox_permissions": "require_escalated"}) + "]]"
+        run_turn(client, start_thread(client), asked)
+        [left] = sink.wait_for("logs", "codex.sandbox_outcome")
+        assert (left.attributes["outcome"], left.attributes["tool_name"]) == ("denied", "exec_command")
 
 
 def test_text_is_told_only_where_it_may_be_and_never_with_a_secret(tmp_path: Path, sink: OtlpSink) -> None:
