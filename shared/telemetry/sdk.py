@@ -29,7 +29,8 @@ from shared.telemetry import exporters
 logger = logging.getLogger(__name__)
 
 SCOPE = "threadhouse"
-SHUTDOWN_SECONDS = 3.5  # to send what waits, whatever the collector does
+SHUTDOWN_SECONDS = 3.0  # to send what waits, whatever the collector does
+LEAVE_SECONDS = 1.0  # behind that, for threads to come out of requests that were cut
 METRICS_SECONDS = 30.0  # between two exports; OTEL_METRIC_EXPORT_INTERVAL (ms) wins
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 
@@ -139,8 +140,11 @@ class Sdk:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for exporter in self._exporters:  # a request that still waits would outlive its library
+        for exporter in self._exporters:
             _closed(exporter.shutdown)
+        deadline = time.monotonic() + LEAVE_SECONDS
+        for thread in threads:  # one that still waits inside gRPC when the interpreter ends aborts the process
+            thread.join(max(0.0, deadline - time.monotonic()))
         for outbox in self._outboxes:
             outbox.close()
 
