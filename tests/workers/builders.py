@@ -128,6 +128,10 @@ class Bench:
 
     def lose(self, turn: Turn, recoverer: Services) -> None:
         """The worker that holds the turn counts as lost: its lease is over, and another worker's sweep saw that."""
+        for journal in [services.journal for services in self.workers if services is not recoverer]:
+            held = journal._held.get(turn.id)  # so much time has passed for them, too
+            if held is not None:
+                held.renewed_at = float("-inf")
         with recoverer.store.database.write() as connection:
             connection.execute(update(turns).where(turns.c.id == turn.id).values(lease_until_ms=0))
         sweep.recover(recoverer)

@@ -299,6 +299,7 @@ def answer_call(turn: Running, row: Item, ctx: ToolContext) -> None:
     transcript.begin_call(row, plan)
     ctx = replace(ctx, emit=partial(emit, transcript, row.id))
     faults.at("after_begun")
+    transcript.check_authority()  # a process that stood still since then must not begin what another has told of
     began_at = time.monotonic()
     with telemetry.span("tool", tool_name=call.name, call_id=call.call_id):
         outcome = run_tool(tool, plan, ctx)

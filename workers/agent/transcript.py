@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import announcements, telemetry
 from shared.clock import now_ms
+from shared.errors import ClaimLost
 from shared.events import Event
 from shared.ids import new_id
 from shared.protocol.notifications import (
@@ -429,6 +430,11 @@ class Transcript:
     def begin_call(self, row: Item, plan: Plan) -> None:
         """The ledger: from here on this call is never begun again. Errors: ClaimLost."""
         self.show(row, plan, {"begun_at_ms": now_ms()})
+
+    def check_authority(self) -> None:
+        """Errors: ClaimLost, when the lease may be over by the clock."""
+        if not self._journal.has_authority(self._held):
+            raise ClaimLost("another worker may have the turn")
 
     def end_call(self, row: Item, outcome: Outcome) -> None:
         """The call has its output; its item ends unless its command goes on. Errors: ClaimLost."""

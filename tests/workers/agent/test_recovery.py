@@ -16,7 +16,8 @@ from tests.support import order
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs, texts, types
 from tests.workers.builders import Bench, Freeze, Unreliable
-from workers.agent import faults, sweep
+from workers.agent import faults, loop, sweep
+from workers.tools.base import Tool
 
 SCRIPT = "[[say Look.]][[run echo ran >> log]][[say All done.]]"
 POINTS = {
@@ -72,6 +73,25 @@ def test_a_worker_that_is_lost_at_a_point_and_comes_back(bench: Bench, point: st
     assert types(shown) == ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
     assert {item["id"] for item in shown} <= set(order.check(log, lost=True).completed)
     assert bench.say(thread, "next").status == "completed"
+
+
+def test_a_worker_that_wakes_up_too_late_begins_no_tool(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread, lost, other = bench.thread(), bench.workers[0], bench.worker()
+    turn, freeze = bench.begin(thread, SCRIPT), Freeze()
+    faults.call_at("after_begun", freeze)
+    running = bench.start_run(lost)
+    assert freeze.reached.wait(20)
+    faults.call_at("", lambda: None)
+    bench.lose(turn, other)
+    bench.run(other)
+    begun: list[Tool] = []
+    monkeypatch.setattr(loop, "run_tool", lambda tool, *_: begun.append(tool))
+
+    freeze.release()
+    running.join()
+
+    assert begun == []
+    assert bench.turn(turn).status == "completed"
 
 
 @pytest.mark.parametrize(("point", "answers"), [("mid_answer", 3), ("before_end", 2)])
