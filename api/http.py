@@ -14,7 +14,9 @@ import redis
 import sqlalchemy.exc
 from flask import Flask, Response, request
 from gunicorn.http.errors import NoMoreData, ParseException
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NotFoundPage
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from api import answers, dispatch
 from api.auth import Auth
@@ -41,7 +43,7 @@ ROOT_PAGE = """<!doctype html>
 <h1>Threadhouse</h1>
 <p>A server for coding-agent threads. It speaks the Codex app-server protocol (v2).</p>
 <pre>
-codex --remote ws://{host}
+codex -s workspace-write --remote ws://{host}
 curl -N -H 'Accept: text/event-stream' -H 'Content-Type: application/json' \\
      -d '{{}}' http://{host}/v2/thread/start
 </pre>
@@ -67,11 +69,15 @@ def problem(error: Exception) -> Response:
     """Problem details: {"type", "title", "status", "detail", "code", "retryAfterMs"?}."""
     if isinstance(error, ParseException | NoMoreData):  # while the body was read
         error = InvalidRequest("the body breaks off, or its chunks are malformed")
+    if isinstance(error, WebsocketMismatch):  # only upgrades are served there
+        error = NotFoundPage()
     if isinstance(error, HTTPException):
         status = error.code or 500
         body: dict[str, Any] = {"type": "about:blank", "title": error.name, "status": status, "code": -32600}
         if isinstance(error, RequestEntityTooLarge):
             body["detail"] = "a body may have 16 MiB"
+        if isinstance(error, NotFoundPage | MethodNotAllowed):
+            body["detail"] = "a method is asked by POST /v2/<method>, with its params as the JSON body; /docs lists all"
         return _problem(status, body)
     told = wire_error(error, request.path)
     status = told.seen.status

@@ -16,6 +16,7 @@ import click
 
 from api.cli import embedded_redis
 from api.cli.options import home_option
+from api.cli.worker import refuse_root
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError, Unavailable
@@ -30,10 +31,15 @@ KERNEL = (5, 14)  # from then on processes are counted per user namespace
 def doctor() -> None:
     """Check configuration, Redis, database, sandbox and workspaces; exit code 1 when one of them fails."""
     config = configuration.load(None, os.environ)
-    click.echo(f"ok      config: {config.home / 'config.toml'}, Python {sys.version.split()[0]}")
+    file = config.home / "config.toml"
+    known = (
+        file if file.exists() else f"{file} is not there, so every setting has its default (another home: --home DIR)"
+    )
+    click.echo(f"ok      config: {known}, Python {sys.version.split()[0]}")
     for warning in config.warnings:
         click.echo(f"warning config: {warning}")
-    failed = [check for check in (_redis, _database, _runner, _sandbox, _workspaces) if not _report(check, config)]
+    checks = (_redis, _database, _runner, _sandbox, _workspaces, _root)
+    failed = [check for check in checks if not _report(check, config)]
     with suppress(Unavailable):  # said already
         for advice in _advice(config):
             click.echo(f"warning {advice}")
@@ -94,6 +100,14 @@ def _workspaces(config: Config) -> str:
     if wrong:
         raise Unavailable(f"{wrong}: let the tool runner's user write there, or set server.workspaces_dir")
     return f"{folder} is writable"
+
+
+def _root(config: Config) -> str:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with suppress(SQLAlchemyError):  # said already
+        refuse_root(config)
+    return "workers may run as this user"
 
 
 def _runner(config: Config) -> str:

@@ -86,8 +86,15 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return (self._log_lines() or [""])[-1]
+
+    def _log_lines(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+
     def log_tail(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        lines = self._log_lines()[-LOG_TAIL_LINES:]
         return "\n".join([f"the end of {self.log}:", *(f"    {line}" for line in lines)])
 
 
@@ -163,6 +170,8 @@ class Supervisor:
                     self._say(
                         f"{process.name} ended ({_manner(process)}); it starts again in {pause:g} s: {process.log}"
                     )
+                    if words := process.last_words():
+                        self._say(f"    its last words: {words}")
             self._wait(0.5)
 
     def _stop(self) -> None:

@@ -138,12 +138,28 @@ def _how_to_connect(config: Config, url: str) -> str:
   logs      {config.home / "logs"}
 
 serving {url} (Ctrl-C stops it)
-
-  codex --remote {url.replace("http", "ws", 1)}
+{_how_to_prove_oneself(config)}
+  codex -s workspace-write --remote {url.replace("http", "ws", 1)}
 
   THREAD=$(curl -s {json_header} -d '{{}}' {url}/v2/thread/start | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)
   curl -N {json_header} -H 'Accept: text/event-stream' {url}/v2/turn/start \\
     -d '{{"threadId": "'$THREAD'", "input": [{{"type": "text", "text": "$ ls"}}]}}'
+"""
+
+
+def _how_to_prove_oneself(config: Config) -> str:
+    """What requests need beside the lines below, once there are users."""
+    from shared.store import Store
+
+    store = Store(config.database_url)
+    try:
+        if config.auth is None and not store.users.exist():
+            return ""
+    finally:
+        store.close()
+    return """
+  every request needs a key (threadhouse keys create NAME):
+    curl -H "Authorization: Bearer $THREADHOUSE_TOKEN" …   codex --remote-auth-token-env THREADHOUSE_TOKEN …
 """
 
 

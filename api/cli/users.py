@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 import click
 
 from api.cli.erasures import delete
 from api.cli.host import host_store, json_option, show
 from api.cli.options import home_option
 from api.cli.user_limits import limits
+from api.cli.worker import refuse_root
+from shared import config as configuration
+from shared.errors import ConfigError
 
 
 @click.group()
@@ -29,7 +35,11 @@ def add(name: str, role: str) -> None:
 
     with host_store() as store:
         added = store.users.add(name, role, act=Act.of_operator("users add"))
-    click.echo(f"added {added.name}; next: threadhouse keys create {name}")
+    click.echo(f"added {added.name}; next: threadhouse keys create {shlex.quote(name)}")
+    try:
+        refuse_root(configuration.load(None, os.environ))
+    except ConfigError as error:
+        click.echo(f"warning: {error}. Workers that run now go on, and do not start again.", err=True)
 
 
 @users.command("list")

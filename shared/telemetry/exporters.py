@@ -34,6 +34,8 @@ from shared.otel_config import GRPC, Exporter
 from shared.telemetry import log_records
 
 logger = logging.getLogger(__name__)
+# What they say of each attempt is said here once a minute.
+logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
 
 MAX_QUEUE = 2048  # records of one kind that wait for the collector; more are dropped
 BATCH = 512  # records of one request
