@@ -7,6 +7,8 @@ RUN_HOME ?= home
 THIRD_PARTY_SDK := codex-app-server-sdk==0.4.1
 PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null),$(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)))
 PORT ?= 8765
+# Files of tests that run at once, a process each; more than two want more of Postgres than it gives by default.
+AT_ONCE ?= --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check without-otel clients chaos fuzz bench scale clean
@@ -26,13 +28,13 @@ run: setup ## start a whole server in ./home, run a first turn, keep serving (PO
 	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
 
 test: setup ## all tests but those below
-	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
 
 check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
 
 without-otel: $(VENV)/without-otel/.done ## unit tests and a few on the wire, where nothing of OpenTelemetry is installed
 	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/models \
