@@ -161,8 +161,8 @@ def test_caps_and_fairness_hold_when_many_claim_at_once(store: Store) -> None:
 
 
 def test_a_user_who_queues_hundreds_of_turns_keeps_nobody_waiting_and_alone_gets_every_place(store: Store) -> None:
-    first = [queued(store, "ann") for _ in range(6)]
-    alone = [claim(store) for _ in range(4)]
+    first = [queued(store, "ann") for _ in range(500)]
+    alone = [claim(store) for _ in range(50)]
     bob = queued(store, "bob")
 
     end(store, alone[0])
@@ -170,9 +170,9 @@ def test_a_user_who_queues_hundreds_of_turns_keeps_nobody_waiting_and_alone_gets
     end(store, alone[1])
     after = [claim(store) for _ in range(2)]
 
-    assert [one.turn_id for one in alone] == [turn.id for turn in first[:4]]
+    assert [one.turn_id for one in alone] == [turn.id for turn in first[:50]]
     assert then.turn_id == bob.id
-    assert [one.turn_id for one in after] == [turn.id for turn in first[4:]]
+    assert [one.turn_id for one in after] == [turn.id for turn in first[50:52]]
 
 
 def test_turns_run_in_proportion_to_the_weights_of_their_users(store: Store) -> None:
