@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -154,29 +155,25 @@ def test_a_renewal_does_not_call_for_input_that_a_step_has_found(
     open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = open_bench(server={"lease_seconds": 5.0, "renewal_seconds": 0.02, "authority_seconds": 4.5})
-    turns = bench.workers[0].store.turns
-    renew, called, steered = turns.renew, turns.called, []
-
-    def slow_renew(claims: Collection[Claim], *, lease_ms: int) -> set[str]:
-        bench.model.wait_reached("p")  # the letter is on its way to the model, and still waits for its commit
-        return renew(claims, lease_ms=lease_ms)
-
-    def noted_called(claims: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
-        found = called(claims)
-        steered.append(found[1])
-        return found
-
-    monkeypatch.setattr(turns, "renew", slow_renew)
-    monkeypatch.setattr(turns, "called", noted_called)
-    thread = bench.thread()
-
+    turns, thread = bench.workers[0].store.turns, bench.thread()
     turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
+    (letter,) = turns.unread(turn.id)
+    under_way, looks = threading.Event(), []
+
+    def late_called(_: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
+        if not under_way.is_set():
+            return set(), {}
+        looks.append(letter)
+        return set(), {turn.id: letter.id}  # it is on its way to the model, and its commit still waits
+
+    monkeypatch.setattr(turns, "called", late_called)
     running = bench.start_run()
-    until(lambda: steered)
+    bench.model.wait_reached("p")
+    under_way.set()
+    until(lambda: looks)
     bench.model.release("p")
     running.join()
 
-    assert turn.id in steered[0]
     assert bench.turn(turn).status == "completed"
     assert len(bench.model.requests) == 1
 
