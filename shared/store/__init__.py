@@ -1,8 +1,13 @@
-"""What is true: one object a process, one attribute a record."""
+"""The store: all that must outlive a process, in one SQL database. `Store` is built once per process.
+
+One module per record, `tables.py` with the columns, `schema/` with the migrations. May import shared.config,
+shared.protocol and the leaves of shared (errors, ids, clock, event_names); knows neither Redis nor Celery.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from shared.store.approvals import Approvals
 from shared.store.archives import Archives
@@ -14,27 +19,50 @@ from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits
 from shared.store.outbox import Outbox
+from shared.store.own_workspace import OPTION
+from shared.store.searches import Searches
 from shared.store.steps import Step, read_step
+from shared.store.terminals import Terminals
 from shared.store.threads import Threads
-from shared.store.turns import Claim, Turns
+from shared.store.turns import Claim
+from shared.store.turns.claims import Claims
+from shared.store.turns.recovery import Recovery
+from shared.store.turns.requests import Turns
 from shared.store.usage import Usage
 from shared.store.user_configs import UserConfigs
 from shared.store.users import Users
 from shared.store.workspaces import Workspaces
-from shared.store.writes import Announced, Write, commit
+from shared.store.writes import Published, Write, commit
 
 
 class Store:
-    """All records over one database. Calls that a request can reach take `owner`."""
+    """All records of one database, one attribute each. Methods that a request can reach take `owner`."""
 
-    def __init__(self, url: str, listeners: Mapping[str, Sequence[str]] | None = None) -> None:
-        """listeners: who is told of what happens (shared.store.outbox); None: nobody."""
-        self.database = Database(url)
+    def __init__(
+        self,
+        url: str,
+        listeners: Mapping[str, Sequence[str]] | None = None,
+        open_database: Callable[[str], Database] = Database,
+        *,
+        workspaces_dir: Path | None = None,
+    ) -> None:
+        """Open the database.
+
+        listeners:      event → targets (shared.store.outbox); None: no targets
+        workspaces_dir: where this server has its workspaces; None: leave their paths as they were stored
+        """
+        self.database = open_database(url)
+        if workspaces_dir is not None:
+            self.database.set_option(OPTION, str(workspaces_dir))
         self.outbox = Outbox(self.database, listeners or {})
         self.feedback = Feedback(self.database, self.outbox)
         self.threads = Threads(self.database)
+        self.searches = Searches(self.database, self.threads)
         self.turns = Turns(self.database, self.outbox)
+        self.claims = Claims(self.database, self.outbox)
+        self.recovery = Recovery(self.database, self.outbox)
         self.items = Items(self.database)
+        self.terminals = Terminals(self.database)
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
@@ -46,13 +74,13 @@ class Store:
         self.archives = Archives(self.database)
         self.erasures = Erasures(self.database)
 
-    def commit(self, writes: Sequence[Write], announced: Announced) -> list[str]:
-        """Store what turns have written (shared.store.writes)."""
-        return commit(self.database, self.outbox, writes, announced)
+    def commit(self, writes: Sequence[Write], published: Published, *, repeated: bool = False) -> list[str]:
+        """Store the writes of turns in one transaction (shared.store.writes)."""
+        return commit(self.database, self.outbox, writes, published, repeated=repeated)
 
-    def read_step(self, claim: Claim) -> Step:
-        """What a step of a held turn starts from (shared.store.steps)."""
-        return read_step(self.database, claim)
+    def read_step(self, claim: Claim, history_limit: int = 0) -> Step:
+        """Read what a step of a claimed turn starts from (shared.store.steps)."""
+        return read_step(self.database, claim, history_limit)
 
     def close(self) -> None:
         self.database.close()

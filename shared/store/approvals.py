@@ -1,8 +1,11 @@
-"""Questions to a person: stored before they are asked, answered once. Their moves are in shared.store.turns."""
+"""Approvals: requests to a client, stored before they are published and answered once.
+
+A request is stored by `store.claims.park` and answered by `store.turns.answer`, because both also move its turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,11 @@ from shared.store.tables import approvals, rules
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One server request (PROTOCOL section 8). id is the request id on the wire, the same on every node."""
+    """One server request (PROTOCOL section 8).
+
+    id:   the request id on the wire, the same on every node
+    keys: what "acceptForSession" allows from then on
+    """
 
     id: int
     thread_id: str
@@ -24,55 +31,56 @@ class Approval:
     item_id: str
     owner: str
     method: str
-    params: dict[str, Any]
+    params: Mapping[str, object]
     keys: list[str]
     state: str
-    answer: dict[str, Any] | None
-    announced: int
+    answer: Mapping[str, object] | None
+    published_state: int
 
     @property
-    def decision(self) -> Any:
-        """What was decided, or None: an answer may be anything that a client makes up."""
+    def decision(self) -> object:
+        """The decision, or None: an answer may be anything that a client sends."""
         return self.answer.get("decision") if isinstance(self.answer, dict) else None
 
 
 class Approvals:
-    """The approvals table, and the rules that answers have made."""
+    """The approvals table, and the rules that answers added."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def pending(self, thread_id: str, owner: str) -> list[Approval]:
-        """Open questions of a thread, oldest first."""
+        """Return the pending requests of a thread, oldest first."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.owner == owner)
         return self._read(query.where(approvals.c.state == "pending"))
 
     def of_turn(self, turn_id: str) -> list[Approval]:
-        """All questions of a turn, oldest first."""
+        """Return all requests of a turn, oldest first."""
         return self._read(select(approvals).where(approvals.c.turn_id == turn_id))
 
     def find(self, request_id: int, owner: str) -> Approval | None:
         found = self._read(select(approvals).where(approvals.c.id == request_id, approvals.c.owner == owner))
         return found[0] if found else None
 
-    def for_item(self, item_id: str) -> Approval | None:
-        """The last question about an item."""
+    def find_for_item(self, item_id: str) -> Approval | None:
+        """Return the last request about an item; None: there was none."""
         found = self._read(select(approvals).where(approvals.c.item_id == item_id))
         return found[-1] if found else None
 
     def session_keys(self, thread_id: str) -> set[str]:
-        """What this thread was allowed for good by "acceptForSession"."""
+        """Return the keys that "acceptForSession" answers have allowed for this thread."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.state == "answered")
         return {
             key for approval in self._read(query) if approval.decision == "acceptForSession" for key in approval.keys
         }
 
     def rules(self, owner: str) -> list[list[str]]:
-        """Command prefixes that the owner has allowed for good (execpolicy amendments)."""
+        """Return the command prefixes that the owner has allowed in all threads (execpolicy amendments)."""
         with self._database.read() as connection:
             return list(connection.scalars(select(rules.c.prefix).where(rules.c.owner == owner)))
 
     def add_rule(self, owner: str, prefix: Sequence[str]) -> None:
+        """Allow commands that begin with these words; harmless when repeated."""
         with self._database.write() as connection:
             if list(prefix) not in connection.scalars(select(rules.c.prefix).where(rules.c.owner == owner)).all():
                 connection.execute(insert(rules).values(owner=owner, prefix=list(prefix), created_at_ms=now_ms()))

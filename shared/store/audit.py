@@ -1,7 +1,7 @@
-"""Who did what, when and from where: ids only, appended and never changed.
+"""The audit log: who did what, when and from where. Rows hold ids only; they are appended and never changed.
 
-A store call that changes something which has to be accounted for takes an `Act` and writes the row in its own
-transaction: there is no fact without its row, and no row without its fact.
+A store method whose change must be accounted for takes an `AuditEntry` and writes the row in its own transaction, so
+that neither the change nor its row exists without the other.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from shared.clock import now_ms
-from shared.store.connection import Database
+from shared.store.connection import DEFERRED, Database
 from shared.store.tables import audit
 
-OPERATOR = "operator"  # whoever runs commands on the host
+OPERATOR = "operator"  # owner of what commands on the host do
 PAGE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """Something that is about to be done.
+class AuditEntry:
+    """An action that is about to happen.
 
-    owner:   id of the user who does it, or OPERATOR
-    action:  the method, or the command of an operator
-    door:    "websocket", "http" or "host"
-    address: where the request came from
-    key_id:  of the API key that it came with
-    detail:  one word such as the decision of an approval, never content
+    owner:     id of the user who acts, or OPERATOR
+    action:    the method of the request, or the operator's command
+    transport: "websocket", "http" or "host"
+    address:   where the request came from
+    key_id:    of the API key that authenticated the request
+    detail:    one word, such as the decision of an approval; never content
     """
 
     owner: str
     action: str
-    door: str
+    transport: str
     address: str | None = None
     key_id: str | None = None
     detail: str | None = None
 
     @classmethod
-    def of_operator(cls, action: str, address: str | None = None) -> Act:
-        """What the host's commands do, and what the configuration makes the server do by itself."""
+    def of_operator(cls, action: str, address: str | None = None) -> AuditEntry:
+        """Return the entry of a command on the host, or of what the server does by its configuration."""
         return cls(OPERATOR, action, "host", address)
 
-    def with_detail(self, detail: str) -> Act:
+    def with_detail(self, detail: str) -> AuditEntry:
         return replace(self, detail=detail)
 
 
@@ -58,18 +58,25 @@ class Row:
     thread_id: str | None
     subject_id: str | None
     detail: str | None
-    door: str | None
+    transport: str | None
     address: str | None
     key_id: str | None
 
 
+_NEW = insert(audit).inline().execution_options(**DEFERRED)
+
+
 def write(
-    connection: Connection, act: Act | None, *, thread_id: str | None = None, subject_id: str | None = None
+    connection: Connection,
+    audit_entry: AuditEntry | None,
+    *,
+    thread_id: str | None = None,
+    subject_id: str | None = None,
 ) -> None:
-    """A row in the transaction of the fact. act None: the fact is nobody's, such as one of a test or of the sweep."""
-    if act is not None:
-        values = {name: getattr(act, name) for name in Act.__dataclass_fields__}
-        connection.execute(insert(audit).values(**values, at_ms=now_ms(), thread_id=thread_id, subject_id=subject_id))
+    """Write a row in the transaction of the change. audit_entry None: nobody is accountable, as for the sweep."""
+    if audit_entry is not None:
+        values = {name: getattr(audit_entry, name) for name in AuditEntry.__dataclass_fields__}
+        connection.execute(_NEW, {**values, "at_ms": now_ms(), "thread_id": thread_id, "subject_id": subject_id})
 
 
 class Audit:
@@ -78,10 +85,10 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, act: Act, *, thread_id: str | None = None, subject_id: str | None = None) -> None:
-        """A row of its own, for what changes nothing in the store."""
+    def append(self, audit_entry: AuditEntry, *, thread_id: str | None = None, subject_id: str | None = None) -> None:
+        """Write a row for an action that changes nothing else in the store."""
         with self._database.write() as connection:
-            write(connection, act, thread_id=thread_id, subject_id=subject_id)
+            write(connection, audit_entry, thread_id=thread_id, subject_id=subject_id)
 
     def all_users_page(
         self,
@@ -93,7 +100,7 @@ class Audit:
         since_ms: int = 0,
         limit: int = PAGE_ROWS,
     ) -> list[Row]:
-        """Rows beyond after_id, oldest first. None: no condition."""
+        """Return rows beyond after_id, oldest first. None: no condition."""
         query = select(audit).where(audit.c.id > after_id, audit.c.at_ms >= since_ms)
         for column, wanted in ((audit.c.owner, owner), (audit.c.thread_id, thread_id), (audit.c.action, action)):
             if wanted is not None:
@@ -103,6 +110,6 @@ class Audit:
         return [Row(**row._mapping) for row in found]
 
     def all_users_forget(self, before_ms: int) -> int:
-        """Remove rows that are older than a time; how many. The one way that a row goes: `[retention] audit_days`."""
+        """Delete rows older than a time and return how many: the only way that rows go (`[retention] audit_days`)."""
         with self._database.write() as connection:
             return connection.execute(delete(audit).where(audit.c.at_ms < before_ms)).rowcount

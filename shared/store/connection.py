@@ -1,126 +1,135 @@
-"""The database: SQLite in write-ahead mode embedded, Postgres by psycopg in a deployment.
+"""The database connection: SQLite in write-ahead mode when embedded, Postgres through psycopg in a deployment.
 
-On SQLite a transaction says what it is at its start (BEGIN, or BEGIN IMMEDIATE to write), so that no two can block each
-other half way. On Postgres rows are locked where a decision hangs on them.
+On SQLite a transaction declares at its start whether it writes (BEGIN IMMEDIATE) or only reads (BEGIN), so that no two
+transactions can block each other half way. On Postgres the rows that a decision depends on are locked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, literal_column
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from shared.errors import ConfigError
+from shared.store.outages import READ_ONLY, OutcomeUnknown
 
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
+POOL_SECONDS = 10.0  # for which a full pool is waited for
+ANSWER_SECONDS = 20.0  # for which Postgres may be silent while it owes an answer; more than a statement may take
 BUSY_TIMEOUT_MS = 20_000
-MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, of which little fits a connection's cache
-IDLE_IN_TRANSACTION_MS = 5_000  # no transaction of ours waits for anything but the database
+MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, which is larger than a connection's cache
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
 BUDGET_LOCK = 0x7468_7262  # class of the advisory locks, one a user, that make token budgets exact
 
+# Execution options of a statement whose outcome nobody looks at. Postgres is not waited for: an error of the statement
+# is that of the next one that is not deferred, or of COMMIT. The last statement before the end of a savepoint must not
+# be deferred: SQLAlchemy undoes no savepoint whose release fails.
+DEFERRED = {"deferred": True}
+
 
 class Database:
-    """One engine, and the two kinds of transaction."""
+    """One engine, and the two kinds of transaction: `read` and `write`.
 
-    def __init__(self, url: str) -> None:
+    answer_seconds: for which Postgres may be silent while it owes an answer (shared.store.postgres)
+    engine_options: more of those of sqlalchemy.create_engine
+    """
+
+    def __init__(self, url: str, *, answer_seconds: float = ANSWER_SECONDS, **engine_options: Any) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {
             "pool_size": POOL_SIZE,
             "max_overflow": 0,
-            "hide_parameters": True,  # of statements, in errors that are logged: they are what users said
+            "pool_timeout": POOL_SECONDS,
+            "hide_parameters": True,  # of statements in logged errors: they hold what users wrote
         }
         if self.is_sqlite:
             if parsed.database is None or parsed.database == ":memory:":
                 raise ConfigError("database: SQLite needs a file, such as sqlite:///threadhouse.sqlite3")
             options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
         else:
-            options["pool_pre_ping"] = True
-        self.engine = create_engine(parsed, **options)
+            from shared.store import postgres  # imported late: with SQLite the driver is not needed
+
+            options["creator"] = postgres.connector(parsed, answer_seconds)
+            options["use_native_hstore"] = False  # it would be asked for with the first connection
+        self.engine = create_engine(parsed, **{**options, **engine_options})
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            event.listen(self.engine, "connect", _prepare_postgres)
-        self._writer: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+            postgres.listen_to(self.engine)
+        event.listen(self.engine, "begin", _begin)
+        self._writer: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+        # Each statement of Postgres sees what is committed at its start, so a transaction around reads adds nothing to
+        # them but a round trip.
+        self._reader: Engine = self.engine if self.is_sqlite else self.engine.execution_options(begin="")
+
+    def set_option(self, name: str, value: object) -> None:
+        """Set an execution option of every connection, for functions that get only a connection."""
+        self.engine.update_execution_options(**{name: value})
+        self._reader.update_execution_options(**{name: value})
+        self._writer.update_execution_options(**{name: value})
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
-        with self.engine.begin() as connection:
+    def read(self, *, in_transaction: bool = False) -> Iterator[Connection]:
+        """Give a connection to what changes nothing. On SQLite all of its statements see the same state.
+
+        in_transaction: on Postgres too: for SET LOCAL
+        """
+        with (self.engine if in_transaction else self._reader).begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that may change something; on SQLite it holds the write lock from its start."""
-        with self._writer.begin() as connection:
-            yield connection
+        """Open a transaction that may change something; on SQLite it holds the write lock from its start.
+
+        Errors: OutcomeUnknown: the connection was lost during COMMIT
+        """
+        committing = False
+        try:
+            with self._writer.begin() as connection:
+                yield connection
+                committing = True
+        except DBAPIError as error:
+            # A server that answers with an error has not committed; one that goes away may have.
+            if committing and error.connection_invalidated and getattr(error.orig, "sqlstate", None) != READ_ONLY:
+                raise OutcomeUnknown(None, None, error.orig or error, connection_invalidated=True) from error
+            raise
 
     def now_ms(self) -> ColumnElement[int]:
-        """The database's clock, in Unix milliseconds: leases are compared with this one only."""
+        """Return an expression for the database's clock, in Unix ms: leases are compared with this clock only."""
         if self.is_sqlite:
             return literal_column("CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)")
         return literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
 
     def lock_claims(self, connection: Connection) -> None:
-        """Let one claim at a time decide. SQLite's write transaction is that lock already."""
+        """Let one claim at a time select a turn. On SQLite the write transaction is that lock."""
         if not self.is_sqlite:
-            connection.execute(func.pg_advisory_xact_lock(CLAIM_LOCK).select())
+            connection.execute(func.pg_advisory_xact_lock(CLAIM_LOCK).select(), execution_options=DEFERRED)
 
     def lock_budget(self, connection: Connection, owner: str) -> None:
-        """Let one reservation of a user's tokens at a time decide. SQLite's write transaction is that lock already."""
+        """Let one reservation of a user's tokens at a time be made; on SQLite the write transaction is that lock."""
         if not self.is_sqlite:
-            connection.execute(func.pg_advisory_xact_lock(BUDGET_LOCK, func.hashtext(owner)).select())
+            locked = func.pg_advisory_xact_lock(BUDGET_LOCK, func.hashtext(owner)).select()
+            connection.execute(locked, execution_options=DEFERRED)
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.isolation_level = None  # this module sends BEGIN itself
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     cursor.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
     cursor.close()
 
 
-def _prepare_postgres(connection: Any, _record: Any) -> None:
-    """A process that stands still, or is cut off, in mid-transaction must not keep others from rows that it locked."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
-    connection.commit()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def migrate(url: str) -> None:
-    """Bring the database to the newest schema step; harmless when it is there already."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "schema"))
-    config.attributes["url"] = url
-    command.upgrade(config, "head")
-
-
-def schema_is_current(url: str) -> bool:
-    """Whether the database stands at the newest step."""
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    database = Database(url)
-    try:
-        with database.read() as connection:
-            now = MigrationContext.configure(connection).get_current_revision()
-        return now == ScriptDirectory(str(Path(__file__).parent / "schema")).get_current_head()
-    finally:
-        database.close()
+def _begin(connection: Connection) -> None:
+    begin = connection.get_execution_options().get("begin", "BEGIN")
+    if begin:
+        connection.exec_driver_sql(begin, execution_options=DEFERRED)

@@ -1,8 +1,9 @@
-"""What was asked to be erased. Rows go in the transaction of the request; what lies elsewhere is owed from then on.
+"""Erasures: threads and users whose data is being removed, and the receipts of what was removed.
 
-An erasure is a row until its receipt is complete: a worker (workers.tasks.erase) removes the events, files and the like
-that the database knows nothing of, and writes down how many there were *before* it removes them. Killed at any point it
-is taken up again, and the receipt stays right. The audit log and the receipts themselves hold ids and stay.
+Rows of the database go in the transaction of the request. Events, files and the like follow later: a worker
+(workers.tasks.erase) counts them, stores the counts in the receipt and *then* removes them, so that the receipt stays
+right when the worker is killed at any point and another one repeats the work. The audit log and the receipts hold ids
+only and stay.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from shared.clock import now_ms
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.store import audit
-from shared.store.audit import Act
+from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.tables import api_keys, archive_chunks, archives, erasures, metadata, threads, turns, users
 
 THREAD, USER = "thread", "user"
 DELETED, UNUSED, AGE, USER_DELETED = "thread/delete", "unused", "retention", "users delete"
-CAUSES = (DELETED, UNUSED, AGE, USER_DELETED)  # UNUSED leaves no receipt: nothing was ever said in such a thread
-KEPT = ("audit", "erasures")  # they hold ids only
-LATER = ("feedback",)  # has files beside its rows; a worker removes both
+CAUSES = (DELETED, UNUSED, AGE, USER_DELETED)  # UNUSED leaves no receipt: such a thread never had a message
+KEPT = ("audit", "erasures")  # tables that hold ids only
+LATER = ("feedback",)  # tables whose rows have files beside them; a worker removes both
 AGAIN_MS = 30_000  # after which an erasure is tried again, should its worker be lost
-TAKEN_AT_ONCE = 100
+CLAIMED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Something that is to be gone.
+    """The removal of one thread or user.
 
-    kind:       THREAD or USER; subject_id: the id of that
+    kind:       THREAD or USER; subject_id: the id of that thread or user
     cause:      one of CAUSES
     done_at_ms: None: something is left
-    receipt:    {name of a store: how many of its things are gone}
+    receipt:    {name of a table or other storage: how many of its entries were removed}
     """
 
     id: str
@@ -56,11 +57,11 @@ class Erasures:
         self._database = database
 
     def page(self, owner: str, *, after_id: str | None, limit: int) -> list[Erasure]:
-        """The owner's, newest first, beyond after_id."""
+        """Return a page of the owner's erasures, newest first. after_id: the last erasure of the page before."""
         return self._page(erasures.c.owner == owner, after_id, limit)
 
     def all_users_page(self, *, after_id: str | None, limit: int) -> list[Erasure]:
-        """Everybody's, newest first, beyond after_id."""
+        """Return a page of the erasures of all users, newest first. after_id: the last erasure of the page before."""
         return self._page(None, after_id, limit)
 
     def _page(self, condition: ColumnElement[bool] | None, after_id: str | None, limit: int) -> list[Erasure]:
@@ -77,41 +78,41 @@ class Erasures:
             row = connection.execute(select(erasures).where(erasures.c.id == erasure_id)).first()
         return None if row is None else _from_row(row)
 
-    def begin_user(self, name: str, *, act: Act) -> Erasure:
-        """Remove a user and their keys; what is theirs is owed from then on. Errors: NotFound, Conflict (the last)."""
+    def erase_user(self, name: str, *, audit_entry: AuditEntry) -> Erasure:
+        """Delete a user and their keys, and begin to erase their data. Errors: NotFound, Conflict (the last user)."""
         with self._database.write() as connection:
             row = connection.execute(select(users).where(users.c.name == name).with_for_update()).first()
             if row is None:
                 raise NotFound(f"no user {name!r}")
             if (connection.scalar(select(func.count()).select_from(users)) or 0) < 2:
-                told = "a server without users serves whoever reaches its address without a key"
-                raise Conflict(f"{name!r} is the last user, and {told}; add another one first")
+                risk = "a server without users serves every request without a key"
+                raise Conflict(f"{name!r} is the last user, and {risk}; add another user first")
             keys = connection.execute(delete(api_keys).where(api_keys.c.user_id == row.id)).rowcount
             connection.execute(delete(users).where(users.c.id == row.id))
-            audit.write(connection, act, subject_id=row.id)
+            audit.write(connection, audit_entry, subject_id=row.id)
             return _add(connection, USER, row.id, row.id, USER_DELETED, {"users": 1, "api_keys": keys}, now_ms())
 
     def all_users_due(self) -> bool:
-        """Whether something is to be erased now."""
+        """Return whether an erasure is due now."""
         due = erasures.c.done_at_ms.is_(None) & (erasures.c.due_at_ms <= now_ms())
         with self._database.read() as connection:
             return bool(connection.scalar(select(exists().where(due))))
 
-    def all_users_take(self) -> list[Erasure]:
-        """Erasures that are due; they come again after a while if nobody finishes them."""
+    def all_users_claim(self) -> list[Erasure]:
+        """Claim erasures that are due. They are due again after AGAIN_MS unless they are finished."""
         due = select(erasures.c.id).where(erasures.c.done_at_ms.is_(None), erasures.c.due_at_ms <= now_ms())
-        due = due.order_by(erasures.c.due_at_ms).limit(TAKEN_AT_ONCE).with_for_update(skip_locked=True)
-        taken = update(erasures).where(erasures.c.id.in_(due)).values(due_at_ms=now_ms() + AGAIN_MS)
+        due = due.order_by(erasures.c.due_at_ms).limit(CLAIMED_AT_ONCE).with_for_update(skip_locked=True)
+        claimed = update(erasures).where(erasures.c.id.in_(due)).values(due_at_ms=now_ms() + AGAIN_MS)
         with self._database.write() as connection:
-            return [_from_row(row) for row in connection.execute(taken.returning(*erasures.c))]
+            return [_from_row(row) for row in connection.execute(claimed.returning(*erasures.c))]
 
-    def all_users_note(self, erasure: Erasure, counts: dict[str, int]) -> None:
-        """Write down how many things of a store are about to go; the first count of a store stands."""
+    def all_users_record_counts(self, erasure: Erasure, counts: dict[str, int]) -> None:
+        """Record how many entries of each storage are about to be removed; the first count of a storage stands."""
         with self._database.write() as connection:
             _note(connection, erasure.id, counts)
 
     def all_users_finish(self, erasure: Erasure) -> None:
-        """Nothing is left."""
+        """Mark an erasure as done: nothing is left to remove."""
         with self._database.write() as connection:
             this = erasures.c.id == erasure.id
             if erasure.cause == UNUSED:
@@ -120,20 +121,20 @@ class Erasures:
                 connection.execute(update(erasures).where(this).values(done_at_ms=now_ms()))
 
     def all_users_forget(self, before_ms: int) -> int:
-        """Remove receipts of what was erased before a time; how many."""
+        """Delete receipts of erasures done before a time. Returns how many."""
         with self._database.write() as connection:
             return connection.execute(delete(erasures).where(erasures.c.done_at_ms < before_ms)).rowcount
 
     # -- what goes with a user, step by step
 
     def all_users_threads(self, owner: str) -> list[str]:
-        """Ids of some threads that the owner still has."""
+        """Return ids of threads that the owner still has, at most CLAIMED_AT_ONCE."""
         with self._database.read() as connection:
-            query = select(threads.c.id).where(threads.c.owner == owner).limit(TAKEN_AT_ONCE)
+            query = select(threads.c.id).where(threads.c.owner == owner).limit(CLAIMED_AT_ONCE)
             return list(connection.scalars(query))
 
     def all_users_erase_thread(self, thread_id: str, cause: str) -> None:
-        """Remove a thread, whoever has it; harmless when it is gone."""
+        """Erase a thread, whoever owns it; harmless when it does not exist."""
         with self._database.write() as connection:
             connection.execute(select(turns.c.id).where(turns.c.thread_id == thread_id).with_for_update())
             owned = select(threads.c.owner).where(threads.c.id == thread_id).with_for_update()
@@ -142,9 +143,9 @@ class Erasures:
                 erase_thread(connection, thread_id, owner, cause)
 
     def all_users_erase_rows(self, erasure: Erasure) -> bool:
-        """Remove what a user without threads has left, and take their threads' receipts into the user's own.
+        """Delete the other rows of a user whose threads are erased, and add the threads' receipts to the user's own.
 
-        False: a thread's erasure is not done yet
+        Returns: False when the erasure of a thread is not done yet; nothing was changed
         """
         of_threads = [erasures.c.owner == erasure.owner, erasures.c.cause == USER_DELETED, erasures.c.kind == THREAD]
         with self._database.write() as connection:
@@ -169,11 +170,11 @@ class Erasures:
 
 
 def erase_thread(connection: Connection, thread_id: str, owner: str, cause: str) -> None:
-    """Remove all rows of a thread and owe the rest. Its turns' rows are locked, and its own.
+    """Delete all rows of a thread and store an erasure for the rest. The caller has locked its turns' rows and its own.
 
-    A worker that held it may write files until its lease is over.
+    The erasure is due when the lease of a running turn is over: until then its worker may still write files.
     """
-    if connection.dialect.name == "sqlite":  # what a row held must not stay in free pages of the file
+    if connection.dialect.name == "sqlite":  # deleted content must not stay in free pages of the file
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
     of_thread = turns.c.thread_id == thread_id
     lease = select(func.max(turns.c.lease_until_ms)).where(of_thread, turns.c.phase == "running")

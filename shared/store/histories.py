@@ -1,31 +1,35 @@
-"""A whole thread, its turns and its log: read in one transaction, and stored in one."""
+"""Histories: a whole thread with its turns and its log, read in one transaction and stored in one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+import orjson
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.clock import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
-from shared.store import audit
+from shared.protocol.model_items import answered_call
+from shared.protocol.token_usage import ThreadTokenUsage
+from shared.store import audit, history_size
 from shared.store import items as item_rows
 from shared.store import threads as thread_rows
-from shared.store import turns as turn_rows
 from shared.store import workspaces as workspace_rows
-from shared.store.audit import Act
+from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.items import Item
-from shared.store.tables import approvals, items, mail, threads, turns
+from shared.store.tables import approvals, items, pending_inputs, terminals, threads, turns
 from shared.store.threads import Thread
 from shared.store.turns import Turn
+from shared.store.turns import rows as turn_rows
+from shared.store.turns.ending import pending_input_item
 
-ANNOUNCED = 2  # of a copy: nobody is to hear of it again
+PUBLISHED = 2  # published_state of copied turns and items: their events are not published again
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +42,42 @@ class History:
 
 
 class Histories:
-    """Threads with all that was said in them."""
+    """Whole threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all_users_find(self, thread_id: str) -> History | None:
-        """Whoever owns it."""
+    def all_users_find(self, thread_id: str) -> tuple[Thread, list[Turn]] | None:
+        """Return a thread, whoever owns it, and its turns that have ended; None: there is no such thread.
+
+        A thread may be larger than memory: read the items of one turn at a time, with Items.of_turn.
+        """
         with self._database.read() as connection:
             owner = connection.scalar(select(threads.c.owner).where(threads.c.id == thread_id))
             thread = owner and thread_rows.find_thread(connection, thread_id, owner)
             if not thread:
                 return None
-            ended = turn_rows.read(connection, turns.c.thread_id == thread_id, turns.c.phase == "done")
-            ids = {turn.id for turn in ended}
-            rows = item_rows.read(connection, items.c.thread_id == thread_id)
-        return History(thread, ended, [row for row in rows if row.turn_id in ids])
+            return thread, turn_rows.read(connection, turns.c.thread_id == thread_id, turns.c.phase == "done")
 
     @contextmanager
-    def all_users_hold(self, history: History) -> Iterator[bool]:
-        """Keep the thread from changing meanwhile; whether it still is as it was read, and its file then up to date."""
-        query = select(threads.c.updated_at_ms, threads.c.archived_at_ms).where(threads.c.id == history.thread.id)
+    def all_users_lock(self, thread: Thread) -> Iterator[bool]:
+        """Lock the thread's row. Yields whether it is unchanged since it was read; its session file is then current."""
+        query = select(threads.c.updated_at_ms, threads.c.archived_at_ms).where(threads.c.id == thread.id)
         with self._database.write() as connection:
             now = connection.execute(query.with_for_update()).first()
-            read = (history.thread.updated_at_ms, history.thread.archived_at_ms)
+            read = (thread.updated_at_ms, thread.archived_at_ms)
             unchanged = now is not None and tuple(now) == read
             yield unchanged
             if unchanged:
-                written = update(threads).where(threads.c.id == history.thread.id)
+                written = update(threads).where(threads.c.id == thread.id)
                 connection.execute(written.values(session_due_at_ms=None))
 
-    def add(self, history: History, source: dict[str, Any] | None = None, *, act: Act | None = None) -> None:
-        """Store a thread that came from elsewhere. source: what its workspace is to be made from.
+    def create(
+        self, history: History, source: Mapping[str, object] | None = None, *, audit_entry: AuditEntry | None = None
+    ) -> None:
+        """Store a thread that was copied or imported. source: what its workspace is to be made from.
 
-        Errors: Conflict (an id of it is taken; see with_fresh_ids)
+        Errors: Conflict (one of its ids exists already; see with_fresh_ids)
         """
         try:
             with self._database.write() as connection:
@@ -84,31 +90,51 @@ class Histories:
                     item_rows.append(connection, history.items)
                 thread_rows.count_bytes(connection, history.thread.id)
                 subject_id = history.thread.forked_from_id
-                audit.write(connection, act, thread_id=history.thread.id, subject_id=subject_id)
+                audit.write(connection, audit_entry, thread_id=history.thread.id, subject_id=subject_id)
         except IntegrityError as error:
-            raise Conflict(f"the thread {history.thread.id}, or one with a turn of it, is here already") from error
+            raise Conflict(f"the thread {history.thread.id}, or one with a turn of it, exists already") from error
 
     def fork(self, thread_id: str, owner: str, *, last_turn_id: str | None, before_turn_id: str | None) -> History:
-        """The turns of a thread that have ended, up to one of them or before one, as a thread under fresh ids.
+        """Return a copy of a thread under fresh ids, with its turns up to one of them, or before one.
 
-        Nothing is stored yet: `add` does. Errors: NotFound, InvalidRequest (no such turn)
+        A turn that is active is copied as interrupted, with the items that are complete. Nothing is stored: `create`
+        does that. Errors: NotFound, InvalidRequest (no such turn, or the last one is active)
         """
         thread_rows.check_id(thread_id)
         with self._database.read() as connection:
             thread = thread_rows.find_thread(connection, thread_id, owner)
             if thread is None:
                 raise NotFound(f"no rollout found for thread id {thread_id}")
-            ended = turn_rows.read(connection, turns.c.thread_id == thread_id, turns.c.phase == "done")
-            kept = _cut(ended, last_turn_id or before_turn_id, inclusive=last_turn_id is not None)
+            found = turn_rows.read(connection, turns.c.thread_id == thread_id)
+            kept = _cut(found, last_turn_id or before_turn_id, inclusive=last_turn_id is not None)
             of_kept = {turn.id for turn in kept}
-            rows = item_rows.read(connection, items.c.thread_id == thread_id)
-        told = [replace(turn, announced=ANNOUNCED) for turn in kept]
-        copied = [replace(row, announced=ANNOUNCED) for row in rows if row.turn_id in of_kept]
-        begun = replace(thread, forked_from_id=thread_id, session_id=thread_id, claim_no=0, active_turn=None)
-        return with_fresh_ids(History(begun, told, copied))
+            rows = [row for row in item_rows.read(connection, items.c.thread_id == thread_id) if row.turn_id in of_kept]
+            if kept and not kept[-1].done:
+                if last_turn_id is not None:
+                    raise InvalidRequest(f"lastTurnId '{last_turn_id}' identifies an in-progress turn")
+                rows = _without_open_calls(rows + _unread_input(connection, kept[-1], rows))
+                kept[-1] = replace(kept[-1], phase="done", status="interrupted")
+        fork = replace(
+            thread,
+            forked_from_id=thread_id,
+            session_id=thread_id,
+            claim_no=0,
+            active_turn=None,
+            token_usage=_usage_after(kept, thread),
+        )
+        turns_copied = [replace(turn, published_state=PUBLISHED) for turn in kept]
+        return with_fresh_ids(History(fork, turns_copied, [replace(row, published_state=PUBLISHED) for row in rows]))
 
-    def revert(self, thread_id: str, owner: str, before_turn_id: str, *, act: Act | None = None) -> None:
-        """Drop a turn and all later ones, for good.
+    def find_turn_with_usage(self, thread_id: str, owner: str) -> str | None:
+        """Return the id of the thread's last turn that had an answer with a token usage; None: none is known."""
+        query = select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.owner == owner)
+        query = query.where(turns.c.token_usage.is_not(None)).order_by(turns.c.id.desc()).limit(1)
+        with self._database.read() as connection:
+            found: str | None = connection.scalar(query)
+            return found
+
+    def revert(self, thread_id: str, owner: str, before_turn_id: str, *, audit_entry: AuditEntry | None = None) -> None:
+        """Delete a turn and all later ones.
 
         Errors: NotFound, InvalidRequest (no such turn), Conflict (a turn is active)
         """
@@ -121,20 +147,24 @@ class Histories:
             if before_turn_id not in ids:
                 raise _no_such_turn(before_turn_id)
             dropped = of_thread.where(turns.c.id >= before_turn_id)
-            for table in (mail, items, approvals):
+            for table in (pending_inputs, items, approvals, terminals):
                 connection.execute(delete(table).where(table.c.turn_id.in_(dropped)))
             connection.execute(delete(turns).where(turns.c.thread_id == thread_id, turns.c.id >= before_turn_id))
+            left = turn_rows.read(connection, turns.c.thread_id == thread_id)
             values: dict[str, Any] = {"updated_at_ms": now_ms(), "used_at_ms": now_ms()}
+            values["token_usage"] = _usage_after(left, thread)
             if before_turn_id == ids[0]:
                 values["preview"] = ""
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
             thread_rows.count_bytes(connection, thread_id)
-            audit.write(connection, act, thread_id=thread_id, subject_id=before_turn_id)
+            audit.write(connection, audit_entry, thread_id=thread_id, subject_id=before_turn_id)
 
-    def inject(self, thread_id: str, owner: str, model_items: list[dict[str, Any]]) -> None:
-        """Put items at the end of what the model sees.
+    def inject(self, thread_id: str, owner: str, model_items: list[dict[str, Any]], *, history_limit: int) -> None:
+        """Add items to the end of the history for the model.
 
-        Errors: NotFound, Conflict (a turn is active), InvalidRequest (there was no turn yet)
+        history_limit: bytes that the history may have then; 0: no limit
+        Errors:        NotFound, Conflict (a turn is active), InvalidRequest (the thread has no turn yet),
+                       HistoryTooLarge
         """
         with self._database.write() as connection:
             thread = thread_rows.lock_thread(connection, thread_id, owner)
@@ -143,6 +173,8 @@ class Histories:
             last = connection.scalar(select(func.max(turns.c.id)).where(turns.c.thread_id == thread_id))
             if last is None:
                 raise InvalidRequest(f"thread {thread_id} is not materialized yet; it has no user message")
+            _, size = history_size.read(connection, thread_id)
+            history_size.check(size + len(orjson.dumps(model_items)), history_limit)
             position = item_rows.last_position(connection, thread_id) + 1
             row = Item(new_id(), thread_id, last, position, "injected", model_items=model_items)
             item_rows.append(connection, [row])
@@ -150,13 +182,40 @@ class Histories:
 
 
 def _cut(found: list[Turn], turn_id: str | None, *, inclusive: bool) -> list[Turn]:
-    """Turns up to one of them, or before it; all without one."""
+    """Return the turns up to turn_id, with or without that turn; all of them when turn_id is None."""
     if turn_id is None:
         return found
-    place = next((place for place, turn in enumerate(found) if turn.id == turn_id), None)
-    if place is None:
+    index = next((index for index, turn in enumerate(found) if turn.id == turn_id), None)
+    if index is None:
         raise _no_such_turn(turn_id)
-    return found[: place + inclusive]
+    return found[: index + inclusive]
+
+
+def _usage_after(kept: Sequence[Turn], thread: Thread) -> ThreadTokenUsage | None:
+    """Return the usage of a thread that has only these of its turns."""
+    if not kept:
+        return None
+    known = [turn.token_usage for turn in kept if turn.token_usage]
+    return known[-1] if known else thread.token_usage
+
+
+def _unread_input(connection: Connection, turn: Turn, rows: Sequence[Item]) -> list[Item]:
+    """Return the rows that the input of a turn becomes which no worker has read yet; [] for one that has begun."""
+    if any(row.turn_id == turn.id for row in rows):
+        return []
+    first = max((row.position for row in rows), default=0) + 1
+    pending = turn_rows.read_pending_inputs(connection, turn.id)
+    return [pending_input_item(turn, now_ms(), position, one) for position, one in enumerate(pending, first)]
+
+
+def _without_open_calls(rows: Sequence[Item]) -> list[Item]:
+    """Return rows whose open calls have the output that the original makes up, and which clients do not see."""
+    return [
+        row
+        if row.answered
+        else replace(row, kind="call", item=None, answered=True, model_items=answered_call(row.open_call, "aborted"))
+        for row in rows
+    ]
 
 
 def _no_such_turn(turn_id: str) -> InvalidRequest:
@@ -164,7 +223,7 @@ def _no_such_turn(turn_id: str) -> InvalidRequest:
 
 
 def with_fresh_ids(history: History) -> History:
-    """The same under ids that nobody has; turns stay in order, for lists go by their ids."""
+    """Return the history under new ids. The turns' ids keep their order, because lists are sorted by them."""
     thread, thread_id = history.thread, new_id()
     session_id = thread_id if thread.session_id == thread.id else thread.session_id
     fresh = dict(zip((turn.id for turn in history.turns), sorted(new_id() for _ in history.turns), strict=True))

@@ -1,21 +1,22 @@
 """Items: the log of a thread, as clients see it and as the model sees it, in one order.
 
-Rows are appended or completed, never rewritten: a row changes only when its call begins, gets its output, ends, or is
-announced.
+Rows are appended or completed, never rewritten: a row changes only when its call begins, gets its output or ends,
+when its events are published, or when a model's provider refuses what the model sees of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, func, insert, select, update
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from shared.store.connection import Database
+from shared.protocol.items import ToolItem
+from shared.protocol.model_items import OpenCall
+from shared.store.connection import DEFERRED, Database
 from shared.store.tables import items, threads
 
 
@@ -23,13 +24,15 @@ from shared.store.tables import items, threads
 class Item:
     """One row of a thread's log.
 
-    kind:        the item's type; "context" and "call" for rows that only the model sees; "answer", which nobody sees,
-                 tells that the model said its last word here
-    item:        the protocol's object without id and times, or None
-    model_items: Responses-API items that history keeps; a tool call first, its output behind it
-    answered:    False for a tool call that has no output yet
-    started_at_ms: when clients were told of it; begun_at_ms: when its tool began, the ledger
-    announced:   1 when item/started is published, 2 when item/completed is
+    kind:            the item's type; "context", "call" and "injected" for rows that only the model sees; "answer" for
+                     a row without content: the model completed its answer here and called no tool
+    item:            the protocol's object (ThreadItem, or of an unknown kind in an imported thread) without id and
+                     times; None: clients do not see the row
+    model_items:     Responses-API items of the history (ModelItem); a tool call first, its output after it
+    answered:        False for a tool call that has no output yet
+    started_at_ms:   when item/started was made
+    begun_at_ms:     the tool ledger: when the tool began; a call that has begun is never begun again
+    published_state: 1 when item/started is published, 2 when item/completed is
     """
 
     id: str
@@ -37,17 +40,17 @@ class Item:
     turn_id: str
     position: int
     kind: str
-    item: dict[str, Any] | None = None
-    model_items: list[dict[str, Any]] = field(default_factory=list)
+    item: Mapping[str, Any] | None = None
+    model_items: Sequence[Mapping[str, Any]] = field(default_factory=list)
     call_id: str | None = None
     answered: bool = True
     started_at_ms: int | None = None
     begun_at_ms: int | None = None
     completed_at_ms: int | None = None
-    announced: int = 0
+    published_state: int = 0
 
-    def wire(self) -> dict[str, Any]:
-        """The item as clients see it (PROTOCOL 3.3)."""
+    def wire(self) -> Mapping[str, object]:
+        """Return the item as clients see it (PROTOCOL 3.3)."""
         assert self.item is not None
         return {
             "type": self.kind,
@@ -57,8 +60,19 @@ class Item:
             "completedAtMs": self.completed_at_ms,
         }
 
+    @property
+    def open_call(self) -> OpenCall:
+        """The tool call of a row that is not answered."""
+        return cast(OpenCall, self.model_items[0])
+
+    @property
+    def tool_item(self) -> ToolItem | None:
+        """The item of a row with a tool call; None: clients do not see the call."""
+        return cast(ToolItem | None, self.item)
+
 
 COLUMNS = tuple(Item.__dataclass_fields__)
+SELECTED = tuple(items.c[name] for name in COLUMNS)  # for `from_row`
 
 
 class Items:
@@ -67,24 +81,19 @@ class Items:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def history(self, thread_id: str) -> list[Item]:
-        """A thread's whole log, in order."""
-        with self._database.read() as connection:
-            return read(connection, items.c.thread_id == thread_id)
-
     def last_position(self, thread_id: str) -> int:
         with self._database.read() as connection:
             return last_position(connection, thread_id)
 
     def of_turn(self, turn_id: str) -> list[Item]:
-        """Everything that a turn stored, in order."""
+        """Return all rows of a turn, in order."""
         with self._database.read() as connection:
             return read(connection, items.c.turn_id == turn_id)
 
     def completed(self, thread_id: str, owner: str, turn_ids: Sequence[str]) -> dict[str, list[Item]]:
-        """What clients see of turns: completed items by turn, in order. Somebody else's thread has none."""
+        """Return turn id → its completed items that clients see, in order. Another user's thread has none."""
         query = (
-            select(items)
+            select(*SELECTED)
             .join(threads, threads.c.id == items.c.thread_id)
             .where(threads.c.owner == owner, items.c.thread_id == thread_id, items.c.turn_id.in_(turn_ids))
             .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
@@ -107,9 +116,9 @@ class Items:
         descending: bool,
         limit: int,
     ) -> list[Item]:
-        """Completed items by position, beyond `after` (or from it on), at most limit."""
+        """Return completed items by position, beyond `after` (inclusive: from `after` on), at most limit."""
         query = (
-            select(items)
+            select(*SELECTED)
             .join(threads, threads.c.id == items.c.thread_id)
             .where(threads.c.owner == owner, items.c.thread_id == thread_id)
             .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
@@ -124,32 +133,33 @@ class Items:
             return [from_row(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
 
-class _Bytes(FunctionElement[int]):
-    """How many bytes a text takes."""
+class Bytes(FunctionElement[int]):
+    """The size of a text in bytes, on either database."""
 
     type = BigInteger()
     inherit_cache = True
 
 
-@compiles(_Bytes)
-def _octet_length(element: _Bytes, compiler: Any, **options: Any) -> str:
+@compiles(Bytes)
+def _octet_length(element: Bytes, compiler: Any, **options: Any) -> str:
     return f"octet_length({compiler.process(element.clauses, **options)})"
 
 
-@compiles(_Bytes, "sqlite")
-def _length_of_blob(element: _Bytes, compiler: Any, **options: Any) -> str:
+@compiles(Bytes, "sqlite")
+def _length_of_blob(element: Bytes, compiler: Any, **options: Any) -> str:
     return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
 
 
-# Of rows of the log, what their contents take in the database, in bytes.
-SIZE = func.coalesce(func.sum(func.coalesce(_Bytes(items.c.item), 0) + _Bytes(items.c.model_items)), 0)
+# The size in bytes of the contents of the selected rows.
+SIZE = func.coalesce(func.sum(func.coalesce(Bytes(items.c.item), 0) + Bytes(items.c.model_items)), 0)
 
-_INSERT = insert(items)
-_BY_ID = update(items).where(items.c.id == bindparam("of"))
+_INSERT = insert(items).execution_options(**DEFERRED)
+_BY_ID = update(items).where(items.c.id == bindparam("of")).execution_options(**DEFERRED)
 
 
 def read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Item]:
-    return [from_row(row) for row in connection.execute(select(items).where(*conditions).order_by(items.c.position))]
+    query = select(*SELECTED).where(*conditions).order_by(items.c.position)
+    return [from_row(row) for row in connection.execute(query)]
 
 
 def last_position(connection: Connection, thread_id: str) -> int:
@@ -164,5 +174,6 @@ def change(connection: Connection, item_id: str, values: dict[str, Any]) -> None
     connection.execute(_BY_ID, {"of": item_id, **values})
 
 
-def from_row(row: Row[Any]) -> Item:
-    return Item(**{name: row._mapping[name] for name in COLUMNS})
+def from_row(row: Sequence[Any]) -> Item:
+    """Return the item of a row of SELECTED."""
+    return Item(*row)

@@ -1,4 +1,4 @@
-"""What operators have set for single users: limits beside the defaults of `[limits]`, and weights."""
+"""Limits and weights that operators have set for single users; the defaults are in `[limits]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select
 
 from shared.config import Limits
 from shared.store import audit
-from shared.store.audit import Act
+from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.tables import user_limits
 
@@ -22,19 +22,21 @@ class UserLimits:
         self._database = database
 
     def own(self, owner: str) -> dict[str, int]:
-        """What was set for this user: names of columns and their values."""
+        """Return what was set for this user: column name → value."""
         with self._database.read() as connection:
             row = connection.execute(select(user_limits).where(user_limits.c.owner == owner)).first()
         return {} if row is None else _set(row._mapping)
 
     def all_users_own(self) -> dict[str, dict[str, int]]:
-        """The same of everybody for whom something was set, by owner."""
+        """Return owner → column name → value, for all users who have something set."""
         with self._database.read() as connection:
             rows = connection.execute(select(user_limits)).all()
         return {row.owner: _set(row._mapping) for row in rows}
 
-    def change(self, owner: str, values: Mapping[str, int | None], *, act: Act | None = None) -> dict[str, int]:
-        """Set some, forget those that are None; what is set then."""
+    def change(
+        self, owner: str, values: Mapping[str, int | None], *, audit_entry: AuditEntry | None = None
+    ) -> dict[str, int]:
+        """Set values, and remove those that are None. Returns what is set afterwards."""
         with self._database.write() as connection:
             query = select(user_limits).where(user_limits.c.owner == owner).with_for_update()
             row = connection.execute(query).first()
@@ -43,11 +45,11 @@ class UserLimits:
             connection.execute(delete(user_limits).where(user_limits.c.owner == owner))
             if kept:
                 connection.execute(insert(user_limits).values(owner=owner, **kept))
-            audit.write(connection, act, subject_id=owner)
+            audit.write(connection, audit_entry, subject_id=owner)
         return kept
 
     def of(self, owner: str, defaults: Limits) -> Limits:
-        """What holds for this user."""
+        """Return the limits in force for this user."""
         own = self.own(owner)
         own.pop("weight", None)
         return replace(defaults, **own)

@@ -1,9 +1,10 @@
-"""What webhooks and the notify program have to be told: a row each, written in the transaction of the fact itself.
+"""The outbox: messages for webhooks and the notify program, each written in the transaction of what it reports.
 
-    webhook  pending → delivered | dead; sent at least once: an attempt whose worker died is due again
-    notify   pending → begun → delivered | dead; begun at most once: that is stored before the program starts
+    webhook  pending → delivered | dead; sent at least once: a message whose worker died is due again
+    notify   pending → begun → delivered | dead; begun at most once: "begun" is stored before the program starts
 
-Rows belong to the operator, not to a user. They hold ids and no content. Times are the database's.
+Rows belong to the operator, not to a user. They hold ids and no content. Leases and due times are on the database's
+clock.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
+from shared.config.webhooks import NOTIFY
 from shared.ids import new_id
 from shared.store.connection import Database
 from shared.store.tables import outbox
-from shared.webhooks import NOTIFY
 
 STATES = ("pending", "begun", "delivered", "dead")
 MAX_ERROR_CHARACTERS = 300
 DAY_MS = 86_400_000
-UNTRIED_FOR_MS = 3 * DAY_MS  # due for this long, such as of a webhook that is configured no more: it is dead
+UNTRIED_FOR_MS = 3 * DAY_MS  # a message due for this long is dead: its webhook is not configured any more
 KEPT_FOR_MS = {"delivered": 7 * DAY_MS, "begun": 7 * DAY_MS, "dead": 30 * DAY_MS}
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One thing that one target is told.
+    """One message for one target.
 
     id:       the same in every attempt
-    attempts: those begun so far
+    attempts: how many have begun so far
     """
 
     id: str
     target: str
     event: str
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     created_at_ms: int
     state: str
     attempts: int
@@ -49,7 +50,7 @@ class Outgoing:
 
 
 class Outbox:
-    """The outbox table. listeners: event → targets; of other events nothing is stored."""
+    """The outbox table. listeners: event → targets; for other events nothing is stored."""
 
     def __init__(self, database: Database, listeners: Mapping[str, Sequence[str]]) -> None:
         self._database = database
@@ -57,13 +58,13 @@ class Outbox:
         self.targets = tuple(dict.fromkeys(target for targets in listeners.values() for target in targets))
 
     def wants(self, event: str) -> bool:
-        """Whether somebody is told of this."""
+        """Return whether the event has targets."""
         return event in self._listeners
 
-    def add(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
-        """Owe it to every target that listens, within the transaction that makes it a fact.
+    def add(self, connection: Connection, event: str, data: Mapping[str, object]) -> None:
+        """Add a message for each target of the event, in the transaction of what it reports.
 
-        event: one of shared.webhooks.EVENTS; data: ids such as {"threadId", "turnId", "userId"}, never content
+        event: one of shared.config.webhooks.EVENTS; data: ids such as {"threadId", "turnId", "userId"}, never content
         """
         at_ms = now_ms()
         rows = [
@@ -85,29 +86,29 @@ class Outbox:
     # -- what workers do
 
     def claim(self, *, lease_ms: int, at_once: int) -> Outgoing | None:
-        """Take what is due: of the target with the fewest attempts under way, the oldest. None: nothing is.
+        """Claim the oldest due message of the target with the fewest attempts under way. None: nothing is due.
 
-        lease_ms: after which another worker may try, unless this attempt was settled
-        at_once:  attempts under way of one target, about; more wait, so that a slow one does not hold up the others
+        lease_ms: after which another worker may try, unless this attempt is settled
+        at_once:  about how many attempts of one target may be under way: a slow target does not delay the others
         """
         for target in self._free_targets(at_once):
             with self._database.write() as connection:
                 row = connection.execute(self._due(target).with_for_update(skip_locked=True)).first()
                 if row is None or self._under_way(connection).get(target, 0) >= at_once:
-                    continue  # somebody was faster
+                    continue  # another worker was faster
                 until_ms = self._database.now_ms() + lease_ms
-                taken = update(outbox).where(outbox.c.id == row.id).values(
+                claimed = update(outbox).where(outbox.c.id == row.id).values(
                     state="begun" if target == NOTIFY else "pending",
                     attempts=row.attempts + 1,
                     due_at_ms=until_ms,
                     lease_until_ms=until_ms,
                     changed_at_ms=now_ms(),
                 )  # fmt: skip
-                return _from_row(connection.execute(taken.returning(outbox)).one())
+                return _from_row(connection.execute(claimed.returning(outbox)).one())
         return None
 
     def _free_targets(self, at_once: int) -> list[str]:
-        """Targets that something is due for and that may be tried, those with the least under way first."""
+        """Return targets with a due message and less than at_once attempts under way, the least busy ones first."""
         if not self.targets:
             return []
         with self._database.read() as connection:
@@ -117,7 +118,7 @@ class Outbox:
         return sorted(due, key=lambda target: busy.get(target, 0))
 
     def _under_way(self, connection: Connection) -> dict[str, int]:
-        """How many attempts each target has, of those that have some."""
+        """Return target → how many attempts are under way."""
         leased = select(outbox.c.target, func.count()).where(outbox.c.lease_until_ms > self._database.now_ms())
         return dict(connection.execute(leased.group_by(outbox.c.target)).all())
 
@@ -128,7 +129,7 @@ class Outbox:
         return select(outbox).where(due).order_by(outbox.c.due_at_ms, outbox.c.id).limit(1)
 
     def count_due(self, at_most: int) -> int:
-        """How much is due of targets that are configured; counted no further than at_most."""
+        """Return how many messages of configured targets are due, counted up to at_most."""
         if not self.targets:
             return 0
         pending = and_(outbox.c.state == "pending", outbox.c.due_at_ms <= self._database.now_ms())
@@ -137,7 +138,11 @@ class Outbox:
             return connection.scalar(select(func.count()).select_from(due.subquery())) or 0
 
     def settle(self, of: Outgoing, error: str | None, retry_in_ms: int | None = None) -> None:
-        """How an attempt ended: told (no error), to be tried again, or dead. One that was overtaken changes nothing."""
+        """Store the end of an attempt. An attempt that another worker has replaced changes nothing.
+
+        error:       None: the message is delivered
+        retry_in_ms: after which it is due again; None: it is dead
+        """
         values: dict[str, Any] = {"lease_until_ms": None, "changed_at_ms": now_ms()}
         values["error"] = None if error is None else error[:MAX_ERROR_CHARACTERS]
         if error is None:
@@ -151,7 +156,7 @@ class Outbox:
             connection.execute(update(outbox).where(mine).values(values))
 
     def sweep(self) -> int:
-        """Give up what nobody tries any more, and forget what is long over. How many rows went away."""
+        """Mark messages as dead that nobody tries any more, and delete old ones. Returns how many were deleted."""
         at_ms = now_ms()
         left = and_(outbox.c.state == "pending", outbox.c.due_at_ms < self._database.now_ms() - UNTRIED_FOR_MS)
         why = "not tried in 3 days: no worker has a webhook with this URL"
@@ -165,16 +170,16 @@ class Outbox:
     # -- what operators do
 
     def list_webhooks(self, states: Sequence[str], limit: int) -> list[Outgoing]:
-        """What webhooks are or were told, newest first."""
+        """Return messages for webhooks, newest first."""
         query = select(outbox).where(outbox.c.target != NOTIFY, outbox.c.state.in_(states))
         with self._database.read() as connection:
             found = connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
             return [_from_row(row) for row in found]
 
     def replay(self, outgoing_id: str) -> bool:
-        """Have a webhook told once more, now, under the same id.
+        """Make a webhook message due again now, under the same id.
 
-        False: there is no such row, its webhook is configured no more, or it is under way
+        Returns: False when there is no such message, its webhook is not configured any more, or an attempt is under way
         """
         urls = [target for target in self.targets if target != NOTIFY]
         idle = or_(outbox.c.lease_until_ms.is_(None), outbox.c.lease_until_ms < self._database.now_ms())

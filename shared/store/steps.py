@@ -1,69 +1,81 @@
-"""What a step of a turn starts from, read in one transaction. These are the statements of the hot path, built once."""
+"""What a step of a turn starts from, read in one transaction. These statements of the hot path are built once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from shared.errors import ClaimLost
+from shared.protocol.settings import ThreadSettings
+from shared.protocol.token_usage import ThreadTokenUsage
+from shared.store import history_size
 from shared.store.connection import Database
-from shared.store.items import Item, from_row
-from shared.store.tables import items, mail, threads, turns, user_limits
-from shared.store.turns import Claim, Mail
+from shared.store.items import SELECTED, Item, from_row
+from shared.store.own_workspace import with_own_workspace
+from shared.store.tables import items, pending_inputs, threads, turns, user_limits
+from shared.store.terminals import HAS_REPORTS
+from shared.store.turns import Claim, PendingInput
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The log as a step finds it.
+    """The state of a turn and its thread at the beginning of a step.
 
-    settings:    the thread's, as they are now
-    usage:       the thread's tokenUsage, or None
-    rows:        all that the model is to see, in order: everything since the last compaction, that one included
-    mail:        input that the turn has not read, oldest first
-    interrupted: somebody asked the turn to stop
-    own_budget:  the user's tokens per day and per month, None where the defaults hold
+    settings:       of the thread, as they are now
+    usage:          the thread's tokenUsage, or None
+    rows:           the log from the last compaction on, that one included, in order
+    pending_inputs: input that the turn has not read, oldest first
+    interrupted:    whether somebody asked the turn to stop
+    own_budget:     the user's tokens per day and per month; None where the default holds
+    has_reports:    whether the model must read of background terminals that have ended
     """
 
-    settings: dict[str, Any]
-    usage: dict[str, Any] | None
+    settings: ThreadSettings
+    usage: ThreadTokenUsage | None
     rows: list[Item]
-    mail: list[Mail]
+    pending_inputs: list[PendingInput]
     interrupted: bool
     own_budget: tuple[int | None, int | None]
+    has_reports: bool
 
 
 _TURN = (
     select(
         *(threads.c.settings, threads.c.token_usage, turns.c.interrupted),
         *(user_limits.c.tokens_per_day, user_limits.c.tokens_per_month),
+        *(HAS_REPORTS.label("has_reports"), history_size.FIRST_POSITION, history_size.SIZE_BYTES),
     )
     .join(turns, turns.c.thread_id == threads.c.id)
     .outerjoin(user_limits, user_limits.c.owner == turns.c.owner)
     .where(turns.c.id == bindparam("turn_id"))
 )
-_COMPACTION = select(func.max(items.c.position)).where(
-    items.c.thread_id == bindparam("thread_id"), items.c.kind == "contextCompaction", items.c.answered
-)
 _ROWS = (
-    select(items)
+    select(*SELECTED)
     .where(items.c.thread_id == bindparam("thread_id"), items.c.position >= bindparam("first"))
     .order_by(items.c.position)
 )
-_MAIL = select(mail).where(mail.c.turn_id == bindparam("turn_id"), mail.c.item_id.is_(None)).order_by(mail.c.id)
+_PENDING_INPUTS = (
+    select(pending_inputs)
+    .where(pending_inputs.c.turn_id == bindparam("turn_id"), pending_inputs.c.item_id.is_(None))
+    .order_by(pending_inputs.c.id)
+)
 
 
-def read_step(database: Database, claim: Claim) -> Step:
-    """For the worker that holds the turn. Errors: ClaimLost (the thread was deleted)."""
+def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
+    """Read the state for the worker that holds the claim.
+
+    history_limit: bytes that the history may have; nothing of a larger one is loaded. 0: no limit
+    Errors:        ClaimLost (the thread was deleted), HistoryTooLarge
+    """
     ids = {"turn_id": claim.turn_id, "thread_id": claim.thread_id}
     with database.read() as connection:
         turn = connection.execute(_TURN, ids).first()
         if turn is None:
             raise ClaimLost("the thread was deleted")
-        first = connection.scalar(_COMPACTION, ids) or 0
-        rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": first})]
-        letters = [Mail(row.id, row.input, row.client_id) for row in connection.execute(_MAIL, ids)]
-    return Step(
-        turn.settings, turn.token_usage, rows, letters, turn.interrupted, (turn.tokens_per_day, turn.tokens_per_month)
-    )
+        history_size.check(int(turn.size_bytes), history_limit)
+        rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": turn.first_position})]
+        settings = with_own_workspace(connection, claim.owner, claim.thread_id, turn.settings)
+        inputs = [PendingInput(row.id, row.input, row.client_id) for row in connection.execute(_PENDING_INPUTS, ids)]
+    own_budget = (turn.tokens_per_day, turn.tokens_per_month)
+    return Step(settings, turn.token_usage, rows, inputs, turn.interrupted, own_budget, turn.has_reports)

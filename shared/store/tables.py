@@ -1,35 +1,15 @@
-"""The tables, as SQLAlchemy sees them; schema/ holds the steps that make them.
+"""The tables as SQLAlchemy objects; the migrations in schema/ create them.
 
-Times are Unix milliseconds (`_at_ms`). JSON columns hold the protocol's objects as they go over the wire.
+Times are Unix milliseconds (`_at_ms`). JSON columns hold the protocol's objects as they are on the wire.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-import orjson
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from shared.store.column_types import Json, Millis, Serial, only_where
 
 metadata = MetaData()
-
-Millis = BigInteger
-Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
-
-
-class Json(TypeDecorator[Any]):
-    """Any JSON value, kept as text: it is read whole and never asked about inside."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else orjson.dumps(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else orjson.loads(value)
-
 
 users = Table(
     "users",
@@ -63,7 +43,7 @@ threads = Table(
     Column("forked_from_id", String),
     Column("name", Text),
     Column("preview", Text, nullable=False, default=""),
-    Column("settings", Json, nullable=False),  # threadSettings of PROTOCOL section 6, and what only the worker needs
+    Column("settings", Json, nullable=False),  # shared.protocol.settings.ThreadSettings
     Column("cwd", Text, nullable=False),  # as in settings; lists filter by it
     Column("model_provider", String, nullable=False),
     Column("source", String, nullable=False),
@@ -79,16 +59,15 @@ threads = Table(
     Column("used_at_ms", Millis, nullable=False),  # "loaded" is used within 30 minutes, or active
     Column("token_usage", Json),
     Column("claim_no", BigInteger, nullable=False, default=0),
-    Column("session_due_at_ms", Millis),  # when the sweep has its session file written; NULL: it is up to date
-    Column("goal", Json),  # see shared.store.threads.Thread
+    Column("session_due_at_ms", Millis),  # when its session file is to be written; NULL: it is up to date
+    Column("goal", Json),  # shared.protocol.thread.StoredGoal
     Column("history_mode", String),  # legacy | paginated; NULL: legacy
     Column("stored_bytes", BigInteger, nullable=False, default=0),  # of its items, as of the end of its last turn
 )
 Index(
     "threads_session_due",
     threads.c.session_due_at_ms,
-    postgresql_where=text("session_due_at_ms IS NOT NULL"),
-    sqlite_where=text("session_due_at_ms IS NOT NULL"),
+    **only_where("session_due_at_ms IS NOT NULL"),
 )
 for name, column in (("created", "created_at_ms"), ("updated", "updated_at_ms"), ("recency", "recency_at_ms")):
     Index(f"threads_by_{name}", threads.c.owner, threads.c[column], threads.c.id)
@@ -96,8 +75,7 @@ Index("threads_by_session", threads.c.owner, threads.c.session_id)
 Index(
     "threads_unmaterialized",
     threads.c.used_at_ms,
-    postgresql_where=text("NOT materialized OR ephemeral"),
-    sqlite_where=text("NOT materialized OR ephemeral"),
+    **only_where("NOT materialized OR ephemeral"),
 )
 
 turns = Table(
@@ -109,8 +87,8 @@ turns = Table(
     Column("phase", String, nullable=False),  # queued | running | parked | done
     Column("status", String, nullable=False),  # inProgress | completed | interrupted | failed
     Column("error", Json),  # TurnError
-    Column("client_id", String),  # clientUserMessageId of the input that began it
-    Column("options", Json, nullable=False),  # of this turn only: outputSchema, client
+    Column("client_id", String),  # clientUserMessageId of its first input
+    Column("options", Json, nullable=False),  # shared.protocol.turn.TurnOptions
     Column("interrupted", Boolean, nullable=False, default=False),  # somebody asked to stop it
     Column("created_at_ms", Millis, nullable=False),
     Column("queued_at_ms", Millis, nullable=False),
@@ -119,37 +97,37 @@ turns = Table(
     Column("claim_no", BigInteger, nullable=False, default=0),
     Column("claimed_by", String),
     Column("lease_until_ms", Millis),
-    Column("lost", Integer, nullable=False, default=0),  # leases that ran out since the last stored item
-    Column("announced", Integer, nullable=False, default=0),  # 1: turn/started is published, 2: turn/completed
-    Column("reserved_tokens", BigInteger),  # of the model call that its claim makes now; counts while it runs
+    Column("lost_attempts", Integer, nullable=False, default=0),  # leases that ran out, see Claim
+    Column("published_state", Integer, nullable=False, default=0),  # 1: turn/started is published, 2: turn/completed
+    Column("token_usage", Json),  # of the thread as of the turn's last answer; NULL: it had none, or 0.1.0 ran it
+    Column("reserved_tokens", BigInteger),  # for the model call that its worker makes now; counts while the turn runs
 )
 Index("turns_of_thread", turns.c.thread_id, turns.c.id)
 for name, columns, where in (
     ("turns_active", [turns.c.thread_id], "phase <> 'done'"),
     ("turns_waiting", [turns.c.owner, turns.c.queued_at_ms, turns.c.id], "phase = 'queued'"),
     ("turns_running", [turns.c.owner, turns.c.lease_until_ms], "phase = 'running'"),
-    ("turns_unannounced", [turns.c.completed_at_ms], "phase = 'done' AND announced < 2"),
+    ("turns_unpublished", [turns.c.completed_at_ms], "phase = 'done' AND published_state < 2"),
     ("turns_by_client_id", [turns.c.thread_id, turns.c.client_id], "client_id IS NOT NULL"),
 ):
     Index(
         name,
         *columns,
         unique=name in ("turns_active", "turns_by_client_id"),
-        postgresql_where=text(where),
-        sqlite_where=text(where),
+        **only_where(where),
     )
 
-mail = Table(
-    "mail",
+pending_inputs = Table(
+    "pending_inputs",
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
     Column("turn_id", String, nullable=False),
-    Column("input", Json, nullable=False),  # UserInput[]
+    Column("input", Json, nullable=False),  # parts of a message, or one typed command
     Column("client_id", String),
     Column("created_at_ms", Millis, nullable=False),
-    Column("item_id", String),  # the userMessage that it became; NULL: not read yet
+    Column("item_id", String),  # the item that it became; NULL: not read yet
 )
-Index("mail_of_turn", mail.c.turn_id, mail.c.id)
+Index("pending_inputs_of_turn", pending_inputs.c.turn_id, pending_inputs.c.id)
 
 items = Table(
     "items",
@@ -158,15 +136,15 @@ items = Table(
     Column("thread_id", String, nullable=False),
     Column("turn_id", String, nullable=False),
     Column("position", BigInteger, nullable=False),  # order in the thread
-    Column("kind", String, nullable=False),  # the item's type, or "context" and "call" for rows that clients do not see
+    Column("kind", String, nullable=False),  # see shared.store.items.Item
     Column("item", Json),  # as clients see it, without id and times; NULL: clients do not see it
     Column("model_items", Json, nullable=False),  # Responses-API items, zero or more
     Column("call_id", String),  # the model's id of the tool call
     Column("answered", Boolean, nullable=False, default=True),  # false: a tool call without its output
-    Column("started_at_ms", Millis),  # clients were told that it started
-    Column("begun_at_ms", Millis),  # the ledger: a tool that began is never begun again
+    Column("started_at_ms", Millis),  # when item/started was made
+    Column("begun_at_ms", Millis),  # the tool ledger: a call that has begun is never begun again
     Column("completed_at_ms", Millis),
-    Column("announced", Integer, nullable=False, default=0),  # 1: item/started is published, 2: item/completed
+    Column("published_state", Integer, nullable=False, default=0),  # 1: item/started is published, 2: item/completed
 )
 Index("items_in_order", items.c.thread_id, items.c.position, unique=True)
 Index("items_of_turn", items.c.turn_id, items.c.position)
@@ -174,9 +152,29 @@ Index(
     "items_compactions",
     items.c.thread_id,
     items.c.position,
-    postgresql_where=text("kind = 'contextCompaction'"),
-    sqlite_where=text("kind = 'contextCompaction'"),
+    **only_where("kind = 'contextCompaction'"),
 )
+
+terminals = Table(
+    "terminals",  # commands that run on after their turn; a row is deleted when its end is published and reported
+    metadata,
+    Column("item_id", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("process_id", BigInteger, nullable=False),  # the number that the model knows the command by
+    Column("command", Text, nullable=False),  # as the model wrote it
+    Column("cwd", Text, nullable=False),
+    Column("worker", String, nullable=False),  # the process that runs it; only that process writes its end
+    Column("created_at_ms", Millis, nullable=False),
+    Column("lease_until_ms", Millis, nullable=False),
+    Column("stopping", Boolean, nullable=False, default=False),  # somebody asked to end it
+    Column("ended_at_ms", Millis),
+    Column("outcome", Text),  # what a model reads that looks at it after its end
+    Column("report", Text),  # of its end, for the thread's model; NULL: none, or the model has read it
+)
+Index("terminals_of_thread", terminals.c.thread_id, terminals.c.item_id)
+Index("terminals_of_owner", terminals.c.owner)
 
 approvals = Table(
     "approvals",
@@ -194,19 +192,18 @@ approvals = Table(
     Column("created_at_ms", Millis, nullable=False),
     Column("expires_at_ms", Millis, nullable=False),
     Column("answered_at_ms", Millis),
-    Column("announced", Integer, nullable=False, default=0),  # 1: the request is published, 2: serverRequest/resolved
+    Column("published_state", Integer, nullable=False, default=0),  # 1: the request is published, 2: its resolution
 )
 Index("approvals_of_thread", approvals.c.thread_id, approvals.c.state)
 Index("approvals_of_item", approvals.c.item_id)
 Index(
     "approvals_pending",
     approvals.c.expires_at_ms,
-    postgresql_where=text("state = 'pending'"),
-    sqlite_where=text("state = 'pending'"),
+    **only_where("state = 'pending'"),
 )
 
 rules = Table(
-    "rules",  # execpolicy amendments: command prefixes that an owner has allowed for good
+    "rules",  # execpolicy amendments: command prefixes that an owner has allowed in all threads
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
     Column("owner", String, nullable=False, index=True),
@@ -215,17 +212,17 @@ rules = Table(
 )
 
 outbox = Table(
-    "outbox",  # what webhooks and the notify program still have to be told, and were told
+    "outbox",  # messages for webhooks and the notify program
     metadata,
     Column("id", String, primary_key=True),  # webhook-id
     Column("target", String, nullable=False),  # URL of a webhook, or "notify"
-    Column("event", String, nullable=False),  # shared.webhooks.EVENTS, or "notify"
+    Column("event", String, nullable=False),  # shared.config.webhooks.EVENTS, or "notify"
     Column("data", Json, nullable=False),  # ids; never content
-    Column("created_at_ms", Millis, nullable=False),  # of the fact
+    Column("created_at_ms", Millis, nullable=False),  # when it happened
     Column("state", String, nullable=False),  # pending | begun (a notify program) | delivered | dead
     Column("attempts", Integer, nullable=False, default=0),
-    Column("due_at_ms", Millis, nullable=False),  # when to try, and while one tries, when the next one may
-    Column("lease_until_ms", Millis),  # while one tries
+    Column("due_at_ms", Millis, nullable=False),  # when to try; during an attempt, when the next attempt may begin
+    Column("lease_until_ms", Millis),  # during an attempt
     Column("changed_at_ms", Millis, nullable=False),
     Column("error", String),  # of the last attempt
 )
@@ -234,7 +231,7 @@ for name, columns, where in (
     ("outbox_due", [outbox.c.target, outbox.c.due_at_ms], "state = 'pending'"),
     ("outbox_leased", [outbox.c.lease_until_ms], "lease_until_ms IS NOT NULL"),
 ):
-    Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+    Index(name, *columns, **only_where(where))
 
 user_configs = Table(
     "user_configs",
@@ -245,10 +242,10 @@ user_configs = Table(
 )
 
 user_limits = Table(
-    "user_limits",  # what an operator has set for one user; NULL: the default of [limits]
+    "user_limits",  # what operators have set for single users; NULL: the default of [limits]
     metadata,
     Column("owner", String, primary_key=True),
-    Column("weight", Integer),  # share of the workers, beside the others' weights; NULL: 1
+    Column("weight", Integer),  # share of the workers, relative to other users' weights; NULL: 1
     Column("turns_at_once", BigInteger),
     Column("queued_turns", BigInteger),
     Column("requests_per_minute", BigInteger),
@@ -265,8 +262,8 @@ usage_days = Table(
     Column("owner", String, primary_key=True),
     Column("day", String, primary_key=True),  # YYYY-MM-DD, UTC
     Column("tokens", BigInteger, nullable=False),
-    Column("day_warned", Integer, nullable=False, default=0),  # 1: was told that most of the day's budget is gone
-    Column("month_warned", Integer, nullable=False, default=0),  # the same of the month's, on that day
+    Column("day_warned", Integer, nullable=False, default=0),  # 1: the user was warned about the day's budget
+    Column("month_warned", Integer, nullable=False, default=0),  # the same for the month's budget, on that day
 )
 
 audit = Table(
@@ -274,34 +271,34 @@ audit = Table(
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
     Column("at_ms", Millis, nullable=False),
-    Column("owner", String, nullable=False),  # who did it; "operator": by a command on the host
-    Column("action", String, nullable=False),  # the method, or what an operator did
+    Column("owner", String, nullable=False),  # who acted; "operator": a command on the host
+    Column("action", String, nullable=False),  # the method, or the operator's command
     Column("thread_id", String),
     Column("subject_id", String),  # turn, request, key …
     Column("detail", String),  # the decision of an approval; never content
-    Column("door", String),  # websocket | http | host
-    Column("address", String),  # of the other end
-    Column("key_id", String),  # the API key it came with
+    Column("transport", String),  # websocket | http | host
+    Column("address", String),  # where the request came from
+    Column("key_id", String),  # the API key of the request
 )
 Index("audit_by_time", audit.c.at_ms)
 
 workspaces = Table(
-    "workspaces",  # of the threads that begin with code
+    "workspaces",  # of the threads whose workspace is made from a source
     metadata,
     Column("thread_id", String, primary_key=True),
     Column("owner", String, nullable=False),
-    Column("source", Json, nullable=False),  # see shared.workspaces
+    Column("source", Json, nullable=False),  # shared.config.workspaces
     Column("state", String, nullable=False),  # pending | placing | ready | failed
     Column("reason", Text),  # why it failed
-    Column("maker", String),  # the folder in which a worker makes it; NULL: none does
-    Column("alive_at_ms", Millis),  # the maker's last sign of life
+    Column("maker", String),  # the folder in which a worker makes it; NULL: no worker does
+    Column("alive_at_ms", Millis),  # the maker's last heartbeat
     Column("start_tree", String),  # git's id of all files as they were at the start
     Column("base", String),  # the commit that was checked out then, if it is a repository
     Column("created_at_ms", Millis, nullable=False),
 )
 
 archives = Table(
-    "archives",  # uploaded, for a workspace that is still to be made
+    "archives",  # uploads from which no workspace was made yet
     metadata,
     Column("id", String, primary_key=True),
     Column("owner", String, nullable=False, index=True),
@@ -332,11 +329,11 @@ feedback = Table(
     Column("status", String, nullable=False),  # received | processing | delivered | failed
     Column("error", String),  # of the last attempt
     Column("same_key", String, nullable=False),  # digest of owner, thread, classification and reason
-    Column("first_key", String, unique=True),  # same_key of the one report of those that is delivered
+    Column("first_key", String, unique=True),  # same_key, set for the first of the reports with that key only
     Column("duplicate_of", String),
     Column("attempts", Integer, nullable=False),
     Column("claim_no", BigInteger, nullable=False),
-    Column("due_at_ms", Millis),  # when a worker may take it; while one has it, the end of its lease; NULL: it is over
+    Column("due_at_ms", Millis),  # when a worker may claim it; during a claim, the end of its lease; NULL: done
     Column("changed_at_ms", Millis, nullable=False),
 )
 Index("feedback_by_owner", feedback.c.owner, feedback.c.id)
@@ -344,8 +341,7 @@ Index(
     "feedback_due",
     feedback.c.due_at_ms,
     feedback.c.id,
-    postgresql_where=text("due_at_ms IS NOT NULL"),
-    sqlite_where=text("due_at_ms IS NOT NULL"),
+    **only_where("due_at_ms IS NOT NULL"),
 )
 
 feedback_contents = Table(
@@ -356,7 +352,7 @@ feedback_contents = Table(
 )
 
 erasures = Table(
-    "erasures",  # what was asked to be erased, and receipts of what is gone; ids and counts only
+    "erasures",  # removals of threads and users, and their receipts; ids and counts only
     metadata,
     Column("id", String, primary_key=True),
     Column("kind", String, nullable=False),  # thread | user
@@ -364,14 +360,13 @@ erasures = Table(
     Column("owner", String, nullable=False),
     Column("cause", String, nullable=False),  # shared.store.erasures.CAUSES
     Column("requested_at_ms", Millis, nullable=False),
-    Column("due_at_ms", Millis, nullable=False),  # when what is left may go, or is tried again
+    Column("due_at_ms", Millis, nullable=False),  # when a worker may remove what is left, or tries again
     Column("done_at_ms", Millis),
-    Column("receipt", Json, nullable=False),  # {name of a store: how many of its things are gone}
+    Column("receipt", Json, nullable=False),  # {name of a table or storage: how many entries were removed}
 )
 Index("erasures_of_owner", erasures.c.owner, erasures.c.id)
 Index(
     "erasures_due",
     erasures.c.due_at_ms,
-    postgresql_where=text("done_at_ms IS NULL"),
-    sqlite_where=text("done_at_ms IS NULL"),
+    **only_where("done_at_ms IS NULL"),
 )

@@ -1,8 +1,8 @@
-"""Tokens: what users have spent, by day, and what is kept back for the model calls under way.
+"""Token usage: what users have spent, by day, and what is reserved for the model calls under way.
 
-A reservation stands in the row of its turn and counts while that turn runs. Every claim begins without one, so a worker
-that dies, and a turn that ends, parks or is handed over, give it back without a word. What a call took is added in the
-transaction that stores its answer, and its reservation goes with it: at any instant the sum is right.
+A reservation is a column of its turn's row and counts while that turn runs. Every claim begins without one, so the
+reservation ends when a worker dies and when a turn ends, parks or is requeued. What a call took is added in the
+transaction that stores its answer, and its reservation ends in the same transaction: the sum is right at any instant.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sqlalchemy import Connection, bindparam, func, literal_column, select, text
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost
-from shared.store.connection import Database
+from shared.store.connection import DEFERRED, Database
 from shared.store.tables import turns, usage_days
 from shared.store.turns import Claim
 
-LEAST_ANSWER_TOKENS = 1000  # with less room than this a model is not asked at all
-MAX_DAYS = 366  # that are listed
+MIN_ANSWER_TOKENS = 1000  # with less room than this no request is sent to a model
+MAX_DAYS = 366  # in a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Standing:
     """What a user has spent, in tokens, since midnight and since the first of the month (UTC).
 
     reserved: for model calls that other turns of the user make now
-    warned:   of "day" and "month", those whose budget the user was warned of
+    warned:   the periods, "day" and "month", whose budget the user was warned about
     """
 
     at_ms: int
@@ -50,12 +50,12 @@ class Standing:
     warned: frozenset[str]
 
     def room(self, budget: Budget) -> int:
-        """What is left, reservations aside."""
+        """Return how many tokens are left, not counting reservations."""
         left = ((budget.per_day, self.day), (budget.per_month, self.month))
         return min(cap - spent for cap, spent in left if cap)
 
     def resets_at_s(self, period: str) -> int:
-        """When the next "day" or "month" begins, in Unix seconds."""
+        """Return when the next "day" or "month" begins, in Unix seconds."""
         today = _day(self.at_ms)
         days = 1 if period == "day" else days_of_month(self.at_ms) - today.day + 1
         return calendar.timegm((today + datetime.timedelta(days)).timetuple())
@@ -63,9 +63,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one model call. answer_tokens: as many as it may answer with; 0: there is no room.
+    """Room for one model call.
 
-    comes_back: the room is reserved, and what of it is not needed becomes free
+    answer_tokens: the most that the model may answer with; 0: there is no room
+    comes_back:    there is no room because of other reservations, parts of which may become free
     """
 
     answer_tokens: int
@@ -84,9 +85,9 @@ class Usage:
             return _standing(connection, owner, "")
 
     def reserve(self, claim: Claim, budget: Budget, input_tokens: int, answer_tokens: int) -> Reservation:
-        """Keep room for one model call of a turn; an earlier reservation of the turn is given up. Errors: ClaimLost.
+        """Reserve room for one model call of a turn, in place of an earlier reservation. Errors: ClaimLost.
 
-        answer_tokens: the most that the model may answer; what is granted is less when that is all there is
+        answer_tokens: the most that the model may answer with; less is granted when less is left
         """
         with self._database.write() as connection:
             self._database.lock_budget(connection, claim.owner)
@@ -94,18 +95,18 @@ class Usage:
             room = standing.room(budget) - input_tokens
             granted = answer_tokens
             if room - standing.reserved < answer_tokens:
-                if room < min(LEAST_ANSWER_TOKENS, answer_tokens):
+                if room < min(MIN_ANSWER_TOKENS, answer_tokens):
                     return Reservation(0, standing)
                 if standing.reserved:
                     return Reservation(0, standing, comes_back=True)
                 granted = room
-            held = {"of": claim.turn_id, "held": claim.claim_no, "tokens": input_tokens + granted}
-            if connection.execute(_RESERVE, held).rowcount == 0:
-                raise ClaimLost("another worker has the turn")
+            values = {"of": claim.turn_id, "claim": claim.claim_no, "tokens": input_tokens + granted}
+            if connection.execute(_RESERVE, values).rowcount == 0:
+                raise ClaimLost("another worker has claimed the turn")
         return Reservation(granted, standing)
 
     def mark_warned(self, owner: str, period: str) -> bool:
-        """The user is warned of a "day"'s or "month"'s budget; whether this is the first time. Once at most."""
+        """Mark that the user is warned about a "day"'s or "month"'s budget. Returns whether this is the first time."""
         column = usage_days.c[f"{period}_warned"]
         today = _day(now_ms()).isoformat()
         marked = update(usage_days).where(usage_days.c.owner == owner, usage_days.c.day == today, column == 0)
@@ -116,14 +117,14 @@ class Usage:
             return bool(connection.execute(marked.values({column: 1})).rowcount)
 
     def days(self, owner: str) -> list[tuple[str, int]]:
-        """(YYYY-MM-DD, tokens) of the days on which the user spent some, oldest first; the newest MAX_DAYS."""
+        """Return (YYYY-MM-DD, tokens) for days with usage, oldest first; at most the newest MAX_DAYS."""
         query = select(usage_days.c.day, usage_days.c.tokens).where(usage_days.c.owner == owner)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(usage_days.c.day.desc()).limit(MAX_DAYS)).all()
         return [(row.day, row.tokens) for row in reversed(rows)]
 
     def totals(self, owner: str) -> tuple[int, int]:
-        """What the user has ever spent, and on the most expensive day."""
+        """Return what the user has spent in all, and on the day with the most usage."""
         query = select(
             func.coalesce(func.sum(usage_days.c.tokens), 0), func.coalesce(func.max(usage_days.c.tokens), 0)
         ).where(usage_days.c.owner == owner)
@@ -133,7 +134,10 @@ class Usage:
 
 
 def add(connection: Connection, spent: Mapping[str, int]) -> None:
-    """Count tokens, by owner, as today's. The last thing of a transaction: who waits for a row holds no other's."""
+    """Add tokens, by owner, to today's usage.
+
+    It comes last in a transaction and in order of owners, so that no transaction waits while it holds a row of another.
+    """
     today = _day(now_ms()).isoformat()
     rows = [{"owner": owner, "day": today, "tokens": tokens} for owner, tokens in sorted(spent.items())]
     connection.execute(_ADD, rows)
@@ -147,17 +151,17 @@ def days_of_month(at_ms: int) -> int:
 _ADD = text(
     "INSERT INTO usage_days (owner, day, tokens, day_warned, month_warned) VALUES (:owner, :day, :tokens, 0, 0) "
     "ON CONFLICT (owner, day) DO UPDATE SET tokens = usage_days.tokens + excluded.tokens"
-)
+).execution_options(**DEFERRED)
 _RESERVE = (
     update(turns)
-    .where(turns.c.id == bindparam("of"), turns.c.claim_no == bindparam("held"), turns.c.phase == "running")
+    .where(turns.c.id == bindparam("of"), turns.c.claim_no == bindparam("claim"), turns.c.phase == "running")
     .values(reserved_tokens=bindparam("tokens"))
 )
 _OF_DAY = usage_days.c.day == bindparam("day")
 _RESERVED = select(func.coalesce(func.sum(turns.c.reserved_tokens), 0)).where(
     turns.c.owner == bindparam("owner"), turns.c.phase == literal_column("'running'"), turns.c.id != bindparam("but")
 )
-# One statement, and so one instant: what is settled meanwhile is in one of the sums, and in one only.
+# One statement reads one instant: tokens that are settled meanwhile are in exactly one of the sums.
 _STANDING = select(
     func.coalesce(func.sum(usage_days.c.tokens), 0).label("month"),
     func.coalesce(func.sum(usage_days.c.tokens).filter(_OF_DAY), 0).label("day"),

@@ -1,4 +1,4 @@
-"""Users and their API keys. A key is shown once and stored as its SHA-256."""
+"""Users and their API keys. A key is returned once, when it is created; only its SHA-256 is stored."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from shared.clock import now_ms
 from shared.errors import Conflict, InvalidParams, NotFound
 from shared.ids import new_id
 from shared.store import audit
-from shared.store.audit import Act
+from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.tables import api_keys, users
 
 KEY_BYTES = 32
 KEY_PREFIX = "th_"
-LOCAL_USER = "local"  # the one user of a server without keys
+LOCAL_USER = "local"  # the only user of a server without keys
 ROLES = ("member", "admin")
 MAX_NAME_CHARACTERS = 200
-USE_NOTED_MS = 60_000  # a key's last use is written down at most this often
+USE_RECORDED_MS = 60_000  # a key's last use is stored at most this often
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who may send requests. role: "member" or "admin"."""
+    """A user. role: "member" or "admin"."""
 
     id: str
     name: str
@@ -68,12 +68,12 @@ class Users:
     # -- users
 
     def exist(self) -> bool:
-        """Whether any user exists: from then on every request needs a credential."""
+        """Return whether any user exists: from then on every request needs a credential."""
         with self._database.read() as connection:
             return connection.execute(select(users.c.id).limit(1)).first() is not None
 
-    def add(self, name: str, role: str = "member", *, act: Act | None = None) -> User:
-        """Errors: Conflict (the name is taken), InvalidParams (it is no name)."""
+    def add(self, name: str, role: str = "member", *, audit_entry: AuditEntry | None = None) -> User:
+        """Create a user. Errors: Conflict (the name exists), InvalidParams (it is not a valid name)."""
         if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name != name.strip():
             raise InvalidParams(f"a user's name has 1 to {MAX_NAME_CHARACTERS} printable characters")
         user = User(new_id(), name, role)
@@ -81,31 +81,31 @@ class Users:
             with self._database.write() as connection:
                 values = {"id": user.id, "name": name, "role": role, "created_at_ms": now_ms()}
                 connection.execute(insert(users).values(values))
-                audit.write(connection, act, subject_id=user.id)
+                audit.write(connection, audit_entry, subject_id=user.id)
         except IntegrityError:
-            raise Conflict(f"there is a user {name!r} already") from None
+            raise Conflict(f"user {name!r} exists already; choose another name") from None
         return user
 
     def accounts(self) -> list[Account]:
-        """All users, oldest first."""
+        """Return all users, oldest first."""
         with self._database.read() as connection:
             return [_account(row) for row in connection.execute(select(users).order_by(users.c.id))]
 
-    def by_name(self, name: str) -> User:
-        """Errors: NotFound."""
+    def get(self, name: str) -> User:
+        """Return the user of that name. Errors: NotFound."""
         account = self.find(name)
         if account is None:
-            raise NotFound(f"no user {name!r}; make one with: threadhouse users add {name}")
+            raise NotFound(f"no user {name!r}; create it with: threadhouse users add {name}")
         return account.user
 
     def find(self, name: str) -> Account | None:
-        """The user of that name, disabled or not."""
+        """Return the user of that name, disabled or not; None: there is none."""
         with self._database.read() as connection:
             row = connection.execute(select(users).where(users.c.name == name)).first()
         return None if row is None else _account(row)
 
-    def set_disabled(self, user_id: str, disabled: bool, *, act: Act | None = None) -> Account:
-        """Lock a user out, or let them in again; harmless when repeated. Errors: NotFound."""
+    def set_disabled(self, user_id: str, disabled: bool, *, audit_entry: AuditEntry | None = None) -> Account:
+        """Disable or enable a user; harmless when repeated. Errors: NotFound."""
         with self._database.write() as connection:
             row = connection.execute(select(users).where(users.c.id == user_id).with_for_update()).first()
             if row is None:
@@ -113,11 +113,11 @@ class Users:
             if (row.disabled_at_ms is not None) != disabled:
                 values = {"disabled_at_ms": now_ms() if disabled else None}
                 connection.execute(update(users).where(users.c.id == user_id).values(values))
-                audit.write(connection, act, subject_id=user_id)
+                audit.write(connection, audit_entry, subject_id=user_id)
             return _account(connection.execute(select(users).where(users.c.id == user_id)).one())
 
     def enabled(self, user_ids: Collection[str]) -> set[str]:
-        """Those of them who may send requests."""
+        """Return those of the users who may send requests."""
         query = select(users.c.id).where(users.c.id.in_(user_ids), users.c.disabled_at_ms.is_(None))
         with self._database.read() as connection:
             return set(connection.scalars(query))
@@ -125,14 +125,14 @@ class Users:
     # -- keys
 
     def create_key(
-        self, user_name: str, key_name: str, expires_at_ms: int | None = None, *, act: Act | None = None
+        self, user_name: str, key_name: str, expires_at_ms: int | None = None, *, audit_entry: AuditEntry | None = None
     ) -> str:
-        """A new key of a user; the only time that it is seen. Errors: NotFound (the user)."""
+        """Create a key for a user and return it; it cannot be read again. Errors: NotFound (the user)."""
         key, key_id = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES), new_id()
         with self._database.write() as connection:
             user_id = connection.scalar(select(users.c.id).where(users.c.name == user_name))
             if user_id is None:
-                raise NotFound(f"no user {user_name!r}; make one with: threadhouse users add {user_name}")
+                raise NotFound(f"no user {user_name!r}; create it with: threadhouse users add {user_name}")
             values = {
                 "id": key_id,
                 "user_id": user_id,
@@ -142,42 +142,42 @@ class Users:
                 "expires_at_ms": expires_at_ms,
             }
             connection.execute(insert(api_keys).values(values))
-            audit.write(connection, act, subject_id=key_id)
+            audit.write(connection, audit_entry, subject_id=key_id)
         return key
 
-    def revoke_key(self, key_id: str, *, act: Act | None = None) -> None:
-        """Harmless when repeated. Errors: NotFound."""
+    def revoke_key(self, key_id: str, *, audit_entry: AuditEntry | None = None) -> None:
+        """Revoke a key; harmless when repeated. Errors: NotFound."""
         with self._database.write() as connection:
             row = connection.execute(select(api_keys.c.revoked_at_ms).where(api_keys.c.id == key_id)).first()
             if row is None:
-                raise NotFound(f"no key {key_id}")
+                raise NotFound(f"no key {key_id}; list the keys with: threadhouse keys list")
             if row.revoked_at_ms is None:
                 connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at_ms=now_ms()))
-                audit.write(connection, act, subject_id=key_id)
+                audit.write(connection, audit_entry, subject_id=key_id)
 
     def keys(self, user_name: str | None = None) -> list[Key]:
-        """Keys of a user, or of all, oldest first."""
+        """Return the keys of a user, or of all users, oldest first."""
         query = _KEYS if user_name is None else _KEYS.where(users.c.name == user_name)
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(query.order_by(api_keys.c.id))]
 
-    def by_key(self, key: str) -> Key | None:
-        """None for a wrong, expired or revoked one, or that of a disabled user."""
+    def find_by_key(self, key: str) -> Key | None:
+        """Return the key with its user; None: it is unknown, expired or revoked, or its user is disabled."""
         with self._database.read() as connection:
-            row = connection.execute(_KEYS.where(api_keys.c.sha256 == _digest(key), _good())).first()
+            row = connection.execute(_KEYS.where(api_keys.c.sha256 == _digest(key), _valid())).first()
         return None if row is None else _key(row)
 
-    def good_keys(self, key_ids: Collection[str]) -> set[str]:
-        """Those of them that still let somebody in."""
+    def valid_keys(self, key_ids: Collection[str]) -> set[str]:
+        """Return those of the keys that are still valid."""
         query = select(api_keys.c.id).join(users, api_keys.c.user_id == users.c.id)
         with self._database.read() as connection:
-            return set(connection.scalars(query.where(api_keys.c.id.in_(key_ids), _good())))
+            return set(connection.scalars(query.where(api_keys.c.id.in_(key_ids), _valid())))
 
-    def note_uses(self, key_ids: Collection[str]) -> None:
-        """They are used now; what was written down a moment ago is left alone."""
+    def record_uses(self, key_ids: Collection[str]) -> None:
+        """Record that the keys are used now; a use recorded within USE_RECORDED_MS is not replaced."""
         used_ms = now_ms()
         last = api_keys.c.last_used_at_ms
-        before = or_(last.is_(None), last <= used_ms - USE_NOTED_MS)
+        before = or_(last.is_(None), last <= used_ms - USE_RECORDED_MS)
         with self._database.write() as connection:
             connection.execute(
                 update(api_keys).where(api_keys.c.id.in_(key_ids), before).values(last_used_at_ms=used_ms)
@@ -195,7 +195,7 @@ _KEYS = select(
 ).join(users, api_keys.c.user_id == users.c.id)
 
 
-def _good() -> Any:
+def _valid() -> Any:
     in_time = or_(api_keys.c.expires_at_ms.is_(None), api_keys.c.expires_at_ms > now_ms())
     return and_(api_keys.c.revoked_at_ms.is_(None), users.c.disabled_at_ms.is_(None), in_time)
 

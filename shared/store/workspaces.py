@@ -1,11 +1,13 @@
-"""Workspaces that are made from something: pending → placing → ready, or failed until the next turn tries again.
+"""Workspaces that are made from a source: pending → placing → ready, or failed until the next turn tries again.
 
-Whoever makes one works in a folder of its own beside it and is known by that folder's name; of several the first one
-counts, and one that gives no sign of life is replaced. `placing`: what is in the folder is whole, and is moved.
+The worker that makes a workspace (its maker) works in a folder beside it and is known by that folder's name. One maker
+has the claim at a time; a maker that stops sending heartbeats is replaced. `placing`: the content of the folder is
+complete and is being moved to the workspace's path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +20,23 @@ from shared.store.tables import users, workspaces
 from shared.store.users import LOCAL_USER
 
 PENDING, PLACING, READY, FAILED = "pending", "placing", "ready", "failed"
-ABANDONED_MS = 6_000  # after the last sign of life; six missed ones
+ABANDONED_MS = 6_000  # after the last heartbeat; six missed ones
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """source: see shared.workspaces; the rest as in shared.store.tables."""
+    """One workspace.
+
+    source:     what it is made from (shared.config.workspaces)
+    reason:     why it failed
+    maker:      name of the folder in which a worker makes it; None: no worker does
+    start_tree: git's id of all files as they were at the start
+    base:       the commit that was checked out then, if it is a repository
+    """
 
     thread_id: str
     owner: str
-    source: dict[str, Any]
+    source: Mapping[str, Any]
     state: str = PENDING
     reason: str | None = None
     maker: str | None = None
@@ -45,14 +54,16 @@ class Workspaces:
         self._database = database
 
     def find(self, thread_id: str, owner: str) -> Workspace | None:
-        """None: the thread began with nothing, or is not the owner's."""
+        """Return the thread's workspace; None: it is not made from a source, or the thread is not the owner's."""
         with self._database.read() as connection:
             return _find(connection, thread_id, owner)
 
-    def take(self, thread_id: str, owner: str, maker: str) -> Workspace | None:
-        """Begin to make it: the row as it was found. None: somebody else makes it; look again soon.
+    def claim(self, thread_id: str, owner: str, maker: str) -> Workspace | None:
+        """Claim the right to make a workspace. Returns the row as it was before; None: another worker makes it.
 
-        One that is ready is left alone. One that is being placed keeps its maker's name: go on with that folder.
+        A workspace that is ready is returned and not claimed. One that is being placed keeps its maker's name: the new
+        claimant continues with that folder.
+
         Errors: NotFound
         """
         with self._database.write() as connection:
@@ -63,7 +74,7 @@ class Workspaces:
                 return found
             of_thread = workspaces.c.thread_id == thread_id
             now = self._database.now_ms()
-            if found.maker is not None:
+            if found.maker not in (None, maker):
                 since = select(now - workspaces.c.alive_at_ms).where(of_thread)
                 if (connection.scalar(since) or 0) < ABANDONED_MS:
                     return None
@@ -73,28 +84,28 @@ class Workspaces:
             connection.execute(update(workspaces).where(of_thread).values(values))
         return found
 
-    def keep(self, thread_id: str, maker: str) -> bool:
-        """A sign of life; whether it still is this maker's."""
+    def renew(self, thread_id: str, maker: str) -> bool:
+        """Renew the maker's claim. Returns whether the workspace is still this maker's."""
         return self._change(thread_id, maker, alive_at_ms=self._database.now_ms())
 
-    def place(self, thread_id: str, maker: str, start_tree: str, base: str | None) -> bool:
-        """All of it is made; whether this maker may move it to its place."""
+    def mark_placing(self, thread_id: str, maker: str, start_tree: str, base: str | None) -> bool:
+        """Mark the content as complete. Returns whether this maker may move it to the workspace's path."""
         return self._change(thread_id, maker, state=PLACING, start_tree=start_tree, base=base)
 
     def finish(self, thread_id: str, maker: str) -> None:
-        """It is in its place."""
+        """Mark the workspace as ready: it is at its path."""
         self._change(thread_id, maker, state=READY, maker=None)
 
     def fail(self, thread_id: str, maker: str, reason: str) -> None:
-        """It cannot be made, now at least."""
+        """Mark the workspace as failed; the next turn tries again."""
         self._change(thread_id, maker, state=FAILED, reason=reason, maker=None)
 
-    def leave(self, thread_id: str, maker: str) -> None:
-        """Somebody else may go on at once."""
+    def release(self, thread_id: str, maker: str) -> None:
+        """Give the claim back: another worker may go on at once."""
         self._change(thread_id, maker, maker=None)
 
     def user_name(self, owner: str) -> str:
-        """What the operator calls a user; the local one has no row."""
+        """Return the name of a user; the local user has no row."""
         with self._database.read() as connection:
             name: str | None = connection.scalar(select(users.c.name).where(users.c.id == owner))
         return name or LOCAL_USER
@@ -105,7 +116,7 @@ class Workspaces:
             return connection.execute(changed.values(values)).rowcount == 1
 
 
-def add(connection: Connection, thread_id: str, owner: str, source: dict[str, Any]) -> None:
+def add(connection: Connection, thread_id: str, owner: str, source: Mapping[str, Any]) -> None:
     """Store what a new thread's workspace is to be made from."""
     values = {"thread_id": thread_id, "owner": owner, "source": source, "state": PENDING, "created_at_ms": now_ms()}
     connection.execute(insert(workspaces).values(values))

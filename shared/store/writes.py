@@ -1,64 +1,93 @@
-"""What the journal commits: the writes of many turns in one transaction, each turn's behind its claim.
+"""What the journal commits: the writes of many turns in one transaction, each fenced by its turn's claim.
 
-A turn that is not held any more is left out whole; the others commit.
+The writes of a turn whose claim is lost are left out entirely; the others commit.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from shared.event_names import parse_key
+from shared.protocol.thread import GitInfo
+from shared.protocol.token_usage import ThreadTokenUsage
+from shared.protocol.turn import TurnError
 from shared.store import items as item_rows
-from shared.store import turns as turn_moves
+from shared.store import terminals as terminal_rows
 from shared.store import usage
-from shared.store.connection import Database
+from shared.store.connection import DEFERRED, Database
 from shared.store.items import Item
 from shared.store.outbox import Outbox
 from shared.store.tables import approvals, items, threads, turns
+from shared.store.terminals import Terminal
 from shared.store.turns import Claim
+from shared.store.turns import rows as turn_rows
+from shared.store.turns.claims import lock_claimed
+from shared.store.turns.ending import end as end_turn
+
+_THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of")).execution_options(**DEFERRED)
+_TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of")).execution_options(**DEFERRED)
+_RAISED = [
+    update(table)
+    .where(table.c.id == bindparam("of"), table.c.published_state < bindparam("level"))
+    .values(published_state=bindparam("level"))
+    .execution_options(**DEFERRED)
+    for table in (turns, items, approvals)
+]
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The turn is over, at a time in Unix ms. Refused while input waits that nobody has read."""
+    """The end of a turn, at a time in Unix ms. It is refused while there is pending input.
+
+    terminals: the turn's commands that run on
+    lease_ms:  for which its worker holds them
+    """
 
     status: str
     at_ms: int
-    error: dict[str, Any] | None = None
+    error: TurnError | None = None
+    terminals: Sequence[Terminal] = ()
+    lease_ms: int = 0
 
 
 @dataclass(slots=True)
 class Write:
     """What one turn stores together.
 
-    append:  new rows
-    change:  (item id, columns): a call that begins, gets its output, or ends
-    read:    (mail id, item id): input that became a userMessage
-    usage:   the thread's tokenUsage from now on
-    spent:   tokens that count against the user's budget
-    settles: whether the turn's reservation of tokens is over with that
-    git_info: of the thread, unless something is known of it already
-    end:     the last thing a turn writes
+    append:   new rows of the log
+    change:   (item id, columns): a call that begins, gets its output or ends
+    read:     (pending input id, item id): input that became an item
+    usage:    the thread's new tokenUsage
+    spent:    tokens that count against the user's budget
+    settles:  whether this ends the turn's reservation of tokens
+    reported: terminals whose end the model reads with this write, as the item ids of their commands
+    git_info: of the thread; stored only when the thread has none
+    end:      the last write of a turn
     """
 
     claim: Claim
     append: list[Item] = field(default_factory=list)
     change: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     read: list[tuple[int, str]] = field(default_factory=list)
-    usage: dict[str, Any] | None = None
+    usage: ThreadTokenUsage | None = None
     spent: int = 0
     settles: bool = False
-    git_info: dict[str, Any] | None = None
+    reported: Sequence[str] = ()
+    git_info: GitInfo | None = None
     end: End | None = None
 
 
 @dataclass(slots=True)
-class Announced:
-    """What was published: id → level (1: started or asked, 2: ended or resolved). Facts, so behind no claim."""
+class Published:
+    """What was published: id → published_state (1: started or requested, 2: ended or resolved).
+
+    Events that are published stay published, so these writes are fenced by no claim.
+    """
 
     items: dict[str, int] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
@@ -68,16 +97,17 @@ class Announced:
         return bool(self.items or self.turns or self.requests)
 
     def note(self, key: str) -> None:
-        """An event with this key was published (the keys of shared.announcements)."""
-        kind, record_id, *what = key.split(":")
-        if kind == "request":
-            self.requests[int(record_id)] = 2 if what == ["resolved"] else max(1, self.requests.get(int(record_id), 0))
-        elif what == ["started"] or what == ["completed"]:
-            levels = self.items if kind == "item" else self.turns
-            levels[record_id] = 2 if what == ["completed"] else max(1, levels.get(record_id, 0))
+        """Record that the event with this key was published (shared.event_names)."""
+        event = parse_key(key)
+        if event.kind == "request":
+            request_id = int(event.record_id)
+            self.requests[request_id] = 2 if event.stage == "resolved" else max(1, self.requests.get(request_id, 0))
+        elif event.stage in ("started", "completed"):
+            levels = self.items if event.kind == "item" else self.turns
+            levels[event.record_id] = 2 if event.stage == "completed" else max(1, levels.get(event.record_id, 0))
 
-    def add(self, other: Announced) -> None:
-        """Take over what another one knows."""
+    def add(self, other: Published) -> None:
+        """Add what another object has recorded."""
         for mine, theirs in ((self.items, other.items), (self.turns, other.turns)):
             for key, level in theirs.items():
                 mine[key] = max(level, mine.get(key, 0))
@@ -85,55 +115,89 @@ class Announced:
             self.requests[request_id] = max(level, self.requests.get(request_id, 0))
 
 
-def commit(database: Database, outbox: Outbox, writes: Sequence[Write], announced: Announced) -> list[str]:
-    """Store it all in one transaction.
+def commit(
+    database: Database, outbox: Outbox, writes: Sequence[Write], published: Published, *, repeated: bool = False
+) -> list[str]:
+    """Store all of it in one transaction.
 
-    Returns:     for each write "ok", "lost" (the claim; nothing of it was stored) or "unread" (the end was refused,
-                 the rest was stored)
-    Errors:      sqlalchemy.exc.DBAPIError; nothing was stored
+    repeated: an outage hid the outcome of an earlier attempt, so that some of the writes may be stored already
+    Returns: for each write "ok", "lost" (the claim is lost; nothing of the write was stored) or "unread" (the end was
+             refused because of pending input; the rest was stored)
+    Errors:  sqlalchemy.exc.DBAPIError; nothing was stored
     """
     with database.write() as connection:
-        if announced.turns:  # who deletes turns locks them first, by id, and then their items: so do we
-            turn_moves.lock(connection, [*announced.turns, *(write.claim.turn_id for write in writes)])
-        held = turn_moves.held(connection, [write.claim for write in writes]) if writes else set()
-        results = [
-            _store(connection, outbox, write) if (write.claim.turn_id, write.claim.claim_no) in held else "lost"
-            for write in writes
-        ]
-        for table, levels in ((turns, announced.turns), (items, announced.items), (approvals, announced.requests)):
+        if published.turns:  # whoever deletes turns locks them first, by id, and then their items; so does this
+            turn_rows.lock(connection, [*published.turns, *(write.claim.turn_id for write in writes)])
+        valid = lock_claimed(connection, [write.claim for write in writes]) if writes else set()
+        stored = _find_stored(connection, writes) if repeated else [False] * len(writes)
+        results = []
+        for write, is_stored in zip(writes, stored, strict=True):
+            is_valid = (write.claim.turn_id, write.claim.claim_no) in valid
+            results.append("ok" if is_stored else _store(database, connection, outbox, write) if is_valid else "lost")
+        marks: tuple[Mapping[Any, int], ...] = (published.turns, published.items, published.requests)
+        for raised, levels in zip(_RAISED, marks, strict=True):
             if levels:
-                raised = update(table).where(table.c.id == bindparam("of"), table.c.announced < bindparam("level"))
-                rows = [{"of": key, "level": level} for key, level in sorted(levels.items())]
-                connection.execute(raised.values(announced=bindparam("level")), rows)
+                connection.execute(raised, [{"of": key, "level": level} for key, level in sorted(levels.items())])
         spent: Counter[str] = Counter()
-        for write, result in zip(writes, results, strict=True):
-            if write.spent and result != "lost":
+        for write, result, is_stored in zip(writes, results, stored, strict=True):
+            if write.spent and result != "lost" and not is_stored:
                 spent[write.claim.owner] += write.spent
         if spent:
             usage.add(connection, spent)
     return results
 
 
-def _store(connection: Connection, outbox: Outbox, write: Write) -> str:
+def _find_stored(connection: Connection, writes: Sequence[Write]) -> list[bool]:
+    """Return for each write whether an earlier attempt has stored it. One that only changes rows may be repeated."""
+    appended = [row.id for write in writes for row in write.append]
+    known = set(connection.scalars(select(items.c.id).where(items.c.id.in_(appended)))) if appended else set()
+    of_turns = select(turns.c.id, turns.c.completed_at_ms, turns.c.reserved_tokens)
+    found = connection.execute(of_turns.where(turns.c.id.in_([write.claim.turn_id for write in writes]))).all()
+    by_turn = {row.id: row for row in found}
+    ends = {(write.claim.turn_id, write.claim.claim_no): write.end.at_ms for write in writes if write.end is not None}
+
+    def is_stored(write: Write) -> bool:
+        row = by_turn.get(write.claim.turn_id)
+        if row is None:  # the thread was deleted
+            return False
+        if row.completed_at_ms is not None and row.completed_at_ms == ends.get((row.id, write.claim.claim_no)):
+            return True  # the end is the last write of its claim
+        if write.append:
+            return write.append[0].id in known
+        return write.settles and row.reserved_tokens is None
+
+    return [is_stored(write) for write in writes]
+
+
+def _store(database: Database, connection: Connection, outbox: Outbox, write: Write) -> str:
     claim = write.claim
     if write.append:
         item_rows.append(connection, write.append)
     for item_id, values in write.change:
         item_rows.change(connection, item_id, values)
-    for mail_id, item_id in write.read:
-        turn_moves.take_mail(connection, mail_id, item_id)
-    if claim.lost and (write.append or write.change):
-        connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(lost=0))
+    for pending_input_id, item_id in write.read:
+        turn_rows.consume_pending_input(connection, pending_input_id, item_id)
+    # A model may repeat a call that kills its worker, whatever it does in between, so lost calls are never forgotten.
+    lost_calls = claim.turn.options.get("lostCalls", 0)
+    if claim.lost_attempts > lost_calls and (write.append or write.change):
+        connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(lost_attempts=lost_calls))
+    of_turn: dict[str, Any] = {}
     if write.usage is not None:
-        connection.execute(update(threads).where(threads.c.id == claim.thread_id).values(token_usage=write.usage))
+        of_turn["token_usage"] = write.usage
+        connection.execute(_THREAD_BY_ID, {"of": claim.thread_id, "token_usage": write.usage})
     if write.git_info is not None:
         unknown = update(threads).where(threads.c.id == claim.thread_id, threads.c.git_info.is_(None))
         connection.execute(unknown.values(git_info=write.git_info))
+    if write.reported:
+        terminal_rows.mark_reported(connection, write.reported)
     if write.settles:
-        connection.execute(update(turns).where(turns.c.id == claim.turn_id).values(reserved_tokens=None))
+        of_turn["reserved_tokens"] = None
+    if of_turn:
+        connection.execute(_TURN_BY_ID, {"of": claim.turn_id, **of_turn})
     if write.end is not None:
-        if turn_moves.has_unread(connection, claim.turn_id):
+        if turn_rows.has_pending_input(connection, claim.turn_id):
             return "unread"
         end = write.end
-        turn_moves.end(connection, outbox, claim.turn, end.status, end.error, end.at_ms)
+        end_turn(connection, outbox, claim.turn, end.status, end.error, end.at_ms)
+        terminal_rows.add(connection, end.terminals, database.now_ms() + end.lease_ms)
     return "ok"

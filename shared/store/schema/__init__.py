@@ -1,0 +1,1 @@
+"""The Alembic migrations of the database; shared.store.migrations runs them."""

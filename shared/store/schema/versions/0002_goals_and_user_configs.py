@@ -1,4 +1,4 @@
-"""A thread's goal and history mode, the users' own configuration, search by parts of words."""
+"""Add thread goals, history modes and user configurations, and index names and previews for substring search."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def _index_text(connection: sa.Connection) -> None:
-    """An index of three-letter parts, where the extension is there or may be created; search works without it."""
+    """Create a trigram index where the extension exists or may be created; search works without it."""
     try:
         with connection.begin_nested():
             connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))

@@ -1,4 +1,4 @@
-"""When a thread's session file is due."""
+"""Add the time at which a thread's session file is due."""
 
 import sqlalchemy as sa
 from alembic import op

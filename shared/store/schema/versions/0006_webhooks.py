@@ -1,4 +1,4 @@
-"""What webhooks and notify programs still have to be told."""
+"""Add the outbox: messages for webhooks and notify programs."""
 
 import sqlalchemy as sa
 from alembic import op

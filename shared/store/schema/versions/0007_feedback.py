@@ -1,4 +1,4 @@
-"""What users report, and how far its processing has come."""
+"""Add feedback reports and the state of their processing."""
 
 import sqlalchemy as sa
 from alembic import op

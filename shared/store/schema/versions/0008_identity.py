@@ -1,4 +1,4 @@
-"""Where the acts of the audit log came from: by which door, from which address, with which key."""
+"""Add the transport, address and API key of each audited action."""
 
 import sqlalchemy as sa
 from alembic import op

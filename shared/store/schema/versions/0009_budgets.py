@@ -1,4 +1,4 @@
-"""What users may spend, and what they have: limits of one user, tokens a day, reservations, stored bytes."""
+"""Add limits of single users, token usage by day, token reservations and stored bytes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,8 +30,8 @@ def upgrade() -> None:
     size = "octet_length({0})" if op.get_bind().dialect.name == "postgresql" else "length(CAST({0} AS BLOB))"
     item, model_items = size.format("item"), size.format("model_items")
     op.execute(
-        f"UPDATE threads SET stored_bytes = held.size FROM (SELECT thread_id, sum(coalesce({item}, 0) + {model_items})"
-        " AS size FROM items GROUP BY thread_id) AS held WHERE held.thread_id = threads.id"
+        f"UPDATE threads SET stored_bytes = sizes.size FROM (SELECT thread_id, sum(coalesce({item}, 0) + {model_items})"
+        " AS size FROM items GROUP BY thread_id) AS sizes WHERE sizes.thread_id = threads.id"
     )
     op.drop_index("turns_queued", "turns")
     waiting = sa.text("phase = 'queued'")

@@ -1,4 +1,4 @@
-"""What a thread's workspace was made from, and archives that were uploaded for one."""
+"""Add the sources of workspaces, and archives that were uploaded for them."""
 
 import sqlalchemy as sa
 from alembic import op

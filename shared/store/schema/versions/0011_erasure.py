@@ -1,4 +1,4 @@
-"""What was asked to be erased, and receipts of what is gone."""
+"""Add erasures and their receipts."""
 
 import sqlalchemy as sa
 from alembic import op

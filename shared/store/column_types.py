@@ -1,0 +1,31 @@
+"""Types of columns, and indexes of a part of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Integer, Text, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+Millis = BigInteger
+Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys automatically
+
+
+class Json(TypeDecorator[Any]):
+    """Any JSON value, stored as text: it is read whole and no query looks into it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+def only_where(condition: str) -> dict[str, Any]:
+    """Return the options of an index of the rows that meet a condition, on either database."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
