@@ -1,7 +1,7 @@
-"""Which addresses a request that somebody else names (a webhook, a git URL) may reach from here: public ones.
+"""Which addresses a request to a foreign URL (a webhook, a git repository) may reach: public ones only.
 
-A name is resolved once and the connection goes to an address that was checked, never to the name again: a name server
-that gives a public address first and 127.0.0.1 a moment later wins nothing.
+A name is resolved once, and the connection goes to an address that was checked, never to the name again. So a name
+server that answers with a public address first and with 127.0.0.1 a moment later gains nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 from shared.errors import AddressRefused, Unavailable
 
-IPV6_PUBLIC = IPv6Network("2000::/3")  # all that is globally routed; RFC 4291
+IPV6_PUBLIC = IPv6Network("2000::/3")  # all globally routed addresses; RFC 4291
 IPV6_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
-LOOK_PUBLIC = (  # to some versions of Python's ipaddress, or to everyone
+# Not public, although some versions of Python's ipaddress, or all of them, say so.
+LOOK_PUBLIC = (
     IPv4Network("192.0.0.0/24"),  # RFC 6890; Oracle's cloud metadata is there
     IPv4Network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
     IPv4Network("168.63.129.16/32"),  # Azure's metadata
@@ -28,10 +29,10 @@ def check_address(
     allowed: Collection[str] = (),
     resolve: Callable[..., list[tuple[Any, ...]]] = socket.getaddrinfo,
 ) -> list[str]:
-    """The addresses of a host, all of them checked, in the resolver's order: connect to one of these.
+    """Resolve a host, check all of its addresses and return them in the resolver's order; connect only to these.
 
     host:    a name or an address, without brackets
-    allowed: what may be reached though it is private: names ("hooks.internal"), addresses, networks ("10.1.0.0/16")
+    allowed: hosts that may be private: names ("hooks.internal"), addresses, networks ("10.1.0.0/16")
     Errors:  AddressRefused (one address that is not public is enough); Unavailable (the name cannot be resolved)
     """
     name = host.rstrip(".").lower()
@@ -41,7 +42,7 @@ def check_address(
         raise Unavailable(f"{host}: the name cannot be resolved: {error}") from None
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
     if not addresses:
-        raise AddressRefused(f"{host!r} names no host")
+        raise AddressRefused(f"{host!r} is not the name of a host")
     if name in {entry.rstrip(".").lower() for entry in allowed}:
         return addresses
     networks = [network for entry in allowed if (network := _network(entry)) is not None]
@@ -53,7 +54,7 @@ def check_address(
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the open internet, also behind the IPv6 forms that carry an IPv4 one."""
+    """Return whether an address belongs to the public internet. IPv6 forms of IPv4 addresses count as the latter."""
     reached = _reached(address)
     if reached != address:
         return is_public(reached)
@@ -65,7 +66,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Where packets for an address go in the end: IPv4-mapped, 6to4 and NAT64 addresses carry an IPv4 one."""
+    """Return the address that packets reach in the end: IPv4-mapped, 6to4 and NAT64 addresses contain an IPv4 one."""
     if isinstance(address, IPv4Address):
         return address
     if address in IPV6_NAT64:
@@ -74,7 +75,7 @@ def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network | None:
-    """None: it is a name."""
+    """Return an entry of `allowed` as a network; None when it is a name."""
     try:
         return ip_network(entry, strict=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Wall-clock time as the protocol wants it. Leases use the database's clock, time-outs time.monotonic()."""
+"""Wall-clock time in the protocol's unit. Leases use the database's clock, time-outs time.monotonic()."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Unix milliseconds."""
+    """Return the time in Unix milliseconds."""
     return time.time_ns() // 1_000_000

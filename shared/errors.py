@@ -1,53 +1,85 @@
 """Every error raised on purpose, as one tree.
 
 ThreadhouseError
-├── RequestError          a client asked for something that cannot be; api/error_codes.py says how it is told
-│   ├── InvalidRequest    the request has the right shape and still makes no sense now (-32600)
-│   │   ├── NotFound      no such thing for this owner; somebody else's is answered alike
-│   │   └── Conflict      the thing is there, in a state that does not allow this
-│   │       └── NotSteerable  the turn that runs takes no input
+├── RequestError          a client's request is refused; api/transport/error_codes.py maps it to the wire
+│   ├── InvalidRequest    the request has the right shape but is not possible now (-32600)
+│   │   ├── NotFound      the owner has no such object; another user's object is answered alike
+│   │   ├── BodyTooLarge  the body of an HTTP request has more bytes than this server accepts (HTTP 413)
+│   │   ├── HistoryTooLarge  the thread has more than may be put before a model
+│   │   ├── ConfigWriteRefused  an edit of a user's configuration is not possible
+│   │   │   └── StaleConfigVersion  the configuration has changed since it was read
+│   │   └── Conflict      the object is in a state that does not allow the request
+│   │       └── NotSteerable  the running turn accepts no input
 │   ├── InvalidParams     params of the wrong shape, type or range (-32602)
 │   ├── UnknownMethod     no such method, or one refused by design (-32601)
 │   ├── Overloaded        over a limit; may be tried again after retry_after_ms (-32001)
-│   ├── Unauthorized      no or a wrong credential (HTTP 401)
-│   └── Forbidden         a foreign Origin or Host, or a role that may not (HTTP 403)
+│   ├── RequestTimeout    the body of an HTTP request did not arrive in time (HTTP 408)
+│   ├── Unauthorized      no credential or a wrong one (HTTP 401)
+│   └── Forbidden         a foreign Origin or Host, or a role without the permission (HTTP 403)
 ├── ConfigError           the configuration cannot be used; names file, key and expectation
 ├── Unavailable           a part of the deployment does not answer (Redis, database, no worker in time)
-├── CallLost              a worker began to carry a request out, and what came of it is unknown
+├── CallLost              a worker began a request, and its outcome is unknown
 ├── AddressRefused        a host that must not be reached from here: private, local or reserved
-├── ClaimLost             this process no longer holds the turn; say and write nothing more
-├── ModelError            the model failed; carries what the client is told
-├── ToolError             a tool call that cannot be carried out; its text is what the model is told
-└── SandboxUnavailable    commands cannot be contained on this host; names what to install
+├── ClaimLost             this process no longer holds the turn: publish and write nothing more
+├── InvalidImage          an image that no model API accepts
+├── ModelError            the model failed; has what clients see
+└── ToolError             a tool call that is not possible; its text is what the model sees
+    └── SandboxUnavailable  commands cannot be contained on this host; names what to install
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 
 class ThreadhouseError(Exception):
-    """Root of the tree; str() is a sentence for the one who can act."""
+    """The root of the tree. str() is a sentence for the person who can solve the problem."""
 
 
 class RequestError(ThreadhouseError):
-    """A client's request is refused and changed nothing."""
+    """A client's request that is refused and has changed nothing."""
 
 
 class InvalidRequest(RequestError):
-    """Right shape, but it makes no sense as things stand."""
+    """A request of the right shape that is not possible now."""
 
 
 class NotFound(InvalidRequest):
-    """No such thing for this owner."""
+    """The owner has no such object."""
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body of an HTTP request has more bytes than this server accepts."""
+
+
+class HistoryTooLarge(InvalidRequest):
+    """A thread has more bytes than may be put before a model: compact it, or start a new one."""
+
+
+class ConfigWriteRefused(InvalidRequest):
+    """An edit of a user's configuration is not possible.
+
+    reason: what clients see as `config_write_error_code`
+    """
+
+    def __init__(self, message: str, reason: str = "configValidationError") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StaleConfigVersion(ConfigWriteRefused):
+    """The configuration has changed since it was read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "configVersionConflict")
 
 
 class Conflict(InvalidRequest):
-    """The thing is in a state that does not allow this."""
+    """The object is in a state that does not allow the request."""
 
 
 class NotSteerable(Conflict):
-    """The turn that runs takes no input: wait for its end, or interrupt it.
+    """The running turn accepts no input: wait for its end, or interrupt it.
 
     turn_kind: "compact" or "review"
     """
@@ -68,12 +100,16 @@ class UnknownMethod(RequestError):
 class Overloaded(RequestError):
     """Over a limit.
 
-    retry_after_ms: when trying again makes sense, in milliseconds.
+    retry_after_ms: after how many milliseconds another attempt may succeed
     """
 
     def __init__(self, message: str, retry_after_ms: int = 1000) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
+
+
+class RequestTimeout(RequestError):
+    """The body of an HTTP request did not arrive in time."""
 
 
 class Unauthorized(RequestError):
@@ -89,37 +125,41 @@ class ConfigError(ThreadhouseError):
 
 
 class Unavailable(ThreadhouseError):
-    """A part of the deployment does not answer; trying again later makes sense."""
+    """A part of the deployment does not answer; a later attempt may succeed."""
 
 
 class CallLost(ThreadhouseError):
-    """A worker began to carry a request out, and what came of it is unknown: look before trying again."""
+    """A worker began a request, and its outcome is unknown: check before you try again."""
 
 
 class AddressRefused(ThreadhouseError):
-    """A host has an address that must not be reached from here (shared.addresses)."""
+    """A host with an address that must not be reached from here (shared.addresses)."""
 
 
 class ClaimLost(ThreadhouseError):
     """This process no longer holds the turn."""
 
 
+class InvalidImage(ThreadhouseError):
+    """An image that no model API accepts; str() says why."""
+
+
 class ModelError(ThreadhouseError):
     """The model failed.
 
-    info:          CodexErrorInfo of PROTOCOL 3.2, what the client is told when this is final
-    http_status:   the upstream's status, or None (connection, stream)
-    retry_after_s: seconds that the upstream asked us to wait, or None
-    retryable:     whether sampling again may help (PROTOCOL section 10)
+    info:          CodexErrorInfo of PROTOCOL 3.2, which clients see when the error is final
+    http_status:   the model server's status; None: none came (connection, stream)
+    retry_after_s: seconds that the model server asks us to wait, or None
+    retryable:     whether another attempt may succeed (PROTOCOL section 10)
     details:       the cause, for `additionalDetails`; never a secret
-    cut_short:     the answer became longer than it may be
+    cut_short:     the answer was longer than allowed
     """
 
     def __init__(
         self,
         message: str,
         *,
-        info: str | dict[str, Any] = "other",
+        info: str | Mapping[str, Mapping[str, object]] = "other",
         http_status: int | None = None,
         retry_after_s: float | None = None,
         retryable: bool = False,
@@ -136,7 +176,7 @@ class ModelError(ThreadhouseError):
 
 
 class ToolError(ThreadhouseError):
-    """A tool call that cannot be carried out; str() is what the model is told."""
+    """A tool call that is not possible; str() is what the model sees."""
 
 
 class SandboxUnavailable(ToolError):

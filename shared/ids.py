@@ -1,4 +1,4 @@
-"""Ids: UUIDv7 (RFC 9562, 5.7), sortable by the time they were made."""
+"""Ids: UUIDv7 (RFC 9562, 5.7), which sort by the time when they were made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import uuid
 
 
 def new_id() -> str:
-    """A fresh UUIDv7 in canonical text form.
+    """Return a new UUIDv7 in canonical text form.
 
-    The 12 bits behind the milliseconds count the fraction (RFC 9562, 6.2, method 3), so that ids which one process
-    makes one after another are in that order.
+    The 12 bits after the milliseconds count fractions of a millisecond (RFC 9562, 6.2, method 3), so that ids of one
+    process sort in the order in which they were made.
     """
     unix_ms, fraction_ns = divmod(time.time_ns(), 1_000_000)
     fraction = fraction_ns * 4096 // 1_000_000
@@ -20,7 +20,7 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether text is a UUID in canonical form."""
+    """Return whether text is a UUID in canonical form."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:

@@ -1,16 +1,16 @@
-"""Redaction: what looks like a secret, or is known to be one, is replaced before text leaves the house.
+"""Redaction: replaces secrets, known ones and those of a known shape, before text leaves this deployment.
 
-Three stages, each over the result of the one before: the exact secrets of this deployment, the operator's patterns, and
-the shapes of well-known secrets. It is not a boundary against somebody who encodes a secret on purpose.
+Three stages run one after another: the exact secrets of this deployment, the operator's patterns, and the shapes of
+well-known secrets. Redaction is no boundary against a person who encodes a secret on purpose.
 
-Why our own: the kept libraries of this field find secrets in source code line by line (detect-secrets, gitleaks) or
-names in prose with a language model (Presidio); none redacts a text that arrives in pieces. The matching is RE2's
-(google-re2): it is linear in the text whatever the pattern, the operator's own included, and lets other threads run.
+Why no library: the maintained ones find secrets in source code line by line (detect-secrets, gitleaks) or names in
+prose with a language model (Presidio); none redacts a text that arrives in pieces. RE2 (google-re2) does the matching:
+it is linear in the text for every pattern, including the operator's, and lets other threads run.
 
-How a text in pieces comes out like the whole: a shape is a head of at most WINDOW_BYTES and, behind it, a run of
-characters of any length. The last WINDOW_BYTES of what has come are held back (with small pieces up to twice as much),
-so a head is judged only when all that it may consist of is there; a run is swallowed as it comes. A match of an
-operator's pattern that is longer than WINDOW_BYTES is found in a whole text and may be missed in a text in pieces.
+How a text in pieces gets the same result as the whole text: a shape is a head of at most WINDOW_BYTES, followed by a
+run of characters of any length. The last WINDOW_BYTES of the input are kept back (with small pieces up to twice as
+much), so that a head is matched only when all of its possible bytes are there; a run is dropped as it arrives. A match
+of an operator's pattern that is longer than WINDOW_BYTES is found in a whole text and may be missed in pieces.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from shared.errors import ConfigError
 
 REDACTED = "[REDACTED]"
 WINDOW_BYTES = 4096  # the longest head below is a URL's user and password: some 650 characters of up to 4 bytes
-RUN_HELD_BYTES = 64  # the longest thing that ends a run: the last line of a private key
-CONTEXT_BYTES = 4  # one character before the place where a search begins, for \b and ^
-MIN_SECRET_CHARACTERS = 6  # a shorter known secret would be found in ordinary words
-MAX_DEPTH = 100  # of JSON that is walked; what lies deeper is redacted as the text that it is
+RUN_KEPT_BYTES = 64  # the longest end of a run: the last line of a private key
+CONTEXT_BYTES = 4  # one character before the position where a search begins, for \b and ^
+MIN_SECRET_CHARACTERS = 6  # a shorter known secret would match in ordinary words
+MAX_DEPTH = 100  # of JSON that is walked; deeper values are redacted as JSON text
 
 _REPLACEMENT = REDACTED.encode()
 
@@ -41,12 +41,12 @@ def _compile(pattern: str) -> Any:
 
 
 class _Shape:
-    """What one kind of secret looks like.
+    """The shape of one kind of secret.
 
-    kept:   the beginning that stays: the name of what is assigned
-    head:   what is redacted of it
-    run:    more that is, of any length; stop: what ends it early
-    after:  what comes back behind it
+    kept:   a prefix that is not redacted, such as the name of the variable that the secret is assigned to
+    head:   the beginning of the secret
+    run:    the rest of the secret, of any length; stop: an early end of it
+    after:  text that is written after the replacement
     """
 
     def __init__(self, kept: str, head: str, run: Any = None, stop: Any = None, after: bytes = b"") -> None:
@@ -109,12 +109,12 @@ _SHAPES = (
 
 
 class _Stage:
-    """One pass over the text: a pattern that finds any of its shapes, the leftmost first."""
+    """One stage of redaction: a pattern that finds any of its shapes, the leftmost first."""
 
     def __init__(self, shapes: Sequence[_Shape], window_bytes: int) -> None:
         self.shapes = shapes
         self.window_bytes = window_bytes
-        # Without groups, for then RE2 finds matches by its fast engine alone; which shape it was is asked afterwards.
+        # Without groups RE2 uses its fast engine alone; which shape matched is determined afterwards.
         self.pattern = _compile("|".join(shape.source for shape in shapes))
 
 
@@ -122,68 +122,68 @@ _KNOWN_SHAPES = _Stage(_SHAPES, WINDOW_BYTES)
 
 
 class _Pass:
-    """A stage at work on one text that comes in pieces."""
+    """A stage applied to one text that arrives in pieces."""
 
     def __init__(self, stage: _Stage) -> None:
         self._stage = stage
-        self._held = b""
-        self._at = 0  # what lies before it in `held` is out already, and only context
+        self._buffer = b""
+        self._at = 0  # the bytes of the buffer before this index have been returned and serve as context only
         self._in_run: _Shape | None = None
 
     def feed(self, piece: bytes, *, last: bool = False) -> bytes:
-        """What is certain by now."""
-        held = self._held + piece if self._held else piece
-        if not last and len(held) - self._at < 2 * self._stage.window_bytes:
-            self._held = held  # looked at in portions, so that many small pieces cost no more than one
+        """Return the part of the result that later pieces cannot change."""
+        buffer = self._buffer + piece if self._buffer else piece
+        if not last and len(buffer) - self._at < 2 * self._stage.window_bytes:
+            self._buffer = buffer  # matched in portions, so that many small pieces cost no more than a large one
             return b""
         out: list[bytes] = []
         at, search_from = self._at, self._at
-        certain = len(held) if last else max(at, len(held) - self._stage.window_bytes)
+        certain = len(buffer) if last else max(at, len(buffer) - self._stage.window_bytes)
         while True:
             if self._in_run is not None:
-                at, over = _swallow(self._in_run, held, at, last)
+                at, over = _skip_run(self._in_run, buffer, at, last)
                 if not over:
                     break
                 out.append(self._in_run.after)
                 self._in_run = None
                 search_from = at
-            match = self._stage.pattern.search(held, search_from) if search_from < certain else None
+            match = self._stage.pattern.search(buffer, search_from) if search_from < certain else None
             if match is None or match.start() >= certain:
-                end = max(at, _character_start(held, certain))
-                out.append(held[at:end])
+                end = max(at, _character_start(buffer, certain))
+                out.append(buffer[at:end])
                 at = end
                 break
-            if match.end() == match.start():  # a pattern of the operator's that may match nothing
-                search_from = _character_start(held, match.start(), forward=True)
+            if match.end() == match.start():  # an operator's pattern that matches the empty string
+                search_from = _character_start(buffer, match.start(), forward=True)
                 continue
             start, at_before, at = match.start(), at, match.end()
-            shape = next(shape for shape in self._stage.shapes if shape.whole.match(held, start, at) is not None)
-            kept = start if shape.kept is None else shape.kept.match(held, start, at).end(1)
-            out += [held[at_before:kept], _REPLACEMENT]
+            shape = next(shape for shape in self._stage.shapes if shape.whole.match(buffer, start, at) is not None)
+            kept = start if shape.kept is None else shape.kept.match(buffer, start, at).end(1)
+            out += [buffer[at_before:kept], _REPLACEMENT]
             self._in_run = shape
-        kept_from = _character_start(held, max(0, at - CONTEXT_BYTES))
-        self._held, self._at = held[kept_from:], at - kept_from
+        kept_from = _character_start(buffer, max(0, at - CONTEXT_BYTES))
+        self._buffer, self._at = buffer[kept_from:], at - kept_from
         return b"".join(out)
 
 
-def _swallow(shape: _Shape, held: bytes, at: int, last: bool) -> tuple[int, bool]:
-    """(where the run has got to, whether it is over)."""
+def _skip_run(shape: _Shape, buffer: bytes, at: int, last: bool) -> tuple[int, bool]:
+    """Return (the index that the run has reached, whether the run is over)."""
     if shape.run is None:
         return at, True
-    end = shape.run.match(held, at).end()
+    end = shape.run.match(buffer, at).end()
     if shape.stop is not None:
-        stop = shape.stop.search(held, at, end)
+        stop = shape.stop.search(buffer, at, end)
         if stop is not None:
             return stop.end(), True
-    if last or len(held) - end >= RUN_HELD_BYTES:
+    if last or len(buffer) - end >= RUN_KEPT_BYTES:
         return end, True
     if shape.stop is not None:
-        return max(at, end - RUN_HELD_BYTES), False
+        return max(at, end - RUN_KEPT_BYTES), False
     return end, False
 
 
 def _character_start(text: bytes, at: int, *, forward: bool = False) -> int:
-    """The start of the UTF-8 character that `at` is in, or of the next one."""
+    """Return the start of the UTF-8 character at an index; forward: the start of the next one."""
     if forward:
         at += 1
     while 0 < at < len(text) and text[at] & 0xC0 == 0x80:
@@ -192,9 +192,11 @@ def _character_start(text: bytes, at: int, *, forward: bool = False) -> int:
 
 
 class Redaction:
-    """patterns: RE2 syntax, from the configuration. secrets: exact values that are known to this deployment.
+    """Replaces secrets in texts and JSON.
 
-    Errors: ConfigError (a pattern)
+    patterns: of the operator, in RE2's syntax
+    secrets:  exact values that this deployment knows
+    Errors:   ConfigError (a pattern that is not a regular expression)
     """
 
     def __init__(self, patterns: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
@@ -207,21 +209,21 @@ class Redaction:
             try:
                 self._stages.append(_Stage([_Shape("", pattern)], WINDOW_BYTES))
             except re2.error as error:
-                told = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-                raise ConfigError(f"redact_patterns: {pattern!r} is not a regular expression of RE2: {told}") from None
+                cause = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+                raise ConfigError(f"redact_patterns: {pattern!r} is not a regular expression of RE2: {cause}") from None
         self._stages.append(_KNOWN_SHAPES)
 
     def text(self, text: str) -> str:
-        """A whole text, redacted."""
+        """Return a whole text, redacted."""
         stream = self.stream()
         return stream.feed(text) + stream.close()
 
     def stream(self) -> RedactionStream:
-        """For one text that comes in pieces."""
+        """Return the redaction of one text that arrives in pieces."""
         return RedactionStream([_Pass(stage) for stage in self._stages])
 
     def value(self, value: Any) -> Any:
-        """A JSON value with each of its strings redacted, and all that stands under a name like `password`."""
+        """Return a JSON value with each string redacted, and each plain value under a name such as `password`."""
         return self._value(value, MAX_DEPTH)
 
     def _value(self, value: Any, depth: int) -> Any:
@@ -242,17 +244,20 @@ class Redaction:
 
 
 class RedactionStream:
-    """One text that comes in pieces; the results of all calls joined are `Redaction.text` of the pieces joined."""
+    """The redaction of one text in pieces: all results joined equal `Redaction.text` of all pieces joined."""
 
     def __init__(self, passes: Sequence[_Pass]) -> None:
         self._passes = passes
 
     def feed(self, piece: str) -> str:
-        """What is certain by now; a stage holds back at most 2 × WINDOW_BYTES, or 2 × the longest known secret."""
+        """Return the part of the result that later pieces cannot change.
+
+        A stage keeps back at most 2 × WINDOW_BYTES, or 2 × the longest known secret.
+        """
         return self._through(piece, last=False)
 
     def close(self) -> str:
-        """The rest."""
+        """Return the rest of the result."""
         return self._through("", last=True)
 
     def _through(self, piece: str, *, last: bool) -> str:

@@ -1,39 +1,30 @@
-"""A report as its author sees it."""
+"""A feedback report on the wire."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import fields
-
-from shared.protocol.base import WireSchema
-from shared.store.feedback import Report
+from collections.abc import Mapping
+from typing import TypedDict
 
 
-class FeedbackSchema(WireSchema):
-    """Shape:  {"id": UUIDv7, "threadId": UUIDv7|null, "classification", "reason": str|null, "tags": {str: str},
-            "includeLogs": bool, "status": one of shared.store.feedback.STATUSES, "error": str|null,
-            "duplicateOf": UUIDv7|null, "createdAt", "updatedAt": Unix s}; texts are redacted
-    Moves:  received → processing → delivered | failed; failed → received by an operator
+class FeedbackReport(TypedDict):
+    """A report as its author sees it. Texts are redacted, times are Unix seconds.
+
+    threadId:    null when the report is about no thread
+    includeLogs: whether the report includes the thread's log
+    status:      "received", then "processing", then "delivered" or "failed"; an operator can send a failed one again
+    error:       why it failed
+    duplicateOf: id of an earlier report with the same content
+    Moves:       received → processing → delivered | failed; failed → received by an operator
     """
 
-    id = fields.Str()
-    thread_id = fields.Str()
-    classification = fields.Str()
-    reason = fields.Str()
-    tags = fields.Dict()
-    include_logs = fields.Bool()
-    status = fields.Str()
-    error = fields.Str()
-    duplicate_of = fields.Str()
-    created_at = fields.Int()
-    updated_at = fields.Int()
-
-
-def feedback_object(report: Report) -> dict[str, Any]:
-    """As FeedbackSchema loads it."""
-    names = (
-        "id", "thread_id", "classification", "reason", "tags", "include_logs", "status", "error", "duplicate_of"
-    )  # fmt: skip
-    times = {"created_at": report.created_at_ms // 1000, "updated_at": report.changed_at_ms // 1000}
-    return {name: getattr(report, name) for name in names} | times
+    id: str
+    threadId: str | None
+    classification: str
+    reason: str | None
+    tags: Mapping[str, str]
+    includeLogs: bool
+    status: str
+    error: str | None
+    duplicateOf: str | None
+    createdAt: int
+    updatedAt: int

@@ -1,4 +1,4 @@
-"""Bytes from outside → JSON values that every part behind can store."""
+"""Decode JSON from outside into values that the rest of the server can store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,32 @@ from typing import Any
 
 import orjson
 
-MAX_DEPTH = 128  # as the original's parser has it; what is stored and sent again has to fit inside other objects
+MAX_VALUES = 100_000  # of one request: their number takes time and memory, more than the bytes of a long text
+MAX_DEPTH = 128  # as in the original's parser; stored values are sent again inside other objects
 REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # linear: one without an end, too
 _SUSPECT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 
 
+class TooManyValues(ValueError):
+    """A request with more than MAX_VALUES values. str() says what to do."""
+
+
+def decode_request(raw: bytes) -> Any:
+    """Return one JSON value that a client has sent. Errors: TooManyValues, and those of `decode`."""
+    many_strings = raw.count(b'"') - raw.count(b'\\"') > 4 * MAX_VALUES  # two quotes for each name and each value
+    if many_strings or (_count_values(raw) > MAX_VALUES and _count_values(_STRING.sub(b"", raw)) > MAX_VALUES):
+        raise TooManyValues(f"more than {MAX_VALUES} values in one request; send several")
+    return decode(raw)
+
+
+def _count_values(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+
+
 def decode(raw: bytes) -> Any:
-    """One JSON value. NUL and lone surrogates in it become U+FFFD; integers beyond 64 bits become floating point.
+    """Return one JSON value. NUL and lone surrogates become U+FFFD; integers beyond 64 bits become floating point.
 
     Errors: ValueError (not JSON, not UTF-8, nested too deep, a number beyond floating point)
     """
@@ -47,7 +65,7 @@ def _check_depth(value: Any) -> None:
 
 
 def _integer(digits: str) -> int | float:
-    """As orjson reads it."""
+    """Return an integer as orjson reads it."""
     if len(digits) < 19:
         return int(digits)
     return int(digits) if len(digits) < 22 and -(1 << 63) <= int(digits) < 1 << 64 else _float(digits)

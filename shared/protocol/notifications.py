@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Sent to every connection of the owner, not only to the thread's followers.
-ALL_SCOPE = frozenset(
+# User-scope notifications: sent to every connection of the owner, not only to the thread's followers.
+USER_SCOPE = frozenset(
     {
         "thread/started",
         "thread/status/changed",
@@ -23,5 +23,5 @@ SUMMARY_PART = "item/reasoning/summaryPartAdded"
 SUMMARY_DELTA = "item/reasoning/summaryTextDelta"
 REASONING_DELTA = "item/reasoning/textDelta"
 
-# What a delta adds to its item; consecutive ones of one stream may be joined.
+# Notifications that add text to an item; consecutive ones of one stream may be joined.
 DELTAS = frozenset({AGENT_DELTA, PLAN_DELTA, OUTPUT_DELTA, SUMMARY_DELTA, REASONING_DELTA})

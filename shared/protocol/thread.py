@@ -1,124 +1,167 @@
-"""A thread as clients see it, and the settings of its sessions (PROTOCOL 3.1, 5.1, 6)."""
+"""A thread on the wire: the objects of PROTOCOL 3.1, 5.1 and 6, and the constants that clients compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, NotRequired, TypedDict
 
-if TYPE_CHECKING:
-    from shared.store.threads import Thread
+from marshmallow import validate
 
-CODEX_VERSION = "0.169.0"  # the version of the protocol that we speak; clients compare it
-SOURCE = "vscode"  # what the original says of every thread that is made over the protocol
-NO_SETTINGS: dict[str, Any] = {
-    "effort": None,
-    "summary": None,
-    "serviceTier": None,
-    "personality": None,
-}
-PROFILES = {"readOnly": ":read-only", "workspaceWrite": ":workspace", "dangerFullAccess": ":danger-full-access"}
+from shared.protocol.settings import ApprovalPolicy, CollaborationMode, SandboxPolicy
+from shared.protocol.turn import TurnObject
 
+CODEX_VERSION = "0.171.0"  # the version of the protocol that this server speaks; clients compare it
+SOURCE = "vscode"  # the `source` that the original gives to every thread that is made over the protocol
+INTERACTIVE_SOURCES = ("cli", "vscode")  # what lists and searches have without `sourceKinds`
+SUB_AGENT_SOURCES = ("subAgent", "subAgentReview", "subAgentCompact", "subAgentThreadSpawn", "subAgentOther")
+SOURCES = (*INTERACTIVE_SOURCES, "exec", "appServer", *SUB_AGENT_SOURCES, "unknown")
 
-def thread_object(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Thread of PROTOCOL 3.1, every nullable key present. turns: Turn objects, where the method answers with them."""
-    settings = thread.settings
-    environment = {"environmentId": "local", "cwd": settings["cwd"], "runtimeWorkspaceRoots": [settings["cwd"]]}
-    return {
-        "id": thread.id,
-        "sessionId": thread.session_id,
-        "preview": thread.preview,
-        "name": thread.name,
-        "ephemeral": thread.ephemeral,
-        "historyMode": thread.history_mode or "legacy",
-        "modelProvider": settings["modelProvider"],
-        "model": settings["model"],
-        "reasoningEffort": settings.get("effort"),
-        "createdAt": thread.created_at_ms // 1000,
-        "updatedAt": thread.updated_at_ms // 1000,
-        "recencyAt": thread.recency_at_ms // 1000,
-        "status": thread.status(),
-        "path": None,
-        "cwd": settings["cwd"],
-        "cliVersion": CODEX_VERSION,
-        "originator": thread.originator,
-        "source": thread.source,
-        "threadSource": thread.thread_source,
-        "forkedFromId": thread.forked_from_id,
-        "parentThreadId": None,
-        "attachedToThreadId": None,
-        "environments": [environment] if thread.loaded else None,
-        "canAcceptDirectInput": True if thread.loaded else None,
-        "gitInfo": thread.git_info,
-        "agentNickname": None,
-        "agentRole": None,
-        "section": None,
-        "sectionEnteredAt": None,
-        "projectId": None,
-        "daybreakEnabled": None,
-        "extra": None,
-        "turns": list(turns),
-    }
+GOAL_STATUSES = ("active", "paused", "blocked", "usageLimited", "budgetLimited", "complete")
 
 
-def goal_object(thread: Thread, time_used_ms: int) -> dict[str, Any] | None:
-    """ThreadGoal: what was said of it, and what was used since. time_used_ms: by turns begun since then."""
-    goal = thread.goal
-    if goal is None:
-        return None
-    return {
-        "threadId": thread.id,
-        "objective": goal["objective"],
-        "status": goal["status"],
-        "tokenBudget": goal["tokenBudget"],
-        "tokensUsed": max(0, total_tokens(thread) - goal["tokensBefore"]),
-        "timeUsedSeconds": time_used_ms // 1000,
-        "createdAt": goal["createdAtMs"] // 1000,
-        "updatedAt": goal["updatedAtMs"] // 1000,
-    }
+class ThreadStatus(TypedDict):
+    """Whether a turn of the thread is active.
+
+    type:        "notLoaded": not used recently; "systemError": the last turn failed
+    activeFlags: only of an active thread: what its turn waits for, "waitingOnApproval" or "waitingOnUserInput"
+    """
+
+    type: Annotated[str, validate.OneOf(("notLoaded", "idle", "active", "systemError"))]
+    activeFlags: NotRequired[Sequence[str]]
 
 
-def total_tokens(thread: Thread) -> int:
-    """All that the thread has used."""
-    return int(thread.token_usage["total"]["totalTokens"]) if thread.token_usage else 0
+class GitInfo(TypedDict):
+    """The commit of the thread's workspace."""
+
+    sha: str | None
+    branch: str | None
+    originUrl: str | None
 
 
-def thread_settings(thread: Thread) -> dict[str, Any]:
-    """threadSettings of thread/settings/updated (PROTOCOL section 6)."""
-    shown = ("model", "modelProvider", "cwd", "approvalPolicy", "approvalsReviewer", "sandboxPolicy")
-    profile = PROFILES.get(thread.settings["sandboxPolicy"]["type"])
-    return {
-        **{name: thread.settings[name] for name in shown},
-        **{name: thread.settings.get(name) for name in NO_SETTINGS},
-        "collaborationMode": thread.settings.get("collaborationMode") or default_mode(thread),
-        # The terminal client holds every prompt back until the profile that it asked for is named here.
-        "activePermissionProfile": {"id": profile, "extends": None} if profile else None,
-        "disabledPluginIds": [],
-        "environments": None,
-    }
+class StoredGoal(TypedDict):
+    """A thread's goal as the store has it. tokensBefore: what the thread had used when the goal was set."""
+
+    objective: str
+    status: str
+    tokenBudget: int | None
+    tokensBefore: int
+    createdAtMs: int
+    updatedAtMs: int
 
 
-def default_mode(thread: Thread) -> dict[str, Any]:
-    """collaborationMode of a thread that nobody has chosen one for; clients drop settings that have none."""
-    settings = {"model": thread.settings["model"], "reasoning_effort": thread.settings.get("effort")}
-    return {"mode": "default", "settings": {**settings, "developer_instructions": None}}
+class ThreadGoal(TypedDict):
+    """A thread's goal as clients see it, with what was used since it was set. createdAt, updatedAt: Unix seconds."""
+
+    threadId: str
+    objective: str
+    status: Annotated[str, validate.OneOf(GOAL_STATUSES)]
+    tokenBudget: int | None
+    tokensUsed: int
+    timeUsedSeconds: int
+    createdAt: int
+    updatedAt: int
 
 
-def session_result(thread: Thread, turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """What thread/start, thread/resume and thread/fork answer with (PROTOCOL 5.1), by the names of Python."""
-    settings = thread.settings
-    return {
-        "thread": thread_object(thread, turns),
-        "model": settings["model"],
-        "model_provider": settings["modelProvider"],
-        "service_tier": settings.get("serviceTier"),
-        "cwd": settings["cwd"],
-        "runtime_workspace_roots": [settings["cwd"]],
-        "approval_policy": settings["approvalPolicy"],
-        "approvals_reviewer": settings["approvalsReviewer"],
-        "sandbox": settings["sandboxPolicy"],
-        "active_permission_profile": None,
-        "reasoning_effort": settings.get("effort"),
-        "instruction_sources": [],
-        "disabled_plugin_ids": [],
-        "multi_agent_mode": "explicitRequestOnly",
-    }
+class Environment(TypedDict):
+    """Where a thread works."""
+
+    environmentId: str
+    cwd: str
+    runtimeWorkspaceRoots: Sequence[str]
+
+
+class ThreadObject(TypedDict):
+    """A thread; every key is present, and members that are always null have no meaning on this server.
+
+    preview:      the beginning of the first message
+    ephemeral:    whether the thread is left out of lists and removed when it is idle
+    reasoningEffort: null: the model's default
+    createdAt, updatedAt, recencyAt: Unix seconds
+    cwd:          the folder that the agent works in
+    cliVersion:   the version of the protocol
+    originator:   name of the client that created the thread
+    threadSource: a label of the client that created the thread
+    forkedFromId: the thread that this one is a copy of
+    environments: where the thread works; null while it is not loaded
+    turns:        empty, unless the method answers with turns
+    Source:       PROTOCOL 3.1
+    """
+
+    id: str
+    sessionId: str
+    preview: str
+    name: str | None
+    ephemeral: bool
+    historyMode: str
+    modelProvider: str
+    model: str
+    reasoningEffort: str | None
+    createdAt: int
+    updatedAt: int
+    recencyAt: int
+    status: ThreadStatus
+    path: None
+    cwd: str
+    cliVersion: str
+    originator: str | None
+    source: str
+    threadSource: str | None
+    forkedFromId: str | None
+    parentThreadId: None
+    attachedToThreadId: None
+    environments: Sequence[Environment] | None
+    canAcceptDirectInput: bool | None
+    gitInfo: GitInfo | None
+    agentNickname: None
+    agentRole: None
+    section: None
+    sectionEnteredAt: None
+    projectId: None
+    daybreakEnabled: None
+    extra: None
+    turns: Sequence[TurnObject]
+
+
+class ActiveProfile(TypedDict):
+    """The permission profile in force."""
+
+    id: str
+    extends: None
+
+
+class SettingsObject(TypedDict):
+    """`threadSettings` of thread/settings/updated (PROTOCOL section 6)."""
+
+    model: str
+    modelProvider: str
+    cwd: str
+    approvalPolicy: ApprovalPolicy
+    approvalsReviewer: str
+    sandboxPolicy: SandboxPolicy
+    effort: str | None
+    summary: str | None
+    serviceTier: str | None
+    personality: str | None
+    collaborationMode: CollaborationMode
+    activePermissionProfile: ActiveProfile | None
+    disabledPluginIds: Sequence[str]
+    environments: None
+
+
+class SessionMembers(TypedDict):
+    """The result of thread/start, thread/resume and thread/fork (PROTOCOL 5.1), under the names of its schema."""
+
+    thread: ThreadObject
+    model: str
+    model_provider: str
+    service_tier: str | None
+    cwd: str
+    runtime_workspace_roots: Sequence[str]
+    approval_policy: ApprovalPolicy
+    approvals_reviewer: str
+    sandbox: SandboxPolicy
+    active_permission_profile: None
+    reasoning_effort: str | None
+    instruction_sources: Sequence[str]
+    disabled_plugin_ids: Sequence[str]
+    multi_agent_mode: str

@@ -1,32 +1,70 @@
-"""A turn as clients see it (PROTOCOL 3.2)."""
+"""A turn on the wire (PROTOCOL 3.2): its object, its options and the error of a failed turn."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypedDict
 
-if TYPE_CHECKING:
-    from shared.store.items import Item
-    from shared.store.turns import Turn
+from marshmallow import validate
+
+from shared.protocol.items import WireItem
 
 STATUSES = ("inProgress", "completed", "interrupted", "failed")
+VIEWS = ("notLoaded", "summary", "full")
 
 
-def turn_error(message: str, info: str | dict[str, Any] | None = None, details: str | None = None) -> dict[str, Any]:
-    """TurnError: {"message", "codexErrorInfo", "additionalDetails", "misalignment"}."""
+class TurnOptions(TypedDict, total=False):
+    """What was asked for this turn only, and what its attempts remember.
+
+    kind:         "compact", "shell" or "review"; absent for a regular turn
+    review:       what a review is about, as clients see it
+    outputSchema: JSON Schema of the final message
+    client:       name of the client that began the turn
+    trace:        W3C headers of the request that began the turn
+    lostCalls:    how many workers were lost while they ran a tool call of the turn
+    """
+
+    kind: str
+    review: str
+    outputSchema: Mapping[str, object]
+    client: str
+    trace: Mapping[str, str]
+    lostCalls: int
+
+
+# A word such as "other", or {"httpConnectionFailed": {"httpStatusCode": int|null}} and the like.
+CodexErrorInfo = str | Mapping[str, Mapping[str, object]]
+
+
+class TurnError(TypedDict):
+    """Why a turn failed. additionalDetails: the cause; never a secret."""
+
+    message: str
+    codexErrorInfo: CodexErrorInfo | None
+    additionalDetails: str | None
+    misalignment: None
+
+
+class TurnObject(TypedDict):
+    """A turn as clients see it.
+
+    rootTurnId: its own id
+    items:      only those that the view shows
+    error:      null unless the turn failed
+    startedAt, completedAt: Unix seconds
+    """
+
+    id: str
+    rootTurnId: str | None
+    items: Sequence[WireItem]
+    itemsView: Annotated[str, validate.OneOf(VIEWS)]
+    status: Annotated[str, validate.OneOf(STATUSES)]
+    error: TurnError | None
+    startedAt: int | None
+    completedAt: int | None
+    durationMs: int | None
+
+
+def turn_error(message: str, info: CodexErrorInfo | None = None, details: str | None = None) -> TurnError:
+    """Return a TurnError. details: the cause."""
     return {"message": message, "codexErrorInfo": info, "additionalDetails": details, "misalignment": None}
-
-
-def turn_object(turn: Turn, items: list[Item] | None = None, view: str = "notLoaded") -> dict[str, Any]:
-    """Turn of PROTOCOL 3.2. items: rows as clients may see them, for view "summary" or "full"."""
-    started, completed = turn.started_at_ms, turn.completed_at_ms
-    return {
-        "id": turn.id,
-        "rootTurnId": turn.id,
-        "items": [item.wire() for item in items or ()],
-        "itemsView": view,
-        "status": turn.status,
-        "error": turn.error,
-        "startedAt": started // 1000 if started else None,
-        "completedAt": completed // 1000 if completed else None,
-        "durationMs": completed - started if completed and started else None,
-    }

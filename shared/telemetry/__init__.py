@@ -1,7 +1,8 @@
 """Telemetry: log events, traces and metrics for an operator's collector (`[otel]`, docs/TELEMETRY.md).
 
-This package is the only place that knows OpenTelemetry, and it loads it when something is exported, not before: then
-`_sdk` is there. Until then, and without the extra `otel`, each function below is one look at a variable.
+This package alone imports OpenTelemetry, and only when something is exported: then `_sdk` is set. Otherwise, and
+without the extra `otel`, each function below checks one variable and returns. May import shared.config, shared.protocol
+and the leaves of shared.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ from shared.clock import now_ms
 
 if TYPE_CHECKING:
     from shared.config import Config
+    from shared.protocol.token_usage import TokenCounts
+    from shared.protocol.turn import TurnOptions
+    from shared.protocol.user_input import UserInput
     from shared.telemetry.sdk import Observe, Sdk
 
 logger = logging.getLogger(__name__)
@@ -27,45 +31,51 @@ logger = logging.getLogger(__name__)
 VERSION = version("threadhouse")
 REDACTED = "[REDACTED]"
 MAX_TEXT_CHARACTERS = 8192  # of a prompt, arguments or output in one event
-SSE_EVENT = "codex.sse_event"  # as many as there are deltas: when the collector is slow they are dropped first
-TRACE = "trace"  # member of a turn's options: W3C headers of the request that began it
+SSE_EVENT = "codex.sse_event"  # one per delta: dropped first when the collector is slow
+TRACE = "trace"  # member of a turn's options: W3C headers of the request that started it
+
+Attribute = str | int | float | bool | None  # None is left out
 
 _sdk: Sdk | None = None
 _config: Config | None = None
 _redact: Callable[[str], str] = str
-_bound: ContextVar[dict[str, Any]] = ContextVar("telemetry")  # common attributes of what runs here
-_ttft_ms: ContextVar[int | None] = ContextVar("ttft_ms", default=None)  # of the last stream that was read here
+_bound: ContextVar[MutableMapping[str, Attribute]] = ContextVar("telemetry")  # attributes of all events of this context
+_ttft_ms: ContextVar[int | None] = ContextVar("ttft_ms", default=None)  # of the last stream read in this context
 
 
 # -- a process
 
 
 def start(config: Config, role: str) -> None:
-    """Begin, behind every fork. role: api, worker or beat."""
+    """Start exporting in this process; call it after every fork. role: api, worker or beat."""
     global _sdk, _config, _redact
     if _sdk is not None or not config.otel.exports:
         return
     try:
         from shared.telemetry.sdk import Sdk
     except ModuleNotFoundError as error:
-        logger.warning("[otel] has no effect: %s is not installed; pip install 'threadhouse[otel]'", error.name)
+        logger.warning("[otel] has no effect: %s is not installed: pip install 'threadhouse[otel]'", error.name)
         return
-    began_at = time.monotonic()
+    started_at = time.monotonic()
     _config, _redact = config, _redaction(config)
     _sdk = Sdk(config.otel, role, VERSION, SSE_EVENT)
     atexit.register(stop)
-    started = {"startup.phase": role, "startup.status": "ok", "duration_ms": _ms_since(began_at)}
-    _emit(_sdk, "codex.startup_phase", started)
+    attributes: Mapping[str, Attribute] = {
+        "startup.phase": role,
+        "startup.status": "ok",
+        "duration_ms": _ms_since(started_at),
+    }
+    _emit(_sdk, "codex.startup_phase", attributes)
 
 
 def _redaction(config: Config) -> Callable[[str], str]:
-    from shared.feedback import redaction
+    from shared.config.feedback import redaction
 
     return redaction(config).text
 
 
 def stop() -> None:
-    """Send what waits, for a few seconds at most. Harmless when repeated."""
+    """Export what is queued, for a few seconds at most, and stop. Harmless when repeated."""
     global _sdk
     sdk, _sdk = _sdk, None
     if sdk is not None:
@@ -73,37 +83,38 @@ def stop() -> None:
 
 
 def watch_celery(app: Any) -> None:
-    """Messages and tasks become spans, and take the trace along."""
+    """Make a span of each task that is sent and of each that runs, in one trace."""
     if _sdk is not None:
         _sdk.watch_celery(app)
 
 
 def watch_flask(app: Any) -> None:
+    """Make a span of each HTTP request to a method."""
     if _sdk is not None:
         _sdk.watch_flask(app)
 
 
 def watch_engine(engine: Any) -> None:
+    """Make a span of each SQL statement, without its values."""
     if _sdk is not None:
         _sdk.watch_engine(engine)
 
 
-def observe(name: str, look: Observe) -> None:
-    """A metric that is looked at whenever metrics are sent. look: () → (value, attributes)s; it may fail."""
+def observe(name: str, measure: Observe) -> None:
+    """Add a metric that is measured whenever metrics are exported.
+
+    measure: () → pairs of a value and its attributes; it may raise
+    """
     if _sdk is not None:
-        _sdk.observe(name, look)
+        _sdk.observe(name, measure)
 
 
-# -- what runs here
-
-
-def is_on() -> bool:
-    return _sdk is not None
+# -- the context of events
 
 
 @contextmanager
-def bound(**attributes: Any) -> Iterator[None]:
-    """Common attributes of all that is told inside, in this thread."""
+def bound(**attributes: Attribute) -> Iterator[None]:
+    """Add the attributes to all log events that are emitted in this context, meanwhile."""
     token = _bound.set(attributes)
     try:
         yield
@@ -112,20 +123,20 @@ def bound(**attributes: Any) -> Iterator[None]:
 
 
 def describe_model(settings: Mapping[str, Any]) -> None:
-    """The model of a thread's settings, as common attributes from here on."""
+    """Add the model of a thread's settings to all later log events of this context."""
     if _sdk is not None and (common := _bound.get(None)) is not None:
-        common |= _of_model(settings)
+        common.update(_model_attributes(settings))
 
 
-def _of_model(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _model_attributes(settings: Mapping[str, Any]) -> Mapping[str, Attribute]:
     assert _config is not None
     provider = _config.model_providers.get(settings["modelProvider"])
-    model = {"model": settings["model"], "slug": settings["model"]}
-    return model | {"auth_mode": "ApiKey" if provider and provider.api_key else None}
+    auth_mode = "ApiKey" if provider and provider.api_key else None
+    return {"model": settings["model"], "slug": settings["model"], "auth_mode": auth_mode}
 
 
-def person(owner: str) -> str | None:
-    """user.account_id. None: the local user, who has no account."""
+def _account_id(owner: str) -> str | None:
+    """Return `user.account_id`; None for the local user, who has no account."""
     from shared.store.users import LOCAL_USER
 
     return None if owner == LOCAL_USER else owner
@@ -134,54 +145,60 @@ def person(owner: str) -> str | None:
 # -- traces
 
 
-def span(name: str, kind: str = "internal", **attributes: Any) -> AbstractContextManager[None]:
-    """kind: internal, or client for what another server does."""
+def span(name: str, kind: str = "internal", **attributes: Attribute) -> AbstractContextManager[None]:
+    """Return a span. kind: "internal", or "client" for a request to another server."""
     return nullcontext() if _sdk is None else _sdk.span(name, attributes, kind)
 
 
 def request_span(method: str) -> AbstractContextManager[None]:
-    """One request of a client."""
+    """Return the span of a client's request."""
     return nullcontext() if _sdk is None else _sdk.span(method, {"rpc.method": method}, "server")
 
 
 @contextmanager
 def turn_span(turn_id: str, thread_id: str, owner: str, options: Mapping[str, Any], claim_no: int) -> Iterator[None]:
-    """A turn's stay in a worker: part of the trace of the request that began it, whoever rang the bell."""
+    """Make a span of a turn's attempt in a worker, in the trace of the request that started the turn.
+
+    The wake-up that a worker claims with may have been sent for another turn; its trace becomes a link.
+    """
     if _sdk is None:
         yield
         return
-    common = {"conversation.id": thread_id, "user.account_id": person(owner), "originator": options.get("client")}
+    common = {"conversation.id": thread_id, "user.account_id": _account_id(owner), "originator": options.get("client")}
     ids = {"conversation.id": thread_id, "turn.id": turn_id, "claim_no": claim_no}
     with bound(**common, **{"turn.id": turn_id}), _sdk.span("turn", ids, "internal", options.get(TRACE)):
         yield
 
 
-def carried() -> dict[str, Any]:
-    """For a turn's options: where it was asked for. Empty when nothing is exported."""
+def with_trace(options: TurnOptions) -> TurnOptions:
+    """Add the current trace to the options of a new turn. Nothing is added when nothing is exported."""
     headers = trace_headers()
-    return {TRACE: headers} if headers else {}
+    if headers:
+        options["trace"] = headers
+    return options
 
 
 def trace_headers() -> dict[str, str]:
-    """W3C headers for a server that we ask."""
-    return {} if _sdk is None else _sdk.carried()
+    """Return the W3C headers of the current span, for a request to another server."""
+    return {} if _sdk is None else _sdk.trace_headers()
 
 
-# -- what happens: log events (the names of the original, PROTOCOL 14) and the metrics that go with them
+# -- log events (with the original's names, PROTOCOL 14) and the metrics that go with them
 
 
 def conversation_started(
     thread_id: str, owner: str, originator: str | None, settings: Mapping[str, Any], *, resumed: bool = False
 ) -> None:
+    """Record that a client started or resumed a thread."""
     if _sdk is None:
         return
     provider = _config.model_providers.get(settings["modelProvider"]) if _config else None
     policy = settings["approvalPolicy"]
-    attributes = {
+    attributes: Mapping[str, Attribute] = {
         "conversation.id": thread_id,
-        "user.account_id": person(owner),
+        "user.account_id": _account_id(owner),
         "originator": originator,
-        **_of_model(settings),
+        **_model_attributes(settings),
         "provider_name": provider.name if provider else settings["modelProvider"],
         "reasoning_effort": settings.get("effort"),
         "reasoning_summary": settings.get("summary") or "auto",
@@ -194,8 +211,8 @@ def conversation_started(
         _sdk.count("codex.thread.started", 1, {"model": settings["model"]})
 
 
-def user_prompt(user_input: Sequence[Mapping[str, Any]]) -> None:
-    """What a user said; images are not told."""
+def user_prompt(user_input: Sequence[UserInput]) -> None:
+    """Record the text that a user sent, without its images."""
     if _sdk is None or _config is None:
         return
     prompt = "\n".join(part["text"] for part in user_input if part["type"] == "text")
@@ -204,13 +221,18 @@ def user_prompt(user_input: Sequence[Mapping[str, Any]]) -> None:
 
 
 def api_requested(
-    endpoint: str, attempt: int, began_at: float, status: int | None, error: str | None, cf_ray: str | None = None
+    endpoint: str, attempt: int, started_at: float, status: int | None, error: str | None, cf_ray: str | None = None
 ) -> None:
-    """One request to a model's server. began_at: monotonic seconds; attempt: from 0; status None: no answer at all."""
+    """Record one request to a model's server.
+
+    started_at: monotonic seconds
+    attempt:    from 0
+    status:     of the answer; None: there was none
+    """
     if _sdk is None:
         return
-    duration_ms = _ms_since(began_at)
-    attributes = {
+    duration_ms = _ms_since(started_at)
+    attributes: Mapping[str, Attribute] = {
         "endpoint": endpoint,
         "attempt": attempt,
         "duration_ms": duration_ms,
@@ -219,47 +241,52 @@ def api_requested(
         "cf_ray": cf_ray,
     }
     _emit(_sdk, "codex.api_request", attributes)
-    told = {"status": str(status or "none"), "success": _word(error is None)}
-    _sdk.count("codex.api_request", 1, told)
-    _sdk.measure("codex.api_request.duration_ms", duration_ms, told)
+    labels = {"status": str(status or "none"), "success": _word(error is None)}
+    _sdk.count("codex.api_request", 1, labels)
+    _sdk.measure("codex.api_request.duration_ms", duration_ms, labels)
 
 
-class SseWatch:
-    """Tells of the events of one stream, in the thread that reads it."""
+class StreamWatch:
+    """Records the events of one model stream. Used in the thread that reads the stream."""
 
-    def __init__(self, sdk: Sdk, began_at: float) -> None:
+    def __init__(self, sdk: Sdk, started_at: float) -> None:
         self._sdk = sdk
-        self._began_at = self._before = began_at
+        self._started_at = self._last_at = started_at
         self._counts: dict[tuple[str, bool], int] = {}
 
-    def saw(self, kind: str, error: str | None = None) -> None:
-        before, self._before = self._before, time.monotonic()
+    def record(self, kind: str, error: str | None = None) -> None:
+        """Record one event, or the error that took its place."""
+        before, self._last_at = self._last_at, time.monotonic()
         if _ttft_ms.get() is None and (kind.endswith(".delta") or kind == "chat.completion.chunk"):
-            _ttft_ms.set(_ms_since(self._began_at))
+            _ttft_ms.set(_ms_since(self._started_at))
         if self._sdk.has_logs:
-            attributes: dict[str, Any] = {"event.kind": kind, "duration_ms": round((self._before - before) * 1000)}
-            if error is not None:
-                attributes["error.message"] = _text(error)
+            duration_ms = round((self._last_at - before) * 1000)
+            message = None if error is None else _text(error)
+            attributes: Mapping[str, Attribute] = {
+                "event.kind": kind,
+                "duration_ms": duration_ms,
+                "error.message": message,
+            }
             _emit(self._sdk, SSE_EVENT, attributes)
         key = (kind, error is None)
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def close(self) -> None:
-        """Counted once a stream: there are as many events as deltas."""
+        """Count the events at the end of the stream: there is one per delta, too many to count one by one."""
         for (kind, success), count in self._counts.items():
             self._sdk.count(SSE_EVENT, count, {"kind": kind, "success": _word(success)})
 
 
-def sse_watch(began_at: float) -> SseWatch | None:
-    """Of a stream that was asked for then (monotonic seconds). None: nobody wants to know."""
+def watch_stream(started_at: float) -> StreamWatch | None:
+    """Return a watch for a stream that was requested at started_at (monotonic seconds); None: nothing is exported."""
     if _sdk is None:
         return None
     _ttft_ms.set(None)
-    return SseWatch(_sdk, began_at)
+    return StreamWatch(_sdk, started_at)
 
 
-def tokens_used(usage: Mapping[str, int], effort: str | None) -> None:
-    """A whole answer of the model. usage: `last` of the protocol's tokenUsage."""
+def tokens_used(usage: TokenCounts, effort: str | None) -> None:
+    """Record the tokens of one answer of the model. usage: `last` of the protocol's tokenUsage."""
     if _sdk is None:
         return
     counts = {
@@ -270,14 +297,14 @@ def tokens_used(usage: Mapping[str, int], effort: str | None) -> None:
         "reasoning_token_count": usage["reasoningOutputTokens"],
         "tool_token_count": usage["totalTokens"],
     }
-    told = {"ttft_ms": _ttft_ms.get(), "model_reasoning_effort": effort}
-    _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, **told})
+    details = {"ttft_ms": _ttft_ms.get(), "model_reasoning_effort": effort}
+    _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, **details})
     for name, count in counts.items():
         _sdk.count("codex.turn.token_usage", count, {"token_type": name.removesuffix("_token_count")})
 
 
 def first_delta(turn_created_at_ms: int) -> None:
-    """The first text of a turn."""
+    """Record the first text of a turn."""
     if _sdk is not None:
         duration_ms = max(0, now_ms() - turn_created_at_ms)
         _emit(_sdk, "codex.turn_ttft", {"duration_ms": duration_ms})
@@ -285,7 +312,11 @@ def first_delta(turn_created_at_ms: int) -> None:
 
 
 def tool_decided(tool: str, call_id: str, decision: str, source: str) -> None:
-    """decision: approved, approved_for_session, approved_with_amendment, denied or abort; source: config or user."""
+    """Record a decision about a tool call.
+
+    decision: approved, approved_for_session, approved_with_amendment, denied or abort
+    source:   config or user
+    """
     if _sdk is None:
         return
     attributes = {"tool_name": tool, "tool_namespace": "", "call_id": call_id, "decision": decision, "source": source}
@@ -294,16 +325,24 @@ def tool_decided(tool: str, call_id: str, decision: str, source: str) -> None:
         _sdk.count("codex.approval.requested", 1, {"tool": tool, "approved": decision})
 
 
-def tool_ended(tool: str, call_id: str, arguments: str, output: Any, began_at: float, *, success: bool) -> None:
-    """A call has its output: text, or Responses-API parts. began_at: monotonic seconds."""
+def tool_ended(
+    tool: str,
+    call_id: str,
+    arguments: str,
+    output: str | Sequence[Mapping[str, Any]],
+    started_at: float,
+    *,
+    success: bool,
+) -> None:
+    """Record a tool call with its output: text, or Responses-API parts. started_at: monotonic seconds."""
     if _sdk is None or _config is None:
         return
-    duration_ms = _ms_since(began_at)
+    duration_ms = _ms_since(started_at)
     common = _bound.get({})
-    common["tool_result_seq"] = number = common.get("tool_result_seq", 0) + 1
+    common["tool_result_seq"] = number = int(common.get("tool_result_seq") or 0) + 1
     text = output if isinstance(output, str) else "\n".join(str(part.get("text", "")) for part in output)
     shown = _config.otel.log_tool_output
-    attributes = {
+    attributes: Mapping[str, Attribute] = {
         "tool_name": tool,
         "tool_namespace": "",
         "call_id": call_id,
@@ -317,39 +356,54 @@ def tool_ended(tool: str, call_id: str, arguments: str, output: Any, began_at: f
         "mcp_server_origin": "",
     }
     _emit(_sdk, "codex.tool_result", attributes)
-    told = {"tool": tool, "success": _word(success)}
-    _sdk.count("codex.tool.call", 1, told)
-    _sdk.measure("codex.tool.call.duration_ms", duration_ms, told)
+    labels = {"tool": tool, "success": _word(success)}
+    _sdk.count("codex.tool.call", 1, labels)
+    _sdk.measure("codex.tool.call.duration_ms", duration_ms, labels)
 
 
-def sandbox_left(tool: str, call_id: str, outcome: str, began_at: float | None = None) -> None:
-    """A call asked to leave the sandbox. outcome: denied, or escalated: then it began at these monotonic seconds."""
+def sandbox_left(tool: str, call_id: str, outcome: str, started_at: float | None = None) -> None:
+    """Record that a tool call asked to leave the sandbox.
+
+    outcome:    denied, or escalated: the call ran outside
+    started_at: when an escalated call started, in monotonic seconds
+    """
     if _sdk is not None:
-        took_ms = None if began_at is None else _ms_since(began_at)
-        attributes = {"tool_name": tool, "call_id": call_id, "outcome": outcome}
-        durations = {"initial_duration_ms": 0, "escalated_duration_ms": took_ms}  # nothing ran inside before
-        _emit(_sdk, "codex.sandbox_outcome", attributes | durations)
+        took_ms = None if started_at is None else _ms_since(started_at)
+        attributes: Mapping[str, Attribute] = {
+            "tool_name": tool,
+            "call_id": call_id,
+            "outcome": outcome,
+            "initial_duration_ms": 0,  # nothing ran inside the sandbox first
+            "escalated_duration_ms": took_ms,
+        }
+        _emit(_sdk, "codex.sandbox_outcome", attributes)
 
 
 def turn_claimed(*, worker: str, recovered: bool, lost: int, created_at_ms: int) -> None:
-    """recovered: another stay of the turn in a worker came before this one."""
+    """Record that a worker claimed a turn. recovered: it is not the turn's first attempt; lost: its lost attempts."""
     if _sdk is None:
         return
     waited_ms = max(0, now_ms() - created_at_ms)
-    attributes: dict[str, Any] = {"worker": worker, "recovered": recovered, "lost": lost}
-    _emit(_sdk, "threadhouse.turn_claimed", attributes | ({} if recovered else {"queued_ms": waited_ms}))
+    queued_ms = None if recovered else waited_ms
+    attributes: Mapping[str, Attribute] = {
+        "worker": worker,
+        "recovered": recovered,
+        "lost": lost,
+        "queued_ms": queued_ms,
+    }
+    _emit(_sdk, "threadhouse.turn_claimed", attributes)
     _sdk.count("threadhouse.turn.moves", 1, {"to": "claimed"})
     if not recovered:
         _sdk.measure("threadhouse.turn.queue_age_ms", waited_ms, {})
 
 
 def turn_recovered(turn_id: str, thread_id: str, owner: str) -> None:
-    """A worker was lost; its turn is queued again."""
-    _tell_turn("threadhouse.turn_recovered", "recovered", turn_id, thread_id, owner)
+    """Record that a turn was queued again because its worker was lost."""
+    _emit_turn("threadhouse.turn_recovered", "recovered", turn_id, thread_id, owner)
 
 
 def turn_parked(method: str) -> None:
-    """The turn waits for a person. method: of the question."""
+    """Record that a turn waits for a person. method: of the server request."""
     if _sdk is not None:
         _emit(_sdk, "threadhouse.turn_parked", {"request.method": method})
         _sdk.count("threadhouse.turn.moves", 1, {"to": "parked"})
@@ -358,55 +412,56 @@ def turn_parked(method: str) -> None:
 def turn_ended(
     turn_id: str, thread_id: str, owner: str, status: str, created_at_ms: int, error: Mapping[str, Any] | None = None
 ) -> None:
-    """status: completed, interrupted or failed."""
+    """Record the end of a turn. status: completed, interrupted or failed."""
     if _sdk is None:
         return
     duration_ms = max(0, now_ms() - created_at_ms)
-    told = {"status": status, "duration_ms": duration_ms, "error.message": _text(error["message"]) if error else None}
-    _tell_turn("threadhouse.turn_ended", status, turn_id, thread_id, owner, **told)
+    message = _text(error["message"]) if error else None
+    details: Mapping[str, Attribute] = {"status": status, "duration_ms": duration_ms, "error.message": message}
+    _emit_turn("threadhouse.turn_ended", status, turn_id, thread_id, owner, details)
     _sdk.count("codex.conversation.turn.count", 1, {"status": status})
     _sdk.measure("codex.turn.e2e_duration_ms", duration_ms, {"status": status})
 
 
 def lease_lost(turn_id: str, thread_id: str, owner: str) -> None:
-    """This worker may not write the turn any more."""
-    _tell_turn("threadhouse.lease_lost", "lost", turn_id, thread_id, owner)
+    """Record that this worker lost its claim on a turn."""
+    _emit_turn("threadhouse.lease_lost", "lost", turn_id, thread_id, owner)
     if _sdk is not None:
         _sdk.count("threadhouse.lease.lost", 1, {})
 
 
 def relayed(event_id: str) -> None:
-    """An event reached an API process. event_id: its place in the log, which begins with the time in ms."""
+    """Record that an event reached an API process. event_id: begins with the time in ms when it was published."""
     if _sdk is not None:
         _sdk.measure("threadhouse.relay.lag_ms", max(0, now_ms() - int(event_id.partition("-")[0])), {})
 
 
-def _tell_turn(name: str, move: str, turn_id: str, thread_id: str, owner: str, **attributes: Any) -> None:
+def _emit_turn(
+    name: str, move: str, turn_id: str, thread_id: str, owner: str, details: Mapping[str, Attribute] | None = None
+) -> None:
     if _sdk is not None:
-        ids = {"conversation.id": thread_id, "turn.id": turn_id, "user.account_id": person(owner)}
-        _emit(_sdk, name, ids | attributes)
+        ids = {"conversation.id": thread_id, "turn.id": turn_id, "user.account_id": _account_id(owner)}
+        _emit(_sdk, name, {**ids, **(details or {})})
         _sdk.count("threadhouse.turn.moves", 1, {"to": move})
 
 
-# -- as it goes over the wire
+# -- attributes as collectors get them
 
 
-def _emit(sdk: Sdk, name: str, attributes: Mapping[str, Any]) -> None:
+def _emit(sdk: Sdk, name: str, attributes: Mapping[str, Attribute]) -> None:
     if not sdk.has_logs:
         return
-    told = {
+    common = {
         "event.name": name,
         "event.timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "app.version": VERSION,
-        "terminal.type": "unknown",  # of the client; the protocol does not tell it
-        **_bound.get({}),
-        **attributes,
+        "terminal.type": "unknown",  # the client's; the protocol does not say
     }
-    sdk.emit(name, told)
+    sdk.emit(name, {**common, **_bound.get({}), **attributes})
 
 
 def _text(text: str) -> str:
-    """Redacted first: a secret that is cut in two would not be known for one."""
+    """Return a redacted and shortened text. Redact first: a secret that is cut in two would not be recognized."""
     return _redact(text)[:MAX_TEXT_CHARACTERS]
 
 
@@ -414,5 +469,5 @@ def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _ms_since(began_at: float) -> int:
-    return max(0, round((time.monotonic() - began_at) * 1000))
+def _ms_since(started_at: float) -> int:
+    return max(0, round((time.monotonic() - started_at) * 1000))

@@ -1,4 +1,4 @@
-"""What goes out: OTLP by HTTP or gRPC, behind a bound and a count of what was lost on the way."""
+"""Exporters: OTLP over HTTP or gRPC, behind bounded queues that count what they drop."""
 
 from __future__ import annotations
 
@@ -30,59 +30,57 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from shared.otel_config import GRPC, Exporter
+from shared.config.otel import GRPC, Exporter
 from shared.telemetry import log_records
 
 logger = logging.getLogger(__name__)
-# What they say of each attempt is said here once a minute.
+# The exporters log each failed attempt; ExportQueue logs once a minute instead.
 logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
 
 MAX_QUEUE = 2048  # records of one kind that wait for the collector; more are dropped
 BATCH = 512  # records of one request
-EXPORT_SECONDS = 3.0  # for one request and its repetitions
-SAY_SECONDS = 60.0  # between two words in the log about what was dropped
+EXPORT_SECONDS = 3.0  # for one request and its retries
+LOG_SECONDS = 60.0  # between two log lines about dropped records
 _IDS = {"traceId", "spanId", "parentSpanId"}
 
 
-class Outbox:
-    """How many records wait, and how many were lost. what: their name in the log."""
+class ExportQueue:
+    """Counts the records that wait for the collector, and those that were dropped. what: their name in log lines."""
 
     def __init__(self, what: str) -> None:
         self.dropped = 0
         self._what = what
         self._waiting = 0
         self._lock = threading.Lock()
-        self._said_at = -SAY_SECONDS
+        self._logged_at = -LOG_SECONDS
 
     def admit(self, *, minor: bool = False) -> bool:
-        """Whether one more may wait. minor: what there is much of leaves half of the room to the rest."""
+        """Return whether one more record may wait. minor: records of a frequent kind use at most half of the queue."""
         with self._lock:
             if self._waiting < (MAX_QUEUE // 2 if minor else MAX_QUEUE):
                 self._waiting += 1
                 return True
-        self.lose(1)
+        self.drop(1)
         return False
 
-    def take(self, count: int) -> None:
-        """These do not wait any more."""
+    def dequeue(self, count: int) -> None:
+        """Count records that are being sent and wait no longer."""
         with self._lock:
             self._waiting -= count
 
-    def lose(self, count: int) -> None:
-        """These never arrive."""
+    def drop(self, count: int) -> None:
+        """Count records that never arrive, and log them at most once a minute."""
         with self._lock:
             self.dropped += count
             now = time.monotonic()
-            if now < self._said_at + SAY_SECONDS:
+            if now < self._logged_at + LOG_SECONDS:
                 return
-            self._said_at = now
-        logger.warning("telemetry: the collector does not take what it is sent: %s", self.told())
-
-    def told(self) -> str:
-        return f"{self.dropped} {self._what} were dropped, {self._waiting} wait"
+            self._logged_at = now
+        counts = (self.dropped, self._what, self._waiting)
+        logger.warning("telemetry: the collector fails or is too slow: %d %s were dropped, %d are waiting", *counts)
 
     def close(self) -> None:
-        """The process ends: what waits now is lost."""
+        """Count what is waiting as dropped, because the process ends."""
         with self._lock:
             self.dropped += self._waiting
             self._waiting = 0
@@ -91,25 +89,25 @@ class Outbox:
 
 
 class _Logs(LogRecordExporter):
-    """Sends batches of encoded records: all that is left to do here is to put them into one envelope."""
+    """Sends batches of records that are already encoded, in one envelope each."""
 
-    def __init__(self, exporter: HttpLogs | GrpcLogs, outbox: Outbox, resource: Resource, scope: tuple[str, str]):
+    def __init__(self, exporter: HttpLogs | GrpcLogs, queue: ExportQueue, resource: Resource, scope: tuple[str, str]):
         self._exporter = exporter
-        self._outbox = outbox
+        self._queue = queue
         self._envelope = log_records.Envelope(resource, *scope)
 
     def export(self, batch: Sequence[Any]) -> LogRecordExportResult:
-        self._outbox.take(len(batch))
+        self._queue.dequeue(len(batch))
         result = LogRecordExportResult.FAILURE
         try:
             result = self._send(self._envelope.around(batch))
         finally:
             if result is not LogRecordExportResult.SUCCESS:
-                self._outbox.lose(len(batch))
+                self._queue.drop(len(batch))
         return result
 
     def _send(self, request: bytes) -> LogRecordExportResult:
-        # What the exporters' own export() does behind its encoding, which takes the turns' threads off the processor.
+        # This is the exporters' own export() without its encoding, which would slow down the threads of the turns.
         if isinstance(self._exporter, HttpLogs):
             sent = self._exporter._client.export(request).success
             return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
@@ -123,23 +121,27 @@ class _Logs(LogRecordExporter):
 
 
 class _GrpcLogs(GrpcLogs):
+    """Sends a request as it is, instead of translating SDK records into one."""
+
     def _translate_data(self, data: Sequence[Any]) -> ExportLogsServiceRequest:
         return data[0]  # type: ignore[no-any-return]
 
 
 class _Spans(SpanExporter):
-    def __init__(self, exporter: SpanExporter, outbox: Outbox) -> None:
+    """Sends batches of spans and counts those that are lost."""
+
+    def __init__(self, exporter: SpanExporter, queue: ExportQueue) -> None:
         self._exporter = exporter
-        self._outbox = outbox
+        self._queue = queue
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._outbox.take(len(spans))
+        self._queue.dequeue(len(spans))
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
         finally:
             if result is not SpanExportResult.SUCCESS:
-                self._outbox.lose(len(spans))
+                self._queue.drop(len(spans))
         return result
 
     def shutdown(self) -> None:
@@ -147,21 +149,21 @@ class _Spans(SpanExporter):
 
 
 class LogProcessor:
-    """Batches of log records, sent by a thread of its own. minor: name of events that make room for others."""
+    """Sends log records in batches, from a thread of its own. minor: name of the frequent events, see ExportQueue."""
 
     def __init__(self, exporter: Exporter, minor: str, resource: Resource, scope: tuple[str, str]) -> None:
-        self.outbox = Outbox("log events")
+        self.queue = ExportQueue("log events")
         self._minor = minor
         self.exporter = log_exporter(exporter)
         self._batches = BatchLogRecordProcessor(
-            _Logs(self.exporter, self.outbox, resource, scope),
+            _Logs(self.exporter, self.queue, resource, scope),
             max_queue_size=MAX_QUEUE,
             max_export_batch_size=BATCH,
         )
 
     def emit(self, name: str, attributes: Mapping[str, Any]) -> None:
-        """Of what happens now, in the current span. attributes: as `log_records.encode` takes them."""
-        if self.outbox.admit(minor=name == self._minor):
+        """Queue a record of now, in the current span. attributes: as of `log_records.encode`."""
+        if self.queue.admit(minor=name == self._minor):
             self._batches._batch_processor.emit(log_records.encode(name, attributes))  # type: ignore[arg-type]
 
     def shutdown(self) -> None:
@@ -169,20 +171,20 @@ class LogProcessor:
 
 
 class SpansProcessor(SpanProcessor):
-    """Batches of spans, in a thread of its own."""
+    """Sends spans in batches, from a thread of its own."""
 
     def __init__(self, exporter: Exporter) -> None:
-        self.outbox = Outbox("spans")
+        self.queue = ExportQueue("spans")
         self.exporter = span_exporter(exporter)
         self._batches = BatchSpanProcessor(
-            _Spans(self.exporter, self.outbox), max_queue_size=MAX_QUEUE, max_export_batch_size=BATCH
+            _Spans(self.exporter, self.queue), max_queue_size=MAX_QUEUE, max_export_batch_size=BATCH
         )
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         pass
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context is not None and span.context.trace_flags.sampled and self.outbox.admit():
+        if span.context is not None and span.context.trace_flags.sampled and self.queue.admit():
             self._batches.on_end(span)
 
     def shutdown(self) -> None:
@@ -193,26 +195,30 @@ class SpansProcessor(SpanProcessor):
 
 
 def log_exporter(exporter: Exporter) -> HttpLogs | GrpcLogs:
+    """Return an exporter of log records; with gRPC it sends requests that are encoded already."""
     if exporter.kind == GRPC:
         return _GrpcLogs(**_grpc(exporter))
     return HttpLogs(**_http(exporter, ExportLogsServiceRequest))
 
 
 def span_exporter(exporter: Exporter) -> SpanExporter:
+    """Return an exporter of spans."""
     if exporter.kind == GRPC:
         return GrpcSpans(**_grpc(exporter))
     return HttpSpans(**_http(exporter, ExportTraceServiceRequest))
 
 
 def metric_exporter(exporter: Exporter) -> MetricExporter:
+    """Return an exporter of metrics."""
     if exporter.kind == GRPC:
         return GrpcMetrics(**_grpc(exporter))
     return HttpMetrics(**_http(exporter, ExportMetricsServiceRequest))
 
 
-def _grpc(exporter: Exporter) -> dict[str, Any]:
+def _grpc(exporter: Exporter) -> Mapping[str, Any]:
+    """Return the arguments of a gRPC exporter."""
     insecure = exporter.endpoint.startswith("http://")
-    files = (exporter.ca_certificate, exporter.client_private_key, exporter.client_certificate)
+    files = (exporter.tls.ca_certificate, exporter.tls.client_private_key, exporter.tls.client_certificate)
     return {
         "endpoint": exporter.endpoint,
         "insecure": insecure,
@@ -224,11 +230,12 @@ def _grpc(exporter: Exporter) -> dict[str, Any]:
     }
 
 
-def _http(exporter: Exporter, message: type[Message]) -> dict[str, Any]:
+def _http(exporter: Exporter, message: type[Message]) -> Mapping[str, Any]:
+    """Return the arguments of an HTTP exporter. message: the type of its requests."""
     files = {
-        "certificate_file": exporter.ca_certificate,
-        "client_certificate_file": exporter.client_certificate,
-        "client_key_file": exporter.client_private_key,
+        "certificate_file": exporter.tls.ca_certificate,
+        "client_certificate_file": exporter.tls.client_certificate,
+        "client_key_file": exporter.tls.client_private_key,
     }
     return {
         "endpoint": exporter.endpoint,
@@ -240,20 +247,21 @@ def _http(exporter: Exporter, message: type[Message]) -> dict[str, Any]:
 
 
 class _JsonSession(requests.Session):
-    """Sends as JSON what the exporters encode as protobuf, which is all they know (OTLP, JSON Protobuf Encoding)."""
+    """Sends JSON (OTLP, JSON Protobuf Encoding), although the exporters can only encode protobuf."""
 
     def __init__(self, message: type[Message]) -> None:
         super().__init__()
         self._message = message
 
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
-        told = MessageToDict(self._message.FromString(options["data"]), use_integers_for_enums=True)
-        options["data"] = orjson.dumps(_with_hex_ids(told))
+        decoded = MessageToDict(self._message.FromString(options["data"]), use_integers_for_enums=True)
+        options["data"] = orjson.dumps(_with_hex_ids(decoded))
         options["headers"] = {**options["headers"], "content-type": "application/json"}
         return super().request(method, url, **options)
 
 
 def _with_hex_ids(value: Any) -> Any:
+    """Return JSON with trace and span ids in hex instead of base64, as OTLP wants them."""
     match value:
         case dict():
             return {

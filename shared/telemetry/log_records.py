@@ -1,7 +1,7 @@
-"""Log records as OTLP has them on the wire (opentelemetry/proto/logs/v1/logs.proto), encoded where they are told.
+"""Log records as OTLP has them on the wire (opentelemetry/proto/logs/v1/logs.proto), encoded when they are emitted.
 
-There is one for each delta. What the SDK makes of a record, and a thread that encodes batches of them, take several
-times the processor's time of all else that a delta needs; nearly all attributes repeat, so their bytes are kept.
+There is one record per delta. The SDK's own records, and a thread that encodes batches of them, take several times the
+CPU of everything else that a delta needs. Nearly all attributes repeat, so their encoded bytes are cached.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-MAX_KEPT_CHARACTERS = 64  # of a value whose bytes are kept
+MAX_CACHED_CHARACTERS = 64  # of a value whose encoded bytes are cached
 _OBSERVED_AT = struct.Struct("<BQ")  # observed_time_unix_nano, field 11, fixed64
 _SPAN = struct.Struct("<BI BB16s BB8s")  # flags, field 8, fixed32; trace_id, field 9, bytes; span_id, field 10, bytes
 
 
 def encode(name: str, attributes: Mapping[str, Any]) -> bytes:
-    """A LogRecord of now, in the current span. Numbers become strings, as the original has them; None is left out."""
+    """Return a LogRecord of now, in the current span.
+
+    Numbers become strings, as in the original; a value that is None is left out.
+    """
     parts = [_head(name), _OBSERVED_AT.pack(0x59, time.time_ns())]
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
@@ -34,8 +37,8 @@ def encode(name: str, attributes: Mapping[str, Any]) -> bytes:
         parts.append(_SPAN.pack(0x45, span.trace_flags, *ids))
     for key, value in attributes.items():
         if value is not None:
-            kept = type(value) is not str or len(value) <= MAX_KEPT_CHARACTERS
-            parts.append(_attribute(key, value) if kept else _attribute.__wrapped__(key, value))
+            is_cached = type(value) is not str or len(value) <= MAX_CACHED_CHARACTERS
+            parts.append(_attribute(key, value) if is_cached else _attribute.__wrapped__(key, value))
     return b"".join(parts)
 
 
@@ -46,8 +49,8 @@ def _head(name: str) -> bytes:
 
 @lru_cache(4096, typed=True)
 def _attribute(key: str, value: Any) -> bytes:
-    told = AnyValue(bool_value=value) if isinstance(value, bool) else AnyValue(string_value=str(value))
-    return _bytes(LogRecord(attributes=[KeyValue(key=key, value=told)]))
+    encoded = AnyValue(bool_value=value) if isinstance(value, bool) else AnyValue(string_value=str(value))
+    return _bytes(LogRecord(attributes=[KeyValue(key=key, value=encoded)]))
 
 
 def _bytes(message: Message) -> bytes:
@@ -56,7 +59,7 @@ def _bytes(message: Message) -> bytes:
 
 
 class Envelope:
-    """ExportLogsServiceRequests of one process."""
+    """Makes the ExportLogsServiceRequests of one process."""
 
     def __init__(self, resource: Resource, name: str, version: str) -> None:
         self._resource = _bytes(ResourceLogs(resource=_encode_resource(resource)))
@@ -64,17 +67,19 @@ class Envelope:
         self._scope = _bytes(ScopeLogs(scope=scope))
 
     def around(self, records: Sequence[bytes]) -> bytes:
+        """Return a request with these records."""
         scope_logs = b"".join((self._scope, *(_field_2(record) for record in records)))
         resource_logs = self._resource + _field_2(scope_logs)
         return b"\x0a" + _varint(len(resource_logs)) + resource_logs  # resource_logs, field 1
 
 
 def _field_2(message: bytes) -> bytes:
-    """log_records of ScopeLogs, scope_logs of ResourceLogs."""
+    """Return a message as field 2: log_records of ScopeLogs, scope_logs of ResourceLogs."""
     return b"\x12" + _varint(len(message)) + message
 
 
 def _varint(value: int) -> bytes:
+    """Return a number as a protobuf varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

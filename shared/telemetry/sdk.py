@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK of one process: built when something is exported, and then only."""
+"""The OpenTelemetry SDK of one process. It is built only when something is exported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -23,22 +23,21 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from shared.otel_config import GRPC, Exporter, Otel
+from shared.config.otel import GRPC, Exporter, Otel
 from shared.telemetry import exporters
 
 logger = logging.getLogger(__name__)
 
 SCOPE = "threadhouse"
-SHUTDOWN_SECONDS = 3.0  # to send what waits, whatever the collector does
-LEAVE_SECONDS = 1.0  # behind that, for threads to come out of requests that were cut
-METRICS_SECONDS = 30.0  # between two exports; OTEL_METRIC_EXPORT_INTERVAL (ms) wins
+SHUTDOWN_SECONDS = 3.0  # to send what is queued, whatever the collector does
+LEAVE_SECONDS = 1.0  # after that, for threads to return from requests that were cut
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 
 Observe = Callable[[], Iterable[tuple[float, Mapping[str, str]]]]
 
 
 class _Roots(Sampler):
-    """No trace of its own for what no request or task asked for: the journal's commits, a listener's queries."""
+    """Drops traces that no request or task started: the journal's commits, a listener's queries."""
 
     def should_sample(
         self,
@@ -50,15 +49,15 @@ class _Roots(Sampler):
         links: Any = None,
         trace_state: Any = None,
     ) -> SamplingResult:
-        alone = kind is SpanKind.CLIENT
-        return SamplingResult(Decision.DROP if alone else Decision.RECORD_AND_SAMPLE)
+        is_background = kind is SpanKind.CLIENT
+        return SamplingResult(Decision.DROP if is_background else Decision.RECORD_AND_SAMPLE)
 
     def get_description(self) -> str:
         return "Roots"
 
 
 class _Parts(_Roots):
-    """Of what a request or task does, all but what tells nothing: a connection out of the pool, the BEGIN behind it."""
+    """Keeps the spans of a request or task, except trivial ones: a connection from the pool, the BEGIN after it."""
 
     def should_sample(
         self,
@@ -70,17 +69,17 @@ class _Parts(_Roots):
         links: Any = None,
         trace_state: Any = None,
     ) -> SamplingResult:
-        idle = kind is SpanKind.CLIENT and (name == "connect" or name.startswith("BEGIN"))
-        return SamplingResult(Decision.DROP if idle else Decision.RECORD_AND_SAMPLE)
+        is_trivial = kind is SpanKind.CLIENT and (name == "connect" or name.startswith("BEGIN"))
+        return SamplingResult(Decision.DROP if is_trivial else Decision.RECORD_AND_SAMPLE)
 
 
 class Sdk:
-    """Providers of logs, traces and metrics, as far as each is exported. minor: the event that gives way to others."""
+    """Providers of logs, traces and metrics, of those that are exported. minor: the frequent event, see ExportQueue."""
 
     def __init__(self, otel: Otel, role: str, version: str, minor: str) -> None:
         self._otel = otel
         if any(one and one.kind == GRPC for one in self._all) and _is_gevent():
-            _befriend_grpc()
+            _patch_grpc()
         resource = Resource.create(
             {
                 "service.name": f"{otel.service_name}-{role}",
@@ -90,7 +89,7 @@ class Sdk:
                 "host.name": socket.gethostname(),
             }
         )
-        self._outboxes: list[exporters.Outbox] = []
+        self._queues: list[exporters.ExportQueue] = []
         self._exporters: list[Any] = []
         self._closing: list[Callable[[], object]] = []
         self.tracers = TracerProvider(
@@ -100,27 +99,26 @@ class Sdk:
         if otel.trace_exporter:
             spans = exporters.SpansProcessor(otel.trace_exporter)
             self.tracers.add_span_processor(spans)
-            self._outboxes.append(spans.outbox)
+            self._queues.append(spans.queue)
             self._exporters.append(spans.exporter)
             self._closing.append(self.tracers.shutdown)
         self._logs: exporters.LogProcessor | None = None
         if otel.exporter:
             self._logs = exporters.LogProcessor(otel.exporter, minor, resource, (SCOPE, version))
-            self._outboxes.append(self._logs.outbox)
+            self._queues.append(self._logs.queue)
             self._exporters.append(self._logs.exporter)
             self._closing.append(self._logs.shutdown)
         self._meters: MeterProvider | None = None
         self._meter: Meter | None = None
-        self._instruments: dict[str, Any] = {}
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
         if otel.metrics_exporter:
-            interval_ms = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or METRICS_SECONDS * 1000)
             exporter = exporters.metric_exporter(otel.metrics_exporter)
             self._exporters.append(exporter)
-            reader = PeriodicExportingMetricReader(exporter, interval_ms)
+            reader = PeriodicExportingMetricReader(exporter, otel.metrics_interval_ms)
             meters = MeterProvider([reader], resource, shutdown_on_exit=False)
             self._meters, self._meter = meters, meters.get_meter(SCOPE, version)
             self._closing.append(lambda: meters.shutdown(timeout_millis=SHUTDOWN_SECONDS * 1000))
-        self._instrumented: list[Any] = []
         if otel.trace_exporter:
             self._instrument_redis()
 
@@ -133,7 +131,7 @@ class Sdk:
         return self._logs is not None
 
     def close(self) -> None:
-        """Send what waits, for as long as that may take; then no more."""
+        """Send what is queued, for SHUTDOWN_SECONDS at most, and stop."""
         threads = [threading.Thread(target=_closed, args=(close,), daemon=True) for close in self._closing]
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         for thread in threads:
@@ -143,14 +141,15 @@ class Sdk:
         for exporter in self._exporters:
             _closed(exporter.shutdown)
         deadline = time.monotonic() + LEAVE_SECONDS
-        for thread in threads:  # one that still waits inside gRPC when the interpreter ends aborts the process
+        for thread in threads:  # a thread that waits inside gRPC when the interpreter ends aborts the process
             thread.join(max(0.0, deadline - time.monotonic()))
-        for outbox in self._outboxes:
-            outbox.close()
+        for queue in self._queues:
+            queue.close()
 
     # -- log events
 
     def emit(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Queue a log event."""
         if self._logs is not None:
             self._logs.emit(name, attributes)
 
@@ -164,29 +163,30 @@ class Sdk:
         kind: str = "internal",
         parent: Mapping[str, str] | None = None,
     ) -> Iterator[None]:
-        """parent: W3C headers of where this was asked for; else what is current.
+        """Make a span.
 
-        What is current stays the parent if it belongs to that trace; if it belongs to another, it becomes a link.
+        parent: W3C headers of the request that caused it; None: the current span is the parent. A current span of the
+                request's trace stays the parent; one of another trace becomes a link.
         """
         context, links = None, []
         if parent:
-            here = trace.get_current_span().get_span_context()
-            asked = TraceContextTextMapPropagator().extract(parent)
-            there = trace.get_current_span(asked).get_span_context()
-            if there.is_valid and here.trace_id != there.trace_id:
-                context = asked
-                links = [Link(here)] if here.is_valid else []
+            current = trace.get_current_span().get_span_context()
+            cause_context = TraceContextTextMapPropagator().extract(parent)
+            cause = trace.get_current_span(cause_context).get_span_context()
+            if cause.is_valid and current.trace_id != cause.trace_id:
+                context = cause_context
+                links = [Link(current)] if current.is_valid else []
         span = self._tracer.start_span(name, context, KINDS[kind], attributes, links)
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield
             except BaseException as error:
-                # The kind alone: what an exception says may be anybody's text.
+                # Only the type: the message of an exception may be a user's text.
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
 
-    def carried(self) -> dict[str, str]:
-        """W3C headers of the current span."""
+    def trace_headers(self) -> dict[str, str]:
+        """Return the W3C headers of the current span."""
         headers: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(headers)
         return headers
@@ -194,28 +194,29 @@ class Sdk:
     # -- metrics
 
     def count(self, name: str, amount: int, attributes: Mapping[str, str]) -> None:
+        """Add to a counter."""
         if self._meter is not None:
-            counter = self._instruments.get(name) or self._new(name, self._meter.create_counter(name))
+            counter = self._counters.get(name) or self._counters.setdefault(name, self._meter.create_counter(name))
             counter.add(amount, attributes)
 
     def measure(self, name: str, value: float, attributes: Mapping[str, str]) -> None:
+        """Add a value to a histogram."""
         if self._meter is not None:
-            histogram = self._instruments.get(name) or self._new(name, self._meter.create_histogram(name))
+            histogram = self._histograms.get(name)
+            if histogram is None:
+                histogram = self._histograms.setdefault(name, self._meter.create_histogram(name))
             histogram.record(value, attributes)
 
-    def observe(self, name: str, look: Observe) -> None:
-        """A value that is looked at whenever metrics are sent."""
+    def observe(self, name: str, measure: Observe) -> None:
+        """Add a gauge that is measured whenever metrics are exported."""
 
         def callback(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(value, attributes) for value, attributes in look()]
+            return [Observation(value, attributes) for value, attributes in measure()]
 
         if self._meter is not None:
             self._meter.create_observable_gauge(name, [callback])
 
-    def _new(self, name: str, instrument: Any) -> Any:
-        return self._instruments.setdefault(name, instrument)
-
-    # -- what others instrument
+    # -- instrumentation of libraries
 
     def _instrument_redis(self) -> None:
         from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -223,22 +224,22 @@ class Sdk:
         RedisInstrumentor().instrument(tracer_provider=self.tracers)
 
     def watch_celery(self, app: Any) -> None:
-        """Spans of messages that are sent and of tasks that run."""
+        """Make spans of tasks that are sent and of tasks that run."""
         from celery import signals
         from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
         app.set_default()  # the instrumentation looks a task up in the default application, in any thread
 
-        def know(sender: str, **_: Any) -> None:
-            """It never ends the span of a message whose task it does not know, and the API only knows names."""
+        def register(sender: str, **_: Any) -> None:
+            """Register a task by its name: the instrumentation never ends the span of a task that is not registered."""
             if sender not in app.tasks:
-                app.task(name=sender)(_elsewhere)
+                app.task(name=sender)(_not_here)
 
-        signals.before_task_publish.connect(know, weak=False)
+        signals.before_task_publish.connect(register, weak=False)
         CeleryInstrumentor().instrument(tracer_provider=self.tracers, meter_provider=self._meters)
 
     def watch_flask(self, app: Any) -> None:
-        """Spans of requests below /v2/. Of WebSockets each request is one, made by the dispatcher: not the socket."""
+        """Make spans of requests below /v2/. The dispatcher makes those of requests over a WebSocket."""
         if self._otel.trace_exporter:
             from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
@@ -251,25 +252,25 @@ class Sdk:
             )
 
     def watch_engine(self, engine: Any) -> None:
-        """Spans of statements, without their values."""
+        """Make spans of statements, without their values."""
         if self._otel.trace_exporter:
             from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 
-            # Its list of versions ends below 2.1; its hooks are SQLAlchemy's public events.
+            # The instrumentation's list of SQLAlchemy versions ends below 2.1; it hooks into public events only.
             SQLAlchemyInstrumentor().instrument(
                 engines=[engine], tracer_provider=self.tracers, meter_provider=self._meters, skip_dep_check=True
             )
 
 
-def _elsewhere() -> None:
+def _not_here() -> None:
     raise AssertionError("this task runs in workers")
 
 
 def _closed(close: Callable[[], object]) -> None:
     try:
         close()
-    except Exception:  # the process ends, with or without it
-        logger.exception("telemetry did not end well")
+    except Exception:  # the process ends anyway
+        logger.exception("telemetry shutdown failed")
 
 
 def _is_gevent() -> bool:
@@ -277,8 +278,8 @@ def _is_gevent() -> bool:
     return bool(monkey and monkey.is_module_patched("socket"))
 
 
-def _befriend_grpc() -> None:
-    """gRPC waits in C, where gevent cannot switch: from here on it waits in gevent's thread pool."""
+def _patch_grpc() -> None:
+    """Make gRPC wait in gevent's thread pool: it waits in C, where gevent cannot switch."""
     from grpc.experimental import gevent
 
     gevent.init_gevent()

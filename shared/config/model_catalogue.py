@@ -1,18 +1,18 @@
-"""The models that clients are offered, and what is known of them."""
+"""The models that clients are offered, with their efforts and token limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 from shared.config import OPENAI, SCRIPTED
 
 if TYPE_CHECKING:
     from shared.config import Config
 
-CONTEXT_WINDOW_TOKENS = 258_400  # of a model that nothing is known of; also the newer ones of OpenAI
+CONTEXT_WINDOW_TOKENS = 258_400  # of models that are not listed below; also of the newer ones of OpenAI
 
-# Model name or beginning of one → tokens; the first that fits counts.
+# Prefix of a model's name → tokens; the first match counts.
 _CONTEXT_WINDOWS = {
     "gpt-4.1": 1_047_576,
     "gpt-4o": 128_000,
@@ -22,7 +22,7 @@ _CONTEXT_WINDOWS = {
     "codex-mini": 200_000,
 }
 
-MAX_ANSWER_TOKENS = 32_000  # of a model that nothing is known of
+MAX_ANSWER_TOKENS = 32_000  # of models that are not listed below
 _MAX_ANSWERS = {
     "gpt-6": 128_000,
     "gpt-5": 128_000,
@@ -45,7 +45,7 @@ _COMMON_EFFORTS = ("low", "medium", "high")
 _EXTENDED_EFFORTS = ("low", "medium", "high", "xhigh")
 _ALL_EFFORTS = tuple(_EFFORTS)
 
-# What the provider `openai` serves: model → efforts, default effort.
+# The models of the provider `openai`: name → efforts, default effort.
 _OPENAI_MODELS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "gpt-6-astra": (_ALL_EFFORTS, "low"),
     "gpt-6.1-sol": (_ALL_EFFORTS, "low"),
@@ -58,8 +58,44 @@ _OPENAI_MODELS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def models(config: Config) -> list[dict[str, Any]]:
-    """The Model objects of `model/list` for the configured provider, the default one first.
+class ReasoningEffort(TypedDict):
+    """A reasoning effort that a model supports. reasoningEffort: for `effort` of turn/start"""
+
+    reasoningEffort: str
+    description: str
+
+
+class Model(TypedDict):
+    """A model that clients are offered. Members that are always null or empty have no meaning here.
+
+    id, model: for `model` of thread/start and turn/start
+    isDefault: exactly one model is the default
+    inputModalities: "text" and "image"
+    """
+
+    id: str
+    model: str
+    displayName: str
+    description: str
+    hidden: bool
+    supportedReasoningEfforts: Sequence[ReasoningEffort]
+    defaultReasoningEffort: str
+    inputModalities: Sequence[str]
+    supportsPersonality: bool
+    isDefault: bool
+    upgrade: None
+    upgradeInfo: None
+    availabilityNux: None
+    additionalSpeedTiers: Sequence[str]
+    serviceTiers: Sequence[str]
+    defaultServiceTier: None
+    multiAgentVersion: None
+    modelSpecialty: None
+    availableAccessPrograms: None
+
+
+def models(config: Config) -> list[Model]:
+    """Return the Model objects of `model/list` for the configured provider, the default one first.
 
     Shape:  PROTOCOL.md 5.12, every field present; exactly one has isDefault
     """
@@ -74,18 +110,18 @@ def models(config: Config) -> list[dict[str, Any]]:
 
 
 def context_window(model: str) -> int:
-    """Tokens that a model can take in; a default for models that nothing is known of."""
+    """Return how many tokens a model's input may have; CONTEXT_WINDOW_TOKENS for unknown models."""
     return next(
         (tokens for prefix, tokens in _CONTEXT_WINDOWS.items() if model.startswith(prefix)), CONTEXT_WINDOW_TOKENS
     )
 
 
 def max_answer_tokens(model: str) -> int:
-    """The most tokens that a model answers with, its reasoning among them; a default for unknown models."""
+    """Return how many tokens a model's answer may have, including reasoning; MAX_ANSWER_TOKENS for unknown models."""
     return next((tokens for prefix, tokens in _MAX_ANSWERS.items() if model.startswith(prefix)), MAX_ANSWER_TOKENS)
 
 
-def _configured(config: Config, name: str) -> dict[str, Any]:
+def _configured(config: Config, name: str) -> Model:
     efforts, default_effort = _OPENAI_MODELS.get(name, (_COMMON_EFFORTS, "medium"))
     is_default = name == config.model
     if is_default and config.model_reasoning_effort is not None:
@@ -98,7 +134,7 @@ def _configured(config: Config, name: str) -> dict[str, Any]:
 
 def _model(
     name: str, display_name: str, description: str, efforts: tuple[str, ...], default_effort: str, is_default: bool
-) -> dict[str, Any]:
+) -> Model:
     return {
         "id": name,
         "model": name,

@@ -1,0 +1,83 @@
+"""`[[webhooks]]`: the receivers of events over HTTP. Deliveries wait in shared.store.outbox."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from shared.config.setting import Setting
+
+EVENTS = (
+    "turn.started",
+    "turn.completed",
+    "turn.failed",
+    "turn.interrupted",
+    "approval.requested",
+    "approval.resolved",
+    "approval.expired",
+    "feedback.processed",
+)
+SECRET_PREFIX = "whsec_"
+SECRET_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme"
+NOTIFY = "notify"  # the target, and the event, of the operator's notify program; other targets are URLs
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One receiver. Its URL identifies it, so no two webhooks have the same."""
+
+    url: Annotated[
+        str,
+        Setting(
+            "URL that events are sent to.",
+            matches=_is_usable,
+            expected="an http:// or https:// URL without a user",
+        ),
+    ]
+    secret: Annotated[
+        str,
+        Setting(
+            f"Signing secret: `{SECRET_PREFIX}` and 24 to 64 bytes in base64; ${{NAME}} is that environment variable.",
+            matches=_is_secret,
+            expected=f'"{SECRET_PREFIX}" and 24 to 64 bytes in base64',
+            expands=True,
+        ),
+    ] = field(repr=False)
+    events: Annotated[tuple[str, ...], Setting("The events that are sent.", choices=EVENTS, default="all")] = EVENTS
+    allow_private: Annotated[bool, Setting("Whether the host may have a private, loopback or link-local address.")] = (
+        False
+    )
+
+    @property
+    def host(self) -> str:
+        """The host, for log lines: a path or query may contain a secret."""
+        return urlsplit(self.url).hostname or ""
+
+
+def listeners(webhooks: tuple[Webhook, ...], *, notify: bool) -> dict[str, tuple[str, ...]]:
+    """Return event → targets: URLs of webhooks, and NOTIFY for its own event. Events without a target are left out."""
+    found = {event: tuple(one.url for one in webhooks if event in one.events) for event in EVENTS}
+    found[NOTIFY] = (NOTIFY,) if notify else ()
+    return {event: to for event, to in found.items() if to}
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        if not url.isascii() or not url.isprintable() or " " in url:
+            return False
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        )
+    except ValueError:  # such as a port that is not a number
+        return False
+
+
+def _is_secret(secret: str) -> bool:
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:  # also characters that are not ASCII
+        return False
+    return secret.startswith(SECRET_PREFIX) and len(key) in SECRET_BYTES
