@@ -1,4 +1,8 @@
-"""What a worker process holds, built once from the configuration."""
+"""What a worker process consists of, built once from the configuration.
+
+Owns the connections, the registry of running turns, and the thread that receives this process's messages from Redis:
+stops of its turns, and input of its calls.
+"""
 
 from __future__ import annotations
 
@@ -8,105 +12,176 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import redis
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from shared import mailbox
-from shared.calls import worker_channel
+from shared import redis_clients
 from shared.config import Config
-from shared.events import EventLog
+from shared.event_names import TURN_SIGNALS_CHANNEL, worker_channel
+from shared.events import terminal_input, turn_signals, worker_calls
+from shared.events.log import EventLog
+from shared.events.terminal_input import TerminalInput
 from shared.ids import new_id
 from shared.queue import Queue
 from shared.store import Store
-from workers.agent.journal import Journal
-from workers.agent.signal import Signal, Why
+from shared.store.connection import ANSWER_SECONDS, Database
 from workers.calls.running import RunningCalls
+from workers.control.signal import Signal, StopReason
+from workers.journal.journal import Journal
+from workers.terminals.running import RunningTerminals
 
 logger = logging.getLogger(__name__)
 
-REDIS_TIMEOUT_SECONDS = 5
-LISTEN_AGAIN_SECONDS = 0.5
-WHYS = {mailbox.STEER: Why.STEER, mailbox.INTERRUPT: Why.INTERRUPT}
+REDIS_TIMEOUT_SECONDS = 5.0
+MIN_ANSWER_SECONDS = 1.0  # for which the journal waits for an answer, with leases as short as those of tests
+MIN_TURNS_ANSWER_SECONDS = 5.0  # the same for turns: with a short lease they notice a silent database earlier, too
+PING_SECONDS = 5.0  # of silence before the listener asks whether Redis still answers
+LISTEN_AGAIN_SECONDS = 0.5  # after Redis closed the subscription
+STOP_REASONS = {turn_signals.STEER: StopReason.STEER, turn_signals.INTERRUPT: StopReason.INTERRUPT}
 
 
 class Services:
-    """One object a worker process. running: turn id → its signal, of the turns that run here."""
+    """Everything that tasks need. One object per worker process.
+
+    running: turn id → its signal, of the turns that run here
+    """
 
     def __init__(
-        self, config: Config, celery: Celery, connect: Callable[..., redis.Redis] = redis.Redis.from_url
+        self, config: Config, celery: Celery, connect: Callable[..., redis.Redis] = redis_clients.connect
     ) -> None:
-        """connect: (url, settings of a connection) → client of the Redis that holds logs and mailbox."""
+        """connect: (url, connection settings) → client of the Redis that has the event logs and the turn signals."""
         server = config.server
         self.config = config
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
-        self.store = Store(config.database_url, config.listeners)
+        turns_answer_seconds = min(ANSWER_SECONDS, max(MIN_TURNS_ANSWER_SECONDS, server.lease_seconds))
+        self.store = Store(
+            config.database_url,
+            config.listeners,
+            partial(Database, answer_seconds=turns_answer_seconds),
+            workspaces_dir=server.workspaces_dir,
+        )
         self._connect = connect
         self.redis = connect(
             config.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
         )
-        self.log = EventLog(self.redis, max_entries=server.event_log_length)
-        self.queue = Queue(celery)
+        self.log = EventLog(self.redis, max_entries=server.event_log_length, max_bytes=server.event_log_bytes)
+        self.queue = Queue(celery, self.redis)
+        # The journal renews the leases, so nothing that it waits for may take it past the end of its authority.
+        answer_seconds = max(MIN_ANSWER_SECONDS, (server.authority_seconds - server.renewal_seconds) / 2)
+        self.journal_store = Store(
+            config.database_url,
+            config.listeners,
+            partial(Database, pool_size=1, answer_seconds=answer_seconds),
+            workspaces_dir=server.workspaces_dir,
+        )
+        redis_seconds = min(REDIS_TIMEOUT_SECONDS, answer_seconds)
+        journal_redis = connect(  # without retries: the journal itself tries again
+            config.redis_url,
+            socket_timeout=redis_seconds,
+            socket_connect_timeout=redis_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
         self.journal = Journal(
-            self.store,
-            self.log,
+            self.journal_store,
+            EventLog(journal_redis, max_entries=server.event_log_length, max_bytes=server.event_log_bytes),
             lease_seconds=server.lease_seconds,
             renewal_seconds=server.renewal_seconds,
             authority_seconds=server.authority_seconds,
         )
-        self.calls = RunningCalls(self.redis, self.name)
+        self.calls = RunningCalls(self.redis, self.name, server.worker_concurrency)
+        self.terminals = RunningTerminals(
+            self.store,
+            self.journal,
+            self.redis,
+            self.name,
+            lease_seconds=server.lease_seconds,
+            renewal_seconds=server.renewal_seconds,
+            authority_seconds=server.authority_seconds,
+        )
         self.running: dict[str, Signal] = {}
         self.draining = threading.Event()
         self._lock = threading.Lock()
-        self._listener = threading.Thread(target=self._listen, name="mailbox", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="signals", daemon=True)
 
     def start(self) -> None:
         self.journal.start()
         self._listener.start()
         self.calls.start()
 
+    def close(self, timeout_seconds: float) -> None:
+        """Store and publish what is left, then close the connections to the database."""
+        self.terminals.join(timeout_seconds)
+        self.journal.stop(timeout_seconds)
+        self.journal_store.close()
+        self.store.close()
+
     def enter(self, turn_id: str, signal: Signal) -> None:
-        """A turn begins to run here."""
+        """Register a turn that begins to run here."""
         with self._lock:
             self.running[turn_id] = signal
             draining = self.draining.is_set()
         if draining:
-            signal.call(Why.DRAIN)
+            signal.request(StopReason.DRAIN)
 
     def leave(self, turn_id: str, signal: Signal) -> None:
-        """A turn has left."""
+        """Forget a turn that has left this process."""
         with self._lock:
             if self.running.get(turn_id) is signal:
                 del self.running[turn_id]
 
     def drain(self) -> None:
-        """Take no more turns; those that run hand over at their next boundary."""
+        """Claim no more turns, and ask the running ones to be requeued at their next boundary."""
         with self._lock:
             self.draining.set()
             signals = list(self.running.values())
-        logger.info("draining", extra={"turns": len(signals)})
+        logger.info("drain began, %d turns running", len(signals))
         for signal in signals:
-            signal.call(Why.DRAIN)
+            signal.request(StopReason.DRAIN)
         self.calls.drain()
+        self.terminals.drain()
 
     def _listen(self) -> None:
-        """Pass on what turns and calls that run here have to hear."""
+        """Deliver stop requests to running turns and terminals, and messages to running calls and terminals."""
         channel = worker_channel(self.name)
-        client = self._connect(self.config.redis_url, socket_timeout=None, health_check_interval=15)
+        client = self._connect(
+            self.config.redis_url,
+            socket_timeout=2 * PING_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            health_check_interval=PING_SECONDS,
+        )
         while True:
             try:
                 pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-                pubsub.subscribe(mailbox.CHANNEL, channel)
-                for message in pubsub.listen():
-                    if message["channel"] == channel.encode():
-                        self.calls.hear(message["data"])
+                pubsub.subscribe(TURN_SIGNALS_CHANNEL, channel)
+                while True:
+                    message = pubsub.get_message(timeout=PING_SECONDS)
+                    if message is None:
+                        if pubsub.health_check_response_counter > 1:
+                            raise redis.ConnectionError("Redis did not answer a ping")
                         continue
-                    what, turn_id = mailbox.parse(message["data"])
-                    signal = self.running.get(turn_id)
-                    if signal is not None and what in WHYS:
-                        signal.call(WHYS[what])
+                    if message["channel"] == channel.encode():
+                        self._deliver(message["data"])
+                        continue
+                    name, subject_id = turn_signals.parse(message["data"])
+                    signal = self.running.get(subject_id)
+                    if name == turn_signals.STOP_TERMINAL:
+                        self.terminals.stop(subject_id)
+                    elif signal is not None and name in STOP_REASONS:
+                        signal.request(STOP_REASONS[name])
             except redis.RedisError as error:
-                logger.warning("the mailbox is out of reach: %s", error)
+                logger.warning("signal subscription lost, retrying: %s", error)
             except Exception:  # the thread must live
-                logger.exception("an announcement of the mailbox could not be passed on")
+                logger.exception("signal not delivered, subscribing again")
             time.sleep(LISTEN_AGAIN_SECONDS)
+
+    def _deliver(self, payload: bytes) -> None:
+        """Deliver a message from this process's own channel."""
+        subject_id, what, value = worker_calls.parse(payload)
+        if what == terminal_input.TYPE:
+            self.terminals.handle_message(subject_id, TerminalInput(*value))
+        else:
+            self.calls.handle_message(subject_id, what, value)

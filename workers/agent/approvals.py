@@ -1,42 +1,57 @@
-"""Whether a call may run: the policy, what was allowed before, or a question to a person (PROTOCOL section 8)."""
+"""Whether a call may run: the policy, earlier permissions, or a request to a person (PROTOCOL section 8).
+
+Owns the decision about a prepared call, and parking the turn while a person or a client has to answer. Reads approvals
+and rules from the store and adds the rules that a person accepts; runs nothing.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn, cast
 
+from shared import telemetry
 from shared.clock import now_ms
 from shared.ids import new_id
+from shared.protocol.items import CommandExecution, ItemStatus, ToolItem
+from shared.protocol.sandbox_modes import FULL_ACCESS
+from shared.protocol.server_requests import ApprovalDecision, CommandApprovalParams, PatchApprovalParams
 from shared.store import Store
 from shared.store.approvals import Approval
+from shared.store.items import Item
+from shared.store.users import LOCAL_USER
+from workers.agent.running_commands import KeptCommands
+from workers.agent.running_turn import RunningTurn
+from workers.control.stops import AwaitingAnswer
 from workers.tools import shell_words
-from workers.tools.base import Plan
+from workers.tools.base import ClientRequest, PreparedCall
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
 FOR_SESSION = "approved_for_session"
-NOBODY_ASKED = (
+NO_REVIEWER = (
     "This thread's approvals go to an automatic reviewer, and this server has none: what would need approval is "
     "declined. It was not run. Do it otherwise, or have a person take the approvals over (approvalsReviewer `user`)."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a call.
+class Decision:
+    """Whether a call runs, and how it ends if it does not.
 
-    allowed:   it runs; outside of the sandbox when escalated
-    told:      why not, for the model
-    status:    how the item of a refused call ends
-    cancelled: the turn ends as interrupted
-    decision:  in one word, for telemetry; source: whose it is, `config` or `user`
+    allowed:     it runs; outside of the sandbox when escalated
+    explanation: why it does not run, for the model
+    status:      how the item of a denied call ends
+    cancelled:   the turn ends as interrupted
+    decision:    in one word, for telemetry
+    source:      who decided: `config` or `user`
     """
 
     allowed: bool
     escalated: bool = False
-    told: str = ""
-    status: str = "declined"
+    explanation: str = ""
+    status: ItemStatus = "declined"
     cancelled: bool = False
     decision: str = ""
     source: str = "config"
@@ -47,65 +62,116 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A person must be asked first."""
+class ApprovalRequest:
+    """What a person must be asked. keys: what the answer acceptForSession would allow from now on."""
 
     method: str
-    params: dict[str, Any]
+    params: CommandApprovalParams | PatchApprovalParams
     keys: tuple[str, ...]
 
 
-def decide(store: Store, owner: str, thread_id: str, plan: Plan, policy: Any, *, may_escalate: bool) -> Verdict | Ask:
-    """policy: approvalPolicy of PROTOCOL section 4; may_escalate: whether anybody may leave the sandbox here."""
-    question = plan.question
-    if question is None:
-        return Verdict(allowed=True)
-    allowed = Verdict(allowed=True, escalated=question.escalates)
-    if question.escalates and not may_escalate:
-        return Verdict(False, told="This server does not let anything run outside of the sandbox. It was not run.")
-    asked = store.approvals.for_item(plan.call.item_id)
-    if asked is not None and asked.state == "answered":
-        return replace(_judge(store, asked, plan, allowed), source="user")
-    if not _may_ask(policy):
-        if question.escalates:
-            return Verdict(False, told="The approval policy rules out leaving the sandbox. It was not run.")
+def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> Decision:
+    """Return whether a call may run.
+
+    Errors: AwaitingAnswer: a person must be asked, and the turn is parked; Interrupted
+    """
+    transcript = turn.transcript
+    claim, policy = transcript.claim, transcript.settings["approvalPolicy"]
+    may_escalate = FULL_ACCESS in turn.config.allowed_modes(hosted=claim.owner != LOCAL_USER)
+    decision = decide(turn.store, claim.owner, claim.thread_id, prepared, policy, may_escalate=may_escalate)
+    if isinstance(decision, Decision):
+        return decision
+    transcript.publish_item_started(row, prepared)
+    started_at_ms = transcript.row(row.id).started_at_ms or 0
+    if transcript.settings.get("approvalsReviewer", "user") != "user":
+        for method, params in review_events(prepared, started_at_ms):
+            transcript.writer.publish(method, params)
+        return Decision(False, explanation=NO_REVIEWER)
+    params = {"itemId": row.id, "startedAtMs": started_at_ms, **decision.params}
+    return park(turn, row, decision.method, params, decision.keys)
+
+
+def require_answer(turn: RunningTurn, row: Item, prepared: PreparedCall, request: ClientRequest) -> dict[str, Any]:
+    """Return what a client answered. Errors: AwaitingAnswer: the answer is still to come, and the turn is parked."""
+    approval = turn.store.approvals.find_for_item(row.id)
+    if approval is None or approval.state != "answered":
+        turn.transcript.publish_item_started(row, prepared)
+        return park(turn, row, request.method, request.params, ())
+    return dict(approval.answer or {})
+
+
+def park(turn: RunningTurn, row: Item, method: str, params: Mapping[str, object], keys: Sequence[str]) -> NoReturn:
+    """Send a request to the thread's clients, and release the turn until the answer comes.
+
+    Errors: AwaitingAnswer; Interrupted: somebody has interrupted the turn, so that it asks nothing more
+    """
+    expires_in_ms = round(turn.config.server.approval_timeout_seconds * 1000)
+    with KeptCommands(turn) as kept:
+        turn.transcript.park(row, method, params, keys, expires_in_ms, kept.rows, kept.lease_ms)
+        kept.stored = True
+    telemetry.turn_parked(method)
+    raise AwaitingAnswer
+
+
+def decide(
+    store: Store, owner: str, thread_id: str, prepared: PreparedCall, policy: Any, *, may_escalate: bool
+) -> Decision | ApprovalRequest:
+    """Return the decision about a call, or the request to a person that it needs.
+
+    policy:       approvalPolicy of PROTOCOL section 4
+    may_escalate: whether the server lets anybody leave the sandbox
+    """
+    requirement = prepared.requirement
+    if requirement is None:
+        return Decision(allowed=True)
+    allowed = Decision(allowed=True, escalated=requirement.escalates)
+    if requirement.escalates and not may_escalate:
+        return Decision(
+            False, explanation="This server does not let anything run outside of the sandbox. It was not run."
+        )
+    approval = store.approvals.find_for_item(prepared.call.item_id)
+    if approval is not None and approval.state == "answered":
+        return replace(_read_answer(store, approval, prepared, allowed), source="user")
+    if not _may_request(policy):
+        if requirement.escalates:
+            return Decision(False, explanation="The approval policy rules out leaving the sandbox. It was not run.")
         return allowed
-    if policy != "untrusted" and not question.escalates:
+    if policy != "untrusted" and not requirement.escalates:
         return allowed
-    known = store.approvals.session_keys(thread_id)
-    if question.keys and known.issuperset(question.keys):
+    session_keys = store.approvals.session_keys(thread_id)
+    if requirement.keys and session_keys.issuperset(requirement.keys):
         return replace(allowed, decision=FOR_SESSION, source="user")
     rules = store.approvals.rules(owner)
-    if rules and question.line is not None and shell_words.is_allowed(question.line, rules):
+    if rules and requirement.shell_line is not None and shell_words.is_allowed(requirement.shell_line, rules):
         return allowed
-    return _ask(plan)
+    return _build_request(prepared)
 
 
-def _may_ask(policy: Any) -> bool:
-    """Whether the policy lets a command ask to leave the sandbox, or a patch to write outside of it."""
+def _may_request(policy: Any) -> bool:
+    """Return whether the policy lets a command ask to leave the sandbox, or a patch to write outside of it."""
     match policy:
         case {"granular": dict(kinds)}:
             return kinds.get("sandbox_approval") is True
     return bool(policy != "never")
 
 
-def review_events(plan: Plan, started_at_ms: int) -> list[tuple[str, dict[str, Any]]]:
-    """What clients are told of a question that goes to no person (PROTOCOL 8.5): asked, denied. Less their ids."""
-    assert plan.item is not None
+def review_events(prepared: PreparedCall, started_at_ms: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return the notifications, without ids, of a request that goes to no person: requested, denied (PROTOCOL 8.5)."""
+    assert prepared.item is not None
     review = {"status": "inProgress", "riskLevel": None, "userAuthorization": None, "rationale": None}
-    begun = {
+    started = {
         "reviewId": new_id(),
-        "targetItemId": plan.call.item_id,
+        "targetItemId": prepared.call.item_id,
         "startedAtMs": started_at_ms,
         "review": review,
-        "action": _action(plan.item),
+        "action": _action(prepared.item),
     }
-    over = {"completedAtMs": now_ms(), "decisionSource": "agent"}
-    denied = {**begun, **over, "review": {**review, "status": "denied", "rationale": NOBODY_ASKED}}
-    return [("item/autoApprovalReview/started", begun), ("item/autoApprovalReview/completed", denied)]
+    ended = {"completedAtMs": now_ms(), "decisionSource": "agent"}
+    denied = {**started, **ended, "review": {**review, "status": "denied", "rationale": NO_REVIEWER}}
+    return [("item/autoApprovalReview/started", started), ("item/autoApprovalReview/completed", denied)]
 
 
-def _action(item: dict[str, Any]) -> dict[str, Any]:
+def _action(item: ToolItem) -> dict[str, Any]:
     if item["type"] == "fileChange":
         files = [change["path"] for change in item["changes"]]
         return {
@@ -113,63 +179,69 @@ def _action(item: dict[str, Any]) -> dict[str, Any]:
             "cwd": os.path.commonpath([os.path.dirname(path) for path in files]),
             "files": files,
         }
-    return {"type": "command", "source": "unifiedExec", "command": item["command"], "cwd": item["cwd"]}
+    command = cast(CommandExecution, item)  # only patches and commands need approval
+    return {"type": "command", "source": "unifiedExec", "command": command["command"], "cwd": command["cwd"]}
 
 
-def _ask(plan: Plan) -> Ask:
-    question, item = plan.question, plan.item
-    assert question is not None
+def _build_request(prepared: PreparedCall) -> ApprovalRequest:
+    requirement, item = prepared.requirement, prepared.item
+    assert requirement is not None
     assert item is not None
     if item["type"] == "fileChange":
-        return Ask(PATCH, {"reason": question.why, "grantRoot": None}, question.keys)
-    decisions: list[Any] = ["accept", "acceptForSession"]
-    params: dict[str, Any] = {
+        return ApprovalRequest(PATCH, {"reason": requirement.reason, "grantRoot": None}, requirement.keys)
+    command = cast(CommandExecution, item)
+    decisions: list[ApprovalDecision] = ["accept", "acceptForSession"]
+    if requirement.amendment:
+        decisions.append({"acceptWithExecpolicyAmendment": {"execpolicy_amendment": list(requirement.amendment)}})
+    params: CommandApprovalParams = {
         "kind": "command",
         "environmentId": "local",
-        "command": item["command"],
-        "cwd": item["cwd"],
-        "commandActions": item["commandActions"],
+        "command": command["command"],
+        "cwd": command["cwd"],
+        "commandActions": command["commandActions"],
+        "availableDecisions": [*decisions, "decline", "cancel"],
     }
-    if question.why:
-        params["reason"] = question.why
-    if question.amendment:
-        params["proposedExecpolicyAmendment"] = list(question.amendment)
-        decisions.append({"acceptWithExecpolicyAmendment": {"execpolicy_amendment": list(question.amendment)}})
-    params["availableDecisions"] = [*decisions, "decline", "cancel"]
-    return Ask(COMMAND, params, question.keys)
+    if requirement.reason:
+        params["reason"] = requirement.reason
+    if requirement.amendment:
+        params["proposedExecpolicyAmendment"] = list(requirement.amendment)
+    return ApprovalRequest(COMMAND, params, requirement.keys)
 
 
-def _judge(store: Store, asked: Approval, plan: Plan, allowed: Verdict) -> Verdict:
-    """What a client's answer means; whatever is not a clear yes is a no."""
-    match asked.decision:
+def _read_answer(store: Store, approval: Approval, prepared: PreparedCall, allowed: Decision) -> Decision:
+    """Return what a client's answer means. Anything other than an explicit approval is a denial."""
+    match approval.decision:
         case "accept":
             return allowed
         case "acceptForSession":
             return replace(allowed, decision=FOR_SESSION)
         case {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": [str(), *_] as prefix}}:
-            if plan.question and plan.question.amendment and _starts(plan.question.amendment, prefix):
-                store.approvals.add_rule(asked.owner, prefix)
+            requirement = prepared.requirement
+            if requirement and requirement.amendment and _starts_with(requirement.amendment, prefix):
+                store.approvals.add_rule(approval.owner, prefix)
                 return replace(allowed, decision="approved_with_amendment")
-            return _no_decision(plan)
+            return _no_decision(prepared)
         case "decline":
-            return Verdict(
-                False, told="The user declined this. It was not run. Ask them how to go on, or do it otherwise."
+            return Decision(
+                False, explanation="The user declined this. It was not run. Ask them how to go on, or do it otherwise."
             )
         case "cancel":
-            return Verdict(
+            return Decision(
                 False,
-                told="The user declined this and stopped the turn. It was not run.",
+                explanation="The user declined this and stopped the turn. It was not run.",
                 cancelled=True,
                 decision="abort",
             )
         case _:
-            return _no_decision(plan)
+            return _no_decision(prepared)
 
 
-def _no_decision(plan: Plan) -> Verdict:
-    status = "declined" if plan.item and plan.item["type"] == "fileChange" else "failed"  # PROTOCOL 8.1
-    return Verdict(False, told="The approval request was not answered with a decision. It was not run.", status=status)
+def _no_decision(prepared: PreparedCall) -> Decision:
+    """Return the denial for an answer that is no decision."""
+    is_patch = prepared.item is not None and prepared.item["type"] == "fileChange"
+    explanation = "The approval request was not answered with a decision. It was not run."
+    return Decision(False, explanation=explanation, status="declined" if is_patch else "failed")  # PROTOCOL 8.1
 
 
-def _starts(words: tuple[str, ...], prefix: list[str]) -> bool:
+def _starts_with(words: tuple[str, ...], prefix: list[str]) -> bool:
     return bool(prefix) and list(words[: len(prefix)]) == prefix

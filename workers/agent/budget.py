@@ -1,7 +1,7 @@
-"""Token budgets: room for a model call is reserved before it, and what it took is counted after it.
+"""Token budgets: tokens for a model call are reserved before it, and what it used is counted after it.
 
-Every answer counts: of turns, compactions, reviews and title threads. One that breaks off counts by estimate, for the
-provider counts it too and tells nobody. Without a budget nothing is asked of the database here.
+Every answer counts: of turns, compactions, reviews and title threads. An answer that breaks off counts by estimate,
+because the provider counts it too without reporting it. Without a budget, nothing here reads the database.
 """
 
 from __future__ import annotations
@@ -10,32 +10,30 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import orjson
 
-from shared.catalogue import max_answer_tokens
 from shared.config import SCRIPTED
+from shared.config.model_catalogue import max_answer_tokens
 from shared.errors import ModelError
-from shared.protocol.rate_limits import UPDATED, periods, snapshot, told_reset
-from shared.protocol.turn import turn_error
+from shared.protocol.rate_limits import UPDATED
+from shared.protocol.turn import TurnError, turn_error
 from shared.store.usage import Budget, Standing
-from workers.agent.signal import Why
-from workers.agent.stops import TurnFailed, raise_if_called
-from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, SummaryDelta, TextDelta, Usage
+from shared.views.rate_limits import periods, reset_text, snapshot
+from workers.agent.running_turn import RunningTurn
+from workers.control.signal import StopReason
+from workers.control.stops import TurnFailed, raise_if_stop_requested
+from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, SummaryDelta, TextDelta, TokenUsage
 from workers.sandbox.output import count_tokens
 
-if TYPE_CHECKING:
-    from workers.agent.loop import Running
-
-WAIT_FIRST_SECONDS = 0.1  # for calls of the user's other turns to give back what they do not need; doubles
+WAIT_FIRST_SECONDS = 0.1  # for the user's other model calls to return what they do not use; doubles
 WAIT_MOST_SECONDS = 2.0
-IMAGE_TOKENS = 1500  # about what an image takes, however many bytes it has
+IMAGE_TOKENS = 1500  # about what an image takes, whatever its size in bytes
 _IMAGE = re.compile(rb'"data:image/[^"]*"')
 
 
-def of(turn: Running) -> Budget:
-    """What the turn's user may spend, as of the step that began last. The scripted model costs nothing."""
+def budget_of(turn: RunningTurn) -> Budget:
+    """Return what the turn's user may spend, as of the last step. The scripted model costs nothing."""
     if turn.transcript.settings["modelProvider"] == SCRIPTED:
         return Budget()
     own, limits = turn.transcript.own_budget, turn.config.limits
@@ -44,36 +42,42 @@ def of(turn: Running) -> Budget:
     )
 
 
-def open_call(turn: Running, request: Prompt) -> Call | None:
-    """A model call for which there is room. None: the turn was called to something while it waited for that.
+def open_call(turn: RunningTurn, request: Prompt) -> MeteredModelCall | None:
+    """Reserve tokens for a model call, waiting for the user's other calls when they hold the rest of the budget.
 
-    Errors: TurnFailed (usageLimitExceeded), ClaimLost, those of workers.agent.stops
+    None:   input came in while the turn waited: the next step reads it first
+    Errors: TurnFailed (usageLimitExceeded), ClaimLost, those of workers.control.stops
     """
-    budget = of(turn)
+    budget = budget_of(turn)
     if not budget:
-        return Call(turn, request)
-    most, wait_s = max_answer_tokens(request.model), WAIT_FIRST_SECONDS
+        return MeteredModelCall(turn, request)
+    most, wait_seconds = max_answer_tokens(request.model), WAIT_FIRST_SECONDS
     input_tokens = estimate_input(request)
     while True:
-        held = turn.store.usage.reserve(turn.transcript.claim, budget, input_tokens, most)
-        tell(turn, held.standing, budget)
-        if held.answer_tokens:
-            turn.transcript.reserved = True
-            clipped = held.answer_tokens < most
-            return Call(turn, replace(request, max_answer_tokens=held.answer_tokens) if clipped else request)
-        if not held.comes_back:
-            raise TurnFailed(used_up(held.standing, budget))
-        called = turn.signal.wait(wait_s)
-        raise_if_called(turn.signal)
-        if called and Why.STEER in turn.signal:
+        reservation = turn.store.usage.reserve(turn.transcript.claim, budget, input_tokens, most)
+        publish_standing(turn, reservation.standing, budget)
+        if reservation.answer_tokens:
+            turn.transcript.usage.reserved = True
+            clipped = reservation.answer_tokens < most
+            return MeteredModelCall(
+                turn, replace(request, max_answer_tokens=reservation.answer_tokens) if clipped else request
+            )
+        if not reservation.comes_back:
+            raise TurnFailed(budget_exceeded(reservation.standing, budget))
+        requested = turn.signal.wait(wait_seconds)
+        raise_if_stop_requested(turn.signal)
+        if requested and StopReason.STEER in turn.signal:
             return None
-        wait_s = min(WAIT_MOST_SECONDS, wait_s * 2)
+        wait_seconds = min(WAIT_MOST_SECONDS, wait_seconds * 2)
 
 
-class Call:
-    """One model call, as a context. request: what to send; it says so when the answer must be shorter than usual."""
+class MeteredModelCall:
+    """One model call as a context manager that counts its cost, also when it breaks off.
 
-    def __init__(self, turn: Running, request: Prompt) -> None:
+    request: what to send; its max_answer_tokens is set when the budget allows only a shorter answer
+    """
+
+    def __init__(self, turn: RunningTurn, request: Prompt) -> None:
         self.request = request
         self._turn = turn
         self._begun = False
@@ -81,7 +85,7 @@ class Call:
         self._reported = 0  # tokens, as the model counted them
 
     def metered(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The same chunks; what came is noted."""
+        """Yield the same chunks, counting them."""
         for chunk in chunks:
             self._begun = True
             match chunk:
@@ -89,59 +93,64 @@ class Call:
                     self._characters += len(chunk.text)
                 case Closed({"type": "function_call" | "custom_tool_call"} as item):
                     self._characters += len(str(item.get("arguments") or item.get("input")))
-                case Usage():
+                case TokenUsage():
                     self._reported = chunk.spent
             yield chunk
 
-    def __enter__(self) -> Call:
+    def __enter__(self) -> MeteredModelCall:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """What was reported is stored with the answer. Errors: TurnFailed (the answer filled the room there was)."""
+        """Count a call that reported no usage by estimate; reported usage is stored with the answer.
+
+        Errors: TurnFailed (the answer was cut because it used up the budget)
+        """
+        transcript = self._turn.transcript
         if not self._reported:
-            scripted = self._turn.transcript.settings["modelProvider"] == SCRIPTED
-            took = estimate_input(self.request) + count_tokens(self._characters)
-            self._turn.transcript.spend(took if self._begun and not scripted else 0)
+            scripted = transcript.settings["modelProvider"] == SCRIPTED
+            estimate = estimate_input(self.request) + count_tokens(self._characters)
+            transcript.usage.spend(estimate if self._begun and not scripted else 0)
         if isinstance(error, ModelError) and error.cut_short and self.request.max_answer_tokens is not None:
-            budget = of(self._turn)
-            self._turn.transcript.settle()
-            standing = self._turn.store.usage.standing(self._turn.transcript.claim.owner)
-            raise TurnFailed(used_up(standing, budget)) from error
+            budget = budget_of(self._turn)
+            transcript.writer.settle()
+            standing = self._turn.store.usage.standing(transcript.claim.owner)
+            raise TurnFailed(budget_exceeded(standing, budget)) from error
 
 
-def tell(turn: Running, standing: Standing, budget: Budget) -> None:
-    """Tell clients where the user stands when that has changed, and warn once when most of a budget is gone."""
+def publish_standing(turn: RunningTurn, standing: Standing, budget: Budget) -> None:
+    """Publish how much of the budget is used, if that changed; warn once when most of a budget is used."""
     shown = snapshot(standing, budget)
-    if shown != turn.rate_limits_told:
-        turn.rate_limits_told = shown
-        turn.transcript.say(UPDATED, {"rateLimits": shown})
+    writer = turn.transcript.writer
+    if shown != turn.published_rate_limits:
+        turn.published_rate_limits = shown
+        writer.publish(UPDATED, {"rateLimits": shown})
     for period, spent, cap in periods(standing, budget):
         percent = turn.config.limits.warn_percent
         if spent * 100 >= cap * percent and period not in standing.warned | turn.warned:
             turn.warned.add(period)
             if turn.store.usage.mark_warned(turn.transcript.claim.owner, period):
-                reset = told_reset(standing, period)
+                reset = reset_text(standing, period)
                 message = f"{spent * 100 // cap} % of this {period}'s token budget is used ({spent} of {cap} tokens)"
-                turn.transcript.say("warning", {"message": f"{message}; it resets at {reset}."})
+                writer.publish("warning", {"message": f"{message}; it resets at {reset}."})
 
 
-def tell_now(turn: Running) -> None:
-    """The same, with what the last answer took."""
-    if budget := of(turn):
-        turn.transcript.settle()
-        tell(turn, turn.store.usage.standing(turn.transcript.claim.owner), budget)
+def publish_current_standing(turn: RunningTurn) -> None:
+    """Publish how much of the budget is used, with the last answer."""
+    if budget := budget_of(turn):
+        turn.transcript.writer.settle()
+        publish_standing(turn, turn.store.usage.standing(turn.transcript.claim.owner), budget)
 
 
-def used_up(standing: Standing, budget: Budget) -> dict[str, object]:
-    """TurnError: which budget is gone, and until when."""
+def budget_exceeded(standing: Standing, budget: Budget) -> TurnError:
+    """Return the error that names the exceeded budget and when it resets."""
     period, spent, cap = min(periods(standing, budget), key=lambda one: one[2] - one[1])
     left = f"{spent} of {cap} tokens are spent, and what is left is not enough to ask the model again"
-    message = f"You have reached this {period}'s token budget: {left}. It resets at {told_reset(standing, period)}."
+    message = f"You have reached this {period}'s token budget: {left}. It resets at {reset_text(standing, period)}."
     return turn_error(message, "usageLimitExceeded")
 
 
 def estimate_input(request: Prompt) -> int:
-    """About how many tokens a request takes, rather more than less."""
+    """Return about how many tokens a request takes, rather more than less."""
     raw = orjson.dumps([request.input, request.tools])
     without_images, images = _IMAGE.subn(b'""', raw)
     return count_tokens(len(without_images)) + images * IMAGE_TOKENS

@@ -1,31 +1,53 @@
-"""Pictures that the user names by their paths: opened as the thread may, and shown to the model with the message."""
+"""Images of the user: checked, those in files opened under the thread's permissions, and sent with the message."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from shared.errors import ToolError
+from shared.errors import InvalidImage, InvalidRequest, ToolError
+from shared.images import checked_url, left_out
+from shared.protocol.model_items import ContentPart, ImagePart, ReadImage
+from shared.protocol.user_input import ImageInput, LocalImageInput
 from workers.tools.base import ToolContext
-from workers.tools.places import place
-from workers.tools.view_image import read_image
+from workers.tools.patch_target import patch_target
+from workers.tools.view_image import image_file, read_image
+from workers.workspace.scope import WorkspaceScope
 
-MAX_CHARACTERS = 20 * 1024 * 1024  # of all pictures of an input, as they are sent: history keeps them
+MAX_CHARACTERS = 20 * 1024 * 1024  # of all images of an input, as they are sent; history keeps them
 
 
-def reader(ctx: ToolContext) -> Callable[[str], dict[str, Any]]:
-    """Gives the part of the model's input for a path; for one that cannot be shown, a text that says why."""
+def reader(ctx: ToolContext, scope: Callable[[], WorkspaceScope], refused: list[str]) -> ReadImage:
+    """Return a function from an image to a part of the model's input: the image, or a text why it is left out.
+
+    scope:   finds the files that the thread's owner may name, if there is an image in a file
+    refused: gets the reason for each image that is left out
+    """
     left = MAX_CHARACTERS
 
-    def read(path: str) -> dict[str, Any]:
+    def read(part: ImageInput | LocalImageInput) -> ContentPart:
         nonlocal left
         try:
-            part = read_image(place(path, ctx))
-            if len(part["image_url"]) > left:
-                raise ToolError(f"{path}: the pictures of this message are too large together")
-        except ToolError as error:
-            return {"type": "input_text", "text": f"[an image of the user that could not be read: {error}]"}
-        left -= len(part["image_url"])
-        return part
+            image = _image(part, ctx, scope)
+            if len(image["image_url"]) > left:
+                raise InvalidImage("the images of this message are too large together")
+        except (InvalidImage, InvalidRequest, ToolError) as error:
+            refused.append(str(error))
+            return {"type": "input_text", "text": left_out(error)}
+        left -= len(image["image_url"])
+        return image
 
     return read
+
+
+def _image(part: ImageInput | LocalImageInput, ctx: ToolContext, find_scope: Callable[[], WorkspaceScope]) -> ImagePart:
+    if part["type"] == "image":
+        return {"type": "input_image", "image_url": checked_url(part["url"])}
+    scope = find_scope()
+    if scope.hosted:
+        return read_image(patch_target(part["path"], ctx))
+    # The user named the file, not the model: a screenshot in /tmp, which the thread's commands do not see.
+    path = Path(os.path.normpath(ctx.cwd / part["path"]))
+    with scope.scoped_path(str(path)) as found:
+        return image_file(found.root, found.relative, path, follow_links=found.follow_links)

@@ -1,4 +1,7 @@
-"""The log so far → the model's input (PROTOCOL section 11)."""
+"""Builds the model's input from the log (PROTOCOL section 11): instructions, tools, and the context of the workspace.
+
+Reads instruction files and the environment of the thread's folder; stores nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,47 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from shared.config import Config
+from shared.protocol.model_items import ModelItem, ToolDefinition, text_message
+from shared.protocol.settings import ThreadSettings
+from shared.protocol.turn import TurnOptions
 from shared.store.items import Item
 from workers.models.chunks import Prompt
 from workers.tools import TOOLS, dynamic_tool, request_user_input
 from workers.tools.base import ToolContext
-from workers.workspace import environment_context, instructions
+from workers.workspace.folders import environment_context
+from workers.workspace.instructions import HEADING, Instructions
 
 BASE_INSTRUCTIONS = resources.files("workers.agent").joinpath("instructions.md").read_text()
 PLAN_INSTRUCTIONS = resources.files("workers.agent").joinpath("plan_mode.md").read_text()
 REVIEW_INSTRUCTIONS = resources.files("workers.agent").joinpath("review_mode.md").read_text()
+ENVIRONMENT_OPENING = "<environment_context>"
 VOLATILE = "<current_date>"  # a line of the environment that changes by itself
 
 
 def build(
     config: Config,
-    settings: dict[str, Any],
+    settings: ThreadSettings,
     rows: Sequence[Item],
     thread_id: str,
     turn_id: str,
-    options: dict[str, Any],
+    options: TurnOptions,
 ) -> Prompt:
-    """One request to the model. rows: the log since the last compaction, no call without its output."""
-    said = [settings.get("baseInstructions") or BASE_INSTRUCTIONS, config.developer_instructions]
-    said += [settings.get("developerInstructions"), mode_instructions(settings)]
-    head = [message("developer", text) for text in said if text]
+    """Return one request to the model. rows: the log since the last compaction, no call without its output."""
+    instructions = (
+        settings.get("baseInstructions") or BASE_INSTRUCTIONS,
+        config.developer_instructions,
+        settings.get("developerInstructions"),
+        mode_instructions(settings),
+    )
+    head = [text_message("developer", text) for text in instructions if text]
+    history = [item for row in rows for item in row.model_items]
     return Prompt(
         model=settings["model"],
-        input=head + [item for row in rows for item in row.model_items],
-        tools=offered(settings),
+        input=[*head, *cast(list[ModelItem], history)],
+        tools=offered_tools(settings),
         thread_id=thread_id,
         turn_id=turn_id,
         effort=settings.get("effort"),
@@ -45,53 +58,60 @@ def build(
     )
 
 
-def offered(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Definitions of the tools that a thread's model may call: ours, then those of the thread's client."""
+def offered_tools(settings: ThreadSettings) -> list[ToolDefinition]:
+    """Return the tools that a thread's model may call: the server's, then those of the thread's client."""
     names = [name for name in TOOLS if name != request_user_input.NAME or is_planning(settings)]
-    return [TOOLS[name].SPEC for name in names] + dynamic_tool.specs(settings.get("dynamicTools") or ())
+    own = [TOOLS[name].SPEC for name in names]
+    return own + dynamic_tool.specs(settings.get("dynamicTools") or ())
 
 
-def mode_instructions(settings: dict[str, Any]) -> str | None:
-    """What the collaboration mode tells the model: its client's words, else ours for plan mode."""
-    mode = settings.get("collaborationMode") or {}
-    own = (mode.get("settings") or {}).get("developer_instructions")
+def mode_instructions(settings: ThreadSettings) -> str | None:
+    """Return the instructions of the collaboration mode: the client's own, else the server's for plan mode."""
+    mode = settings.get("collaborationMode")
+    own = mode["settings"].get("developer_instructions") if mode and mode.get("settings") else None
     return own or (PLAN_INSTRUCTIONS if is_planning(settings) else None)
 
 
-def is_planning(settings: dict[str, Any]) -> bool:
-    """Whether the thread is in plan mode."""
-    return bool((settings.get("collaborationMode") or {}).get("mode") == "plan")
+def is_planning(settings: ThreadSettings) -> bool:
+    """Return whether the thread is in plan mode."""
+    mode = settings.get("collaborationMode")
+    return mode is not None and mode.get("mode") == "plan"
 
 
-def context_due(rows: Sequence[Item], ctx: ToolContext, approval_policy: str) -> list[dict[str, Any]]:
-    """What the harness has to tell the model before it goes on: the project's instructions and where it works.
+def missing_context(
+    rows: Sequence[Item], ctx: ToolContext, approval_policy: str, found: Instructions | None
+) -> list[str]:
+    """Return what the model must read before it goes on: the instructions and where it works, each if it is new.
 
-    Nothing while the log says it already; only the environment when that has changed. Each is an item of its own,
-    never part of what the user said.
+    found: the instructions in force; None: they were not looked for
+    Each becomes a message of its own, never part of a user's message.
     """
-    told = [row for row in rows if row.kind == "context"]
-    environment = message(
-        "user", environment_context(ctx.cwd, ctx.sandbox, approval_policy, datetime.now().astimezone())
-    )
-    if told:
-        texts = [_stable(part["content"][0]["text"]) for row in told for part in row.model_items]
-        last = next((text for text in reversed(texts) if text.startswith("<environment_context>")), None)
-        return [] if last == _stable(environment["content"][0]["text"]) else [environment]
-    found = [
-        message("user", f"# AGENTS.md instructions for {path.parent}\n\n<INSTRUCTIONS>\n{text}\n</INSTRUCTIONS>")
-        for path, text in instructions(ctx.cwd, readable_root(ctx))
+    texts = [
+        part["text"]
+        for row in rows
+        if row.kind == "context"
+        for item in row.model_items
+        for part in item["content"]
+        if "text" in part
     ]
-    return [*found, environment]
+    environment = environment_context(ctx.cwd, ctx.sandbox, approval_policy, datetime.now().astimezone())
+    new = []
+    if found is not None and (text := found.to_add(_last(texts, HEADING))) is not None:
+        new.append(text)
+    if _stable(_last(texts, ENVIRONMENT_OPENING) or "") != _stable(environment):
+        new.append(environment)
+    return new
+
+
+def _last(texts: Sequence[str], opening: str) -> str | None:
+    return next((text for text in reversed(texts) if text.startswith(opening)), None)
 
 
 def readable_root(ctx: ToolContext) -> Path:
-    """The folder outside of which nothing is read for the thread."""
+    """Return the folder outside of which nothing is read for the thread."""
     return ctx.sandbox.readable_roots[0] if ctx.sandbox.readable_roots else Path("/")
 
 
-def message(role: str, text: str) -> dict[str, Any]:
-    return {"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]}
-
-
 def _stable(text: str) -> str:
+    """Return the environment without the line that changes by itself."""
     return "\n".join(line for line in text.splitlines() if VOLATILE not in line)

@@ -1,16 +1,21 @@
-"""What workers do for a request that needs a workspace: one plain table."""
+"""Worker calls: requests that need a workspace, which the API sends to a worker. One plain table.
+
+A handler has the configuration, its call (workers.calls.running) and the params. It may use workers.sandbox,
+workers.workspace and workers.sources, but neither the store nor the agent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.config import Config
-from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, workspace_read
+from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, instructions, workspace_read
 from workers.calls.running import RunningCall
 
-# Method → what answers it. Errors: those of workers.tasks.run_call.
-KINDS: dict[str, Callable[[Config, RunningCall, dict[str, Any]], Any]] = {
+# Method, or a kind of call that belongs to several → its handler, whose params are a TypedDict of its own.
+# Errors: those that workers.tasks.run_call passes on.
+HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] = {
     "command/exec": command_exec.run,
     "fs/copy": fs.copy,
     "fs/createDirectory": fs.create_directory,
@@ -21,5 +26,6 @@ KINDS: dict[str, Callable[[Config, RunningCall, dict[str, Any]], Any]] = {
     "fs/writeFile": fs.write_file,
     "fuzzyFileSearch": fuzzy_file_search.run,
     "gitDiffToRemote": git_diff.run,
+    "instructions": instructions.run,
     "thread/workspace/read": workspace_read.run,
 }

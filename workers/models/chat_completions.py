@@ -1,55 +1,86 @@
 """Chat Completions (vLLM, Ollama, llama.cpp and many others): the same prompt and chunks over an older API.
 
-Such servers put messages through a template of the model, and templates are strict. So: one system message, at the
-beginning; no two user messages in a row; the tool messages right behind the calls that they answer; text in them only.
+Owns the translation of Responses-API items into chat messages, and the reading of the answer's events. Such servers put
+messages through a template of the model, and templates are strict. So: one system message, at the beginning; no two
+user messages in a row; the tool messages directly behind the calls that they answer; only text in tool messages. Events
+are untrusted JSON: one of another shape than expected ends the stream as disconnected.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import orjson
 
 from shared.errors import ModelError
-from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, TextDelta, Usage
-from workers.models.client import Cut, Stream, disconnected, failed
+from shared.protocol.model_items import (
+    ContentPart,
+    CustomToolCall,
+    FunctionCall,
+    Message,
+    ModelCall,
+    ModelItem,
+    ToolDefinition,
+)
+from workers.models.chunks import Chunk, Closed, Prompt, TokenUsage
+from workers.models.client import Stream
+from workers.models.failures import disconnected, incomplete, reported_failure
+from workers.models.http_model import WireApi
 from workers.models.output import CallIds, OpenItem
-
-if TYPE_CHECKING:
-    from shared.config import Provider
-    from workers.agent.signal import Signal
-
-CALLS = ("function_call", "custom_tool_call")
-OUTPUTS = ("function_call_output", "custom_tool_call_output")
+from workers.models.thinking_tags import ThinkingTags
 
 
-class ChatModel:
-    """Models behind a provider with `wire_api = "chat"`."""
+class ChatImageUrl(TypedDict):
+    """Where an image is: an https: or data: URL."""
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-
-    def stream(self, prompt: Prompt, signal: Signal) -> Iterator[Chunk]:
-        """The answer to one prompt; ends without Usage as soon as the signal is called.
-
-        Errors: ModelError (PROTOCOL section 10)
-        """
-        headers = {"x-client-request-id": prompt.turn_id}
-        stream = Stream(self._provider, "/chat/completions", headers, orjson.dumps(_body(prompt)))
-        try:
-            with signal.heard_by(lambda _: stream.cut()):
-                yield from _chunks(stream, prompt)
-        except Cut:
-            return
-        finally:
-            stream.close()
+    url: str
 
 
-def _body(prompt: Prompt) -> dict[str, Any]:
-    body: dict[str, Any] = {
+class ChatPart(TypedDict):
+    """Shape: {"type": "text", "text"} | {"type": "image_url", "image_url"}"""
+
+    type: Literal["text", "image_url"]
+    text: NotRequired[str]
+    image_url: NotRequired[ChatImageUrl]
+
+
+class ChatFunctionCall(TypedDict):
+    """arguments: JSON text of an object."""
+
+    name: str
+    arguments: str
+
+
+class ChatToolCall(TypedDict):
+    """A call in an assistant message."""
+
+    id: str
+    type: Literal["function"]
+    function: ChatFunctionCall
+
+
+class ChatMessage(TypedDict):
+    """One message. tool_calls: of an assistant message; tool_call_id: of a tool message."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[ChatPart]
+    tool_calls: NotRequired[list[ChatToolCall]]
+    tool_call_id: NotRequired[str]
+
+
+NAMELESS = "nameless"  # the name of a call that came without one: no tool has it, and servers refuse an empty name
+Outputs = defaultdict[str, deque[str | Sequence[ContentPart]]]  # of calls that are not translated yet, by call id
+
+
+def _headers(prompt: Prompt) -> dict[str, str]:
+    return {"x-client-request-id": prompt.turn_id}
+
+
+def _body(prompt: Prompt) -> dict[str, object]:
+    body: dict[str, object] = {
         "model": prompt.model,
         "messages": messages(prompt.input),
         "stream": True,
@@ -67,14 +98,15 @@ def _body(prompt: Prompt) -> dict[str, Any]:
     return body
 
 
-def _function(tool: dict[str, Any]) -> dict[str, Any] | None:
-    """A tool as a function; None for kinds that only the Responses API knows."""
+def _function(tool: ToolDefinition) -> Mapping[str, object] | None:
+    """Return a tool as a function; None for kinds that only the Responses API knows."""
     description = tool.get("description", "")
+    parameters: Mapping[str, object]
     if tool["type"] == "function":
         parameters = tool.get("parameters") or {"type": "object", "properties": {}}
     elif tool["type"] == "custom":
-        if grammar := (tool.get("format") or {}).get("definition"):
-            description += f"\n\nThe input must follow this grammar:\n{grammar}"
+        if grammar := tool.get("format"):
+            description += f"\n\nThe input must follow this grammar:\n{grammar['definition']}"
         parameters = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
     else:
         return None
@@ -84,94 +116,119 @@ def _function(tool: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def messages(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Responses-API items as chat messages. Reasoning is left out: templates drop it or refuse it."""
-    outputs: defaultdict[str, deque[Any]] = defaultdict(deque)
+def messages(items: Sequence[ModelItem]) -> list[ChatMessage]:
+    """Return Responses-API items as chat messages. Reasoning is left out: templates drop it or refuse it."""
+    outputs: Outputs = defaultdict(deque)
     for item in items:
-        if item["type"] in OUTPUTS:
+        if item["type"] == "function_call_output" or item["type"] == "custom_tool_call_output":
             outputs[item["call_id"]].append(item["output"])
     system: list[str] = []
-    said: list[dict[str, Any]] = []
+    chat: list[ChatMessage] = []
     at = 0
     while at < len(items):
         item = items[at]
         at += 1
         if item["type"] == "message":
-            _add_message(said, system, item)
-        elif item["type"] in CALLS:
-            calls = [item]
-            while at < len(items) and items[at]["type"] in (*CALLS, "reasoning"):
-                calls.append(items[at])
+            _add_message(chat, system, item)
+        elif item["type"] == "function_call" or item["type"] == "custom_tool_call":
+            calls: list[ModelCall] = [item]
+            # Calls of one answer belong into one message, whatever reasoning stands between them.
+            while at < len(items):
+                following = items[at]
+                if following["type"] == "function_call" or following["type"] == "custom_tool_call":
+                    calls.append(following)
+                elif following["type"] != "reasoning":
+                    break
                 at += 1
-            _add_calls(said, [call for call in calls if call["type"] in CALLS], outputs)
-    return [{"role": "system", "content": "\n\n".join(system)}, *said] if system else said
+            _add_calls(chat, calls, outputs)
+    for said in chat:
+        said["content"] = _joined(said["content"])
+    return [{"role": "system", "content": "\n\n".join(system)}, *chat] if system else chat
 
 
-def _add_message(said: list[dict[str, Any]], system: list[str], item: dict[str, Any]) -> None:
+def _joined(content: str | list[ChatPart]) -> str | list[ChatPart]:
+    """Return parts as one string if all of them are text: the templates of some servers take nothing else."""
+    if isinstance(content, str) or any(part["type"] != "text" for part in content):
+        return content
+    return "\n\n".join(part["text"] for part in content)
+
+
+def _add_message(chat: list[ChatMessage], system: list[str], item: Message) -> None:
     parts = _parts(item["content"])
     if not parts:
         return
-    text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    text = _text(parts)
     if item["role"] == "assistant":
-        if said and said[-1]["role"] == "assistant" and "tool_calls" not in said[-1]:
-            said[-1]["content"] += f"\n\n{text}"
+        before = _last_plain_answer(chat)
+        if before is not None:
+            before["content"] = f"{before['content']}\n\n{text}"
         else:
-            said.append({"role": "assistant", "content": text})
-    elif item["role"] in ("developer", "system") and not said:
+            chat.append({"role": "assistant", "content": text})
+    elif item["role"] in ("developer", "system") and not chat:
         system.append(text)
     else:
-        _add_user(said, parts)
+        _add_user(chat, parts)
 
 
-def _add_user(said: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
-    if said and said[-1]["role"] == "user":
-        before = said[-1]["content"]
-        said[-1]["content"] = ([{"type": "text", "text": before}] if isinstance(before, str) else before) + parts
+def _add_user(chat: list[ChatMessage], parts: list[ChatPart]) -> None:
+    """Add parts of a user message; to the last message, if that is the user's too."""
+    if chat and chat[-1]["role"] == "user":
+        before = cast(list[ChatPart], chat[-1]["content"])
+        before += parts
     else:
-        plain = len(parts) == 1 and parts[0]["type"] == "text"
-        said.append({"role": "user", "content": parts[0]["text"] if plain else parts})
+        chat.append({"role": "user", "content": parts})
 
 
-def _add_calls(said: list[dict[str, Any]], calls: list[dict[str, Any]], outputs: defaultdict[str, deque[Any]]) -> None:
-    tool_calls = [
+def _add_calls(chat: list[ChatMessage], calls: list[ModelCall], outputs: Outputs) -> None:
+    """Add an assistant message with the calls, their outputs, then images of the outputs as a user message."""
+    tool_calls: list[ChatToolCall] = [
         {"id": call["call_id"], "type": "function", "function": {"name": call["name"], "arguments": _arguments(call)}}
         for call in calls
     ]
-    if said and said[-1]["role"] == "assistant" and "tool_calls" not in said[-1]:
-        said[-1]["tool_calls"] = tool_calls
+    before = _last_plain_answer(chat)
+    if before is not None:
+        before["tool_calls"] = tool_calls
     else:
-        said.append({"role": "assistant", "content": "", "tool_calls": tool_calls})
-    images: list[dict[str, Any]] = []
+        chat.append({"role": "assistant", "content": "", "tool_calls": tool_calls})
+    images: list[ChatPart] = []
     for call in calls:
         waiting = outputs[call["call_id"]]
         parts = _parts(waiting.popleft() if waiting else "")
-        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
         shown = [part for part in parts if part["type"] == "image_url"]
         images += shown
-        content = text or ("The image follows." if shown else "(no output)")
-        said.append({"role": "tool", "tool_call_id": call["call_id"], "content": content})
+        content = _text(parts) or ("The image follows." if shown else "(no output)")
+        chat.append({"role": "tool", "tool_call_id": call["call_id"], "content": content})
     if images:
-        _add_user(said, [{"type": "text", "text": "<tool_images>"}, *images])
+        _add_user(chat, [{"type": "text", "text": "<tool_images>"}, *images])
 
 
-def _parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Responses-API content as chat parts; kinds that chat does not know are left out."""
+def _last_plain_answer(chat: list[ChatMessage]) -> ChatMessage | None:
+    """Return the last message if it is an assistant's and has no calls: more of the same answer goes into it."""
+    return chat[-1] if chat and chat[-1]["role"] == "assistant" and "tool_calls" not in chat[-1] else None
+
+
+def _parts(content: str | Sequence[ContentPart]) -> list[ChatPart]:
+    """Return Responses-API content as chat parts; kinds that chat does not know are left out."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
-    parts: list[dict[str, Any]] = []
+    parts: list[ChatPart] = []
     for part in content:
-        if part["type"] in ("input_text", "output_text"):
+        if part["type"] == "input_text" or part["type"] == "output_text":
             parts.append({"type": "text", "text": part["text"]})
         elif part["type"] == "input_image" and part.get("image_url"):
             parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
     return parts
 
 
-def _arguments(call: dict[str, Any]) -> str:
-    """Arguments as JSON of an object: templates parse them, and what a model once got wrong would fail for ever."""
+def _text(parts: Sequence[ChatPart]) -> str:
+    return "\n".join(part["text"] for part in parts if part["type"] == "text")
+
+
+def _arguments(call: ModelCall) -> str:
+    """Return arguments as JSON of an object: templates parse them, and a wrong one would fail every later request."""
     if call["type"] == "custom_tool_call":
         return orjson.dumps({"input": call["input"]}).decode()
-    arguments: str = call["arguments"]
+    arguments = call["arguments"]
     return arguments if isinstance(_parsed(arguments), dict) else orjson.dumps({"invalid_json": arguments}).decode()
 
 
@@ -184,7 +241,7 @@ def _parsed(text: str) -> Any:
 
 @dataclass
 class _Call:
-    """A tool call whose fragments arrive."""
+    """A tool call whose fragments arrive one after the other."""
 
     id: str | None = None
     name: str = ""
@@ -192,9 +249,9 @@ class _Call:
 
 
 def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
-    open_item = OpenItem()
+    open_item, thinking = OpenItem(), ThinkingTags()
     calls = _Calls(prompt)
-    usage: dict[str, Any] = {}
+    usage: Any = {}
     response_id = finish_reason = None
     try:
         for event in stream.events():
@@ -206,24 +263,20 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
                 continue
             delta = choices[0].get("delta") or {}
             if text := delta.get("content") or delta.get("refusal"):
-                if open_item.kind != "message":
-                    yield from open_item.open("message")
-                open_item.texts.append(text)
-                yield TextDelta(text)
+                for kind, part in thinking.split(text):
+                    yield from open_item.add(kind, part)
             elif text := delta.get("reasoning_content") or delta.get("reasoning"):
-                if open_item.kind != "reasoning":
-                    yield from open_item.open("reasoning")
-                open_item.texts.append(text)
-                yield ReasoningDelta(0, text)
+                yield from open_item.add("reasoning", text)
             for fragment in delta.get("tool_calls") or ():
                 calls.add(fragment)
             finish_reason = choices[0].get("finish_reason") or finish_reason
         if finish_reason is None:
             raise disconnected("stream closed before a finish_reason")
+        for kind, part in thinking.rest():
+            yield from open_item.add(kind, part)
         yield from open_item.close()
         if finish_reason in ("length", "content_filter"):
-            told = f"Incomplete response returned, reason: {finish_reason}"
-            raise ModelError(told, cut_short=finish_reason == "length")
+            raise incomplete(finish_reason, cut_short=finish_reason == "length")
         for item in calls.items():
             yield Closed(item)
         yield _usage(usage, response_id)
@@ -232,7 +285,7 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
 
 
 class _Calls:
-    """Tool calls, put together from fragments by their index."""
+    """Tool calls, joined from fragments by their index."""
 
     def __init__(self, prompt: Prompt) -> None:
         self._custom = {tool["name"] for tool in prompt.tools if tool["type"] == "custom"}
@@ -240,7 +293,7 @@ class _Calls:
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}
 
-    def add(self, fragment: dict[str, Any]) -> None:
+    def add(self, fragment: Any) -> None:
         index = fragment.get("index")
         if index is None:
             index = len(self._at) if fragment.get("id") else max(len(self._at) - 1, 0)
@@ -254,22 +307,24 @@ class _Calls:
         if arguments := function.get("arguments"):
             call.arguments.append(arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode())
 
-    def items(self) -> Iterator[dict[str, Any]]:
+    def items(self) -> Iterator[ModelCall]:
+        """Yield the complete calls. A freeform input that is no JSON object is used as it is."""
         for call in self._calls:
-            call_id, arguments = self._ids.take(call.id), "".join(call.arguments)
+            call_id, arguments = self._ids.unique(call.id), "".join(call.arguments)
+            call.name = call.name or NAMELESS
             if call.name not in self._custom:
                 arguments = arguments or "{}"
-                yield {"type": "function_call", "call_id": call_id, "name": call.name, "arguments": arguments}
+                yield FunctionCall(type="function_call", call_id=call_id, name=call.name, arguments=arguments)
                 continue
             parsed = _parsed(arguments)
             text = parsed.get("input") if isinstance(parsed, dict) else None
             text = text if isinstance(text, str) else arguments
-            yield {"type": "custom_tool_call", "call_id": call_id, "name": call.name, "input": text}
+            yield CustomToolCall(type="custom_tool_call", call_id=call_id, name=call.name, input=text)
 
 
-def _usage(usage: dict[str, Any], response_id: str | None) -> Usage:
+def _usage(usage: Any, response_id: str | None) -> TokenUsage:
     input_tokens, output_tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    return Usage(
+    return TokenUsage(
         input_tokens=input_tokens,
         cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
         output_tokens=output_tokens,
@@ -279,9 +334,13 @@ def _usage(usage: dict[str, Any], response_id: str | None) -> Usage:
     )
 
 
-def _failure(stream: Stream, event: dict[str, Any]) -> ModelError:
+def _failure(stream: Stream, event: Any) -> ModelError:
     error = event.get("error") or event
     if not isinstance(error, dict):
         error = {"message": error}
     code = error.get("code") or error.get("type")
-    return failed(code if isinstance(code, str) else None, stream.redact(str(error.get("message") or "error event")))
+    message = stream.redact(str(error.get("message") or "error event"))
+    return reported_failure(code if isinstance(code, str) else None, message)
+
+
+API = WireApi("/chat/completions", _headers, _body, _chunks)

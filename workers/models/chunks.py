@@ -1,13 +1,15 @@
-"""What a model's stream is made of, whatever API it came from.
+"""What the agent sends to a model, and what a model's stream is made of, whatever API it came from.
 
-Order in one answer: Opened, its deltas, Closed, per output item; Usage once at the end.
-A stream that ends without Usage was cut; one that breaks raises ModelError.
+Order in one answer: Opened, its deltas, Closed, per output item; TokenUsage once at the end.
+A stream that ends without TokenUsage was cut; a stream that breaks raises ModelError.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from shared.protocol.model_items import Message, ModelCall, ModelItem, ReasoningItem, ToolDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,17 @@ class ReasoningDelta:
 class Closed:
     """An output item is complete: a Responses-API item, as history keeps it.
 
-    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text"}], "phase"?}
-    {"type": "reasoning", "summary": [{"type": "summary_text", "text"}], "content"?, "encrypted_content"?}
-    {"type": "function_call", "name", "call_id", "arguments": JSON text}
-    {"type": "custom_tool_call", "name", "call_id", "input": text}
+    Shape: {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text"}], "phase"?}
+           | {"type": "reasoning", "summary": [{"type": "summary_text", "text"}], "content"?, "encrypted_content"?}
+           | {"type": "function_call", "name", "call_id", "arguments": JSON text}
+           | {"type": "custom_tool_call", "name", "call_id", "input": text}
     """
 
-    item: dict[str, Any]
+    item: Message | ReasoningItem | ModelCall
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """The answer is complete. Counts in tokens, as PROTOCOL section 6 `tokenUsage.last`."""
 
     input_tokens: int = 0
@@ -73,11 +75,11 @@ class Usage:
 
     @property
     def spent(self) -> int:
-        """All tokens that the answer took; 0: the server does not say."""
+        """All tokens that the answer took; 0: the server did not report them."""
         return self.total_tokens or self.input_tokens + self.output_tokens
 
 
-Chunk = Opened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | Usage
+Chunk = Opened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,15 @@ class Prompt:
     output_schema: JSON Schema that the final message must follow, or None
     thread_id:    prompt_cache_key and header `thread-id`
     turn_id:      header `x-client-request-id`
-    max_answer_tokens: that the answer may have, or None: as many as the model can
+    max_answer_tokens: limit of the answer; None: the model's own
     """
 
     model: str
-    input: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
+    input: list[ModelItem]
+    tools: Sequence[ToolDefinition]
     thread_id: str
     turn_id: str
     effort: str | None = None
     summary: str | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Mapping[str, object] | None = None
     max_answer_tokens: int | None = None

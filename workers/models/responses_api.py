@@ -1,53 +1,36 @@
-"""The Responses API (PROTOCOL section 11): a prompt out, chunks back."""
+"""The Responses API (PROTOCOL section 11): a prompt goes out, chunks come back.
+
+Owns the request's body and the reading of its events. Events are untrusted JSON: one of another shape than expected
+ends the stream as disconnected.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import Any
 
 from shared.errors import ModelError
-from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, SummaryDelta, TextDelta, Usage
-from workers.models.client import Cut, Stream, disconnected, failed
+from shared.protocol.model_items import CustomToolCall, FunctionCall, Message, ModelCall, ReasoningItem
+from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, SummaryDelta, TextDelta, TokenUsage
+from workers.models.client import Stream
+from workers.models.failures import disconnected, incomplete, reported_failure
+from workers.models.http_model import WireApi
 from workers.models.output import CallIds, OpenItem, message
 
-if TYPE_CHECKING:
-    from shared.config import Provider
-    from workers.agent.signal import Signal
-
-# Models that answer 400 to settings of reasoning; every other model is taken for one that knows them.
+# Models that answer 400 to reasoning settings; every other model is assumed to know them.
 NOT_REASONING = ("gpt-3", "gpt-4", "chatgpt")
 
 
-class ResponsesModel:
-    """Models behind a provider with `wire_api = "responses"`."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-
-    def stream(self, prompt: Prompt, signal: Signal) -> Iterator[Chunk]:
-        """The answer to one prompt; ends without Usage as soon as the signal is called.
-
-        Errors: ModelError (PROTOCOL section 10)
-        """
-        headers = {
-            "session-id": prompt.thread_id,
-            "thread-id": prompt.thread_id,
-            "x-client-request-id": prompt.turn_id,
-        }
-        stream = Stream(self._provider, "/responses", headers, orjson.dumps(_body(prompt)))
-        try:
-            with signal.heard_by(lambda _: stream.cut()):
-                yield from _chunks(stream, prompt)
-        except Cut:
-            return
-        finally:
-            stream.close()
+def _headers(prompt: Prompt) -> dict[str, str]:
+    return {
+        "session-id": prompt.thread_id,
+        "thread-id": prompt.thread_id,
+        "x-client-request-id": prompt.turn_id,
+    }
 
 
-def _body(prompt: Prompt) -> dict[str, Any]:
-    body: dict[str, Any] = {
+def _body(prompt: Prompt) -> dict[str, object]:
+    body: dict[str, object] = {
         "model": prompt.model,
         "input": prompt.input,
         "tools": prompt.tools,
@@ -83,10 +66,9 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
                 raise _failure(stream, event)
             elif kind == "response.incomplete":
                 reason = (event["response"].get("incomplete_details") or {}).get("reason")
-                told = f"Incomplete response returned, reason: {reason or 'unknown'}"
-                raise ModelError(told, cut_short=reason == "max_output_tokens")
+                raise incomplete(reason or "unknown", cut_short=reason == "max_output_tokens")
             else:
-                yield from answer.take(kind, event)
+                yield from answer.read(kind, event)
                 if kind == "response.completed":
                     return
     except (KeyError, TypeError, AttributeError):
@@ -95,15 +77,15 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
 
 
 class _Answer:
-    """What has arrived of one answer. Some servers never announce an item or its end: its first delta opens it."""
+    """What has arrived of one answer. Some servers never announce an item or its end; its first delta opens it."""
 
     def __init__(self, prompt: Prompt) -> None:
         self.open = OpenItem()
         self._call_ids = CallIds(prompt.input)
-        self._closed: set[str] = set()  # types of items, ids of calls
+        self._closed: set[str] = set()  # types of messages and reasoning, ids of calls
 
-    def take(self, kind: str | None, event: dict[str, Any]) -> Iterator[Chunk]:
-        """The chunks of any event but the frequent and the fatal ones; unknown events have none."""
+    def read(self, kind: str | None, event: Any) -> Iterator[Chunk]:
+        """Yield the chunks of any event but text deltas and failures; an unknown event has none."""
         if kind == "response.refusal.delta":
             yield from self._ensure("message")
             self.open.texts.append(event["delta"])
@@ -133,22 +115,23 @@ class _Answer:
         if self.open.kind != kind:
             yield from self.open.open(kind)
 
-    def _close(self, item: dict[str, Any]) -> Iterator[Chunk]:
+    def _close(self, item: Any) -> Iterator[Chunk]:
         kind = item["type"]
-        if kind in ("message", "reasoning"):
+        kept: Message | ReasoningItem | ModelCall
+        if kind == "message" or kind == "reasoning":
             yield from self._ensure(kind)
             kept = _kept_message(item, self.open.text()) if kind == "message" else _kept_reasoning(item)
-            self.open.forget()
-        elif kind in _CALL_MEMBERS and item.get("status") != "incomplete":
+            self.open.reset()
+        elif kind in ("function_call", "custom_tool_call") and item.get("status") != "incomplete":
             yield from self.open.close()
-            kept = {"type": kind, "call_id": self._call_ids.take(item.get("call_id")), "name": item["name"]}
-            kept[_CALL_MEMBERS[kind]] = item[_CALL_MEMBERS[kind]]
+            kept = _kept_call(item, self._call_ids.unique(item.get("call_id")))
         else:
             return
         self._closed.add(item.get("call_id") or kind)
         yield Closed(kept)
 
-    def _complete(self, response: dict[str, Any]) -> Iterator[Chunk]:
+    def _complete(self, response: Any) -> Iterator[Chunk]:
+        """Yield items that came with the end alone, then the usage."""
         if self.open.kind is not None:
             self._closed.add(self.open.kind)
             yield from self.open.close()
@@ -157,7 +140,7 @@ class _Answer:
                 yield from self._close(item)
         usage = response.get("usage") or {}
         input_tokens, output_tokens = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
-        yield Usage(
+        yield TokenUsage(
             input_tokens=input_tokens,
             cached_input_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens") or 0,
             output_tokens=output_tokens,
@@ -167,21 +150,35 @@ class _Answer:
         )
 
 
-_CALL_MEMBERS = {"function_call": "arguments", "custom_tool_call": "input"}
-
-
-def _kept_message(item: dict[str, Any], streamed: str) -> dict[str, Any]:
+def _kept_message(item: Any, streamed: str) -> Message:
+    """Return what history keeps of a message. streamed: its deltas, for servers that send no text with the end."""
     texts = [part.get("text") or part.get("refusal") or "" for part in item.get("content") or []]
     kept = message("".join(texts) or streamed)
-    return {**kept, "phase": item["phase"]} if item.get("phase") else kept
+    if item.get("phase"):
+        kept["phase"] = item["phase"]
+    return kept
 
 
-def _kept_reasoning(item: dict[str, Any]) -> dict[str, Any]:
+def _kept_reasoning(item: Any) -> ReasoningItem:
     # Without its id: with store=false the server would not know it (PROTOCOL section 11).
-    kept = {"type": "reasoning", "summary": item.get("summary") or []}
-    return kept | {name: item[name] for name in ("content", "encrypted_content") if item.get(name)}
+    kept: ReasoningItem = {"type": "reasoning", "summary": item.get("summary") or []}
+    if item.get("content"):
+        kept["content"] = item["content"]
+    if item.get("encrypted_content"):
+        kept["encrypted_content"] = item["encrypted_content"]
+    return kept
 
 
-def _failure(stream: Stream, event: dict[str, Any]) -> ModelError:
+def _kept_call(item: Any, call_id: str) -> ModelCall:
+    if item["type"] == "function_call":
+        return FunctionCall(type="function_call", call_id=call_id, name=item["name"], arguments=item["arguments"])
+    return CustomToolCall(type="custom_tool_call", call_id=call_id, name=item["name"], input=item["input"])
+
+
+def _failure(stream: Stream, event: Any) -> ModelError:
     error = (event.get("response") or event).get("error") or event
-    return failed(error.get("code"), stream.redact(str(error.get("message") or "response.failed event received")))
+    message = stream.redact(str(error.get("message") or "response.failed event received"))
+    return reported_failure(error.get("code"), message)
+
+
+API = WireApi("/responses", _headers, _body, _chunks)

@@ -1,4 +1,4 @@
-"""What a process does so that others of its own user cannot look into it."""
+"""Protects a process from inspection by other processes of its own user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 PR_SET_DUMPABLE = 4  # prctl(2)
 
 
-def forbid_looking() -> None:
-    """Close /proc/PID/mem and environ, and ptrace, to processes of the same user that are not privileged."""
+def disable_inspection() -> None:
+    """Deny /proc/PID/mem and environ, and ptrace, to unprivileged processes of the same user."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)

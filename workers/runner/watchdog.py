@@ -1,7 +1,8 @@
-"""Ends commands that take more memory or room on the disk than they may: what the kernel does not limit for us.
+"""Ends commands that exceed the limits of memory and disk space that the kernel does not enforce.
 
-A look costs little: a workspace is walked only when its file system has filled by a good part of what is allowed since
-the last walk, and walks take a tenth of the time at most. So a command may get over a limit before it is noticed.
+Checks are cheap: a workspace is measured when its file system has grown by a good part of the limit since the last
+measurement, or when that was long ago, and measuring takes at most a tenth of the time. So a command may exceed a limit
+for a while unnoticed.
 """
 
 from __future__ import annotations
@@ -10,78 +11,102 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from shared.errors import ToolError
-from workers.runner.command import Command, descendants
+from workers.runner import memory
+from workers.runner.command import Command
 from workers.sandbox import files
 
 POLL_SECONDS = 0.25
-REST = 10  # times as long as a walk took, until the next one of that folder
-SLACK_BYTES = 64 << 20  # growth of the file system that is worth a walk; less for small limits
+FAST_POLL_SECONDS = 0.05  # of the folders in memory; a look takes microseconds
+MAX_FILES_IN_MEMORY = 131_072  # in /tmp and /dev/shm together; the kernel limits only their bytes
+REST_FACTOR = 10  # the next measurement of a folder waits this many times as long as the last one took
+SLACK_BYTES = 64 << 20  # growth of the file system that triggers a measurement; less for small limits
 SLACK_FILES = 10_000
-MAX_DEPTH = 200  # of folders; deeper trees cannot be measured
-MAX_MEASURED = 10_000  # folders that are remembered
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+LONGEST_PAUSE_SECONDS = 20.0  # between two measurements, as others may free what a command fills
+MAX_DEPTH = 200  # of nested folders; deeper trees cannot be measured
+MAX_MEASURED = 10_000  # folders whose last measurement is remembered
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Usage:
-    """filled_bytes, filled_files: of the whole file system at that time; rested_at: when it may be walked again"""
+    """The last measurement of a folder.
+
+    bytes, files:               what was in it
+    filled_bytes, filled_files: what was used of the whole file system at that time
+    rested_at:                  when it may be measured again
+    overdue_at:                 when it must be, even if the file system has not grown
+    """
 
     bytes: int
     files: int
     filled_bytes: int
     filled_files: int
     rested_at: float
+    overdue_at: float
 
 
 class Watchdog:
-    """All methods are for the commands' thread; it looks in a thread of its own."""
+    """Checks the running commands in a thread of its own. All its methods belong to the commands' thread."""
 
     def __init__(self) -> None:
         self._commands: set[Command] = set()
-        self._some = threading.Event()
+        self._has_commands = threading.Event()
         self._usage: dict[Path, _Usage] = {}
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def add(self, command: Command) -> None:
         self._commands.add(command)
-        self._some.set()
+        self._has_commands.set()
 
     def remove(self, command: Command) -> None:
         self._commands.discard(command)
 
     def _run(self) -> None:
         while True:
-            self._some.wait()
-            self._some.clear()
+            self._has_commands.wait()
+            self._has_commands.clear()
+            next_measurement_s = 0.0
             while self._commands:
-                time.sleep(POLL_SECONDS)
-                try:
-                    self._look()
-                except Exception:  # the thread must live
-                    logger.exception("commands could not be watched")
+                time.sleep(FAST_POLL_SECONDS)
+                if time.monotonic() < next_measurement_s:
+                    self._check(_over_files_in_memory)
+                else:
+                    self._check(_over_files_in_memory, _over_memory, partial(self._over_quotas, {}))
+                    next_measurement_s = time.monotonic() + POLL_SECONDS
 
-    def _look(self) -> None:
-        full: dict[Path, str | None] = {}
+    def _check(self, *checks: Callable[[Command], str | None]) -> None:
+        """End the commands for which a check returns a reason. What fails for one command does not spare another."""
         for command in tuple(self._commands):
-            limit = command.limits.total_memory_bytes
-            if limit and not command.group and _memory_bytes(command.pid, limit) > limit:
-                command.stop_soon(f"its memory limit of {limit >> 20} MiB")
-            for folder, max_bytes, max_files in command.policy.quotas if command.policy.writable_roots else ():
-                if folder not in full:
-                    full[folder] = self._over(folder, max_bytes, max_files)
-                if (reason := full[folder]) is not None:
-                    command.stop_soon(reason)
+            try:
+                for check in checks:
+                    if (reason := check(command)) is not None:
+                        command.kill_soon(reason)
+            except Exception:
+                logger.exception("check of a running command failed")
 
-    def _over(self, folder: Path, max_bytes: int, max_files: int) -> str | None:
-        """Why its commands must end: it holds too much, and more than at the last look."""
+    def _over_quotas(self, reasons: dict[Path, str | None], command: Command) -> str | None:
+        """Return why a command must end that writes to a folder. reasons: of the folders that were checked already."""
+        policy = command.spec.policy
+        if not policy.writable_roots and policy.private_tmp is None:
+            return None
+        for folder, max_bytes, max_files in policy.quotas:
+            if folder not in reasons:
+                reasons[folder] = self._over_quota(folder, max_bytes, max_files)
+            if reasons[folder] is not None:
+                return reasons[folder]
+        return None
+
+    def _over_quota(self, folder: Path, max_bytes: int, max_files: int) -> str | None:
+        """Return why the folder's commands must end: it contains too much, and more than at the last measurement."""
+        began_s = time.monotonic()
         try:
             system = os.statvfs(folder)
         except OSError:
@@ -94,11 +119,10 @@ class Watchdog:
             grew = (
                 filled_bytes - last.filled_bytes > min(SLACK_BYTES, max_bytes // 16 or SLACK_BYTES)
                 or filled_files - last.filled_files > min(SLACK_FILES, max_files // 16 or SLACK_FILES)
-                or system.f_files == 0  # a file system that does not count them
+                or system.f_files == 0  # a file system that does not count files
             )
-            if time.monotonic() < last.rested_at or not (was_over or grew):
+            if began_s < last.rested_at or not (was_over or grew or began_s >= last.overdue_at):
                 return None
-        began_s = time.monotonic()
         try:
             used_bytes, used_files = measure(folder)
         except (OSError, ToolError) as error:
@@ -106,20 +130,42 @@ class Watchdog:
         now_s = time.monotonic()
         if len(self._usage) >= MAX_MEASURED:
             self._usage.clear()
-        self._usage[folder] = _Usage(
-            used_bytes, used_files, filled_bytes, filled_files, now_s + REST * (now_s - began_s)
-        )
+        rested_at = now_s + REST_FACTOR * (now_s - began_s)
+        overdue_at = now_s + LONGEST_PAUSE_SECONDS
+        self._usage[folder] = _Usage(used_bytes, used_files, filled_bytes, filled_files, rested_at, overdue_at)
         if 0 < max_bytes < used_bytes and (last is None or used_bytes > last.bytes):
-            return f"the limit of its workspace, {max_bytes >> 20} MiB; delete something before you write more"
+            return f"the limit of its workspace, {max_bytes >> 20} MiB; delete something before writing more"
         if 0 < max_files < used_files and (last is None or used_files > last.files):
-            return f"the limit of its workspace, {max_files} files; delete some before you make more"
+            return f"the limit of its workspace, {max_files} files; delete some before making more"
         return None
 
 
-def measure(folder: Path) -> tuple[int, int]:
-    """(bytes on the disk, files and folders) of all that lies in a folder. Errors: ToolError, OSError.
+def _over_files_in_memory(command: Command) -> str | None:
+    if memory.folders_in_memory(command.pid, _folders_in_memory(command)).files > MAX_FILES_IN_MEMORY:
+        return f"the limit of {MAX_FILES_IN_MEMORY} files in its /tmp and /dev/shm"
+    return None
 
-    A folder that its owner has closed to himself is opened again: something could be hidden there.
+
+def _folders_in_memory(command: Command) -> Sequence[str]:
+    return (memory.TMP, memory.SHM) if command.spec.policy.private_tmp is None else (memory.SHM,)
+
+
+def _over_memory(command: Command) -> str | None:
+    """Return why a command must end whose memory the kernel does not limit."""
+    limit = command.spec.limits.total_memory_bytes
+    if not limit or command.group is not None:
+        return None
+    try:
+        used = memory.measure(command.pid, limit, _folders_in_memory(command))
+        return f"its memory limit of {limit >> 20} MiB" if used > limit else None
+    except ToolError as error:
+        return f"its memory, which cannot be measured ({error})"
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    """Return (bytes on the disk, number of files and folders) of everything in a folder. Errors: ToolError, OSError.
+
+    A folder that its owner may not read is made readable for him, because it could hide something.
     """
     root = files.open_path(folder)
     seen: set[int] = set()
@@ -129,7 +175,7 @@ def measure(folder: Path) -> tuple[int, int]:
         while left:
             relative, depth = left.pop()
             if depth > MAX_DEPTH:
-                raise ToolError(f"folders {MAX_DEPTH} deep")
+                raise ToolError(f"folders are nested more than {MAX_DEPTH} deep")
             for entry, found in _entries(root, relative):
                 total_files += 1
                 if found.st_nlink == 1 or found.st_ino not in seen:
@@ -153,9 +199,9 @@ def _entries(root: int, relative: Path) -> Iterator[tuple[os.DirEntry[str], os.s
             finally:
                 os.close(closed)
             fd = files.open_beneath(root, relative, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:  # gone meanwhile
+    except FileNotFoundError:  # it was removed meanwhile
         return
-    except NotADirectoryError:  # and something else in its place
+    except NotADirectoryError:  # it was replaced meanwhile
         return
     try:
         with os.scandir(fd) as entries:
@@ -164,26 +210,3 @@ def _entries(root: int, relative: Path) -> Iterator[tuple[os.DirEntry[str], os.s
                     yield entry, entry.stat(follow_symlinks=False)
     finally:
         os.close(fd)
-
-
-def _memory_bytes(pid: int, limit: int) -> int:
-    """Of a tree of processes: quickly, or exactly when it may be too much, since some of it can be shared."""
-    pids = [pid, *descendants(pid)]
-    quick = sum(_private_bytes(one) for one in pids)
-    return quick if quick <= limit else sum(_proportional_bytes(one) for one in pids)
-
-
-def _private_bytes(pid: int) -> int:
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-    except (OSError, ValueError):
-        return 0
-    return (int(resident) - int(shared)) * PAGE_BYTES
-
-
-def _proportional_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return _private_bytes(pid)
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))

@@ -1,4 +1,4 @@
-"""One thread that does what is due: calls from other threads, descriptors that became ready, timers."""
+"""A thread that runs callbacks: calls from other threads, descriptors that became ready, timers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 class Timer:
-    def __init__(self, act: Callable[[], None]) -> None:
-        self.act: Callable[[], None] | None = act
+    """A callback at a later time; None once it is cancelled."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        self.act = None  # it stays in the queue, but holds nothing
+        self.callback = None  # the timer stays in the queue, but keeps no object alive
 
 
 class EventThread:
-    """Lives as long as its process. What it is given must return at once; an error of it is logged."""
+    """A thread that lives as long as its process. Each callback must return at once; its errors are logged."""
 
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
@@ -36,18 +38,19 @@ class EventThread:
         self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.eventfd_read(self._wake))
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def call(self, act: Callable[[], None]) -> None:
-        """Have it done soon; from any thread. All other methods are for the thread itself."""
-        self._calls.append(act)
+    def call(self, callback: Callable[[], None]) -> None:
+        """Run a callback soon; may be called from any thread. All other methods belong to the thread itself."""
+        self._calls.append(callback)
         os.eventfd_write(self._wake, 1)
 
-    def later(self, seconds: float, act: Callable[[], None]) -> Timer:
-        timer = Timer(act)
+    def later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), timer))
         return timer
 
-    def watch(self, fd: int, act: Callable[[], object], events: int = selectors.EVENT_READ) -> None:
-        self._selector.register(fd, events, act)
+    def watch(self, fd: int, callback: Callable[[], object], events: int = selectors.EVENT_READ) -> None:
+        """Run a callback whenever a descriptor is ready, until `unwatch`."""
+        self._selector.register(fd, events, callback)
 
     def unwatch(self, fd: int) -> None:
         with suppress(KeyError):
@@ -57,17 +60,17 @@ class EventThread:
         while True:
             due_s = self._timers[0][0] - time.monotonic() if self._timers else None
             for key, _ in self._selector.select(None if due_s is None else max(0.0, due_s)):
-                if self._selector.get_map().get(key.fd) is key:  # not dropped by what was done just now
-                    self._do(key.data)
+                if self._selector.get_map().get(key.fd) is key:  # not unwatched by a callback of this round
+                    self._run_callback(key.data)
             while self._calls:
-                self._do(self._calls.popleft())
+                self._run_callback(self._calls.popleft())
             while self._timers and self._timers[0][0] <= time.monotonic():
-                act = heapq.heappop(self._timers)[2].act
-                if act is not None:
-                    self._do(act)
+                callback = heapq.heappop(self._timers)[2].callback
+                if callback is not None:
+                    self._run_callback(callback)
 
-    def _do(self, act: Callable[[], object]) -> None:
+    def _run_callback(self, callback: Callable[[], object]) -> None:
         try:
-            act()
-        except Exception:  # one command must not take the others with it
-            logger.exception("a command's event failed")
+            callback()
+        except Exception:  # an error of one command must not end the others
+            logger.exception("callback of a command failed")

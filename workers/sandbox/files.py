@@ -1,15 +1,16 @@
-"""Files of a workspace, opened on behalf of the server without being led out of it.
+"""Opens files of a workspace on behalf of the server, without being led out of the workspace.
 
-What lies in a workspace was made by strangers: a symbolic link, a FIFO or a folder swapped in mid-way must not make it
-read or write elsewhere. So every path is resolved by the kernel beneath its root (`openat2`, RESOLVE_BENEATH).
+The content of a workspace is untrusted: a symbolic link, a FIFO, or a folder that is swapped while it is used must not
+make the server read or write elsewhere. So the kernel resolves every path beneath its root (`openat2`,
+RESOLVE_BENEATH).
 
-All is done by the tool runner, whose the workspaces are: the worker itself follows no path there.
+The tool runner, which owns the workspaces, executes all of this: the worker itself follows no path there.
 
-In every function `root` is a trusted absolute folder without links in its path, and `relative` a path below it ("" is
-the root itself). Links that stay beneath the root are followed, but never the last name of something that is written,
+In every function `root` is a trusted absolute folder without links in its path, and `relative` is a path below it (""
+is the root itself). Links that stay beneath the root are followed, but never the last name of a path that is written,
 moved or deleted.
 
-Errors:  ToolError (leads out of the root, not a plain file, too big, a link that would be written through),
+Errors:  ToolError (a path that leads out of the root, not a plain file, too large, writing through a link),
          SandboxUnavailable (no `openat2`, no tool runner),
          OSError (FileNotFoundError, PermissionError, … with `relative` as filename)
 """
@@ -20,21 +21,22 @@ import ctypes
 import errno
 import os
 import secrets
-import shutil
 import stat as modes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.errors import SandboxUnavailable, ToolError
-from workers.sandbox.runner import by_runner
+from workers.sandbox import removal
+from workers.sandbox.runner import by_runner, repeatable_by_runner
 
 SYS_OPENAT2 = 437  # the same on every Linux architecture
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
-MAX_RACES = 128  # the kernel says EAGAIN when a rename elsewhere raced with "..": an attacker could go on for ever
+MAX_RACES = 128  # the kernel returns EAGAIN when a rename races with "..": an attacker could cause that forever
 FOLDER = os.O_PATH | os.O_DIRECTORY
+REPOSITORY_PARTS = frozenset(("config", "config.worktree", "hooks", "modules", "objects", "rebase-merge", "worktrees"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,7 +47,7 @@ class _OpenHow(ctypes.Structure):
 
 @contextmanager
 def pinned(folder: Path) -> Iterator[Path]:
-    """A root for a folder of the host: it is refused as soon as there is a link in its path, whatever took its place.
+    """Use a folder of the host as a root. It is refused when its path contains a link, whatever has replaced it since.
 
     Errors: OSError
     """
@@ -54,56 +56,87 @@ def pinned(folder: Path) -> Iterator[Path]:
 
 
 def open_path(path: Path) -> int:
-    """A descriptor (O_PATH) of what lies at an absolute path without links, in the runner itself. Errors: OSError."""
-    slash = os.open("/", FOLDER)
+    """Open what is at an absolute path without links, with O_PATH. Only in the runner itself. Errors: OSError."""
+    root_fd = os.open("/", FOLDER)
     try:
-        return _openat2(slash, Path(path).relative_to("/"), os.O_PATH, RESOLVE_NO_SYMLINKS)
+        return _openat2(root_fd, Path(path).relative_to("/"), os.O_PATH, RESOLVE_NO_SYMLINKS)
     finally:
-        os.close(slash)
+        os.close(root_fd)
 
 
-def open_beneath(root_fd: int, relative: Path, flags: int) -> int:
-    """A descriptor of what lies below an opened folder, with no link on the way, in the runner. Errors: OSError."""
+def open_beneath(root_fd: int, relative: str | Path, flags: int) -> int:
+    """Open what is below an open folder, with no link in the path. Only in the runner itself. Errors: OSError."""
     return _openat2(root_fd, relative, flags, RESOLVE_NO_SYMLINKS)
 
 
-@by_runner
+@repeatable_by_runner
 def real_paths(paths: Sequence[Path]) -> list[Path]:
-    """The paths with their links followed, as far as they lead anywhere."""
+    """Return the paths with all links resolved, as far as they exist."""
     return [Path(os.path.realpath(path)) for path in paths]
 
 
 def real_path(path: Path) -> Path:
-    """One of them."""
+    """Return a path with all links resolved, as far as it exists."""
     return real_paths([path])[0]
 
 
-@by_runner
+@repeatable_by_runner
 def is_folder(path: Path) -> bool:
-    """Whether a path of the host, links followed, leads to a folder."""
+    """Return whether a path of the host is a folder, or a link to one."""
     return os.path.isdir(path)
 
 
-@by_runner
+@repeatable_by_runner
+def is_in_repository(path: Path) -> bool:
+    """Return whether a path of the host is where git looks for hooks and settings, or would once it is written.
+
+    Such a path is below `.git`, or one of REPOSITORY_PARTS in a folder with HEAD and `objects` or `commondir`.
+    """
+    real = Path(os.path.realpath(path))
+    if ".git" in real.parts or real.name in ("HEAD", "commondir"):
+        return True
+    for folder in real.parents:
+        name = real.relative_to(folder).parts[0]
+        has_objects = name == "objects" or any(os.path.lexists(folder / made) for made in ("objects", "commondir"))
+        if name in REPOSITORY_PARTS and has_objects and os.path.lexists(folder / "HEAD"):
+            return True
+    return False
+
+
+@repeatable_by_runner
 def nearest(path: Path) -> Path:
-    """The path itself where that name is taken, else the nearest folder above it that is there."""
+    """Return the path if it exists, else its nearest parent folder that exists."""
     return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
 
 
-@by_runner
+@repeatable_by_runner
 def make_private_folder(root: Path, *names: str) -> Path:
-    """The folder of these names below root, made with all above it, for its owner alone, where it is not there."""
-    folder = root
-    folder.mkdir(mode=0o700, exist_ok=True, parents=True)
-    for name in names:
-        folder /= name
-        folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    """Return the real path of the folder of these names below root. What is missing is made, for its owner alone.
+
+    No link below root is followed. Errors: ToolError when something else than a folder has one of the names.
+    """
+    root.mkdir(mode=0o700, exist_ok=True, parents=True)
+    path = Path(os.path.realpath(root))
+    fd = open_path(path)
+    try:
+        for name in names:
+            path /= name
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=fd)
+            try:
+                below = _openat2(fd, name, FOLDER, RESOLVE_NO_SYMLINKS)
+            except OSError as error:
+                raise ToolError(f"not a folder of this server: {path} ({error.strerror})") from None
+            os.close(fd)
+            fd = below
+    finally:
+        os.close(fd)
+    return path
 
 
-@by_runner
+@repeatable_by_runner
 def read_bytes(root: Path, relative: str | Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
-    """The content of a plain file of at most max_bytes; with follow_links=False a link itself is refused."""
+    """Return the content of a plain file of at most max_bytes; with follow_links=False refuse a link."""
     with _opened_file(root, relative, follow_links) as fd, open(fd, "rb", closefd=False) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -111,16 +144,41 @@ def read_bytes(root: Path, relative: str | Path, max_bytes: int, *, follow_links
     return data
 
 
+@repeatable_by_runner
+def read_nearest(root: Path, cwd: Path, names: Sequence[str], max_bytes: int) -> list[tuple[Path, bytes, int]]:
+    """Return files of the folders from cwd up to its repository: their paths, their first bytes and their sizes.
+
+    names:     of each folder the first plain file of these counts
+    max_bytes: of all data together; the nearest files take what they need. A blank file has size 0.
+    """
+    project = repository(cwd, root) or cwd
+    found: list[tuple[Path, bytes, int]] = []
+    for folder in [cwd, *cwd.parents][: len(cwd.relative_to(project).parts) + 1]:
+        for name in names:
+            path = folder / name
+            below = path.relative_to(project)
+            try:
+                with _opened_file(project, below, follow_links=True) as fd, open(fd, "rb", closefd=False) as file:
+                    data, size = file.read(max_bytes), os.fstat(fd).st_size
+            except (OSError, ToolError):
+                continue
+            is_blank = len(data) == size and not data.strip()
+            found.append((path, b"", 0) if is_blank else (path, data, size))
+            max_bytes -= 0 if is_blank else len(data)
+            break
+    return found
+
+
 @by_runner
 def write_bytes(root: Path, relative: str | Path, data: bytes) -> None:
-    """Make or replace a plain file at once: readers see the old content or the new; mode and owner are kept."""
+    """Make or replace a plain file atomically: readers see the old content or the new. Mode and owner are kept."""
     with _replaced(root, relative) as fd, open(fd, "wb", closefd=False) as file:
         file.write(data)
 
 
 @by_runner
 def copy_file(root: Path, relative: str | Path, target_root: Path, target: str | Path, max_bytes: int) -> int:
-    """Make or replace a plain file as the copy of another of at most max_bytes, no link; how many it has."""
+    """Copy a plain file of at most max_bytes, not a link, to a new or existing plain file. Return its size."""
     with _opened_file(root, relative, follow_links=False) as fd:
         size = os.fstat(fd).st_size
         if size > max_bytes:
@@ -134,38 +192,45 @@ def copy_file(root: Path, relative: str | Path, target_root: Path, target: str |
 
 @by_runner
 def copy_link(root: Path, relative: str | Path, target_root: Path, target: str | Path) -> None:
-    """Make a link that says what another one says, wherever that leads; FileExistsError when the name is taken."""
+    """Copy a link with its text, wherever that leads. Errors: FileExistsError when the target exists."""
     with _parent(root, relative) as (folder, name), _parent(target_root, target) as (target_folder, target_name):
         os.symlink(os.readlink(name, dir_fd=folder), target_name, dir_fd=target_folder)
 
 
 @by_runner
 def unlink(root: Path, relative: str | Path) -> None:
-    """Delete a file or a link itself; IsADirectoryError for a folder."""
+    """Delete a file, or a link itself. Errors: IsADirectoryError for a folder."""
     with _parent(root, relative) as (folder, name):
         os.unlink(name, dir_fd=folder)
 
 
 @by_runner
 def remove_folder(root: Path, relative: str | Path, *, recursive: bool) -> None:
-    """Delete a folder, an empty one or all of it; links in it are deleted and not followed."""
+    """Delete an empty folder, or with recursive a folder and its content. Links in it are deleted, not followed."""
     with _parent(root, relative) as (folder, name):
         if recursive:
-            shutil.rmtree(name, dir_fd=folder)
+            removal.remove_tree(folder, name)
         else:
             os.rmdir(name, dir_fd=folder)
 
 
+@repeatable_by_runner
+def count_files(root: Path, relative: str | Path) -> int:
+    """Return the number of files and links in a folder and those below; what was closed to its owner is opened."""
+    with _parent(root, relative) as (folder, name):
+        return removal.count_files(folder, name)
+
+
 @by_runner
 def rename(root: Path, relative: str | Path, target: str | Path) -> None:
-    """Move a file, link or folder to another name below the same root; a file in its place is replaced."""
+    """Move a file, link or folder to another name below the same root. A file of that name is replaced."""
     with _parent(root, relative) as (folder, name), _parent(root, target) as (target_folder, target_name):
         os.rename(name, target_name, src_dir_fd=folder, dst_dir_fd=target_folder)
 
 
 @by_runner
 def make_folders(root: Path, relative: str | Path) -> list[str]:
-    """Make a folder and those above it that are missing; those that were made, outermost first."""
+    """Make a folder and the missing ones above it. Return those that were made, outermost first."""
     made = []
     parts = Path(relative).parts
     for depth in range(1, len(parts) + 1):
@@ -180,16 +245,16 @@ def make_folders(root: Path, relative: str | Path) -> list[str]:
     return made
 
 
-@by_runner
+@repeatable_by_runner
 def stat(root: Path, relative: str | Path, *, follow_links: bool = True) -> os.stat_result:
-    """What lies there; with follow_links=False a link itself."""
+    """Return the status of a file, folder or link target; with follow_links=False, of a link itself."""
     with _opened(root, relative, os.O_PATH | (0 if follow_links else os.O_NOFOLLOW)) as fd:
         return os.fstat(fd)
 
 
-@by_runner
+@repeatable_by_runner
 def exists(root: Path, relative: str | Path) -> bool:
-    """Whether that name is taken, be it by a link that leads nowhere."""
+    """Return whether the name exists, even as a link to nothing."""
     try:
         stat(root, relative, follow_links=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -197,13 +262,14 @@ def exists(root: Path, relative: str | Path) -> bool:
     return True
 
 
-@by_runner
+@repeatable_by_runner
 def list_folder(
     root: Path, relative: str | Path = "", max_entries: int = 10_000, *, follow_links: bool = True
 ) -> list[tuple[str, os.stat_result]]:
-    """(name, what lies there, links themselves) of a folder's entries, by name; ToolError beyond max_entries.
+    """Return (name, status) of a folder's entries, sorted by name; the status of a link is its own.
 
-    follow_links: False refuses a link in the folder's place
+    follow_links: False refuses a link in place of the folder
+    Errors:       ToolError beyond max_entries
     """
     entries: list[tuple[str, os.stat_result]] = []
     flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow_links else os.O_NOFOLLOW)
@@ -216,14 +282,48 @@ def list_folder(
     return sorted(entries, key=lambda named: named[0])
 
 
+def repository(cwd: Path, root: Path) -> Path | None:
+    """Return the nearest folder from cwd up to root that contains `.git`, and not just the placeholder of one."""
+    try:
+        return find_repository(cwd, root)
+    except (ToolError, OSError):  # also of a tool runner of the version before, while a deployment is upgraded
+        return None
+
+
+@repeatable_by_runner
+def find_repository(cwd: Path, root: Path) -> Path | None:
+    """As `repository`, in one request to the runner."""
+    for folder in (cwd, *cwd.parents):
+        if not folder.is_relative_to(root):
+            return None
+        try:
+            git = (folder / ".git").relative_to(root)
+            if exists(root, git) and not _is_empty(root, git):
+                return folder
+        except (ToolError, OSError):
+            return None
+    return None
+
+
+def _is_empty(root: Path, relative: Path) -> bool:
+    """Return whether this is an empty folder, as workers.runner.placeholders makes."""
+    try:
+        return not list_folder(root, relative, follow_links=False)
+    except (ToolError, OSError):
+        return False
+
+
 @contextmanager
 def _replaced(root: Path, relative: str | Path, new_mode: int = 0o666) -> Iterator[int]:
-    """A file to write that takes the place of another when all went well. new_mode: if there is no other."""
+    """Open a temporary file to write; it replaces the named file when the block succeeds.
+
+    new_mode: its mode if the named file does not exist
+    """
     with _parent(root, relative) as (folder, name):
         old = _lstat(folder, name)
         if old is not None and not modes.S_ISREG(old.st_mode):
-            kind = "a symbolic link, name the file itself" if modes.S_ISLNK(old.st_mode) else "not a plain file"
-            raise ToolError(f"cannot be written, it is {kind}: {relative}")
+            kind = "a symbolic link; name the file itself" if modes.S_ISLNK(old.st_mode) else "not a plain file"
+            raise ToolError(f"cannot write {relative}: it is {kind}")
         temporary = f".{secrets.token_hex(8)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         fd = os.open(temporary, flags, new_mode if old is None else old.st_mode & 0o700, dir_fd=folder)
@@ -267,10 +367,10 @@ def _opened_file(root: Path, relative: str | Path, follow_links: bool) -> Iterat
 
 @contextmanager
 def _parent(root: Path, relative: str | Path) -> Iterator[tuple[int, str]]:
-    """The opened folder that holds the last name of a path, and that name."""
+    """Open the folder that contains the last name of a path. Yield its descriptor and that name."""
     path = Path(relative)
     if path.name in ("", "..") or "\0" in path.name:
-        raise ToolError(f"names no file: {relative}")
+        raise ToolError(f"not a file name: {relative}")
     with _opened(root, path.parent, FOLDER) as fd:
         yield fd, path.name
 
@@ -284,8 +384,8 @@ def _lstat(folder: int, name: str) -> os.stat_result | None:
 
 def _openat2(root_fd: int, relative: str | Path, flags: int, resolve: int = 0) -> int:
     path = os.fsencode(relative) or b"."
-    if b"\0" in path:  # the kernel would see a shorter path than the one that was checked
-        raise ToolError("a path cannot hold a NUL")
+    if b"\0" in path:  # the kernel would see a shorter path than the caller has checked
+        raise ToolError("a path cannot contain a NUL character")
     how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve)
     for _ in range(MAX_RACES):
         fd: int = _libc.syscall(SYS_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
@@ -295,7 +395,7 @@ def _openat2(root_fd: int, relative: str | Path, flags: int, resolve: int = 0) -
         if code not in (errno.EAGAIN, errno.EINTR):
             break
     if code == errno.EXDEV:
-        raise ToolError(f"leads out of its folder: {relative}")
+        raise ToolError(f"the path leads out of its folder: {relative}")
     if code == errno.ENOSYS:
-        raise SandboxUnavailable("this kernel has no openat2(2); Linux 5.6 or newer is needed")
+        raise SandboxUnavailable("this kernel has no openat2(2): use Linux 5.6 or newer")
     raise OSError(code, os.strerror(code), str(relative))

@@ -1,7 +1,7 @@
-"""How much a command may use of the host; `prlimit` sets it in front of the command, inside its sandbox.
+"""How much of the host a command may use; `prlimit` sets these limits inside the sandbox, before the command begins.
 
-Inside, because the number of processes is counted per user namespace (Linux 5.14): each sandbox has a count of its own.
-For root that number has no effect, so a server with users does not run its workers as root.
+They are set inside, because the number of processes is counted per user namespace (Linux 5.14), so that each sandbox
+has its own count. For root that limit has no effect, so a server with users does not run its workers as root.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.errors import SandboxUnavailable
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CPU_SECONDS = 1800
 MEMORY_BYTES = 4 << 30
-PROCESSES = 512  # threads count
+PROCESSES = 512  # threads included
 FILE_SIZE_BYTES = 4 << 30
 OPEN_FILES = 4096
 WALL_SECONDS = 3600.0
@@ -27,10 +27,10 @@ class CommandLimits:
     """Limits of one command.
 
     cpu_seconds, memory_bytes, file_size_bytes, open_files: of each process. memory_bytes counts private writable
-    memory (RLIMIT_DATA), not reserved addresses, which node, Java and Go take by the dozens of gigabytes.
-    processes:    of the command in all, threads included
-    wall_seconds: until the command is ended
-    output_bytes: of its output that is kept
+    memory (RLIMIT_DATA), not reserved address space, of which node, Java and Go reserve dozens of gigabytes.
+    processes:    of the command as a whole, threads included
+    wall_seconds: after which the command is ended
+    output_bytes: how much of its output is kept
     total_memory_bytes: of all its processes together; 0: no limit
     """
 
@@ -44,7 +44,7 @@ class CommandLimits:
     total_memory_bytes: int = 0
 
     def prlimit(self) -> list[str]:
-        """The words to put in front of a command."""
+        """Return the words to put before a command."""
         wanted = {
             "cpu": (resource.RLIMIT_CPU, self.cpu_seconds),
             "data": (resource.RLIMIT_DATA, self.memory_bytes),
@@ -55,14 +55,14 @@ class CommandLimits:
         }
         words = [system_program("prlimit")]
         for name, (number, most) in wanted.items():
-            hard = resource.getrlimit(number)[1]  # cannot be raised without privileges
+            hard = resource.getrlimit(number)[1]  # raising it needs privileges
             words.append(f"--{name}={most if hard == resource.RLIM_INFINITY else min(most, hard)}")
         return [*words, "--"]
 
 
 def system_program(name: str) -> str:
-    """Path of a program of util-linux."""
+    """Return the path of a program of util-linux. Errors: SandboxUnavailable."""
     path = shutil.which(name, path=SYSTEM_PATH)
     if path is None:
-        raise SandboxUnavailable(f"commands need `{name}` of util-linux: apt install util-linux")
+        raise SandboxUnavailable(f"commands need `{name}` of util-linux: run `apt install util-linux`")
     return path

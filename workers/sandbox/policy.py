@@ -1,11 +1,11 @@
 """What a command, a patch or a read of one thread may touch.
 
-Protected is the `.git` of a local user's folders, as in the original: its configuration and hooks name programs, which
-the user's own git would run outside of any sandbox. In the workspace of a user of a hosted server it is not: nobody
-runs git there but sandboxed commands, and agents without a person to ask are to commit.
+The `.git` of a local user's folders is protected, as in the original: its configuration and hooks name programs, which
+the user's own git would run outside of any sandbox. In the workspace of a user of a hosted server it is not protected:
+only sandboxed commands run git there, and agents that have no person to ask must be able to commit.
 
 One table of rules (`SandboxPolicy.rules`) decides both what bubblewrap mounts and what the server's own file access
-allows: of the folders that hold a path, the deepest one with a rule counts.
+allows. Of the folders that contain a path, the innermost one with a rule counts.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 from shared.errors import ToolError
+from shared.protocol.sandbox_modes import FULL_ACCESS, MODE_OF_POLICY_TYPE, WORKSPACE_WRITE, SandboxMode
 from workers.sandbox import files
 
-Kind = Literal["read-only", "workspace-write", "danger-full-access"]
-KINDS: dict[str, Kind] = {
-    "readOnly": "read-only",
-    "workspaceWrite": "workspace-write",
-    "dangerFullAccess": "danger-full-access",
-    "externalSandbox": "danger-full-access",  # the client says that something outside of us contains the commands
-}
+if TYPE_CHECKING:  # the tool runner has nothing but the standard library
+    from shared.protocol.settings import SandboxPolicy as WirePolicy
+
 SYSTEM_FOLDERS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix")))
-OWN_FOLDERS = tuple(map(Path, ("/dev", "/proc", "/tmp", "/run")))  # a command has its own; /run is full of sockets
+OWN_FOLDERS = tuple(map(Path, ("/dev", "/proc", "/tmp", "/run")))  # a command gets its own; /run is full of sockets
+MAX_POINTER_BYTES = 4096  # of a `.git` that is a file
 RESOLV_CONF = Path("/etc/resolv.conf")  # often a link into /run
+TMP = Path("/tmp")
 
 
 class Access(enum.IntEnum):
+    """What may be done with a path; each level includes the ones below it."""
+
     HIDDEN = 0
     READ = 1
     WRITE = 2
@@ -40,21 +41,24 @@ class Access(enum.IntEnum):
 
 @dataclass(frozen=True)
 class SandboxPolicy:
-    """All paths are absolute and free of links.
+    """What may be touched. All paths are absolute and contain no links.
 
-    kind:            "read-only", "workspace-write" or "danger-full-access" (host, network and all; nothing is hidden)
+    kind:            "read-only", "workspace-write" or "danger-full-access" (the whole host and network; nothing hidden)
     cwd:             the thread's folder, always visible
-    writable_roots:  folders that may be written, with all below
-    readable_roots:  None: all of the host may be read; else only these and the system's folders
-    quotas:          (folder, most bytes, most files and folders in it; 0: no limit): commands that write end beyond it
+    writable_roots:  folders that may be written, with everything below
+    readable_roots:  None: the whole host may be read; else only these and the system's folders
+    quotas:          (folder, max bytes, max files and folders in it; 0: no limit): commands that may write are ended
+                     when the folder exceeds it
     network_access:  whether commands share the host's network
-    hidden:          folders of the host that are never visible, save for roots below them
-    protected:       what cannot be written, if it is there, though it lies in a writable root
-    exclude_slash_tmp: /tmp cannot be written (it is a command's own in any case and ends with it)
+    hidden:          folders of the host that are never visible, except for roots below them
+    protected:       paths that cannot be written or made, although they are in a writable root
+    exclude_slash_tmp: /tmp cannot be written
+    private_tmp:     the folder of the host that is /tmp in the sandbox, made when it is missing; None: each command has
+                     a /tmp of its own in memory, which ends with it
     exclude_tmpdir_env_var: no effect, as $TMPDIR of the server never reaches a command; kept for the wire
     """
 
-    kind: Kind
+    kind: SandboxMode
     cwd: Path
     writable_roots: tuple[Path, ...] = ()
     readable_roots: tuple[Path, ...] | None = None
@@ -64,50 +68,69 @@ class SandboxPolicy:
     quotas: tuple[tuple[Path, int, int], ...] = ()
     exclude_tmpdir_env_var: bool = False
     exclude_slash_tmp: bool = False
+    private_tmp: Path | None = None
 
     @classmethod
     def from_wire(
-        cls, policy: dict[str, Any], cwd: Path, *, hidden: Sequence[Path], workspace: Path | None = None
+        cls, policy: WirePolicy, cwd: Path, *, hidden: Sequence[Path], workspace: Path | None = None
     ) -> SandboxPolicy:
-        """The policy object of PROTOCOL section 4 for a thread that works in cwd.
+        """Return the policy of a policy object (PROTOCOL section 4) for a thread that works in cwd.
 
-        workspace: the thread's own folder on a server with users: nothing else of theirs may be named or read, and
-                   all of it may be written in workspace-write. None: a local user, who may name any folder.
+        workspace: the thread's own folder on a server with users, as workspace_for returned it (it is not resolved
+                   again, because it could be a link by now): no other folder of the user may be named or read, and all
+                   of it may be written with workspace-write. None: a local user, who may name any folder.
         Errors:    ToolError for a folder outside of the workspace, or one that is hidden
         """
-        kind = KINDS[policy["type"]]
+        kind = MODE_OF_POLICY_TYPE[policy["type"]]
         named = [cwd, *(cwd / root for root in policy.get("writableRoots") or ())]
-        own = [] if workspace is None else [workspace]
-        real = files.real_paths([*named, *own, *hidden])
-        roots, hidden = real[: len(named)], real[len(named) + len(own) :]
+        real = files.real_paths([*named, *hidden])
+        roots, hidden = real[: len(named)], real[len(named) :]
         cwd = roots[0]
         readable = None
         if workspace is not None:
-            workspace = real[len(named)]
             for root in roots:
                 if not root.is_relative_to(workspace):
                     raise ToolError(f"outside of this thread's workspace: {root}")
-            # The whole workspace, not folders in it: a command could swap those for links before they are mounted.
+            # Mount the whole workspace, not folders in it: a command could replace those by links beforehand.
             roots = [workspace]
             readable = (workspace,)
         made = cls(
             kind=kind,
             cwd=cwd,
-            writable_roots=tuple(dict.fromkeys(roots)) if kind == "workspace-write" else (),
+            writable_roots=tuple(dict.fromkeys(roots)) if kind == WORKSPACE_WRITE else (),
             readable_roots=readable,
-            network_access=kind == "danger-full-access" or policy.get("networkAccess") in (True, "enabled"),
+            network_access=kind == FULL_ACCESS or policy.get("networkAccess") in (True, "enabled"),
             hidden=tuple(hidden),
-            protected=tuple(root / ".git" for root in roots) if workspace is None else (),
             exclude_tmpdir_env_var=bool(policy.get("excludeTmpdirEnvVar")),
             exclude_slash_tmp=bool(policy.get("excludeSlashTmp")),
         )
         for root in roots:
             if made.access_real(root) is Access.HIDDEN:
-                raise ToolError(f"a folder of the server itself, which no thread may see: {root}")
-        return made
+                raise ToolError(f"this folder belongs to the server itself, and no thread may see it: {root}")
+        if workspace is not None or kind != WORKSPACE_WRITE:
+            return made
+        named_by_git = dict.fromkeys(path for root in roots for path in _git_paths(root))
+        # Protect only what could be written: a rule for a path in a hidden folder would make it visible.
+        return replace(made, protected=tuple(path for path in named_by_git if made.access_real(path) is Access.WRITE))
+
+    def with_private_tmp(self, folder: Path) -> SandboxPolicy:
+        """Return the policy with a folder as /tmp. Unchanged where the thread works below /tmp itself: mounts there
+        need folders in it, which a command could have replaced by links beforehand.
+        """
+        if self.kind == FULL_ACCESS or any(
+            TMP in path.parents and access is not Access.HIDDEN for path, access in self.rules().items()
+        ):
+            return self
+        return replace(self, private_tmp=folder)
+
+    def host_path(self, path: Path) -> Path:
+        """Return where a path that a command sees is on the host."""
+        if self.private_tmp is None or not path.is_relative_to(TMP):
+            return path
+        return self.private_tmp / path.relative_to(TMP)
 
     def rules(self) -> dict[Path, Access]:
-        """What may be done in each folder that has a rule, outermost first."""
+        """Return what may be done in each folder that has a rule, outermost first."""
         rules = {Path("/"): Access.READ if self.readable_roots is None else Access.HIDDEN}
         if self.readable_roots is not None:
             rules |= dict.fromkeys(SYSTEM_FOLDERS, Access.READ)
@@ -119,15 +142,17 @@ class SandboxPolicy:
         if self.writable_roots:
             rules |= dict.fromkeys(self.protected, Access.READ)
         rules |= dict.fromkeys(self.hidden, Access.HIDDEN)
+        if self.private_tmp is not None:
+            rules[self.private_tmp] = Access.READ if self.exclude_slash_tmp else Access.WRITE
         return dict(sorted(rules.items(), key=lambda rule: len(rule[0].parts)))
 
     def access(self, path: Path) -> Access:
-        """What may be done with a path of the host, after following its links."""
+        """Return what may be done with a path of the host, after resolving its links."""
         return self.access_real(files.real_path(path))
 
     def access_real(self, path: Path) -> Access:
-        """The same for a path without links."""
-        if self.kind == "danger-full-access":
+        """Return the same for a path without links."""
+        if self.kind == FULL_ACCESS:
             return Access.WRITE
         rules = self.rules()
         return next(rules[folder] for folder in (path, *path.parents) if folder in rules)
@@ -136,4 +161,24 @@ class SandboxPolicy:
         return self.access(path) >= Access.READ
 
     def may_write(self, path: Path) -> bool:
-        return self.access(path) is Access.WRITE
+        """Return whether the server may write a path for the thread; for a local user, no files of repositories."""
+        if self.access(path) is not Access.WRITE:
+            return False
+        return self.kind == FULL_ACCESS or not self.protected or not files.is_in_repository(path)
+
+
+def _git_paths(root: Path) -> list[Path]:
+    """Return `.git` of a folder and, when that is a file, the folders of the repository that it leads to."""
+    paths = [root / ".git"]
+    folder, name, prefix = root, ".git", "gitdir:"
+    for _ in range(2):
+        try:
+            text = files.read_bytes(folder, name, MAX_POINTER_BYTES, follow_links=False).decode().strip()
+        except (OSError, ToolError, UnicodeDecodeError):
+            break
+        folder = files.real_path(folder / text.removeprefix(prefix).strip())
+        if not files.is_folder(folder):
+            break
+        paths.append(folder)
+        name, prefix = "commondir", ""
+    return paths

@@ -1,136 +1,216 @@
-"""The commands of one turn that go on between its calls."""
+"""Command sessions: the commands of one turn that may run on after the tool call that started them.
+
+A session whose command still runs when the turn ends may become a background terminal (workers.terminals).
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from shared.errors import ToolError
+from shared.protocol.items import CommandExecution
+from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.limits import CommandLimits
-from workers.sandbox.output import shorten
+from workers.sandbox.output import count_tokens
 from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import Process
 
-MAX_SESSIONS = 16  # of one turn
-UNREAD_TOKENS = 2000  # of output that the model is told when a session is ended for it
+MAX_SESSIONS = 16  # of one turn, that run
+MAX_ENDED_SESSIONS = 16  # of one turn, whose end the model has not read; the oldest are forgotten
+UNREAD_TOKENS = 2000  # of unread output in the summary of a session that the worker ended
+BY_USER = "request"  # why a command was ended that a client asked to end
+
+
+class OutputRoute:
+    """Where the output of a command goes: to its turn, and to something else when the turn is over.
+
+    May be used from any thread; no text is lost or reordered by a change.
+    """
+
+    def __init__(self, receiver: Callable[[str], None] | None) -> None:
+        self._receiver = receiver
+        self._lock = threading.Lock()
+        self._collected: list[str] | None = None
+
+    def __call__(self, text: str) -> None:
+        with self._lock:
+            if self._collected is not None:
+                self._collected.append(text)
+            elif self._receiver is not None:
+                self._receiver(text)
+
+    def collect(self) -> None:
+        """Collect the output here until `release`."""
+        with self._lock:
+            self._collected = []
+
+    def release(self, receiver: Callable[[str], None] | None = None) -> None:
+        """Pass on what was collected, and all further output. receiver: a new one, or None for the same as before."""
+        with self._lock:
+            self._receiver = receiver or self._receiver
+            collected, self._collected = self._collected or [], None
+            if collected and self._receiver is not None:
+                self._receiver("".join(collected))
 
 
 @dataclass
-class Session:
+class CommandSession:
     """A command that may outlive the call that started it.
 
+    id:        the number that the model knows it by; unique in the thread
+    line:      the command line, as the model wrote it
     item:      its commandExecution item as it began (PROTOCOL 3.3)
-    completed: whether the end of that item has been handed out
+    completed: whether `ended_item` has been called
     """
 
     id: int
     process: Process
+    line: str
     item_id: str
-    item: dict[str, Any]
+    item: CommandExecution
+    output: OutputRoute
     completed: bool = False
 
-    def ended_item(self) -> dict[str, Any]:
-        """The item as it ended."""
+    def ended_item(self) -> CommandExecution:
+        """Return the item as it ended, and mark the session as completed."""
         self.completed = True
-        succeeded = self.process.exit_code == 0 and self.process.stopped_by is None
+        stopped = self.process.stopped_by
+        text = self.process.output.text()
         return {
             **self.item,
             "processId": str(self.id),
             "source": "unifiedExecStartup",
-            "status": "completed" if succeeded else "failed",
-            "aggregatedOutput": self.process.output.text(),
-            "exitCode": self.process.exit_code,
+            "status": "completed" if self.process.exit_code == 0 and stopped is None else "failed",
+            "aggregatedOutput": (text or None) if stopped == BY_USER else text,
+            "exitCode": -1 if stopped == BY_USER else self.process.exit_code,
             "durationMs": round(self.process.duration_s * 1000),
         }
 
+    def report(self, waited_s: float, max_output_tokens: int) -> str:
+        """Return how the command stands, and its output since the last report, in the format that models know."""
+        ended = self.process.ended
+        output = self.process.pop_unread()
+        state = self.ending() if ended else f"Process running with session ID {self.id}"
+        lines = [
+            f"Chunk ID: {secrets.token_hex(3)}",
+            f"Wall time: {waited_s:.4f} seconds",
+            state,
+            f"Original token count: {count_tokens(output.total_bytes)}",
+            "Output so far:" if ended and self.process.stopped_by else "Output:",
+            output.shortened(max_output_tokens),
+        ]
+        return "\n".join(lines)
+
     def ending(self) -> str:
-        """How it ended, in words for the model."""
+        """Return how the command ended, as a sentence for the model."""
         if self.process.stopped_by is None:
             return f"Process exited with code {self.process.exit_code}"
         return f"Process stopped by {self.process.stopped_by} after {self.process.duration_s:.1f} s"
 
+    def summary(self, *, with_output: bool = False) -> str:
+        """Return what the model must know of the end. with_output: also the output that it has not read."""
+        summary = f"Session {self.id} ({self.item['command']}): {self.ending()}"
+        unread = self.process.pop_unread() if with_output else None
+        if unread is None or not unread.total_bytes:
+            return summary
+        return f"{summary}\nOutput:\n{unread.shortened(UNREAD_TOKENS)}"
+
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A session's command that ended: complete item_id with item; tell the model `told`."""
+class EndedCommand:
+    """A session's command that ended.
+
+    item_id, item: the item to complete, and what with
+    summary:       what the model is to read about it
+    """
 
     item_id: str
-    item: dict[str, Any]
-    told: str
+    item: CommandExecution
+    summary: str
 
 
 @dataclass
-class Sessions:
-    """The commands of one turn that go on between its calls. Used by the turn's own thread.
+class CommandSessions:
+    """The command sessions of one turn. Calls that run side by side start and forget them; the rest is the turn's own.
 
-    may_begin: as of Process: whether the turn is still this worker's
+    may_begin: see Process; it says whether the turn still belongs to this worker
     """
 
     limits: CommandLimits = field(default_factory=CommandLimits)
     may_begin: Callable[[], bool] | None = None
-    _open: dict[int, Session] = field(default_factory=dict)
+    _open: dict[int, CommandSession] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(
         self,
         argv: Sequence[str],
         *,
+        session_id: int,
         cwd: Path,
         policy: SandboxPolicy,
         item_id: str,
-        item: dict[str, Any],
+        item: CommandExecution,
+        env: Mapping[str, str | None] | None = None,
         tty: bool = False,
         on_output: Callable[[str], None] | None = None,
-    ) -> Session:
-        """Start a command as a session; ToolError when MAX_SESSIONS go on already."""
-        if sum(not session.process.ended for session in self._open.values()) >= MAX_SESSIONS:
-            raise ToolError(f"{MAX_SESSIONS} commands are running already; end one first")
-        process = Process(
-            argv,
-            cwd=cwd,
-            policy=policy,
-            limits=self.limits,
-            tty=tty,
-            on_output=on_output,
-            may_begin=self.may_begin,
-        )
-        number = random.randrange(1000, 100_000)
-        while number in self._open:
-            number = random.randrange(1000, 100_000)
-        session = self._open[number] = Session(number, process, item_id, item)
+    ) -> CommandSession:
+        """Start a command as a session. argv: its last word is the command line.
+
+        Errors: ToolError when MAX_SESSIONS run already
+        """
+        spec = CommandSpec(argv=argv, cwd=cwd, policy=policy, limits=self.limits, tty=tty, env=env or {})
+        with self._lock:
+            self._forget_unread()
+            if sum(not session.process.ended for session in self._open.values()) >= MAX_SESSIONS:
+                raise ToolError(f"{MAX_SESSIONS} commands are running already; end one first")
+            output = OutputRoute(on_output)
+            process = Process(spec, on_output=output, may_begin=self.may_begin)
+            session = CommandSession(session_id, process, argv[-1], item_id, item, output)
+            self._open[session_id] = session
         return session
 
-    def get(self, session_id: int) -> Session:
-        """The session of that number; ToolError when there is none (any more)."""
-        if session_id not in self._open:
-            raise ToolError(f"no session {session_id}: it has ended, or never was")
-        return self._open[session_id]
+    def find(self, session_id: int) -> CommandSession | None:
+        """Return a session of this turn; None: it does not exist, or not any more."""
+        return self._open.get(session_id)
 
-    def forget(self, session: Session) -> None:
-        """Drop a session whose end the model has been told."""
-        del self._open[session.id]
+    def running(self) -> list[CommandSession]:
+        """Return the sessions whose commands run, oldest first."""
+        return [session for session in self._open.values() if not session.process.ended]
 
-    def reap(self) -> list[Ended]:
-        """Commands that ended since the last time; each remains a session until the model reads its end."""
-        ended = [one for one in self._open.values() if one.process.ended and not one.completed]
-        return [Ended(one.item_id, one.ended_item(), _told(one)) for one in ended]
+    def _forget_unread(self) -> None:
+        """Remove the oldest sessions whose end was reported as an item, and which the model does not read."""
+        unread = [number for number, session in self._open.items() if session.completed]
+        for number in unread[:-MAX_ENDED_SESSIONS]:
+            del self._open[number]
 
-    def close_all(self, reason: str) -> list[Ended]:
-        """End all commands and wait until they are dead; those whose item is still open."""
-        sessions, self._open = list(self._open.values()), {}
+    def forget(self, session: CommandSession) -> None:
+        """Remove a session whose end the model has read, or that the background terminals have taken over."""
+        with self._lock:
+            del self._open[session.id]
+
+    def pop_ended(self) -> list[EndedCommand]:
+        """Return the commands that ended since the last call. Each remains a session until the model reads its end."""
+        ended = [session for session in self._open.values() if session.process.ended and not session.completed]
+        return [EndedCommand(session.item_id, session.ended_item(), session.summary()) for session in ended]
+
+    def close_all(self, reason: str) -> list[EndedCommand]:
+        """End all commands and wait until they are dead. Return those whose item is still open."""
+        return self.close(list(self._open.values()), reason)
+
+    def close(self, sessions: Sequence[CommandSession], reason: str) -> list[EndedCommand]:
+        """End some of the commands and wait until they are dead. Return those whose item is still open."""
+        for session in sessions:
+            del self._open[session.id]
         for session in sessions:
             session.process.terminate(reason)
         for session in sessions:
             session.process.wait()
         return [
-            Ended(one.item_id, one.ended_item(), _told(one, one.process.take().text()))
-            for one in sessions
-            if not one.completed
+            EndedCommand(session.item_id, session.ended_item(), session.summary(with_output=True))
+            for session in sessions
+            if not session.completed
         ]
-
-
-def _told(session: Session, unread: str = "") -> str:
-    told = f"Session {session.id} ({session.item['command']}): {session.ending()}"
-    return f"{told}\nOutput:\n{shorten(unread, UNREAD_TOKENS)}" if unread else told

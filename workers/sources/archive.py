@@ -1,7 +1,7 @@
-"""An uploaded archive, entry by entry, as a tar of our own that holds nothing surprising: or refused whole.
+"""Repacks an uploaded archive, entry by entry, as a tar of our own that is safe to unpack; or refuses it as a whole.
 
-Plain files, folders and relative links that stay inside are taken; all else (paths and links that lead out, hard
-links, devices, names that differ in case only, bombs) refuses the archive.
+Plain files, folders, and relative links that stay inside are accepted. Anything else (paths and links that lead out,
+hard links, devices, names that differ only in case, bombs) causes the whole archive to be refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import IO, Any, Protocol, cast
 
 from shared.errors import InvalidRequest
 
-MAX_RATIO = 200  # of unpacked to packed bytes; text comes to 20
-RATIO_FREE_BYTES = 16 << 20  # below this nobody minds
+MAX_RATIO = 200  # of unpacked to packed bytes; text reaches 20
+RATIO_FREE_BYTES = 16 << 20  # unpacked bytes below which the ratio does not matter
 MAX_HEADER_BYTES = 1 << 20  # of one entry's names and attributes
 MAX_DIRECTORY_BYTES = 32 << 20  # of a zip's list of entries
 MAX_NAME_BYTES = 255
@@ -39,19 +39,26 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_bytes, max_entries: of all that is unpacked."""
+    """max_bytes, max_entries: of everything that is unpacked."""
 
     max_bytes: int
     max_entries: int
 
 
-class Out(Protocol):
+class WritableStream(Protocol):
+    """Where the tar is written to."""
+
     def write(self, data: bytes, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """mode: with its kind. data: of a file, to be read once, size bytes; target: of a link."""
+    """An entry of an archive.
+
+    mode:   with the bits of its kind
+    data:   opens the content of a file, size bytes, once
+    target: of a link
+    """
 
     name: str
     mode: int
@@ -60,8 +67,8 @@ class _Entry:
     target: str = ""
 
 
-def clean(pieces: Iterable[bytes], limits: Limits, out: Out) -> None:
-    """Write the archive that comes in pieces as a tar without surprises. Errors: InvalidRequest, which says why not."""
+def repack(pieces: Iterable[bytes], limits: Limits, out: WritableStream) -> None:
+    """Write an archive, which comes in pieces, as a safe tar. Errors: InvalidRequest, which says why it is refused."""
     with tempfile.TemporaryFile() as packed:
         for piece in pieces:
             packed.write(piece)
@@ -104,12 +111,12 @@ def _inflate(packed: IO[bytes], plain: IO[bytes], most: int) -> None:
     with gzip.GzipFile(fileobj=packed, mode="rb") as file:
         while data := file.read(COPY_BYTES):
             if plain.tell() + len(data) > most:
-                raise _refused("it unpacks to more than is allowed, or is a bomb")
+                raise _refused("it unpacks to more than is allowed")
             plain.write(data)
 
 
-class _Wary(io.RawIOBase):
-    """A file whose reader cannot be made to take more at once than an entry's header may have."""
+class _BoundedReader(io.RawIOBase):
+    """A file that refuses reads larger than a header: a crafted header could make tarfile read any size at once."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -133,9 +140,9 @@ class _Wary(io.RawIOBase):
 
 
 def _of_tar(file: IO[bytes]) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=cast(Any, _Wary(file)), mode="r:", errors="strict", encoding="utf-8") as tar:
+    with tarfile.open(fileobj=cast(Any, _BoundedReader(file)), mode="r:", errors="strict", encoding="utf-8") as tar:
         while (entry := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
             if entry.isdir():
                 yield _Entry(entry.name, modes.S_IFDIR, 0)
             elif entry.issym():
@@ -147,8 +154,8 @@ def _of_tar(file: IO[bytes]) -> Iterator[_Entry]:
             elif entry.islnk():
                 raise _refused(f"it has a hard link: {entry.name!r:.200}")
             else:
-                raise _refused(f"it has something that is no plain file, folder or link: {entry.name!r:.200}")
-        file.seek(tar.offset)  # tarfile takes what it cannot read for the end
+                raise _refused(f"it has an entry that is not a plain file, folder or link: {entry.name!r:.200}")
+        file.seek(tar.offset)  # tarfile treats a header that it cannot read as the end
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise _refused("it is damaged in the middle")
 
@@ -165,7 +172,7 @@ def _of_zip(file: IO[bytes], size: int, limits: Limits) -> Iterator[_Entry]:
             if info.flag_bits & 0x1:
                 raise _refused(f"it is encrypted: {info.filename!r:.200}")
             if info.compress_type not in METHODS:
-                raise _refused(f"it is packed in another way than deflate: {info.filename!r:.200}")
+                raise _refused(f"it uses a compression other than deflate: {info.filename!r:.200}")
             if info.filename != info.orig_filename:  # it was cut at a NUL
                 raise _refused(f"it has a name with a NUL: {info.filename!r:.200}")
             if info.is_dir():
@@ -179,35 +186,35 @@ def _of_zip(file: IO[bytes], size: int, limits: Limits) -> Iterator[_Entry]:
                 mode = modes.S_IFREG | info.external_attr >> 16 & 0o111
                 yield _Entry(info.filename, mode, info.file_size, partial(archive.open, info))
             else:
-                raise _refused(f"it has something that is no plain file, folder or link: {info.filename!r:.200}")
+                raise _refused(f"it has an entry that is not a plain file, folder or link: {info.filename!r:.200}")
 
 
 def _check_zip_end(file: IO[bytes], size: int, limits: Limits) -> None:
-    """Before anything reads the list of entries as a whole."""
+    """Check the size of the list of entries before zipfile reads it as a whole. Errors: InvalidRequest."""
     file.seek(max(0, size - END_RECORD_BYTES - MAX_COMMENT_BYTES - 20))
     tail = file.read()
     file.seek(0)
-    place = tail.rfind(ZIP_END)
-    if place < 0 or len(tail) - place < END_RECORD_BYTES:
-        raise _refused("it is a zip without its end")
-    if ZIP64_LOCATOR in tail[max(0, place - 20) : place]:
+    end = tail.rfind(ZIP_END)
+    if end < 0 or len(tail) - end < END_RECORD_BYTES:
+        raise _refused("it is a zip whose end is missing")
+    if ZIP64_LOCATOR in tail[max(0, end - 20) : end]:
         raise _refused("it is a zip64; pack it as tar.gz")
-    count = int.from_bytes(tail[place + 10 : place + 12], "little")
-    directory_bytes = int.from_bytes(tail[place + 12 : place + 16], "little")
+    count = int.from_bytes(tail[end + 10 : end + 12], "little")
+    directory_bytes = int.from_bytes(tail[end + 12 : end + 16], "little")
     if count > limits.max_entries or directory_bytes > MAX_DIRECTORY_BYTES or directory_bytes > size:
         raise _refused(f"it has more than {limits.max_entries} entries")
 
 
 class _Names:
-    """What was there already: no name twice, and nothing below what is no folder."""
+    """The names so far: no name occurs twice, and nothing lies below anything other than a folder."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, int]] = {}  # folded path → (path, kind)
         self._named: set[str] = set()
 
     def add(self, name: str, kind: int) -> str:
-        """The path, relative and plain; "" is the root. Errors: InvalidRequest."""
-        path = _plain(name)
+        """Return the normalized relative path of an entry; "" is the root. Errors: InvalidRequest."""
+        path = _normalized(name)
         if path == "":
             if kind != modes.S_IFDIR:
                 raise _refused("it has a file without a name")
@@ -218,11 +225,11 @@ class _Names:
             wanted = kind if depth == len(parts) else modes.S_IFDIR
             known, known_kind = self._known.setdefault(_folded(part), (part, wanted))
             if known != part:
-                raise _refused(f"it has two names that are one on some systems: {known!r:.100} and {part!r:.100}")
+                raise _refused(f"it has two names that are the same on some systems: {known!r:.100} and {part!r:.100}")
             if known_kind != wanted:
-                raise _refused(f"it has a name twice, once as a folder and once not: {part!r:.200}")
+                raise _refused(f"it has an entry both as a folder and as something else: {part!r:.200}")
         if path in self._named and kind != modes.S_IFDIR:
-            raise _refused(f"it has a name twice: {path!r:.200}")
+            raise _refused(f"it has two entries with the same name: {path!r:.200}")
         self._named.add(path)
         return path
 
@@ -231,32 +238,40 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", path).casefold())
 
 
-def _plain(name: str) -> str:
-    """Errors: InvalidRequest."""
-    if name.startswith("/") or "\\" in name or any(ord(one) < 32 or ord(one) == 127 for one in name):
+def _normalized(name: str) -> str:
+    """Return a path without empty and "." parts. Errors: InvalidRequest; UnicodeError for lone surrogates."""
+    if name.startswith("/") or "\\" in name or any(ord(char) < 32 or ord(char) == 127 for char in name):
         raise _refused(f"it has a path that is absolute or has backslashes or control characters: {name!r:.200}")
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    raw = name.encode()  # lone surrogates are an error
+    raw = name.encode()
     if ".." in parts:
-        raise _refused(f"it has a path that leads out: {name!r:.200}")
-    if len(parts) > MAX_DEPTH or len(raw) > MAX_PATH_BYTES or any(len(one.encode()) > MAX_NAME_BYTES for one in parts):
+        raise _refused(f"it has a path that leads out of the archive: {name!r:.200}")
+    if (
+        len(parts) > MAX_DEPTH
+        or len(raw) > MAX_PATH_BYTES
+        or any(len(part.encode()) > MAX_NAME_BYTES for part in parts)
+    ):
         raise _refused(f"it has a path that is too long: {name!r:.200}")
     return "/".join(parts)
 
 
 def _check_link(path: str, target: str) -> None:
-    """A link may go up only at its beginning and not beyond the root: wherever other links lead, it stays inside."""
+    """Refuse a link that could lead outside. Errors: InvalidRequest.
+
+    `..` is allowed only at the beginning of its target and not beyond the root: so the link stays inside, wherever the
+    other links lead.
+    """
     parts = target.split("/")
     up = 0
     while up < len(parts) and parts[up] in ("..", "."):
         up += 1
     climbs = parts[:up].count("..")
-    bad = not target or target.startswith("/") or "\0" in target or "\\" in target or ".." in parts[up:]
-    if bad or climbs > path.count("/") or len(target.encode()) > MAX_PATH_BYTES:
-        raise _refused(f"it has a link that leads out: {path!r:.200} to {target!r:.200}")
+    invalid = not target or target.startswith("/") or "\0" in target or "\\" in target or ".." in parts[up:]
+    if invalid or climbs > path.count("/") or len(target.encode()) > MAX_PATH_BYTES:
+        raise _refused(f"it has a link that leads out of the archive: {path!r:.200} to {target!r:.200}")
 
 
-def _write(entries: Iterator[_Entry], limits: Limits, out: Out) -> None:
+def _write(entries: Iterator[_Entry], limits: Limits, out: WritableStream) -> None:
     names = _Names()
     total = count = 0
     with tarfile.open(fileobj=cast(Any, out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=COPY_BYTES) as tar:
@@ -283,4 +298,4 @@ def _write(entries: Iterator[_Entry], limits: Limits, out: Out) -> None:
                 assert entry.data is not None
                 info.size, info.mode = entry.size, 0o755 if entry.mode & 0o111 else 0o644
                 with entry.data() as data:
-                    tar.addfile(info, data)  # exactly that many bytes, or an error
+                    tar.addfile(info, data)  # copies exactly that many bytes, or raises an error

@@ -1,7 +1,8 @@
-"""What git fetches, with the operator's credential: on the worker, outside of every workspace, and nothing is run.
+"""Fetches a git repository with the operator's credential, on the worker and outside of every workspace.
 
-The repository that it makes is bare, empty of hooks and configuration, and gone when its objects are in the sandbox,
-where the checkout happens. The token is in git's environment only: in no file, no command line and no message.
+Nothing of the repository is run here. The repository that git makes is bare, without hooks and configuration, and is
+removed when its objects have been handed to the sandbox, where the checkout happens. The token is only in git's
+environment: in no file, no command line and no message.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.addresses import check_address
+from shared.config.workspaces import GitSource
 from shared.errors import InvalidRequest, Unavailable
-from shared.workspaces import GitSource
-from workers.agent.signal import Signal
-from workers.agent.stops import raise_if_called
+from workers.control.signal import Signal
+from workers.control.stops import raise_if_stop_requested
 from workers.sandbox.limits import SYSTEM_PATH, system_program
 
 SHA = re.compile(r"[0-9a-f]{40}")
-LOOK_SECONDS = 0.1  # between looks at whether it has ended, or should
+POLL_SECONDS = 0.1  # between checks whether git has ended or should be ended
 MAX_LIST_BYTES = 1 << 20
 MAX_LINE_BYTES = 1000
 MEMORY_BYTES = 4 << 30
 CPU_SECONDS = 1800
 ALL_HISTORY = "2147483647"
 FETCHED = "refs/threadhouse/start"
-# What git says → what it means to the one who can act.
+# A message of git → what it means for the user.
 MEANINGS = (
     (
         re.compile(r"authentication failed|could not read (username|password)|error: 40[13]", re.I),
@@ -51,8 +52,15 @@ MEANINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """sha: of the commit. branch, tag: what ref named. object: what the tag names, perhaps an object of its own."""
+class FetchedCommit:
+    """A fetched commit and its files.
+
+    sha:         of the commit
+    branch, tag: which of them the ref named
+    object:      what the tag points to, which may be a tag object
+    packs:       files with its objects
+    shallow:     file that lists where the history was cut; None: the history is complete
+    """
 
     sha: str
     branch: str | None
@@ -63,15 +71,17 @@ class Fetched:
 
 
 class Fetch:
-    """One fetch into a folder that is empty and nobody else's. Errors of all: those of workers.agent.stops,
-    InvalidRequest, Unavailable, AddressRefused."""
+    """One fetch into an empty folder that only this fetch uses.
+
+    Errors of all methods: those of workers.control.stops, InvalidRequest, Unavailable, AddressRefused
+    """
 
     def __init__(
         self,
         source: GitSource,
         folder: Path,
         signal: Signal,
-        say: Callable[[str], None],
+        on_progress: Callable[[str], None],
         *,
         depth: int,
         seconds: float,
@@ -80,14 +90,15 @@ class Fetch:
         self._source = source
         self._folder = folder
         self._signal = signal
-        self._say = say
+        self._on_progress = on_progress
         self._depth = depth
         self._until = time.monotonic() + seconds
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._environ = self._environment(source)
 
-    def run(self) -> Fetched:
+    def run(self) -> FetchedCommit:
+        """Fetch the ref that was asked for."""
         source = self._source
         self._git("init", "-q", "--bare", "--template=", ".")
         sha, branch, tag = self._resolve()
@@ -97,7 +108,7 @@ class Fetch:
         self._git("fetch", *options, "--", source.url, f"+{wanted}:{FETCHED}")
         found = self._git("rev-parse", FETCHED, f"{FETCHED}^{{commit}}").split()
         shallow = self._folder / "shallow"
-        return Fetched(
+        return FetchedCommit(
             found[1],
             branch,
             tag,
@@ -107,16 +118,16 @@ class Fetch:
         )
 
     def _resolve(self) -> tuple[str, str | None, str | None]:
-        """(commit or "", branch, tag) of the ref that was asked for. Errors: InvalidRequest."""
+        """Return (commit or "", branch, tag) of the ref that was asked for. Errors: InvalidRequest."""
         ref = self._source.ref
         if ref is not None and SHA.fullmatch(ref):
             return ref, None, None
         name = (ref or "HEAD").removeprefix("refs/heads/").removeprefix("refs/tags/")
         patterns = ["HEAD"] if ref is None else [f"refs/heads/{name}", f"refs/tags/{name}"]
         lines = self._git("ls-remote", "--symref", "--", self._source.url, *patterns).splitlines()
-        found = {what: sha for sha, _, what in (line.partition("\t") for line in lines)}
+        found = {name: sha for sha, _, name in (line.partition("\t") for line in lines)}
         if ref is None:
-            head = next((sha for sha, _, what in (line.partition("\t") for line in lines) if what == "HEAD"), "")
+            head = next((sha for sha, _, name in (line.partition("\t") for line in lines) if name == "HEAD"), "")
             if head.startswith("ref: refs/heads/"):
                 return "", head.removeprefix("ref: refs/heads/"), None
             if SHA.fullmatch(found.get("HEAD", "")):
@@ -132,7 +143,7 @@ class Fetch:
         return InvalidRequest(f"{self._source.url} cannot be cloned: {why}")
 
     def _environment(self, source: GitSource) -> dict[str, str]:
-        """All that git gets. Errors: AddressRefused, Unavailable."""
+        """Return all variables of git. Errors: AddressRefused, Unavailable."""
         addresses = check_address(source.host, source.port, (source.host,) if source.allowed.private else ())
         settings = [
             ("protocol.allow", "never"),
@@ -149,12 +160,12 @@ class Fetch:
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
         ]
-        if not _is_address(source.host):
+        if not _is_ip_address(source.host):
             settings.append(("http.curloptResolve", f"{source.host}:{source.port}:{','.join(addresses)}"))
         if source.credential is not None:
             pair = f"{source.credential.username}:{source.credential.token}"
             header = f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}"
-            settings.append(("http.extraHeader", header))  # there are no redirects, so it goes to this host only
+            settings.append(("http.extraHeader", header))  # redirects are off, so it is sent to this host only
         environ = {
             "PATH": SYSTEM_PATH,
             "HOME": str(self._folder),
@@ -172,7 +183,7 @@ class Fetch:
         return environ
 
     def _git(self, *arguments: str) -> str:
-        """What it says on standard output; progress and complaints are passed on."""
+        """Run git and return its standard output. Progress and error messages are passed on line by line."""
         limits = [f"--fsize={self._max_bytes}", f"--data={MEMORY_BYTES}", f"--cpu={CPU_SECONDS}", "--core=0"]
         try:
             popen = subprocess.Popen(
@@ -190,28 +201,27 @@ class Fetch:
             )
         except OSError as error:
             raise Unavailable(f"git cannot be run on the worker: {error.strerror}") from error
-        told = _Told(popen, self._secrets(), self._say)
+        reader = _OutputReader(popen, self._secrets(), self._on_progress)
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    popen.wait(LOOK_SECONDS)
+                    popen.wait(POLL_SECONDS)
                     break
-                raise_if_called(self._signal)
+                raise_if_stop_requested(self._signal)
                 if time.monotonic() > self._until:
                     raise self._failed(f"it was not done in {self._seconds:g} seconds")
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(popen.pid, signals.SIGKILL)  # helpers too
+                os.killpg(popen.pid, signals.SIGKILL)  # and the helpers that git started
             popen.wait()
-            told.end()
+            reader.close()
         if popen.returncode != 0:
             if popen.returncode == 127:
                 raise Unavailable("git is not installed on the worker")
-            said = told.complaints()
-            raise self._failed(
-                next((meaning for words, meaning in MEANINGS if words.search(said)), said or "it failed")
-            )
-        return told.output.decode(errors="replace")
+            errors = reader.errors()
+            meaning = next((meaning for pattern, meaning in MEANINGS if pattern.search(errors)), None)
+            raise self._failed(meaning or errors or "it failed")
+        return reader.output.decode(errors="replace")
 
     def _secrets(self) -> list[str]:
         credential = self._source.credential
@@ -221,7 +231,7 @@ class Fetch:
         return [credential.token, base64.b64encode(pair.encode()).decode()]
 
 
-def _is_address(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -229,29 +239,32 @@ def _is_address(host: str) -> bool:
     return True
 
 
-class _Told:
-    """What a git says while it runs: its output, and line by line what is for people. A server may echo anything."""
+class _OutputReader:
+    """Reads what git writes while it runs: its output, and the messages line by line.
 
-    def __init__(self, popen: subprocess.Popen[bytes], secrets: list[str], say: Callable[[str], None]) -> None:
+    The remote server may echo anything in messages, so secrets are removed from them.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes], secrets: list[str], on_line: Callable[[str], None]) -> None:
         self.output = b""
         self._secrets = secrets
-        self._say = say
+        self._on_line = on_line
         self._last: list[str] = []
         assert popen.stdout is not None
         assert popen.stderr is not None
         self._files = (popen.stdout, popen.stderr)
-        self._threads = [threading.Thread(target=act, daemon=True) for act in (self._read_output, self._read_lines)]
+        self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_output, self._read_lines)]
         for thread in self._threads:
             thread.start()
 
-    def end(self) -> None:
+    def close(self) -> None:
         for thread in self._threads:
             thread.join()
         for file in self._files:
             file.close()
 
-    def complaints(self) -> str:
-        """Its last words that complain."""
+    def errors(self) -> str:
+        """Return the last lines that report an error."""
         lines = [line for line in self._last if line.startswith(("fatal:", "error:", "remote:"))]
         return "; ".join(lines[-3:])[:MAX_LINE_BYTES]
 
@@ -261,18 +274,18 @@ class _Told:
             pass
 
     def _read_lines(self) -> None:
-        waiting = b""
+        incomplete = b""
         while data := os.read(self._files[1].fileno(), 1 << 14):
-            *lines, waiting = re.split(rb"[\r\n]+", waiting + data)
-            waiting = waiting[-MAX_LINE_BYTES:]
+            *lines, incomplete = re.split(rb"[\r\n]+", incomplete + data)
+            incomplete = incomplete[-MAX_LINE_BYTES:]
             for line in lines:
-                self._hear(line[:MAX_LINE_BYTES].decode(errors="replace"))
-        self._hear(waiting.decode(errors="replace"))
+                self._add_line(line[:MAX_LINE_BYTES].decode(errors="replace"))
+        self._add_line(incomplete.decode(errors="replace"))
 
-    def _hear(self, line: str) -> None:
+    def _add_line(self, line: str) -> None:
         for secret in self._secrets:
             line = line.replace(secret, "***")
-        line = "".join(one for one in line if one.isprintable()).strip()
+        line = "".join(char for char in line if char.isprintable()).strip()
         if line:
             self._last = [*self._last[-19:], line]
-            self._say(line)
+            self._on_line(line)

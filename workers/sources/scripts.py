@@ -1,8 +1,8 @@
-"""What runs in the sandbox to make a workspace, and to read what became of it.
+"""Shell scripts that run in the sandbox: they make a workspace, and read what became of it.
 
-git looks at no configuration there but its own repository's, and never at the workspace's: names, contents and modes
-are all that is taken from it, so that nothing in it (hooks, filters, attributes, includes) is run or changes a byte.
-Folders named `.git` are left out, empty folders too.
+git reads no configuration there except that of its own repository, and never the workspace's. Only names, contents and
+modes are taken from the workspace, so that nothing in it (hooks, filters, attributes, includes) is run or changes a
+byte. Folders named `.git` and empty folders are left out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ ENVIRONMENT = {
     "GIT_COMMITTER_NAME": "Threadhouse",
     "GIT_COMMITTER_EMAIL": "threadhouse@localhost",
 }
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's id of no files at all
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's id of a tree without files
 
-# In all of these: TREE is the new workspace, IN what was delivered for it, START the store of the files as they were.
-# Exit code 3: too large, and what was said on standard output is the reason.
+# Variables of all scripts: TREE is the new workspace, IN the folder with its input, START the git store of the files as
+# they were. Exit code 3: too large; standard output says why.
 _CHECK_SIZE = """
 too_large() {
     echo "the workspace would have $1 files and folders and $2 bytes; this server allows $MAX_ENTRIES and $MAX_BYTES"
@@ -33,7 +33,7 @@ too_large() {
 within() { [ "$1" -le "$MAX_ENTRIES" ] && [ "$2" -le "$MAX_BYTES" ] || too_large "$1" "$2"; }
 """
 
-# Takes: SHA; BRANCH or "", TAG or "", URL
+# Variables: SHA; BRANCH or "", TAG or "", URL
 CLONE = (
     _CHECK_SIZE
     + """
@@ -61,7 +61,7 @@ cp -r .git/objects/pack "$START/objects/"
 """
 )
 
-# Our own tar, without anything that leads out; see workers.sources.archive.
+# Unpacks a tar of our own that has nothing that leads out; see workers.sources.archive.
 UNPACK = """
 set -eu
 mkdir "$TREE"
@@ -69,7 +69,7 @@ cat "$IN"/tar/* | tar -x -f - -C "$TREE" --no-same-owner
 git init -q --bare --template= "$START"
 """
 
-# Takes: FROM, a workspace. Links stay links.
+# Variables: FROM, the workspace to copy. Links stay links.
 COPY = (
     _CHECK_SIZE
     + """
@@ -80,13 +80,13 @@ git init -q --bare --template= "$START"
 """
 )
 
-# In the current folder, with W for what is only needed meanwhile, and the repository that is to hold the objects.
+# For the current folder: W is a temporary folder, GIT_DIR the repository that gets the objects.
 _SNAPSHOT = """
 raw() { printf '* -text !eol -ident !filter !working-tree-encoding !diff\\n' > "$GIT_DIR/info/attributes"; }
 list() { find . -mindepth 1 -name .git -prune -o \\( -type f -o -type l \\) -printf '%P\\0' | sort -z; }
 """
 
-# All files as they are, kept for later; the tree's id is said at the end.
+# Stores all files as they are in START; prints the id of the tree at the end.
 KEEP = (
     _SNAPSHOT
     + """
@@ -102,8 +102,8 @@ echo "$tree"
 """
 )
 
-# Takes: FORMAT, START or "", START_TREE, BASE and HEAD_SHA or "". Files that are ignored and were not there at the
-# start are left out. To standard output.
+# Writes the workspace to standard output. Variables: FORMAT, START or "", START_TREE, BASE and HEAD_SHA or "". Ignored
+# files that did not exist at the start are left out.
 READ = (
     _SNAPSHOT
     + """
@@ -132,7 +132,8 @@ comm -z -23 "$W/known" "$W/all" | git update-index -z --force-remove --stdin
 comm -z -23 "$W/all" "$W/left-out" | git update-index -z --add --remove --replace --stdin
 now=$(git write-tree)
 if [ "$FORMAT" = diff ]; then
-    exec git diff-tree -r -p --binary --full-index --no-color --no-ext-diff --no-textconv "$START_TREE" "$now"
+    exec git -c core.quotePath=false diff-tree -r -M -p --binary --full-index --no-color --no-ext-diff --no-textconv \\
+        "$START_TREE" "$now"
 fi
 export GIT_AUTHOR_DATE="$(date +%s) +0000" GIT_COMMITTER_DATE="$(date +%s) +0000"
 git symbolic-ref HEAD refs/heads/workspace

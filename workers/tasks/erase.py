@@ -1,4 +1,4 @@
-"""erasure.run: remove what erasures still owe: events, session files, workspaces, and all that deleted users had."""
+"""erasure.run: complete erasures: remove events, session files and workspaces, and everything of deleted users."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from pathlib import Path
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import mailbox
+from shared import queue
 from shared.errors import InvalidRequest, ThreadhouseError
+from shared.events import turn_signals
 from shared.store.erasures import USER, USER_DELETED, Erasure
 from workers.services import Services
 from workers.tasks import process_feedback, write_session
-from workers.workspace import count_files, remove_workspace
+from workers.workspace.folders import count_files, remove_workspace
 
+NAME = queue.ERASE
 logger = logging.getLogger(__name__)
 
 
 def run(services: Services) -> None:
-    """Go on with all erasures that are due.
+    """Continue all erasures that are due.
 
-    Leaves:   receipts that say how much is gone of what
-    Twice:    harmless, also at once
-    Retries:  the sweep rings for what is left, half a minute later
+    Effect:      receipts count what was removed of each kind
+    Redelivery:  harmless, even in parallel
+    Retries:     the sweep enqueues this task again half a minute later for what is left
     """
-    while taken := services.store.erasures.all_users_take():
-        for erasure in taken:
+    while due := services.store.erasures.all_users_claim():
+        for erasure in due:
             try:
                 if erase(services, erasure):
                     services.store.erasures.all_users_finish(erasure)
-                    logger.info("erased", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
+                    logger.info("erasure completed", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
             except (OSError, ThreadhouseError, SQLAlchemyError, redis.RedisError) as error:
-                logger.warning("an erasure is not done and is tried again: %s", error, extra={"erasure_id": erasure.id})
+                logger.warning("erasure not finished, retrying: %s", error, extra={"erasure_id": erasure.id})
 
 
 def erase(services: Services, erasure: Erasure) -> bool:
-    """False: a worker has to let go of something first."""
+    """Continue one erasure. Return False while a worker still has a claim on something of it."""
     if erasure.kind == USER:
         return erase_user(services, erasure)
     thread_id, log = erasure.subject_id, services.log
@@ -55,16 +57,16 @@ def erase(services: Services, erasure: Erasure) -> bool:
 
 
 def erase_user(services: Services, erasure: Erasure) -> bool:
-    """All threads, then the rows of other kinds, then the folder that held the workspaces."""
+    """Remove all threads of a user, then the rows of other kinds, then the folder of the workspaces."""
     store, owner = services.store, erasure.owner
     while thread_ids := store.erasures.all_users_threads(owner):
         for thread_id in thread_ids:
             try:
                 turn = store.turns.interrupt(thread_id, owner, None)
-            except InvalidRequest:  # nothing runs in it
+            except InvalidRequest:  # no turn runs in it
                 pass
             else:
-                mailbox.announce(services.redis, mailbox.INTERRUPT, turn.id)
+                turn_signals.publish(services.redis, turn_signals.INTERRUPT, turn.id)
             store.erasures.all_users_erase_thread(thread_id, USER_DELETED)
     rows_are_gone = store.erasures.all_users_erase_rows(erasure)
     if rows_are_gone:
@@ -93,7 +95,7 @@ def _count_and_remove_feedback(services: Services, erasure: Erasure, thread_id: 
 def _count_and_remove(
     services: Services, erasure: Erasure, name: str, count: Callable[[], int], remove: Callable[[], None]
 ) -> None:
-    """The count is stored before anything goes: what is done again finds less."""
+    """Store the count before anything is removed, because a repeated attempt finds less."""
     if found := count():
-        services.store.erasures.all_users_note(erasure, {name: found})
+        services.store.erasures.all_users_record_counts(erasure, {name: found})
     remove()

@@ -1,24 +1,26 @@
-"""workspace.make: make a thread's workspace before its first turn needs it, so that a fork is of this moment."""
+"""workspace.make: make a thread's workspace before its first turn needs it, so that a fork copies the present state."""
 
 from __future__ import annotations
 
 import logging
 
+from shared import queue
 from shared.errors import ClaimLost, NotFound
 from workers.services import Services
-from workers.sources import making
+from workers.sources import workspace_maker
 
+NAME = queue.MAKE_WORKSPACE
 logger = logging.getLogger(__name__)
 
 
 def run(services: Services, thread_id: str, owner: str) -> None:
-    """Make it.
+    """Make the workspace.
 
-    Leaves:   it in its place, or the reason why not with the thread; the first turn tries again
-    Twice:    harmless
-    Retries:  none
+    Effect:      the workspace exists, or the thread has the reason why not, and its first turn tries again
+    Redelivery:  harmless
+    Retries:     none
     """
     try:
-        making.make(services.config, services.store, thread_id, owner)
-    except (making.Failed, NotFound, ClaimLost) as error:
-        logger.info("a workspace was not made: %s", error, extra={"thread_id": thread_id})
+        workspace_maker.make_workspace(services.config, services.store, thread_id, owner)
+    except (workspace_maker.WorkspaceFailed, NotFound, ClaimLost) as error:
+        logger.info("workspace not made: %s", error, extra={"thread_id": thread_id})

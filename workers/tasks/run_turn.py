@@ -1,137 +1,194 @@
-"""turn.run: run waiting turns to their ends."""
+"""turn.run: claim waiting turns and run them."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
-from shared import telemetry
-from shared.errors import ClaimLost
-from shared.protocol.turn import turn_error
+from shared import queue, telemetry
+from shared.errors import ClaimLost, HistoryTooLarge
+from shared.events import durable_events
+from shared.ids import new_id
+from shared.protocol.turn import TurnError, turn_error
+from shared.store.outages import RETRY_SECONDS, is_outage
 from shared.store.turns import Claim
 from shared.store.users import LOCAL_USER
-from workers.agent import faults, loop
-from workers.agent.journal import Held
-from workers.agent.signal import Signal
-from workers.agent.stops import AwaitingAnswer, HandedOver, Interrupted, TurnFailed
+from workers.agent import loop
+from workers.agent.patient_store import patient_store
+from workers.agent.running_commands import KeptCommands, end_commands
+from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
+from workers.control.fault_points import fault_point
+from workers.control.signal import Signal
+from workers.control.stops import AwaitingAnswer, Drained, Interrupted, TurnFailed
+from workers.journal.claimed_turn import ClaimedTurn
+from workers.journal.turn_writer import TurnWriter
 from workers.sandbox.limits import CommandLimits
-from workers.sandbox.sessions import Sessions
+from workers.sandbox.sessions import CommandSessions
 from workers.services import Services
+from workers.terminals.remote import ThreadTerminals
 
+NAME = queue.RUN_TURN
 logger = logging.getLogger(__name__)
 
+INTERNAL_ERROR = turn_error("internal error; see the server's log", "internalServerError")
 
-def run(services: Services) -> None:
-    """Claim and run until nothing waits.
 
-    Leaves:   each turn over and that said once, or put down until an answer or another worker comes
-    Twice:    harmless; only the delivery that claims a turn runs it
-    Retries:  none; the sweep queues a turn again whose lease ran out
+def run(services: Services, _turn_id: str = "") -> None:
+    """Claim and run turns until none waits. _turn_id is for the trace only: the claim decides which turn runs.
+
+    Effect:      each turn has ended and that is published once, or it is parked until an answer arrives, or requeued
+                 for another worker
+    Redelivery:  harmless; only the delivery that claims a turn runs it
+    Retries:     none; the sweep requeues a turn whose lease has expired
     """
     while not services.draining.is_set():
         claimed_at = time.monotonic()
-        server, limits = services.config.server, services.config.limits
-        claim = services.store.turns.claim(
-            services.name, lease_ms=round(server.lease_seconds * 1000), turns_at_once=limits.turns_at_once
-        )
+        claim = claim_next(services)
         if claim is None:
             return
-        faults.at("after_claim")
+        fault_point("after_claim")
         if services.store.outbox.wants("turn.started"):
-            services.queue.ring_outbox()
+            services.queue.enqueue_delivery()
         run_claimed(services, claim, claimed_at)
         if services.store.outbox.targets:
-            services.queue.ring_outbox()
+            services.queue.enqueue_delivery()
+        if services.draining.is_set():  # the place of this turn is free, and this process claims nothing more
+            services.queue.enqueue_turn(claim.turn_id)
+
+
+def claim_next(services: Services) -> Claim | None:
+    """Claim the next waiting turn. None: no turn may run now, or the database was away; the sweep wakes a worker then.
+
+    An outage may hide that the turn was claimed. It is found again while its lease lasts, and is lost afterwards.
+    """
+    server, name = services.config.server, f"{services.name}:{new_id()[-12:]}"
+    lease_ms, lease_over_at = round(server.lease_seconds * 1000), time.monotonic() + server.lease_seconds
+    try:
+        fault_point("before_claim")
+        return services.store.claims.claim(name, lease_ms=lease_ms, turns_at_once=services.config.limits.turns_at_once)
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        logger.warning("database did not answer, no turn claimed: %s", type(error).__name__)
+    while time.monotonic() < lease_over_at and not services.draining.wait(RETRY_SECONDS):
+        try:
+            return services.store.claims.find(name)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+    return None
 
 
 def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
-    """Run one turn for as long as it stays with this worker."""
+    """Run one turn until it ends, parks, or leaves this worker."""
     signal = Signal()
     limits = services.config.limits
-    held = services.journal.hold(claim, signal, claimed_at)
+    claimed = services.journal.acquire(claim, signal, claimed_at)
     services.enter(claim.turn_id, signal)
-    transcript = Transcript(claim, held, services.store, services.journal)
-    sessions = Sessions(
+    writer = TurnWriter(claim, claimed, services.journal)
+    store = patient_store(services.store, writer.check_authority)
+    transcript = Transcript(writer, store, limits.history_bytes)
+    sessions = CommandSessions(
         CommandLimits(total_memory_bytes=limits.command_memory_bytes if claim.owner != LOCAL_USER else 0),
-        may_begin=lambda: services.journal.has_authority(held),
+        may_begin=lambda: services.journal.has_authority(claimed),
     )
-    turn = loop.Running(services.config, services.store, transcript, signal, sessions)
+    terminals = ThreadTerminals(store, services.redis, claim, signal)
+    turn = RunningTurn(services.config, store, transcript, signal, sessions, terminals, services.terminals)
     logger.info("turn claimed", extra={"turn_id": claim.turn_id, "claim_no": claim.claim_no})
-    of = claim.turn
+    row = claim.turn
     try:
-        with telemetry.turn_span(of.id, of.thread_id, of.owner, of.options, claim.claim_no):
+        with telemetry.turn_span(row.id, row.thread_id, row.owner, row.options, claim.claim_no):
             telemetry.turn_claimed(
-                worker=services.name, recovered=claim.recovered, lost=claim.lost, created_at_ms=of.created_at_ms
+                worker=services.name,
+                recovered=claim.recovered,
+                lost=claim.lost_attempts,
+                created_at_ms=row.created_at_ms,
             )
-            work(services, turn, held)
+            run_and_end(services, turn, claimed)
+    except HistoryTooLarge as error:
+        fail_unread(services, claim, turn_error(str(error), "contextWindowExceeded"))
     except ClaimLost:
-        telemetry.lease_lost(of.id, of.thread_id, of.owner)
-        logger.warning("the claim was lost", extra={"turn_id": claim.turn_id})
-    except (OperationalError, InterfaceError):
-        logger.exception(
-            "the database does not answer; the turn is left to its lease", extra={"turn_id": claim.turn_id}
-        )
+        telemetry.lease_lost(row.id, row.thread_id, row.owner)
+        logger.warning("claim lost, leaving the turn", extra={"turn_id": claim.turn_id})
+    except Exception as error:
+        if is_outage(error):
+            logger.exception("database unreachable, leaving the turn to its lease", extra={"turn_id": claim.turn_id})
+        else:
+            logger.exception("turn could not be ended, failing it", extra={"turn_id": claim.turn_id})
+            turn.sessions.close_all("the turn leaving its worker")
+            fail_unread(services, claim, INTERNAL_ERROR)
     finally:
         turn.sessions.close_all("the turn leaving its worker")
         services.leave(claim.turn_id, signal)
-        services.journal.release(held)
+        services.journal.release(claimed)
 
 
-def work(services: Services, turn: loop.Running, held: Held) -> None:
-    """The edge of a turn: how it stops decides how it ends. Errors: ClaimLost, those of the database."""
+def fail_unread(services: Services, claim: Claim, error: TurnError) -> None:
+    """End a turn whose history cannot be loaded, or whose end cannot be stored as it is.
+
+    Errors: those of the database, ClaimLost
+    """
+    turn = services.store.claims.fail(claim, error, "The turn failed.")
+    telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
+    durable_events.publish_missing(services.store, services.log, turn)
+
+
+def run_and_end(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> None:
+    """Run a turn, and end it according to how the loop stops.
+
+    Errors: ClaimLost, HistoryTooLarge (the turn has not ended), those of the database
+    """
     transcript = turn.transcript
     try:
         transcript.begin()
         if transcript.claim.recovered:
-            loop.adopt(turn)
+            loop.resume_after_loss(turn)
         while True:
             loop.run(turn)
-            loop.end_commands(turn, "the end of the turn")
-            if end(transcript, "completed"):
+            if end(turn, "completed"):
                 break
     except AwaitingAnswer:
         return
-    except HandedOver:
-        return hand_over(services, turn, held)
+    except Drained:
+        return requeue(services, turn, claimed)
     except Interrupted:
-        finish(turn, "interrupted", "The user interrupted the turn.")
+        end_early(turn, "interrupted", "The user interrupted the turn.")
     except TurnFailed as failure:
-        finish(turn, "failed", "The turn failed.", failure)
-    except (ClaimLost, OperationalError, InterfaceError):
+        end_early(turn, "failed", "The turn failed.", failure)
+    except (ClaimLost, HistoryTooLarge):
         raise
-    except Exception:
+    except Exception as error:
+        if is_outage(error):
+            raise
         logger.exception("turn failed", extra={"turn_id": transcript.claim.turn_id})
-        error = turn_error("internal error; the server's log says more", "internalServerError")
-        finish(turn, "failed", "The turn failed.", TurnFailed(error))
+        end_early(turn, "failed", "The turn failed.", TurnFailed(INTERNAL_ERROR))
 
 
-def finish(turn: loop.Running, status: str, why: str, failure: TurnFailed | None = None) -> None:
-    """End a turn before the model is done: keep what the user said, answer open calls."""
-    transcript = turn.transcript
+def end_early(turn: RunningTurn, status: str, reason: str, failure: TurnFailed | None = None) -> None:
+    """End a turn before the model has finished: keep the user's input, and answer open calls."""
     ended = False
     while not ended:
-        loop.close_calls(turn, why)
-        loop.end_commands(turn, why)
-        ended = end(transcript, status, failure.error if failure else None)
+        loop.close_calls(turn, reason)
+        ended = end(turn, status, failure.error if failure else None)
 
 
-def end(transcript: Transcript, status: str, error: dict[str, Any] | None = None) -> bool:
-    """Whether the turn is over; if not, input came in. Errors: ClaimLost."""
-    ended = transcript.finish(status, error)
-    if ended:
-        turn = transcript.claim.turn
-        telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, status, turn.created_at_ms, error)
-    return ended
+def end(turn: RunningTurn, status: str, error: TurnError | None = None) -> bool:
+    """End a turn; its commands that still run become background terminals, as far as the limits allow.
+
+    Return False when input has arrived, so that it goes on. Errors: ClaimLost.
+    """
+    transcript, row = turn.transcript, turn.transcript.claim.turn
+    with KeptCommands(turn) as kept:
+        kept.stored = transcript.finish(status, error, kept.rows, kept.lease_ms)
+    if kept.stored:
+        telemetry.turn_ended(row.id, row.thread_id, row.owner, status, row.created_at_ms, error)
+    return kept.stored
 
 
-def hand_over(services: Services, turn: loop.Running, held: Held) -> None:
-    """Queue the turn again for another worker: this process shuts down."""
-    loop.end_commands(turn, "shutdown")
-    turn.transcript.settle()
-    services.journal.leave(held)
-    services.store.turns.hand_over([turn.transcript.claim])
-    services.queue.ring_turn(turn.transcript.claim.turn_id)
+def requeue(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> None:
+    """Requeue the turn for another worker, because this process shuts down."""
+    end_commands(turn, "shutdown")
+    turn.transcript.writer.settle()
+    services.journal.begin_release(claimed)
+    services.store.claims.requeue([turn.transcript.claim])

@@ -1,25 +1,30 @@
-"""retention.sweep: remove what nobody will ask for again. Rung by beat once an hour."""
+"""retention.sweep: remove what is past its retention."""
 
 from __future__ import annotations
 
 import logging
 
+from shared import queue
 from shared.clock import now_ms
-from shared.events import thread_channel
+from shared.event_names import thread_channel
 from workers.services import Services
 from workers.tasks import process_feedback
 
+NAME = queue.SWEEP_RETENTION
+
 logger = logging.getLogger(__name__)
 
-ASKED_AT_ONCE = 500  # channels in one question to Redis
+CHANNELS_PER_QUERY = 500  # to Redis
 DAY_MS = 24 * 60 * 60 * 1000
 
 
 def run(services: Services) -> None:
-    """Threads that never got a turn, and ephemeral ones, that nobody follows, 30 minutes after their last use; archives
-    after a day; what webhooks were told; by `[retention]` the rest.
+    """Remove what is past its retention.
 
-    Twice: harmless
+    Threads that never got a turn, and ephemeral threads, go 30 minutes after their last use unless a client follows
+    them; archives go after a day; then delivered webhook events; the rest by the settings of `[retention]`.
+
+    Redelivery:  harmless
     """
     store, retention = services.store, services.config.retention
 
@@ -48,15 +53,15 @@ def run(services: Services) -> None:
         removed["audit rows"] = store.audit.all_users_forget(before_ms(retention.audit_days))
     if any(removed.values()):
         logger.info("removed %s", ", ".join(f"{count} {what}" for what, count in removed.items() if count))
-    services.queue.erase()
+    services.queue.enqueue_erasure()
 
 
 def keep_followed(services: Services) -> None:
-    """Who has a thread open uses it, however long nothing is typed."""
+    """Count threads that a client follows as used, however long no turn is started."""
     unused = services.store.threads.all_users_unused()
-    for start in range(0, len(unused), ASKED_AT_ONCE):
-        asked = unused[start : start + ASKED_AT_ONCE]
-        followers = services.redis.pubsub_numsub(*map(thread_channel, asked))
-        followed = [thread_id for thread_id, (_, count) in zip(asked, followers, strict=True) if count]
+    for start in range(0, len(unused), CHANNELS_PER_QUERY):
+        batch = unused[start : start + CHANNELS_PER_QUERY]
+        followers = services.redis.pubsub_numsub(*map(thread_channel, batch))
+        followed = [thread_id for thread_id, (_, count) in zip(batch, followers, strict=True) if count]
         if followed:
             services.store.threads.all_users_touch(followed)

@@ -1,10 +1,19 @@
-"""The tools that a model may call: one plain table."""
+"""Tools: what a model may call, one module each.
+
+A tool reads its arguments, prepares the call, and runs it with nothing but its ToolContext: the thread's folder, its
+sandbox, its command sessions. Tools may import workers.sandbox, workers.workspace and workers.control, but neither the
+agent nor the store. Every error of a tool is a ToolError, whose text the model reads.
+
+SERVER_TOOLS of shared/protocol/dynamic_tools.py is the only table of tools: the API reads it too, so that no client
+takes one of these names, and it imports no worker.
+"""
 
 from __future__ import annotations
 
-from workers.tools import apply_patch, exec_command, request_user_input, update_plan, view_image, write_stdin
-from workers.tools.base import Tool
+from importlib import import_module
+from typing import cast
 
-TOOLS: dict[str, Tool] = {
-    tool.NAME: tool for tool in (exec_command, write_stdin, apply_patch, update_plan, view_image, request_user_input)
-}
+from shared.protocol.dynamic_tools import SERVER_TOOLS
+from workers.tools.base import OfferedTool
+
+TOOLS = {name: cast(OfferedTool, import_module(f"workers.tools.{name}")) for name in SERVER_TOOLS}

@@ -1,34 +1,41 @@
-"""What every tool is given and what it gives back.
+"""What a tool receives and what it returns.
 
-A tool is a module with NAME, PURE, SPEC (a Responses-API tool definition), and two functions:
+A tool is a module with NAME, PURE, PARALLEL, and two functions; one that every model may call also has SPEC, its
+definition:
 
-    plan(call, ctx) -> Plan       reads arguments, changes nothing; ToolError when they make no sense
-    run(plan, ctx) -> Outcome     does it; ToolError when it fails as a whole
+    prepare(call, ctx) -> PreparedCall   reads the arguments and changes nothing; ToolError when they are invalid
+    run(prepared, ctx) -> ToolResult     carries the call out; ToolError when it fails as a whole
 
-PURE says that a call which began and was lost with its worker may simply be run again.
+PURE:     a call that began and was lost with its worker may simply be run again.
+PARALLEL: its calls may run while others of the same answer do; `run` is called in several threads then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.agent.signal import Signal
+from shared.protocol.dynamic_tools import DynamicTool
+from shared.protocol.items import ToolItem
+from shared.protocol.model_items import ContentPart, ToolDefinition
+from shared.protocol.server_requests import ClientAnswer, ServerRequestParams
+from workers.control.signal import Signal
 
 if TYPE_CHECKING:
     from workers.sandbox.policy import SandboxPolicy
-    from workers.sandbox.sessions import Sessions
+    from workers.sandbox.sessions import CommandSessions
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A tool call of the model.
 
     item_id:   id of the item (our UUIDv7)
+    session_id: the number by which the model knows the command that the call starts; unique in the thread
     call_id:   the model's id of the call
-    name:      the tool
+    name:      name of the tool
     arguments: JSON text of a function call, or the raw text of a custom (freeform) call
     """
 
@@ -36,22 +43,36 @@ class Call:
     call_id: str
     name: str
     arguments: str
+    session_id: int = 0
+
+
+class BackgroundTerminals(Protocol):
+    """The commands of earlier turns of the thread that still run, in whichever worker process."""
+
+    def find(self, session_id: int) -> str | None:
+        """Return the id of the item of a command that runs; None: there is none with this number."""
+
+    def write(self, session_id: int, chars: str, yield_s: float, max_output_tokens: int) -> str:
+        """Type into a command, wait for its end for yield_s at most, and return what happened. Errors: ToolError."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """All that a tool may touch.
+    """Everything that a tool may touch.
 
     cwd:       absolute folder of the thread on this host
     sandbox:   what commands and patches of this thread may read and write
-    signal:    calls that a running tool must hear
+    signal:    requests to stop, which a running tool must obey
     sessions:  command sessions of this turn in this process
+    terminals: commands that run on from earlier turns; None: there are none
     emit:      emit(method, params) publishes a notification of the running item; threadId, turnId and
                itemId are filled in (item/commandExecution/outputDelta with {"delta": text})
-    complete_later: complete_later(item_id, item) completes the item of an earlier call whose command went on
+    complete_later: complete_later(item_id, item) completes the item of an earlier call whose command ran on
+    env:       variables of commands, and None for those to leave out (CommandSpec.env)
+    login_shells: whether commands may run in a login shell, which reads the profiles of HOME and host
     dynamic_tools: the tools that the thread's client has (shared.protocol.dynamic_tools)
-    answer:   what a client answered to the plan's request: the result of it, or {"error"}; anything that it made up
-    asked_at_ms: when it was asked
+    answer:   what a client answered to the call's request: its result, or {"error"}; not validated
+    asked_at_ms: when the request was sent to the client
     """
 
     thread_id: str
@@ -59,87 +80,100 @@ class ToolContext:
     cwd: Path
     sandbox: SandboxPolicy
     signal: Signal
-    sessions: Sessions
-    emit: Callable[[str, dict[str, Any]], None]
-    complete_later: Callable[[str, dict[str, Any]], None]
-    dynamic_tools: Sequence[dict[str, Any]] = ()
-    answer: dict[str, Any] = field(default_factory=dict)
+    sessions: CommandSessions
+    emit: Callable[[str, Mapping[str, object]], None]
+    complete_later: Callable[[str, ToolItem], None]
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    login_shells: bool = True
+    dynamic_tools: Sequence[DynamicTool] = ()
+    terminals: BackgroundTerminals | None = None
+    answer: ClientAnswer = field(default_factory=dict)
     asked_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """An approval that a plan needs before it may run (PROTOCOL section 8).
+class ApprovalRequirement:
+    """The approval that a call needs before it may run, under a policy that asks (PROTOCOL section 8).
 
-    why:            what the model or the policy says, for `reason`
-    keys:           what "acceptForSession" would allow from now on, as opaque strings
-    amendment:      proposed execpolicy prefix (words of a command), or None
-    escalates:      whether the model asked to leave the sandbox, or the patch writes outside of it
-    line:           what a shell that is the system's own would run, for the rules that a person has made; or None
+    reason:     why the model or the policy needs it, for the person who is asked
+    keys:       what "acceptForSession" would allow from now on, as opaque strings
+    amendment:  proposed execpolicy prefix (words of a command), or None
+    escalates:  whether the model asked to leave the sandbox, or the patch writes outside of it
+    shell_line: the command line, to be checked against the rules that a person has made; None unless the shell is one
+                of the system's own
     """
 
-    why: str | None
+    reason: str | None
     keys: tuple[str, ...]
     amendment: tuple[str, ...] | None = None
     escalates: bool = False
-    line: str | None = None
+    shell_line: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a client must answer before a plan can run (PROTOCOL 8.3, 8.4). params: less threadId and turnId."""
+class ClientRequest:
+    """What a client must answer before a call can run (PROTOCOL 8.3, 8.4). params: without threadId and turnId."""
 
     method: str
-    params: dict[str, Any]
+    params: ServerRequestParams
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A call that makes sense.
+class PreparedCall:
+    """A call whose arguments are valid.
 
-    call:     the call
-    item:     the item as it begins (PROTOCOL 3.3, without id and times), or None when clients see nothing
-    question: what must be asked under a policy that asks; None for tools that never need it
-    data:     what the tool wants to remember until run()
-    request:  what a client must answer first; run() finds that in ctx.answer
+    call:        the call
+    item:        the item as it begins (PROTOCOL 3.3, without id and times), or None when clients see nothing
+    begun_item:  the item of a call that runs without a question; None: the same
+    requirement: the approval that it needs under a policy that asks; None for tools that never need one
+    data:        what the tool keeps for run()
+    request:     what a client must answer first; run() finds the answer in ctx.answer
     """
 
-    call: Call
-    item: dict[str, Any] | None
-    question: Question | None = None
+    call: ToolCall
+    item: ToolItem | None
+    requirement: ApprovalRequirement | None = None
     data: Any = None
-    request: Request | None = None
+    request: ClientRequest | None = None
+    begun_item: ToolItem | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a call.
+class ToolResult:
+    """The outcome of a call.
 
-    output:  what the model is told: text, or a list of Responses-API content parts
+    output:  what the model reads: text, or a list of Responses-API content parts
     item:    the item as it ended (without id and times); None: no item, or it stays open
-    goes_on: the command still runs in a session; the item completes later by ctx.complete_later
-    notifications: (method, params) to publish after the item, threadId and turnId filled in
-    failed:  nothing came of it, whatever the item says
+    goes_on: the command still runs in a session; ctx.complete_later completes the item later
+    notifications: (method, params) to publish after the item; threadId and turnId are filled in
+    failed:  the call failed, whatever the item says
     """
 
-    output: str | list[dict[str, Any]]
-    item: dict[str, Any] | None = None
+    output: str | Sequence[ContentPart]
+    item: ToolItem | None = None
     goes_on: bool = False
-    notifications: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    notifications: Sequence[tuple[str, Mapping[str, object]]] = ()
     failed: bool = False
 
     @property
     def success(self) -> bool:
-        return not self.failed and (self.item or {}).get("status") not in ("failed", "declined")
+        status = self.item.get("status") if self.item is not None else None
+        return not self.failed and status not in ("failed", "declined")
 
 
 class Tool(Protocol):
-    """The shape of a tool module."""
+    """A tool module."""
 
     NAME: str
     PURE: bool
-    SPEC: dict[str, Any]
+    PARALLEL: bool
 
-    def plan(self, call: Call, ctx: ToolContext) -> Plan: ...
+    def prepare(self, call: ToolCall, ctx: ToolContext) -> PreparedCall: ...
 
-    def run(self, plan: Plan, ctx: ToolContext) -> Outcome: ...
+    def run(self, prepared: PreparedCall, ctx: ToolContext) -> ToolResult: ...
+
+
+class OfferedTool(Tool, Protocol):
+    """A tool module that models are offered. SPEC: its definition for the Responses API."""
+
+    SPEC: ToolDefinition

@@ -1,8 +1,8 @@
-"""Unified diffs: what a change did to one file, and what a turn did to all of them.
+"""Unified diffs: how one change changed a file, and how a turn changed all its files.
 
-A turn's diff is computed from what is stored (the `changes` of its completed fileChange items) and the files as they
-are: each stored diff is applied backwards, newest first, which gives the contents from before the turn. So any worker
-can say it at any time, and nothing has to be remembered between calls.
+A turn's diff is computed from what is stored (the `changes` of its completed fileChange items) and from the files as
+they are now: each stored diff is applied backwards, newest first, which gives the contents before the turn. So any
+worker can compute it at any time, and nothing has to be kept between calls.
 
 Source:  PROTOCOL.md 3.3 (`fileChange.diff`) and 6 (`turn/diff/updated`)
 """
@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from shared.errors import ToolError
+from shared.protocol.items import FileUpdate
 
 CONTEXT_LINES = 3
-MAX_EDITS = 1000  # lines; the search below costs the square of it, beyond it the changed span is shown as one
+MAX_EDITS = 1000  # lines; the search costs the square of it; beyond it the changed span is shown as one block
 MAX_TURN_DIFF_BYTES = 2 * 1024 * 1024  # sent again after each patch; files beyond it are named without their lines
+
+MAX_SHOWN_BYTES = 2 * 1024 * 1024  # of one change: every client gets it
+MAX_LINES = 1_000_000  # of a changed span; each costs 60 bytes of memory
+TOO_LONG = "(this change is too long to be shown)\n"
 
 OPEN_END = "\\ No newline at end of file"
 NO_BLOB = "0" * 40
@@ -28,13 +32,22 @@ HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
 def hunks(old: str, new: str) -> str:
-    """What turns old into new, as unified hunks without file headers; "" when nothing does."""
+    """Return the difference from old to new as unified hunks without file headers; "" when there is none.
+
+    It is a note that `is_note` accepts where it would be longer than MAX_SHOWN_BYTES or have too many lines.
+    """
+    start, end = _unchanged(old, new)
+    skipped = old.count("\n", 0, start)
+    old, new = old[start : len(old) - end], new[start : len(new) - end]
+    if max(old.count("\n"), new.count("\n")) > MAX_LINES:
+        return shown("", too_long=True)
     before, after = _lines(old), _lines(new)
     out: list[str] = []
     for group in _grouped(_changed(before, after)):
         old_from, old_to = max(group[0][0] - CONTEXT_LINES, 0), min(group[-1][1] + CONTEXT_LINES, len(before))
         new_from, new_to = max(group[0][2] - CONTEXT_LINES, 0), min(group[-1][3] + CONTEXT_LINES, len(after))
-        out.append(f"@@ -{_span(old_from, old_to)} +{_span(new_from, new_to)} @@\n")
+        spans = _span(skipped + old_from, skipped + old_to), _span(skipped + new_from, skipped + new_to)
+        out.append(f"@@ -{spans[0]} +{spans[1]} @@\n")
         at = old_from
         for i1, i2, j1, j2 in group:
             out += [_marked(" ", line) for line in before[at:i1]]
@@ -42,13 +55,23 @@ def hunks(old: str, new: str) -> str:
             out += [_marked("+", line) for line in after[j1:j2]]
             at = i2
         out += [_marked(" ", line) for line in before[at:old_to]]
-    return "".join(out)
+    return shown("".join(out))
+
+
+def shown(diff: str, *, too_long: bool = False) -> str:
+    """Return a change's diff, or a note in its place where it is too long to be sent to every client."""
+    return TOO_LONG if too_long or len(diff) > MAX_SHOWN_BYTES else diff
+
+
+def is_note(diff: str) -> bool:
+    """Return whether a stored diff says only that it is too long."""
+    return diff == TOO_LONG
 
 
 def reverted(new: str, diff: str) -> str | None:
-    """The content that `hunks(content, new)` was made of; None when new does not have what the hunks led to.
+    """Return the content that `hunks(content, new)` was made from; None when new lacks what the hunks produced.
 
-    Lines that a command has put in between since are kept: a hunk is also found below or above its line numbers.
+    Lines that a command has inserted since are kept: a hunk is also found below or above its line numbers.
     """
     after = _lines(new)
     result: list[str] = []
@@ -67,14 +90,14 @@ def reverted(new: str, diff: str) -> str | None:
     return "".join(result + after[done:])
 
 
-def turn_diff(calls: Iterable[list[dict[str, Any]]], cwd: Path, read: Callable[[str], str | None]) -> str:
-    """Everything a turn changed so far, as one git-style diff; "" when nothing is left of it.
+def turn_diff(calls: Iterable[Sequence[FileUpdate]], cwd: Path, read: Callable[[str], str | None]) -> str:
+    """Return everything that a turn has changed so far as one git-style diff; "" when nothing is left of it.
 
     calls: `changes` of the turn's completed fileChange items, oldest first
     cwd:   paths below it are shown relative to it, others absolute
-    read:  a file's content now, None when there is none; a file that it raises ToolError for is left out
+    read:  a file's content now, None when the file does not exist; a file for which it raises ToolError is left out
 
-    Where a command has rewritten lines that a patch made, the diff of that file begins behind that patch.
+    Where a command has rewritten lines that a patch made, the diff of that file begins after that patch.
     """
     changes = [change for call in calls for change in call]
     names = list(dict.fromkeys(path for change in changes for path in _touched(change)))
@@ -83,8 +106,11 @@ def turn_diff(calls: Iterable[list[dict[str, Any]]], cwd: Path, read: Callable[[
         with suppress(ToolError):
             now[name] = read(name)
     before = dict(now)
+    unknown: set[str] = set()
     for change in reversed(changes):
         path, kind = change["path"], change["kind"]
+        if is_note(change["diff"]):
+            unknown.update(_touched(change))
         if kind["type"] == "add":
             before[path] = None
         elif kind["type"] == "delete":
@@ -92,32 +118,36 @@ def turn_diff(calls: Iterable[list[dict[str, Any]]], cwd: Path, read: Callable[[
         else:
             target = kind.get("move_path") or path
             content = before.get(target)
-            old = None if content is None else reverted(content, change["diff"])
+            old = None if content is None or target in unknown else reverted(content, change["diff"])
             if target != path:
                 before[target] = None
             before[path] = content if old is None else old
     out = ""
     for name in now:
-        section = _section(_shown(name, cwd), before[name], now[name])
+        section = _section(_shown(name, cwd), before[name], now[name], is_known=name not in unknown)
         if len(out) + len(section) > MAX_TURN_DIFF_BYTES:
             section = section.partition("\n")[0] + "\n"
         out += section
     return out
 
 
-def _section(name: str, old: str | None, new: str | None) -> str:
-    if old == new:
+def _section(name: str, old: str | None, new: str | None, *, is_known: bool) -> str:
+    """Return the diff of one file. is_known: whether `old` is its content before the turn; if not, it is only named."""
+    if is_known and old == new:
         return ""
     kind = "new file mode 100644\n" if old is None else "deleted file mode 100644\n" if new is None else ""
-    head = f"diff --git a/{name} b/{name}\n{kind}index {_blob(old)}..{_blob(new)}\n"
-    body = hunks(old or "", new or "")
+    title = f"diff --git a/{name} b/{name}\n"
+    body = hunks(old or "", new or "") if is_known else TOO_LONG
+    if is_note(body):
+        return title
+    head = f"{title}{kind}index {_blob(old)}..{_blob(new)}\n"
     if not body:
         return head
     before, after = "/dev/null" if old is None else f"a/{name}", "/dev/null" if new is None else f"b/{name}"
     return f"{head}--- {before}\n+++ {after}\n{body}"
 
 
-def _touched(change: dict[str, Any]) -> list[str]:
+def _touched(change: FileUpdate) -> list[str]:
     move_path = change["kind"].get("move_path")
     return [change["path"], move_path] if move_path else [change["path"]]
 
@@ -132,6 +162,42 @@ def _blob(content: str | None) -> str:
         return NO_BLOB
     data = content.encode()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _unchanged(old: str, new: str) -> tuple[int, int]:
+    """Return how many characters of both texts are equal at the start and at the end, as whole lines, but for context.
+
+    So the texts need not be split into lines for a change of a few of them.
+    """
+    length = min(len(old), len(new))
+    same = _equal(length, lambda low, high: old.startswith(new[low:high], low))
+    start = old.rfind("\n", 0, same) + 1
+    for _ in range(CONTEXT_LINES):
+        start = old.rfind("\n", 0, max(start - 1, 0)) + 1
+    shift = len(new) - len(old)
+    end = _equal(
+        length - same, lambda low, high: old.endswith(new[len(new) - high : len(new) - low], 0, len(old) - low)
+    )
+    begin = len(old) - end
+    for _ in range(CONTEXT_LINES + (not (_begins_line(old, begin) and _begins_line(new, begin + shift)))):
+        begin = old.find("\n", begin) + 1 or len(old)
+    return start, len(old) - begin
+
+
+def _begins_line(text: str, at: int) -> bool:
+    return at == 0 or text[at - 1] == "\n"
+
+
+def _equal(limit: int, is_equal: Callable[[int, int], bool]) -> int:
+    """Return the largest number up to the limit for which is_equal holds from 0 on, by halving."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if is_equal(low, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _lines(text: str) -> list[str]:
@@ -162,15 +228,15 @@ def _parsed(diff: str) -> list[tuple[re.Match[str], list[tuple[str, str]]]]:
 
 
 def _found(lines: list[str], wanted: list[str], start: int) -> int | None:
-    """The first place at or behind start where these lines stand; found in one string, as that is linear."""
+    """Return the first line number, from start on, where these lines are. One search in one string is linear."""
     text = "\n" + "".join(lines[start:])
     offset = text.find("\n" + "".join(wanted)) if wanted else -1
-    place = start + text.count("\n", 0, offset)
-    return place if offset >= 0 and lines[place : place + len(wanted)] == wanted else None
+    found = start + text.count("\n", 0, offset)
+    return found if offset >= 0 and lines[found : found + len(wanted)] == wanted else None
 
 
 def _grouped(changed: list[tuple[int, int, int, int]]) -> list[list[tuple[int, int, int, int]]]:
-    """Changed ranges that share context lines, together."""
+    """Group the changed ranges whose context lines overlap."""
     groups: list[list[tuple[int, int, int, int]]] = []
     for span in changed:
         if groups and span[0] - groups[-1][-1][1] <= 2 * CONTEXT_LINES:
@@ -181,7 +247,7 @@ def _grouped(changed: list[tuple[int, int, int, int]]) -> list[list[tuple[int, i
 
 
 def _changed(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """Ranges (old from, to, new from, to) that differ, in order."""
+    """Return the ranges (old from, to, new from, to) that differ, in order."""
     start, old_end, new_end = 0, len(old), len(new)
     while start < min(old_end, new_end) and old[start] == new[start]:
         start += 1
@@ -197,8 +263,8 @@ def _changed(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 
 def _matches(old: list[str], new: list[str]) -> list[tuple[int, int]]:
-    """Pairs of equal lines that a shortest edit keeps (Myers 1986); none when that takes more than MAX_EDITS."""
-    rows: list[list[int]] = []  # per number of edits: the furthest x on each diagonal k = x - y, from -d to d
+    """Return the pairs of equal lines that a shortest edit keeps (Myers 1986); none if it needs more than MAX_EDITS."""
+    rows: list[list[int]] = []  # per number of edits d: the furthest x on each diagonal k = x - y, from -d to d
     if not old or not new:
         return []
     for edits in range(MAX_EDITS + 1):
@@ -216,7 +282,7 @@ def _matches(old: list[str], new: list[str]) -> list[tuple[int, int]]:
 
 
 def _step(before: list[int], edits: int, k: int) -> tuple[int, int]:
-    """(x, came from diagonal) when diagonal k is entered with this many edits."""
+    """Return (x, previous diagonal) of the step that enters diagonal k with this many edits."""
     at = (k + edits) // 2
     if k == -edits or (k != edits and before[at - 1] < before[at]):
         return before[at], k + 1

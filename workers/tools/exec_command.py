@@ -1,26 +1,29 @@
-"""exec_command: a line for the shell, run in the thread's sandbox."""
+"""exec_command: run a command line in a shell, in the thread's sandbox."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shlex
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from shared.errors import ClaimLost, ToolError
-from workers.agent.signal import Why
+from shared.protocol.items import CommandExecution
+from shared.protocol.model_items import ToolDefinition
+from workers.control.signal import StopReason
 from workers.sandbox import files
-from workers.sandbox.output import count_tokens, shorten
-from workers.sandbox.sessions import Session
-from workers.tools import shell_words
-from workers.tools.base import Call, Outcome, Plan, Question, ToolContext
+from workers.sandbox.sessions import CommandSession
+from workers.tools import apply_patch, shell_words
+from workers.tools.base import ApprovalRequirement, PreparedCall, ToolCall, ToolContext, ToolResult
+from workers.tools.patch_grammar import shell_patch
 
 NAME = "exec_command"
 PURE = False
+PARALLEL = True
 SHELL = "/bin/bash"
 SHELLS = frozenset(f"{folder}/{name}" for folder in ("/bin", "/usr/bin") for name in ("bash", "dash", "sh", "zsh"))
 ESCALATED = "require_escalated"
@@ -29,12 +32,13 @@ MIN_YIELD_MS, MAX_YIELD_MS = 250, 300_000
 MAX_OUTPUT_TOKENS = 10_000
 OUTPUT_DELTA = "item/commandExecution/outputDelta"
 
-SPEC: dict[str, Any] = {
+SPEC: ToolDefinition = {
     "type": "function",
     "name": NAME,
     "description": (
         "Run a command in a shell. Gives its output and exit code, or, when it still runs after yield_time_ms, a "
-        "session ID for write_stdin. What the command leaves running in the background ends with it."
+        "session ID for write_stdin; such a command may run on after your answer. What a command that has ended "
+        "leaves running in the background ends with it."
     ),
     "strict": False,
     "parameters": {
@@ -43,7 +47,10 @@ SPEC: dict[str, Any] = {
             "cmd": {"type": "string", "description": "The command line"},
             "workdir": {"type": "string", "description": "Where to run it; default: the thread's working directory"},
             "shell": {"type": "string", "description": f"Path of the shell; default: {SHELL}"},
-            "login": {"type": "boolean", "description": "Run it as a login shell; default: true"},
+            "login": {
+                "type": "boolean",
+                "description": "Run it as a login shell; default: true, unless disabled",
+            },
             "tty": {
                 "type": "boolean",
                 "description": "Give it a terminal, so that write_stdin can type; default: false",
@@ -83,51 +90,72 @@ class _Command:
     max_output_tokens: int
 
 
-def plan(call: Call, ctx: ToolContext) -> Plan:
-    """Item `commandExecution` (PROTOCOL 3.3) as it begins; a question that escalates when the model asks for it."""
-    given = Arguments(call)
-    line = given.text("cmd")
+def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
+    """Prepare the call. Item: `commandExecution` as it begins (PROTOCOL 3.3).
+
+    The approval escalates when the model asks to leave the sandbox. A line that does nothing but call apply_patch is a
+    call of that tool, as in the original.
+    """
+    arguments = Arguments(call)
+    line = arguments.text("cmd")
     if not line.strip():
         raise ToolError(f"{NAME}: cmd is empty")
-    cwd = Path(os.path.normpath(ctx.cwd / given.text("workdir", ".")))
-    if not ctx.sandbox.may_read(cwd) or not files.is_folder(cwd):
-        raise ToolError(f"{NAME}: workdir: no such folder for this thread: {cwd}")
-    shell = given.text("shell", default_shell())
-    argv = [shell, "-lc" if given.flag("login", True) else "-c", line]
-    permissions = given.text("sandbox_permissions", "use_default")
+    cwd = Path(os.path.normpath(ctx.cwd / arguments.text("workdir", ".")))
+    folder = ctx.sandbox.host_path(cwd)
+    if not ctx.sandbox.may_read(folder) or not (folder == ctx.sandbox.private_tmp or files.is_folder(folder)):
+        raise ToolError(f"{NAME}: workdir: this thread cannot see such a folder: {cwd}")
+    shell = arguments.text("shell", default_shell())
+    login = arguments.flag("login", ctx.login_shells)
+    if login and not ctx.login_shells:
+        raise ToolError("login shell is disabled by config; omit `login` or set it to false.")
+    argv = [shell, "-lc" if login else "-c", line]
+    if (patch := shell_patch(line)) is not None:
+        cwd = Path(os.path.normpath(cwd / patch.folder))
+        return apply_patch.prepare(replace(call, name=apply_patch.NAME, arguments=patch.text), replace(ctx, cwd=cwd))
+    permissions = arguments.text("sandbox_permissions", "use_default")
     if permissions not in ("use_default", ESCALATED):
         raise ToolError(f"{NAME}: sandbox_permissions: expected use_default or {ESCALATED}")
-    return Plan(
+    return PreparedCall(
         call,
         item=begun_item(argv, line, cwd, "agent"),
-        question=Question(
-            why=given.text("justification", "") or None,
+        begun_item=begun_item(argv, line, cwd, "unifiedExecStartup", str(call.session_id)),
+        requirement=ApprovalRequirement(
+            reason=arguments.text("justification", "") or None,
             keys=(json.dumps([permissions, str(cwd), *argv]),),
-            amendment=shell_words.amendment(line, given.words("prefix_rule")) if shell in SHELLS else None,
+            amendment=shell_words.amendment(line, arguments.words("prefix_rule")) if shell in SHELLS else None,
             escalates=permissions == ESCALATED,
-            line=line if shell in SHELLS else None,
+            shell_line=line if shell in SHELLS else None,
         ),
         data=_Command(
             argv,
-            files.real_path(cwd),
-            given.flag("tty", False),
-            given.yield_s(YIELD_MS),
-            given.max_output_tokens(),
+            files.real_path(cwd) if folder == cwd else cwd,
+            arguments.flag("tty", False),
+            arguments.yield_s(YIELD_MS),
+            arguments.max_output_tokens(),
         ),
     )
 
 
+def is_patch(call: ToolCall) -> bool:
+    """Return whether the call is one of apply_patch, which waits for the calls before it."""
+    try:
+        return shell_patch(Arguments(call).text("cmd")) is not None
+    except ToolError:
+        return False
+
+
 def default_shell() -> str:
+    """Return the path of the shell that runs commands by default."""
     return SHELL if Path(SHELL).exists() else "/bin/sh"
 
 
-def begun_item(argv: list[str], line: str, cwd: Path, source: str) -> dict[str, Any]:
-    """A commandExecution item as it begins (PROTOCOL 3.3)."""
+def begun_item(argv: list[str], line: str, cwd: Path, source: str, process_id: str | None = None) -> CommandExecution:
+    """Return a commandExecution item as it begins (PROTOCOL 3.3)."""
     return {
         "type": "commandExecution",
         "command": shlex.join(argv),
         "cwd": str(cwd),
-        "processId": None,
+        "processId": process_id,
         "source": source,
         "status": "inProgress",
         "commandActions": shell_words.actions(line, cwd),
@@ -139,65 +167,62 @@ def begun_item(argv: list[str], line: str, cwd: Path, source: str) -> dict[str, 
     }
 
 
-def run(plan: Plan, ctx: ToolContext) -> Outcome:
-    """Start it, and wait for its end or the yield time. Errors: ClaimLost, when its whole tree is dead."""
-    command: _Command = plan.data
-    assert plan.item is not None
+def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+    """Start the command, and wait for its end or the yield time.
+
+    Errors: ClaimLost, once every process of the command has ended
+    """
+    if isinstance(prepared.data, apply_patch.PreparedPatch):
+        return apply_patch.run(prepared, ctx)
+    command: _Command = prepared.data
     session = ctx.sessions.start(
         command.argv,
+        session_id=prepared.call.session_id,
         cwd=command.cwd,
         policy=ctx.sandbox,
-        item_id=plan.call.item_id,
-        item=plan.item,
+        item_id=prepared.call.item_id,
+        item=cast(CommandExecution, prepared.item),
+        env=ctx.env,
         tty=command.tty,
         on_output=lambda text: ctx.emit(OUTPUT_DELTA, {"delta": text}),
     )
-    told = wait_and_tell(session, ctx, command.yield_s, command.max_output_tokens)
+    report = wait_and_report(session, ctx, command.yield_s, command.max_output_tokens)
     if not session.process.ended:
-        return Outcome(told, goes_on=True)
+        return ToolResult(report, goes_on=True)
     ctx.sessions.forget(session)
-    return Outcome(told, item=session.ended_item())
+    return ToolResult(report, item=session.ended_item())
 
 
-def wait_and_tell(session: Session, ctx: ToolContext, yield_s: float | None, max_output_tokens: int) -> str:
-    """Wait for the command's end, for yield_s at most, then say what happened meanwhile, in the words models know."""
+def wait_and_report(session: CommandSession, ctx: ToolContext, yield_s: float | None, max_output_tokens: int) -> str:
+    """Wait for the command's end, for yield_s at most. Return what happened, in the format that models know."""
     began_at = time.monotonic()
-    session.process.attend(ctx.signal, yield_s)
-    if Why.LOST in ctx.signal:
-        raise ClaimLost("another worker has the turn")
-    ended = session.process.ended
-    waited_s = time.monotonic() - began_at
-    output = session.process.take()
-    state = session.ending() if ended else f"Process running with session ID {session.id}"
-    lines = [
-        f"Chunk ID: {secrets.token_hex(3)}",
-        f"Wall time: {waited_s:.4f} seconds",
-        state,
-        f"Original token count: {count_tokens(output.total_bytes)}",
-        "Output so far:" if ended and session.process.stopped_by else "Output:",
-        shorten(output.text(), max_output_tokens),
-    ]
-    return "\n".join(lines)
+    session.process.wait_or_stop(ctx.signal, yield_s)
+    if StopReason.REVOKED in ctx.signal:
+        raise ClaimLost("another worker has claimed the turn")
+    return session.report(time.monotonic() - began_at, max_output_tokens)
 
 
 class Arguments:
-    """The JSON object that a model gave a tool, read with the expected types; ToolError names what is wrong."""
+    """Reads the arguments of a function call, a JSON object, with the expected types.
 
-    def __init__(self, call: Call) -> None:
+    Errors: ToolError, which names what is wrong
+    """
+
+    def __init__(self, call: ToolCall) -> None:
         self._tool = call.name
         try:
             given = json.loads(call.arguments)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
             raise ToolError(f"{call.name}: the arguments are not JSON: {error}") from None
         if not isinstance(given, dict):
-            raise ToolError(f"{call.name}: the arguments are no JSON object")
-        self._given: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+            raise ToolError(f"{call.name}: the arguments are not a JSON object")
+        self._given: Mapping[str, object] = {key: value for key, value in given.items() if value is not None}
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._given.get(name, default)
         if not isinstance(value, str) or "\0" in value:
             raise ToolError(f"{self._tool}: {name}: expected a string without NUL")
-        return value.encode(errors="replace").decode()  # lone surrogates cannot be passed on
+        return value.encode(errors="replace").decode()  # lone surrogates cannot be encoded
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._given.get(name, default)
@@ -222,9 +247,9 @@ class Arguments:
         return [word.encode(errors="replace").decode() for word in value]
 
     def yield_s(self, default_ms: int) -> float:
-        """yield_time_ms in seconds, within bounds."""
+        """Return yield_time_ms in seconds, within its bounds."""
         return min(max(self.number("yield_time_ms", default_ms), MIN_YIELD_MS), MAX_YIELD_MS) / 1000
 
     def max_output_tokens(self) -> int:
-        """max_output_tokens within bounds."""
+        """Return max_output_tokens within its bounds."""
         return min(max(self.number("max_output_tokens", MAX_OUTPUT_TOKENS), 1), MAX_OUTPUT_TOKENS)

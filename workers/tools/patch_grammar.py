@@ -1,55 +1,62 @@
-"""The patch grammar of `apply_patch`: text → changes, and a change → the new content of a file.
+"""Parses the patch grammar of `apply_patch`, and applies a parsed change to the content of a file.
 
     *** Begin Patch
     *** Add File: path            then every line of the file behind a "+"
     *** Delete File: path
     *** Update File: path
     *** Move to: path             (optional, right after Update File)
-    @@ line of the file           (optional; go on behind that line; several may follow each other)
+    @@ line of the file           (optional: continue behind that line; several may follow each other)
      kept / -removed / +added     (an empty line is an empty kept line)
     *** End of File               (optional: the lines above are the last of the file)
     *** End Patch
 
-Nothing here touches a file.
-Errors:  ToolError that names the line (from 1) or the file, and what was expected
+Nothing here opens a file.
+Errors:  ToolError, which names the line (from 1) or the file, and what was expected
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import groupby
 from typing import NoReturn
 
 from shared.errors import ToolError
+from workers.tools.text_lines import TextLines
 
 MAX_PATCH_BYTES = 512 * 1024
 MAX_CHANGES = 100
-MAX_PLACES = 1000  # hunks and anchors of a patch: each is a search through a file
+MAX_SEARCHES = 1000  # hunks and anchors of a patch: each is a search through a file
 
 BEGIN, END = "*** Begin Patch", "*** End Patch"
 ADD, DELETE, UPDATE, MOVE = "*** Add File:", "*** Delete File:", "*** Update File:", "*** Move to:"
 END_OF_FILE = "*** End of File"
+BOM = "\ufeff"
+MAX_PATH_CHARACTERS = 8 * 1024  # before the here-document of a command
 
-# How models also send it: the shell command that the text would be the input of.
-HEREDOC = re.compile(r"(?:apply_patch[ \t]*)?<<-?[ \t]*(['\"]?)(\w+)\1[ \t]*\n(.*)\n\2\s*", re.DOTALL)
+# Models also send a patch as a shell command, with the patch as its here-document.
+HEREDOC = re.compile(
+    r"""\s*(?:cd[ \t]+(?P<folder>'[^'\n]*'|"[^"$`\\\n]*"|[\w./~@%+:,-]+)[ \t]*&&[ \t]*)?"""
+    r"(?P<command>apply_?patch[ \t]*)?<<-?[ \t]*(?P<quote>['\"]?)(?P<mark>\w+)(?P=quote)[ \t]*\n"
+    r"(?P<patch>.*)\n\t*(?P=mark)\s*",
+    re.DOTALL,
+)
 
-TYPOGRAPHY = str.maketrans("‐‑‒–—―−‘’‚‛“”„‟\u00a0\u2002\u2003\u2009\u202f\u3000", "-------''''\"\"\"\"      ")
+
+Lines = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """A place in a file and what changes there.
+    """A position in a file and what changes there.
 
-    anchors: lines that come before it, each looked for behind the one before
+    anchors: lines that come before it; each is searched for behind the previous one
     lines:   (mark, text without line end); mark " " kept, "-" removed, "+" added
-    at_end:  whether its last line must be the last of the file
+    at_end:  whether its last line must be the last line of the file
     """
 
     anchors: tuple[str, ...]
-    lines: tuple[tuple[str, str], ...]
+    lines: Lines
     at_end: bool
 
 
@@ -75,56 +82,135 @@ Change = Add | Delete | Update
 
 
 def parse(text: str) -> list[Change]:
-    """The changes of a patch, in its order; at least one."""
+    """Return the changes of a patch, in its order; at least one."""
     if len(text.encode(errors="replace")) > MAX_PATCH_BYTES:
         raise ToolError(f"invalid patch: longer than {MAX_PATCH_BYTES} bytes; split it")
-    text = text.replace("\r\n", "\n").strip()
+    text = text.encode(errors="replace").decode().replace("\r\n", "\n").strip()
     heredoc = HEREDOC.fullmatch(text)
-    return _Parser((heredoc[3].strip() if heredoc else text).split("\n")).changes()
+    return _Parser((heredoc["patch"].strip() if heredoc and not heredoc["folder"] else text).split("\n")).changes()
+
+
+@dataclass(frozen=True, slots=True)
+class ShellPatch:
+    """A patch in a shell command, and the folder that the command enters first; "." for none."""
+
+    folder: str
+    text: str
+
+
+def shell_patch(line: str) -> ShellPatch | None:
+    """Return the patch of a command line that only calls apply_patch, perhaps behind one `cd`; None for any other."""
+    if line.lstrip().startswith(BEGIN):
+        return ShellPatch(".", line)
+    found = HEREDOC.fullmatch(line) if "<<" in line[:MAX_PATH_CHARACTERS] else None
+    if found is None or found["command"] is None or re.search(rf"^\t*{found['mark']}$", found["patch"], re.MULTILINE):
+        return None
+    folder = found["folder"] or "."
+    return None if folder.startswith("~") else ShellPatch(folder.strip("'\""), found["patch"])
 
 
 def updated(content: str, hunks: tuple[Hunk, ...], path: str) -> str:
-    """A file's content after an update. Line ends (LF or CRLF) and a missing last one stay as they are."""
-    text = _Text(content)
-    result: list[str] = []
-    done = 0
+    """Return a file's content after an update.
+
+    A byte order mark and a missing last line end stay as they are. A new line ends like the line before it in the file,
+    or like the next one where it becomes the first. Lines of a file without LF end with CR.
+    """
+    mark, content = (BOM, content.removeprefix(BOM)) if content.startswith(BOM) else ("", content)
+    if mark:
+        hunks = tuple(_without_bom(hunk) for hunk in hunks)
+    if "\r" in content and "\n" not in content:
+        return mark + _updated(content.replace("\r", "\n"), hunks, path).replace("\n", "\r")
+    return mark + _updated(content, hunks, path)
+
+
+def _updated(content: str, hunks: tuple[Hunk, ...], path: str) -> str:
+    text = TextLines(content)
+    result = _Result(text)
     for hunk in hunks:
-        place = done
+        position = result.done
         for anchor in hunk.anchors:
-            found = text.find([anchor], place)
+            found = text.find([anchor], position)
             if found is None:
-                raise ToolError(f"{path}: no line {anchor!r} behind line {place}; '@@' needs a whole line of the file")
-            place = found + 1
+                raise ToolError(
+                    f"{path}: no line {anchor!r} behind line {position}; '@@' needs a whole line of the file"
+                )
+            position = found + 1
         lines = hunk.lines
-        old = [line for mark, line in lines if mark != "+"]
+        old = [line for kind, line in lines if kind != "+"]
         if old:
-            found = text.find(old, place, hunk.at_end)
-            while found is None and len(old) > 1 and lines[-1] == (" ", ""):  # a blank line before the next marker
-                lines, old = lines[:-1], old[:-1]
-                found = text.find(old, place, hunk.at_end)
+            found = text.find(old, position, hunk.at_end)
+            if found is None and (shorter := _without_blank_end(lines)):
+                lines, old = shorter
+                found = text.find(old, position, hunk.at_end)
             if found is None:
-                where = "at the end of the file" if hunk.at_end else f"behind line {place}"
+                where = "at the end of the file" if hunk.at_end else f"behind line {position}"
                 raise ToolError(f"{path}: these lines are not {where}:\n" + "\n".join(old))
-            place = found
+            position = found
         elif not hunk.anchors or hunk.at_end:
-            place = len(text.lines)
-        result += text.lines[done:place]
-        for mark, line in lines:
-            if mark == "+":
-                result.append(line + text.line_end)
+            position = text.line_count
+        result.keep(position)
+        for kept, changes in groupby(lines, lambda line: line[0] == " "):
+            if kept:
+                result.keep(result.done + len(list(changes)))
             else:
-                result += text.lines[place : place + 1] if mark == " " else []
-                place += 1
-        done = place
-    result += text.lines[done:]
-    return _joined(result, text)
+                result.replace(list(changes))
+    result.keep(text.line_count)
+    return result.content()
+
+
+def _without_blank_end(lines: Lines) -> tuple[Lines, list[str]] | None:
+    """Return a hunk's lines, and those of the file, without the blank ones before the next marker; None: no others."""
+    end = max(at for at, line in enumerate(lines, 1) if line != (" ", ""))
+    old = [line for kind, line in lines[:end] if kind != "+"]
+    return (lines[:end], old) if old and end < len(lines) else None
+
+
+def _without_bom(hunk: Hunk) -> Hunk:
+    """Return a hunk whose lines begin without the mark, which the model may have copied from the file."""
+    lines = tuple((kind, line.removeprefix(BOM)) for kind, line in hunk.lines)
+    return Hunk(tuple(anchor.removeprefix(BOM) for anchor in hunk.anchors), lines, hunk.at_end)
+
+
+class _Result:
+    """The new content of a file, while it is made. done: the number of lines of the old one that it has passed."""
+
+    def __init__(self, text: TextLines) -> None:
+        self.done = 0
+        self._text = text
+        self._pieces: list[str] = []
+
+    def keep(self, until: int) -> None:
+        """Take the lines of the file up to this line number."""
+        self._append(self._text.lines(self.done, until))
+        self.done = until
+
+    def replace(self, changes: list[tuple[str, str]]) -> None:
+        """Pass the removed lines, and add the new ones with the ends that those had."""
+        new = [line for kind, line in changes if kind == "+"]
+        self.done += len(changes) - len(new)
+        for line in new:
+            self._append(line + self._text.line_end(self.done))
+
+    def content(self) -> str:
+        """Return the new content. It ends with an open line if the old one did."""
+        content = "".join(self._pieces)
+        return content.removesuffix("\n").removesuffix("\r") if self._text.ends_open else content
+
+    def _append(self, piece: str) -> None:
+        if not piece:
+            return
+        if self._pieces and not self._pieces[-1].endswith("\n"):  # that line is not the last one any more
+            self._pieces.append(self._text.line_end(self.done - 1))
+        self._pieces.append(piece)
 
 
 class _Parser:
+    """Reads the lines of a patch from the first to the last. at: the index of the next line."""
+
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.at = 0
-        self.places = 0
+        self.searches = 0
 
     def changes(self) -> list[Change]:
         if self.line.rstrip() != BEGIN:
@@ -146,7 +232,7 @@ class _Parser:
         if (path := self.header(ADD)) is not None:
             lines = []
             while self.line.startswith("+"):
-                lines.append(self.take()[1:] + "\n")
+                lines.append(self.pop_line()[1:] + "\n")
             if not self.line.startswith("***"):
                 self.fail("a line of the new file behind '+', or the next '***' line")
             return Add(path, "".join(lines))
@@ -167,7 +253,7 @@ class _Parser:
         opened = False
         while (line := self.line.rstrip()) == "@@" or line.startswith("@@ "):
             opened = True
-            if anchor := self.take()[3:].rstrip():
+            if anchor := self.pop_line()[3:].rstrip():
                 anchors.append(anchor)
         if not opened and not first:
             self.fail("'@@' before further lines")
@@ -181,9 +267,9 @@ class _Parser:
             self.fail("lines that begin with ' ', '-' or '+'")
         at_end = self.line.rstrip() == END_OF_FILE
         self.at += at_end
-        self.places += 1 + len(anchors)
-        if self.places > MAX_PLACES:
-            raise ToolError(f"invalid patch: more than {MAX_PLACES} hunks; split it")
+        self.searches += 1 + len(anchors)
+        if self.searches > MAX_SEARCHES:
+            raise ToolError(f"invalid patch: more than {MAX_SEARCHES} hunks; split it")
         if not self.line.startswith(("@@", "*** ")):
             self.fail("' ', '-' or '+' before a line of the file, '@@', or a '***' line")
         return Hunk(tuple(anchors), tuple(lines), at_end)
@@ -203,7 +289,7 @@ class _Parser:
             self.fail(f"'{END}'")
         return self.lines[self.at]
 
-    def take(self) -> str:
+    def pop_line(self) -> str:
         line = self.line
         self.at += 1
         return line
@@ -211,54 +297,3 @@ class _Parser:
     def fail(self, expected: str) -> NoReturn:
         found = repr(self.lines[self.at][:120]) if self.at < len(self.lines) else "the end of the text"
         raise ToolError(f"invalid patch: line {self.at + 1}: expected {expected}, found {found}")
-
-
-class _Text:
-    """A file's lines, with their ends, and where runs of lines stand in them."""
-
-    def __init__(self, content: str) -> None:
-        self.lines = content.split("\n")
-        self.lines = [line + "\n" for line in self.lines[:-1]] + ([self.lines[-1]] if self.lines[-1] else [])
-        self.line_end = "\r\n" if self.lines and self.lines[0].endswith("\r\n") else "\n"
-        self.ends_open = bool(content) and not content.endswith("\n")
-        self._views: dict[Callable[[str], str], tuple[str, list[int]]] = {}
-
-    def find(self, wanted: list[str], start: int, at_end: bool = False) -> int | None:
-        """The first line number (from 0) at or behind start where these lines stand; the strictest rule wins."""
-        for rule in RULES:
-            text, begins = self._view(rule)
-            needle = "\n" + "".join(rule(line) + "\n" for line in wanted)
-            if at_end:
-                found = len(text) - len(needle) if text.endswith(needle) else -1
-            else:
-                found = text.find(needle, begins[start])
-            if found >= begins[start]:
-                return bisect_left(begins, found)
-        return None
-
-    def _view(self, rule: Callable[[str], str]) -> tuple[str, list[int]]:
-        # One search in one long string is linear however often a line repeats; comparing line by line is not.
-        if rule not in self._views:
-            lines = [rule(line.removesuffix("\n").removesuffix("\r")) for line in self.lines]
-            begins = list(accumulate((len(line) + 1 for line in lines), initial=0))
-            self._views[rule] = "\n" + "".join(line + "\n" for line in lines), begins
-        return self._views[rule]
-
-
-def _joined(lines: list[str], text: _Text) -> str:
-    if text.ends_open and lines:
-        lines = [line if line.endswith("\n") else line + text.line_end for line in lines]
-        lines[-1] = lines[-1].removesuffix("\n").removesuffix("\r")
-    return "".join(lines)
-
-
-def _exact(line: str) -> str:
-    return line
-
-
-def _plain(line: str) -> str:
-    return line.strip().translate(TYPOGRAPHY)
-
-
-# From strict to lenient: exact, white space at the end ignored, at both ends, typographic signs as their ASCII ones.
-RULES: tuple[Callable[[str], str], ...] = (_exact, str.rstrip, str.strip, _plain)

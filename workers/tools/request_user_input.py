@@ -1,6 +1,6 @@
-"""request_user_input: questions to the user, whose answers are the output (PROTOCOL 8.3). Offered in plan mode.
+"""request_user_input: ask the user questions, whose answers are the output (PROTOCOL 8.3). Offered in plan mode only.
 
-An answer may be a secret: it goes to the model and into the thread, and nowhere else.
+An answer may be secret: it goes to the model and into the thread, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from typing import Any
 
 from shared.errors import ToolError
 from shared.protocol import frames
-from workers.tools.base import Call, Outcome, Plan, Request, ToolContext
+from shared.protocol.model_items import ToolDefinition
+from shared.protocol.server_requests import USER_INPUT, Question, QuestionOption, UserInputParams
+from workers.tools.base import ClientRequest, PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "request_user_input"
-PURE = True  # run() only reads an answer that is stored
-METHOD = "item/tool/requestUserInput"
+PURE = True  # run() only reads a stored answer
+PARALLEL = False
 MAX_QUESTIONS = 3
 MAX_OPTIONS = 10
 
-SPEC: dict[str, Any] = {
+SPEC: ToolDefinition = {
     "type": "function",
     "name": NAME,
     "description": "Ask the user one to three short questions, and wait for the answers.",
@@ -62,50 +64,56 @@ SPEC: dict[str, Any] = {
 }
 
 
-def plan(call: Call, ctx: ToolContext) -> Plan:
-    """No item: clients see the request alone. data: the ids of the questions."""
+def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
+    """Prepare the call. There is no item, as clients see only the request; data: the ids of the questions."""
     try:
-        given = frames.decode(call.arguments.encode(errors="replace"))
+        arguments = frames.decode(call.arguments.encode(errors="replace"))
     except ValueError as error:
         raise ToolError(f"{NAME}: the arguments are not JSON: {error}") from None
-    questions = given.get("questions") if isinstance(given, dict) else None
+    questions = arguments.get("questions") if isinstance(arguments, dict) else None
     if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_QUESTIONS:
-        raise ToolError(f"{NAME}: questions: expected one to {MAX_QUESTIONS} of them")
-    asked = [_question(one) for one in questions]
-    ids = [one["id"] for one in asked]
+        raise ToolError(f"{NAME}: questions: expected one to {MAX_QUESTIONS} questions")
+    asked = [_question(question) for question in questions]
+    ids = [question["id"] for question in asked]
     if len(set(ids)) < len(ids):
         raise ToolError(f"{NAME}: two questions have the same id")
-    params = {"itemId": call.item_id, "questions": asked, "isBlocking": True, "autoResolutionMs": None}
-    return Plan(call, item=None, request=Request(METHOD, params), data=ids)
+    params: UserInputParams = {"itemId": call.item_id, "questions": asked, "isBlocking": True, "autoResolutionMs": None}
+    return PreparedCall(call, item=None, request=ClientRequest(USER_INPUT, params), data=ids)
 
 
-def run(plan: Plan, ctx: ToolContext) -> Outcome:
-    """{"answers": {id: {"answers": [text]}}} of the questions that were asked."""
+def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+    """Return {"answers": {id: {"answers": [text]}}} for the questions that were asked."""
     answers = ctx.answer.get("answers")
-    given = {name: answers[name] for name in plan.data if name in answers} if isinstance(answers, dict) else {}
-    told = {name: {"answers": texts} for name, one in given.items() if (texts := _texts(one)) is not None}
-    if not told:
-        return Outcome("The user did not answer. Go on without, or end your turn with what you need to know.")
-    return Outcome(json.dumps({"answers": told}, ensure_ascii=False))
+    given = {name: answers[name] for name in prepared.data if name in answers} if isinstance(answers, dict) else {}
+    valid = {name: {"answers": texts} for name, answer in given.items() if (texts := _texts(answer)) is not None}
+    if not valid:
+        return ToolResult("The user did not answer. Go on without, or end your turn with what you need to know.")
+    return ToolResult(json.dumps({"answers": valid}, ensure_ascii=False))
 
 
-def _question(one: Any) -> dict[str, Any]:
-    match one:
+def _question(given: Any) -> Question:
+    match given:
         case {"id": str(name), "header": str(header), "question": str(question)}:
-            options = [_option(option) for option in (one.get("options") or [])[:MAX_OPTIONS]] or None
-            asked = {"id": name, "header": header, "question": question}
-            return {**asked, "isOther": True, "isSecret": one.get("isSecret") is True, "options": options}
+            options = [_option(option) for option in (given.get("options") or [])[:MAX_OPTIONS]] or None
+            return {
+                "id": name,
+                "header": header,
+                "question": question,
+                "isOther": True,
+                "isSecret": given.get("isSecret") is True,
+                "options": options,
+            }
     raise ToolError(f"{NAME}: a question needs id, header and question")
 
 
-def _option(one: Any) -> dict[str, str]:
-    match one:
+def _option(given: Any) -> QuestionOption:
+    match given:
         case {"label": str(label)}:
-            return {"label": label, "description": str(one.get("description", ""))}
+            return {"label": label, "description": str(given.get("description", ""))}
     raise ToolError(f"{NAME}: an option needs label and description")
 
 
-def _texts(answer: Any) -> list[str] | None:
+def _texts(answer: object) -> list[str] | None:
     match answer:
         case {"answers": list(texts)}:
             return [str(text) for text in texts]

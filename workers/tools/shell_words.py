@@ -1,4 +1,4 @@
-"""What a line for the shell says, as far as that can be told without running it."""
+"""What a shell command line does, as far as that can be determined without running it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-Action = dict[str, Any]
+from shared.protocol.items import CommandAction
 
 RESERVED = re.compile(
     r"if|then|elif|else|fi|for|while|until|do|done|case|esac|function|select|time|coproc|\{|\}|\[\[|\]\]|!"
 )
 HARMLESS = frozenset(("echo", "false", "printf", "pwd", "true"))
-# Said with no file, these only shape what comes through a pipe.
-SHAPERS = frozenset(("awk", "column", "cut", "head", "less", "more", "nl", "sort", "tail", "tr", "uniq", "wc"))
-# A rule for one of these with no more than an option would allow anything.
+# Without a file argument, these only filter what comes through a pipe.
+FILTERS = frozenset(("awk", "column", "cut", "head", "less", "more", "nl", "sort", "tail", "tr", "uniq", "wc"))
+# A rule for one of these, with nothing but options behind it, would allow anything.
 RUNNERS = re.compile(
     r"(ba|da|fi|k|z|a)?sh|busybox|doas|env|find|git|lua|make|nice|node|nohup|npx|perl|php|pwsh|python[\d.]*|ruby|ssh|sudo"
     r"|su|timeout|xargs"
@@ -31,16 +30,19 @@ OPTIONS_WITH_VALUE = {
     "grep": "ABCDdefm",
 }
 MAX_AMENDMENT_WORDS = 16
+MAX_LINE_CHARACTERS = 32 * 1024  # a longer line is not parsed: it is an unknown command, and no rule allows it
 
 
 def split(line: str) -> list[list[str]] | None:
-    """The plain commands of a line, each as its words; None when there is more to it than words.
+    """Return the plain commands of a line, each as its words; None when the line has more than words in it.
 
-    More are: variables, substitutions, redirections, assignments, groups, jobs in the background, loops.
+    More than words are: variables, substitutions, redirections, assignments, groups, background jobs, loops.
     Commands may be joined by `;`, `&&`, `||`, `|` and new lines.
     """
+    if len(line) > MAX_LINE_CHARACTERS:
+        return None
     commands: list[list[str]] = [[]]
-    word: list[str] | None = None
+    word: list[str] | None = None  # the pieces of the word that is being read
     position = 0
     while position <= len(line):
         char = line[position : position + 1]
@@ -56,27 +58,29 @@ def split(line: str) -> list[list[str]] | None:
             elif char == "&":
                 return None
             commands.append([])
-        elif char in "$`<>()" or (char in "#~" and word is None):
+            continue
+        if char in "$`<>()" or (char in "#~" and word is None):
             return None
-        elif char == "'":
+        word = [] if word is None else word
+        if char == "'":
             end = line.find("'", position)
             if end < 0:
                 return None
-            word = [*(word or []), line[position:end]]
+            word.append(line[position:end])
             position = end + 1
         elif char == '"':
             quoted = _double_quoted(line, position)
             if quoted is None:
                 return None
             text, position = quoted
-            word = [*(word or []), text]
+            word.append(text)
         elif char == "\\":
             if line[position : position + 1] in ("", "\n"):
                 return None
-            word = [*(word or []), line[position]]
+            word.append(line[position])
             position += 1
         else:
-            word = [*(word or []), char]
+            word.append(char)
     commands = [words for words in commands if words]
     if not commands or any(RESERVED.fullmatch(words[0]) or "=" in words[0] for words in commands):
         return None
@@ -84,9 +88,9 @@ def split(line: str) -> list[list[str]] | None:
 
 
 def amendment(line: str, prefix_rule: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The words of a rule that would allow this line from now on; None when one rule cannot.
+    """Return the words of a rule that would allow this line from now on; None when no single rule can.
 
-    They are the model's proposal where that fits and is no blank cheque, else the whole command.
+    They are the model's proposal if it matches and does not allow just anything, else the whole command.
     """
     commands = [words for words in split(line) or [] if words[0] not in HARMLESS]
     if len(commands) != 1:
@@ -100,7 +104,7 @@ def amendment(line: str, prefix_rule: Sequence[str] | None) -> tuple[str, ...] |
 
 
 def is_allowed(line: str, prefixes: Sequence[Sequence[str]]) -> bool:
-    """Whether every command of the line begins with an allowed prefix, or can do no harm."""
+    """Return whether every command of the line begins with an allowed prefix or is harmless."""
     commands = split(line)
     return commands is not None and all(
         words[0] in HARMLESS or any(words[: len(prefix)] == list(prefix) for prefix in prefixes if prefix)
@@ -108,38 +112,41 @@ def is_allowed(line: str, prefixes: Sequence[Sequence[str]]) -> bool:
     )
 
 
-def actions(line: str, cwd: Path) -> list[Action]:
-    """`commandActions` of PROTOCOL 3.3: what it reads, lists and searches; one `unknown` when it does anything else."""
-    found: list[Action] = []
+def actions(line: str, cwd: Path) -> list[CommandAction]:
+    """Return `commandActions` (PROTOCOL 3.3): what the line reads, lists and searches.
+
+    It is a single `unknown` when the line does anything else.
+    """
+    found: list[CommandAction] = []
     for words in split(line) or []:
         action = _action(words, cwd)
         if action is not None:
             found.append(action)
         elif words[0] == "cd" and len(words) == 2:
             cwd = cwd / words[1]
-        elif words[0] not in ("echo", "true") and not (found and words[0] in SHAPERS and not _operands(words)):
+        elif words[0] not in ("echo", "true") and not (found and words[0] in FILTERS and not _operands(words)):
             return [{"type": "unknown", "command": line}]
     return found or [{"type": "unknown", "command": line}]
 
 
 def _double_quoted(line: str, position: int) -> tuple[str, int] | None:
-    text = ""
+    text: list[str] = []
     while position < len(line):
         char = line[position]
         if char == '"':
-            return text, position + 1
+            return "".join(text), position + 1
         if char in "$`":
             return None
         if char == "\\" and line[position + 1 : position + 2] in ("\\", '"', "$", "`"):
             position += 1
             char = line[position]
-        text += char
+        text.append(char)
         position += 1
     return None
 
 
 def _operands(words: list[str]) -> list[str]:
-    """What is no option, nor the value of one that takes a value."""
+    """Return the words that are neither options nor values of options."""
     with_value = OPTIONS_WITH_VALUE.get(words[0], "")
     found: list[str] = []
     skip = False
@@ -155,7 +162,7 @@ def _operands(words: list[str]) -> list[str]:
     return found
 
 
-def _read(words: list[str], cwd: Path) -> Action | None:
+def _read(words: list[str], cwd: Path) -> CommandAction | None:
     files = _operands(words)
     if len(files) != 1 or files[0] == "-":
         return None
@@ -163,20 +170,20 @@ def _read(words: list[str], cwd: Path) -> Action | None:
     return {"type": "read", "command": shlex.join(words), "name": path.name, "path": str(path)}
 
 
-def _sed(words: list[str], cwd: Path) -> Action | None:
+def _sed(words: list[str], cwd: Path) -> CommandAction | None:
     if len(words) == 4 and words[1] == "-n" and words[2].endswith("p") and words[2][:-1].replace(",", "").isdigit():
         path = cwd / words[3]
         return {"type": "read", "command": shlex.join(words), "name": path.name, "path": str(path)}
     return None
 
 
-def _list(words: list[str], cwd: Path) -> Action | None:
+def _list(words: list[str], cwd: Path) -> CommandAction | None:
     folders = _operands(words)
     path = folders[0] if folders else None
     return {"type": "listFiles", "command": shlex.join(words), "path": path}
 
 
-def _find(words: list[str], cwd: Path) -> Action | None:
+def _find(words: list[str], cwd: Path) -> CommandAction | None:
     if any(word.startswith(("-exec", "-ok", "-delete", "-fprint", "-fls")) for word in words):
         return None
     path = words[1] if len(words) > 1 and not words[1].startswith("-") else None
@@ -187,7 +194,7 @@ def _find(words: list[str], cwd: Path) -> Action | None:
     return {"type": "listFiles", "command": shlex.join(words), "path": path}
 
 
-def _search(words: list[str], cwd: Path) -> Action | None:
+def _search(words: list[str], cwd: Path) -> CommandAction | None:
     operands = _operands(words)
     if words[0] == "rg" and "--files" in words:
         return {"type": "listFiles", "command": shlex.join(words), "path": operands[0] if operands else None}
@@ -199,7 +206,7 @@ def _search(words: list[str], cwd: Path) -> Action | None:
     return {"type": "search", "command": shlex.join(words), "query": operands[0], "path": path}
 
 
-ACTIONS: dict[str, Callable[[list[str], Path], Action | None]] = {
+ACTIONS: dict[str, Callable[[list[str], Path], CommandAction | None]] = {
     "cat": _read,
     "head": _read,
     "tail": _read,
@@ -213,7 +220,7 @@ ACTIONS: dict[str, Callable[[list[str], Path], Action | None]] = {
 }
 
 
-def _action(words: list[str], cwd: Path) -> Action | None:
+def _action(words: list[str], cwd: Path) -> CommandAction | None:
     if words[:2] == ["git", "grep"]:
         found = _search(["grep", *words[2:]], cwd)
         return found and {**found, "command": shlex.join(words)}

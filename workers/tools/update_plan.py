@@ -1,19 +1,19 @@
-"""update_plan: the model's list of steps, shown to whoever watches the turn."""
+"""update_plan: show clients the model's list of steps."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from shared.errors import ToolError
 from shared.protocol import frames
-from workers.tools.base import Call, Outcome, Plan, ToolContext
+from shared.protocol.model_items import ToolDefinition
+from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "update_plan"
 PURE = True
+PARALLEL = False
 MAX_STEPS = 100
 STATUSES = {"pending": "pending", "in_progress": "inProgress", "completed": "completed"}  # the model's → the wire's
 
-SPEC: dict[str, Any] = {
+SPEC: ToolDefinition = {
     "type": "function",
     "name": NAME,
     "description": (
@@ -44,8 +44,8 @@ SPEC: dict[str, Any] = {
 }
 
 
-def plan(call: Call, ctx: ToolContext) -> Plan:
-    """data: params of `turn/plan/updated` (PROTOCOL 6) without the ids."""
+def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
+    """Prepare the call. data: params of `turn/plan/updated` (PROTOCOL 6) without the ids."""
     try:
         arguments = frames.decode(call.arguments.encode(errors="replace"))
     except ValueError as error:
@@ -60,11 +60,11 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
     shown = [_step(index, step) for index, step in enumerate(steps)]
     if sum(step["status"] == "inProgress" for step in shown) > 1:
         raise ToolError("update_plan: more than one step is in_progress")
-    return Plan(call, item=None, data={"explanation": explanation, "plan": shown})
+    return PreparedCall(call, item=None, data={"explanation": explanation, "plan": shown})
 
 
-def run(plan: Plan, ctx: ToolContext) -> Outcome:
-    return Outcome("Plan updated", notifications=[("turn/plan/updated", plan.data)])
+def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+    return ToolResult("Plan updated", notifications=[("turn/plan/updated", prepared.data)])
 
 
 def _step(index: int, step: object) -> dict[str, str]:

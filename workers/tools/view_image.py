@@ -1,25 +1,25 @@
-"""view_image: a picture of the workspace, shown to the model."""
+"""view_image: show the model an image from the workspace."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import Any
 
-from shared.errors import ToolError
+from shared.errors import InvalidImage, ToolError
+from shared.images import MAX_IMAGE_BYTES, data_url
 from shared.protocol import frames
+from shared.protocol.model_items import ImagePart, ToolDefinition
 from workers.sandbox import files
-from workers.tools.base import Call, Outcome, Plan, ToolContext
-from workers.tools.places import Place, place
+from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
+from workers.tools.patch_target import PatchTarget, patch_target
 
 NAME = "view_image"
 PURE = True
-MAX_IMAGE_BYTES = 10 * 1024 * 1024
+PARALLEL = True
 
-SPEC: dict[str, Any] = {
+SPEC: ToolDefinition = {
     "type": "function",
     "name": NAME,
-    "description": "Look at a picture of the file system: PNG, JPEG, GIF or WebP, up to 10 MiB.",
+    "description": "Look at an image file: PNG, JPEG, GIF or WebP, up to 10 MiB.",
     "strict": False,
     "parameters": {
         "type": "object",
@@ -30,8 +30,8 @@ SPEC: dict[str, Any] = {
 }
 
 
-def plan(call: Call, ctx: ToolContext) -> Plan:
-    """Item `imageView` with the absolute path (PROTOCOL 3.3); data: its Place."""
+def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
+    """Prepare the call. Item: `imageView` with the absolute path (PROTOCOL 3.3); data: its PatchTarget."""
     try:
         arguments = frames.decode(call.arguments.encode(errors="replace"))
     except ValueError as error:
@@ -39,32 +39,28 @@ def plan(call: Call, ctx: ToolContext) -> Plan:
     name = arguments.get("path") if isinstance(arguments, dict) else None
     if not isinstance(name, str):
         raise ToolError('view_image: expected {"path": string}')
-    at = place(name, ctx)
-    return Plan(call, item={"type": "imageView", "path": str(at.path)}, data=at)
+    target = patch_target(name, ctx)
+    return PreparedCall(call, item={"type": "imageView", "path": str(target.path)}, data=target)
 
 
-def run(plan: Plan, ctx: ToolContext) -> Outcome:
-    return Outcome([read_image(plan.data)], item=plan.item)
+def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+    return ToolResult([read_image(prepared.data)], item=prepared.item)
 
 
-def read_image(at: Place) -> dict[str, Any]:
-    """A picture as a part of the model's input. Errors: ToolError."""
+def read_image(target: PatchTarget) -> ImagePart:
+    """Return an image as a part of the model's input. Errors: ToolError."""
+    return image_file(target.file.root, target.file.relative, target.path)
+
+
+def image_file(root: Path, relative: Path, path: Path, *, follow_links: bool = True) -> ImagePart:
+    """Return an image file below root as a part of the model's input. path: as people know it. Errors: ToolError."""
     try:
-        data = files.read_bytes(at.root, at.relative, MAX_IMAGE_BYTES)
+        data = files.read_bytes(root, relative, MAX_IMAGE_BYTES, follow_links=follow_links)
+    except FileNotFoundError:
+        raise ToolError(f"{path}: no such file on the server") from None
     except OSError as error:
-        raise ToolError(f"{at.path}: {error.strerror}") from None
-    url = f"data:{_media_type(data, at.path)};base64,{base64.b64encode(data).decode()}"
-    return {"type": "input_image", "image_url": url}
-
-
-def _media_type(data: bytes, path: Path) -> str:
-    """By the first bytes: a file's name proves nothing, and providers refuse a whole request over a wrong one."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    raise ToolError(f"{path}: not a PNG, JPEG, GIF or WebP picture")
+        raise ToolError(f"{path}: {error.strerror}") from None
+    try:
+        return {"type": "input_image", "image_url": data_url(data)}
+    except InvalidImage as error:
+        raise ToolError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""The folder a thread works in: where it is, what it tells the model, what is known of its repository.
+"""The folder that a thread works in: its path, its environment for the model, its git repository.
 
 Everything in such a folder may be hostile: it is read by `workers.sandbox.files`, and what cannot be read is left out.
 """
@@ -19,13 +19,13 @@ from xml.sax.saxutils import escape
 from shared.config import Limits
 from shared.errors import ToolError
 from shared.ids import is_id
+from shared.protocol.sandbox_modes import FULL_ACCESS
+from shared.protocol.thread import GitInfo
 from workers.sandbox import files
 
 if TYPE_CHECKING:
     from workers.sandbox.policy import SandboxPolicy
 
-INSTRUCTION_FILES = ("AGENTS.override.md", "AGENTS.md")  # of each folder the first that says something
-MAX_INSTRUCTIONS_BYTES = 32 * 1024  # all files of a thread together
 MAX_FILE_BYTES = 1024 * 1024
 
 OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -36,35 +36,44 @@ REMOTE = re.compile(r'\[\s*remote\s+"([^"]*)"\s*\]', re.IGNORECASE)
 
 
 def workspace_for(workspaces_root: Path, owner: str, thread_id: str) -> Path:
-    """The thread's own folder, `<root>/<owner>/<thread>`, made with mode 0700 when it is not there.
+    """Return the thread's own folder, `<root>/<owner>/<thread>`. It is made with mode 0700 when it is missing.
 
-    Errors: ValueError when owner or thread_id cannot be the name of a folder
+    Errors: ValueError when owner or thread_id is not usable as the name of a folder
     """
     own = _own_folder(owner, thread_id)
     return files.make_private_folder(workspaces_root, *own.parts)
 
 
+def private_tmp(workspace: Path) -> Path:
+    """Return the folder that is /tmp for the commands of a thread: it lasts as long as the thread's own folder."""
+    return workspace.with_name(f"{workspace.name}.tmp")
+
+
 def bounded(policy: SandboxPolicy, limits: Limits, workspaces: Path, workspace: Path | None = None) -> SandboxPolicy:
-    """The policy with the room that a user's workspaces may take. workspaces: all of them; both are real paths."""
+    """Return the policy with quotas for the disk space of a user's workspaces.
+
+    workspaces: the folder of all of them. workspace: that of one thread. Both are real paths.
+    """
     quotas = [(workspaces, limits.workspaces_bytes, limits.workspaces_files)]
     if workspace is not None:
-        quotas.append((workspace, limits.workspace_bytes, limits.workspace_files))
-    return replace(policy, quotas=tuple(one for one in quotas if any(one[1:])))
+        for folder in (workspace, private_tmp(workspace)):
+            quotas.append((folder, limits.workspace_bytes, limits.workspace_files))
+    return replace(policy, quotas=tuple(quota for quota in quotas if any(quota[1:])))
 
 
 def count_files(workspaces_root: Path, owner: str, thread_id: str | None) -> int:
-    """How many files and links lie in the folders that a thread has, or in all of an owner's."""
-    return sum(_count(workspaces_root, folder) for folder in _folders_of(workspaces_root, owner, thread_id))
+    """Return the number of files and links in the folders of a thread, or in all folders of an owner."""
+    return sum(files.count_files(workspaces_root, folder) for folder in _folders_of(workspaces_root, owner, thread_id))
 
 
 def remove_workspace(workspaces_root: Path, owner: str, thread_id: str | None) -> None:
-    """Remove the folders that a thread has, or all of an owner's; harmless when they are gone."""
+    """Remove the folders of a thread, or all folders of an owner; harmless when they are gone."""
     for folder in _folders_of(workspaces_root, owner, thread_id):
         files.remove_folder(workspaces_root, folder, recursive=True)
 
 
 def _folders_of(root: Path, owner: str, thread_id: str | None) -> list[Path]:
-    """As paths below root. A workspace that was still being made has the thread's id in its name, too."""
+    """Return paths below root. The temporary folder of an unfinished workspace has the thread's id in its name, too."""
     own = _own_folder(owner, None)
     if not files.exists(root, own):
         return []
@@ -79,37 +88,12 @@ def _folders_of(root: Path, owner: str, thread_id: str | None) -> list[Path]:
 
 def _own_folder(owner: str, thread_id: str | None) -> Path:
     if not OWNER.fullmatch(owner) or not (thread_id is None or is_id(thread_id)):
-        raise ValueError(f"no folder can be named by owner {owner!r}, thread {thread_id!r}")
+        raise ValueError(f"not usable as the name of a folder: owner {owner!r}, thread {thread_id!r}")
     return Path(owner) if thread_id is None else Path(owner, thread_id)
 
 
-def _count(root: Path, folder: Path) -> int:
-    entries = files.list_folder(root, folder, max_entries=sys.maxsize, follow_links=False)
-    return sum(_count(root, folder / name) if stat.S_ISDIR(found.st_mode) else 1 for name, found in entries)
-
-
-def instructions(cwd: Path, root: Path) -> list[tuple[Path, str]]:
-    """(path, text) of the AGENTS.md files that hold for cwd, outermost first: from the project's root down to cwd.
-
-    root: nothing above this folder is looked at; the project's root is the nearest folder with `.git`, else cwd
-    """
-    project = _repository(cwd, root) or cwd
-    found = []
-    left = MAX_INSTRUCTIONS_BYTES
-    for folder in reversed([cwd, *cwd.parents][: len(cwd.relative_to(project).parts) + 1]):
-        for name in INSTRUCTION_FILES:
-            path = folder / name
-            if text := _text(_read(project, path)):
-                data = text.encode()[:left]
-                left -= len(data)
-                if data:
-                    found.append((path, data.decode(errors="ignore")))
-                break
-    return found
-
-
 def environment_context(cwd: Path, sandbox: SandboxPolicy, approval_policy: str, now: datetime) -> str:
-    """What the model is told about where it works; `now` carries the time zone.
+    """Return what the model reads about its environment. now: with a time zone.
 
     Source: PROTOCOL.md 11 (the item with the environment)
     """
@@ -119,6 +103,7 @@ def environment_context(cwd: Path, sandbox: SandboxPolicy, approval_policy: str,
         "sandbox_mode": sandbox.kind,
         "network_access": "enabled" if sandbox.network_access else "restricted",
         "writable_roots": "".join(f"<root>{escape(str(root))}</root>" for root in sandbox.writable_roots),
+        "tmp": _about_tmp(sandbox),
         "shell": "bash",
         "current_date": now.date().isoformat(),
         "timezone": getattr(now.tzinfo, "key", None) or now.tzname() or "UTC",
@@ -127,13 +112,20 @@ def environment_context(cwd: Path, sandbox: SandboxPolicy, approval_policy: str,
     return "\n".join(["<environment_context>", *lines, "</environment_context>"])
 
 
-def git_info(cwd: Path, root: Path) -> dict[str, str | None] | None:
-    """{sha, branch, originUrl} of the repository around cwd, each or all of it None when unknown.
+def _about_tmp(sandbox: SandboxPolicy) -> str:
+    if sandbox.private_tmp is None:
+        return "each command has its own /tmp, which ends with it" if sandbox.kind != FULL_ACCESS else ""
+    named = "/tmp, which is HOME too," if sandbox.readable_roots is not None else "/tmp"
+    return f"{named} belongs to this thread and is kept as long as it"
 
-    root: nothing outside this folder is read, wherever a `.git` file points. git itself is never run: a repository's
-    configuration can name programs. originUrl carries no credential.
+
+def git_info(cwd: Path, root: Path) -> GitInfo | None:
+    """Return the commit, branch and origin of the repository around cwd; each of them, or all, None when unknown.
+
+    root: nothing outside this folder is read, wherever a `.git` file points. git itself is never run, because a
+    repository's configuration can name programs to run. originUrl contains no credential.
     """
-    project = _repository(cwd, root)
+    project = files.repository(cwd, root)
     if project is None:
         return None
     git = common = project / ".git"
@@ -151,19 +143,6 @@ def git_info(cwd: Path, root: Path) -> dict[str, str | None] | None:
         return None
     sha = _sha(_text(_read(root, git / ref))) or _sha(_text(_read(root, common / ref))) or _packed(root, common, ref)
     return {"sha": sha, "branch": ref.removeprefix("refs/heads/"), "originUrl": _origin_url(root, common)}
-
-
-def _repository(cwd: Path, root: Path) -> Path | None:
-    """The nearest folder from cwd up to root that holds `.git`."""
-    for folder in (cwd, *cwd.parents):
-        if not folder.is_relative_to(root):
-            return None
-        try:
-            if files.exists(root, (folder / ".git").relative_to(root)):
-                return folder
-        except (ToolError, OSError):
-            return None
-    return None
 
 
 def _read(root: Path, path: Path) -> bytes | None:
@@ -207,7 +186,7 @@ def _origin_url(root: Path, common: Path) -> str | None:
 
 
 def _without_credentials(url: str) -> str | None:
-    """The address alone: no user and password, no query. `git@host:path` stays, its user is no secret."""
+    """Return the address without user, password and query. `git@host:path` stays, as its user is not secret."""
     if "://" not in url:
         return url if "@" not in url or PLAIN_ADDRESS.fullmatch(url) else url.rpartition("@")[2]
     try:

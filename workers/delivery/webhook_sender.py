@@ -1,4 +1,4 @@
-"""One attempt to tell a webhook: a signed POST (Standard Webhooks) to an address that was checked, and nowhere else."""
+"""Sends one event to a webhook: a signed POST (Standard Webhooks) to an address that has been checked, and no other."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import orjson
 from standardwebhooks.webhooks import Webhook as Signature
 
 from shared.addresses import check_address
+from shared.config.webhooks import Webhook
 from shared.errors import AddressRefused, Unavailable
 from shared.store.outbox import Outgoing
-from shared.webhooks import Webhook
 
 USER_AGENT = f"threadhouse/{version('threadhouse')}"
-MAX_RESPONSE_BYTES = 65_536  # of the body: only the status counts
+MAX_RESPONSE_BYTES = 65_536  # of the body, which is ignored: only the status counts
 PORTS = {"http": 80, "https": 443}
 
 
 def send(webhook: Webhook, outgoing: Outgoing, timeout_seconds: float) -> str | None:
-    """Tell it. None: it has it (2xx); else what went wrong, in a few words.
+    """Send an event. Return None when the receiver accepted it (2xx), else what went wrong, in a few words.
 
-    timeout_seconds: for all of it, from the name to the answer
+    timeout_seconds: for everything from resolving the name to the response
     """
     deadline = time.monotonic() + timeout_seconds
     body = payload(outgoing)
@@ -45,7 +45,7 @@ def send(webhook: Webhook, outgoing: Outgoing, timeout_seconds: float) -> str | 
         status = _post(webhook, headers, body, deadline)
     except (OSError, ValueError, http.client.HTTPException, AddressRefused, Unavailable) as error:
         if time.monotonic() >= deadline:
-            return f"no answer within {timeout_seconds:g} s"
+            return f"no response within {timeout_seconds:g} s"
         return str(error) or type(error).__name__
     if 200 <= status < 300:
         return None
@@ -53,7 +53,7 @@ def send(webhook: Webhook, outgoing: Outgoing, timeout_seconds: float) -> str | 
 
 
 def payload(outgoing: Outgoing) -> bytes:
-    """{"type", "timestamp" (of the fact, ISO 8601), "data" (ids)}: the same bytes in every attempt."""
+    """Return {"type", "timestamp" (of the event, ISO 8601), "data" (ids)}: the same bytes in every attempt."""
     at = datetime.fromtimestamp(outgoing.created_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return orjson.dumps(
         {"type": outgoing.event, "timestamp": at.replace("+00:00", "Z"), "data": outgoing.data},
@@ -62,14 +62,14 @@ def payload(outgoing: Outgoing) -> bytes:
 
 
 def _post(webhook: Webhook, headers: dict[str, str], body: bytes, deadline: float) -> int:
-    """The answer's status. http.client looks at no proxy and follows nothing. Errors: those that `send` tells."""
+    """Return the status of the response. http.client uses no proxy and follows no redirect. Errors: see `send`."""
     parts = urlsplit(webhook.url)
     port = parts.port or PORTS[parts.scheme]
     addresses = check_address(webhook.host, port, [webhook.host] if webhook.allow_private else [])
     connected = _connect(addresses, port, deadline)
     if parts.scheme == "https":
         connected = _tls().wrap_socket(connected, server_hostname=webhook.host, do_handshake_on_connect=False)
-    # A receiver that sends a byte now and then never runs into the timeout of a socket.
+    # The timeout of the socket alone is not enough: a receiver that sends a byte now and then would never reach it.
     watch = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [connected])
     watch.start()
     try:
@@ -82,7 +82,7 @@ def _post(webhook: Webhook, headers: dict[str, str], body: bytes, deadline: floa
         response = connection.getresponse()
         response.read(MAX_RESPONSE_BYTES)
         if time.monotonic() >= deadline:
-            raise TimeoutError  # http.client takes headers that were cut off for complete ones
+            raise TimeoutError  # http.client treats truncated headers as complete
         return response.status
     finally:
         watch.cancel()
@@ -90,7 +90,7 @@ def _post(webhook: Webhook, headers: dict[str, str], body: bytes, deadline: floa
 
 
 def _connect(addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
-    """The first address that takes us; each gets its share of the time that is left."""
+    """Connect to the first address that accepts; each gets its share of the time that is left."""
     for number, address in enumerate(addresses):
         left = deadline - time.monotonic()
         if left <= 0:
@@ -103,14 +103,14 @@ def _connect(addresses: Sequence[str], port: int, deadline: float) -> socket.soc
             continue
         connected.settimeout(max(0.1, deadline - time.monotonic()))
         return connected
-    raise TimeoutError("the time was over before a connection was tried")
+    raise TimeoutError("the time was up before a connection was attempted")
 
 
 def _shut(connected: socket.socket) -> None:
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # it is closed already
+        pass  # it has been closed already
 
 
 @cache
