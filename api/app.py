@@ -1,36 +1,42 @@
-"""create_app: builds what an API process holds, and registers the routes. Nothing connects before the first request."""
+"""Build what one API process holds, and register its routes. Nothing connects before the first request."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import copy_context
-from typing import Any, cast
-
-import redis
 from flask import Flask
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
+from sqlalchemy.engine import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import http, openapi, websocket, workspace_routes
-from api.auth import Auth
-from api.context import Services
-from api.limits import UserLimits
-from api.relay import Relay
-from api.watch import Watch
-from shared import announcements, log_redaction, telemetry, turn_logs
+from api.access.auth import Auth
+from api.access.limits import RequestLimits
+from api.delivery.channels import PING_SECONDS
+from api.delivery.relay import Relay
+from api.documentation import openapi
+from api.requests.services import Services
+from api.transport import http, websocket, workspace_routes
+from api.transport.credential_watch import CredentialWatch
+from api.transport.drain import Drain
+from shared import redis_clients, telemetry
 from shared.config import Config
-from shared.events import EventLog
-from shared.feedback import redaction
+from shared.config.feedback import redaction
+from shared.events import durable_events
+from shared.events.log import EventLog
+from shared.logs import log_redaction, turn_logs
 from shared.queue import Queue, make_celery
 from shared.store import Store
+from shared.store.connection import Database
 
-REDIS_SECONDS = 5.0  # to connect, and for each answer; the listener alone waits for ever
-REDIS_RETRIES = 2  # of a command; the event log takes a batch once, however often it is sent
+REDIS_SECONDS = 5.0  # time-out of a connect and of each answer
+LISTENER_SECONDS = 20.0  # time-out of the pub/sub listener: more than the silence after which it sends a ping
+ANSWER_SECONDS = 8.0  # for which a request waits for one answer of Postgres
+POOL_SECONDS = 2.0  # for which a request waits for a connection of a full pool; then it is refused as retryable
+DRAIN = "threadhouse.drain"  # in Flask.extensions: the Drain, which api.cli.web runs
+REDIS_RETRIES = 2  # of a command; the event log appends a repeated batch only once
 
 
 def create_app(config: Config) -> Flask:
-    """The WSGI application of one API process."""
+    """Return the WSGI application of one API process, with telemetry and log redaction started."""
     telemetry.start(config, "api")
     services = make_services(config)
     log_redaction.install(services.redaction)
@@ -41,95 +47,63 @@ def create_app(config: Config) -> Flask:
 
 
 def make_services(config: Config) -> Services:
-    """What one API process holds."""
-    commands = redis.Redis.from_url(
+    """Return what one API process holds."""
+    commands = redis_clients.connect(
         config.redis_url,
         socket_timeout=REDIS_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), REDIS_RETRIES),
     )
-    # redis-py would retry behind our back, and a listener must know of every gap.
-    listener = redis.Redis.from_url(
+    # No retries by redis-py: the listener must notice every gap in which messages may have been missed.
+    listener = redis_clients.connect(
         config.redis_url,
-        socket_timeout=None,
+        socket_timeout=LISTENER_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
-        health_check_interval=10,
+        health_check_interval=PING_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
-    store = Store(config.database_url, config.listeners)
+    store = Store(config.database_url, config.listeners, _open_database, workspaces_dir=config.server.workspaces_dir)
     telemetry.watch_engine(store.database.engine)
-    if store.database.is_sqlite and _is_gevent():
-        store = cast(Store, OffloadedStore(store))
-    log = EventLog(commands, max_entries=config.server.event_log_length)
-    relay = Relay(listener, commands, log, told_late=lambda thread_id, owner, turn_id: tell(owner, turn_id))
+    log = EventLog(commands, max_entries=config.server.event_log_length, max_bytes=config.server.event_log_bytes)
 
-    def tell(owner: str, turn_id: str) -> None:
+    def republish_turn(owner: str, turn_id: str) -> None:
         turn = store.turns.get(turn_id, owner)
         if turn.done:
-            announcements.announce(store, log, turn)
+            durable_events.publish_missing(store, log, turn)
 
+    relay = Relay(listener, commands, log, republish_turn)
     celery = make_celery(config.redis_url)
     telemetry.watch_celery(celery)
     telemetry.observe("threadhouse.connections", lambda: [(relay.connections(), {})])
-    limits = UserLimits(commands, store, config.limits)
-    return Services(config, store, commands, log, Queue(celery), relay, limits, redaction(config))
+    limits = RequestLimits(commands, store, config.limits)
+    return Services(config, store, commands, log, Queue(celery, commands), relay, limits, redaction(config))
 
 
-def make_app(services: Services) -> Flask:
-    """The application over given services."""
-    app = Flask("threadhouse", static_folder=None)
-    auth = Auth(services.config, services.store)
-    watch = Watch(auth)
-    websocket.register(app, services, auth, watch)
-    http.register(app, services, auth, watch)
-    workspace_routes.register(app, services, auth)
-    openapi.register(app, auth)
-    if services.config.server.proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]
-    return app
+def _open_database(url: str) -> Database:
+    if make_url(url).get_backend_name() == "sqlite" and _is_gevent():
+        from api.offloaded_sqlite import OffloadedDatabase  # gevent's threads belong to a process that it has patched
+
+        return OffloadedDatabase(url)
+    return Database(url, answer_seconds=ANSWER_SECONDS, pool_timeout=POOL_SECONDS)
 
 
 def _is_gevent() -> bool:
+    """Whether gevent has replaced the sockets of this process."""
     from gevent import monkey
 
     return bool(monkey.is_module_patched("socket"))
 
 
-class OffloadedStore:
-    """A Store over SQLite in a gevent process: its calls run in native threads, for SQLite waits for locks without
-    letting other greenlets run."""
-
-    def __init__(self, store: Store) -> None:
-        for name, record in vars(store).items():
-            if name != "database":
-                setattr(self, name, Offloaded(record))
-        self.commit = Offloaded(store).commit
-        self.close = store.close
-
-
-class Offloaded:
-    """One record of the store, each call in a native thread."""
-
-    def __init__(self, record: Any) -> None:
-        self._record = record
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        import gevent
-
-        method = getattr(self._record, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            value, error = gevent.get_hub().threadpool.apply(copy_context().run, (_attempt, method, args, kwargs))
-            if error is not None:
-                raise error
-            return value
-
-        return call
-
-
-def _attempt(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
-    """gevent would print what is raised in its threads."""
-    try:
-        return method(*args, **kwargs), None
-    except Exception as error:  # noqa: BLE001 - raised again by the caller
-        return None, error
+def make_app(services: Services) -> Flask:
+    """Return the application for the given services."""
+    app = Flask("threadhouse", static_folder=None)
+    auth = Auth(services.config, services.store)
+    watch = CredentialWatch(auth)
+    drain = app.extensions[DRAIN] = Drain(watch, services.config.server.drain_seconds)
+    websocket.register(app, services, auth, watch, drain)
+    http.register(app, services, auth, watch, drain)
+    workspace_routes.register(app, services, auth)
+    openapi.register(app, auth)
+    if services.config.server.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]
+    return app

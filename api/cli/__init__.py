@@ -1,4 +1,10 @@
-"""The command line: `threadhouse COMMAND`. A command's module is loaded when it is called or listed."""
+"""The command line: `threadhouse COMMAND`, and what only it needs.
+
+Owns: argument parsing, the output of commands, the process supervisor, the embedded Redis, the HTTP client and the
+stdio bridge. It is the composition root above `api` and `workers`: its commands start both, but none imports `workers`
+(`web`, `worker`, `runner` and `beat` load their process by name). A command's module is loaded when the command is
+called or listed in the help, and it imports slow libraries inside its function.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ import sys
 
 import click
 
+from api.cli import output
 from api.cli.options import home_option
 from shared.errors import ThreadhouseError
 
@@ -25,7 +32,7 @@ COMMANDS = {
     "audit": "api.cli.audit",
     "erasures": "api.cli.erasures",
     "exec": "api.cli.exec",
-    "app-server": "api.cli.bridge",
+    "app-server": "api.cli.app_server",
     "feedback": "api.cli.feedback",
     "export": "api.cli.threads",
     "import": "api.cli.threads",
@@ -33,9 +40,9 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """The table above as a click group; the command `up` is the object `up` of its module.
+    """The commands of the table above; the command `up` is the object `up` of its module.
 
-    A name that Python keeps for itself has an underscore behind it there, and `-` is `_`.
+    In the object's name `-` is `_`, and a keyword of Python has an underscore appended (`import_`).
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,13 +59,14 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="threadhouse", prog_name="threadhouse", message="%(prog)s %(version)s")
 @home_option
-@click.option("-c", "--config", multiple=True, expose_value=False, hidden=True)  # SDKs that start us as codex say it
+@click.option("-c", "--config", multiple=True, expose_value=False, hidden=True)  # SDKs that spawn `codex` pass it
 def commands() -> None:
-    """A self-hosted server for coding-agent threads that speaks the Codex app-server protocol."""
+    """Run and operate a self-hosted server for coding-agent threads (Codex app-server protocol)."""
 
 
 def main() -> None:
-    """Entry point of the `threadhouse` command; an error we raise on purpose is one line and exit code 1."""
+    """Run the `threadhouse` command; an error of our own is printed as one line, with exit code 1."""
+    output.open_standard_streams()
     try:
         commands(prog_name="threadhouse")
     except ThreadhouseError as error:

@@ -1,4 +1,4 @@
-"""`python -m api.cli`, for processes that must not depend on where the `threadhouse` script was installed."""
+"""`python -m api.cli`, for child processes, which cannot rely on the `threadhouse` script being installed."""
 
 from api.cli import main
 

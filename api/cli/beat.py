@@ -1,8 +1,7 @@
-"""threadhouse beat: rings the hourly retention sweep; one per deployment."""
+"""threadhouse beat: the scheduler, which enqueues the periodic tasks (workers/tasks)."""
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import click
@@ -15,11 +14,13 @@ from shared import telemetry
 @click.command()
 @home_option
 def beat() -> None:
-    """Ring what is due by the clock (one process per deployment)."""
+    """Run the scheduler (exactly one per deployment)."""
     config = configuration.load(None, os.environ)
     telemetry.start(config, "beat")
-    app = importlib.import_module("workers.app").app  # as in worker.py
-    # Nothing is kept between starts: a schedule file that a kill left half written would stop the next start.
+    from shared.queue import make_celery  # imported late: `threadhouse --help` must not load Celery
+
+    app = make_celery(config.redis_url)
+    # The schedule is kept in memory: a schedule file that a kill left half written would prevent the next start.
     scheduler = ("--scheduler", "celery.beat.Scheduler", "--pidfile", "")
     telemetry.watch_celery(app)
     if config.otel.metrics_exporter:
@@ -31,9 +32,13 @@ def beat() -> None:
 
 
 def _observe_turns(database_url: str) -> None:
-    """Of the whole deployment, so one process tells."""
-    from shared.store import Store  # as in web.py: the command line loads no database
+    """Measure the turns of the whole deployment; beat does it because exactly one of it runs."""
+    from shared.store import Store  # imported late: `threadhouse --help` must not load a database library
 
-    phases = Store(database_url).turns.all_users_phases
-    telemetry.observe("threadhouse.turns", lambda: [(count, {"state": one}) for one, (count, _) in phases().items()])
-    telemetry.observe("threadhouse.turns.age_ms", lambda: [(ms, {"state": one}) for one, (_, ms) in phases().items()])
+    phases = Store(database_url).recovery.all_users_count_phases
+    telemetry.observe(
+        "threadhouse.turns", lambda: [(count, {"state": state}) for state, (count, _) in phases().items()]
+    )
+    telemetry.observe(
+        "threadhouse.turns.age_ms", lambda: [(ms, {"state": state}) for state, (_, ms) in phases().items()]
+    )

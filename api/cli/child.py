@@ -1,8 +1,8 @@
-"""Become another program that the kernel kills when its parent is gone: `python -IS child.py PARENT_PID PROGRAM ARG…`.
+"""Become another program, which the kernel kills when its parent ends: `python -IS child.py PARENT_PID PROGRAM ARG…`.
 
-The supervisor starts every process through this file, so that not even kill -9 of the supervisor leaves one behind.
-A program of its own, because the death signal belongs to the process that asks for it and survives exec; run by its
-path and without site-packages, because it must cost nothing.
+The supervisor starts every process through this file, so that even kill -9 of the supervisor leaves no process behind.
+It is a program of its own because the death signal belongs to the process that requests it and survives exec. It runs
+by its path and without site-packages, so that starting it takes no noticeable time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2), Linux only
 
 
 def die_with(parent_pid: int) -> None:
-    """Have this process killed when its parent ends; exit now if that has happened already."""
+    """Have the kernel kill this process when its parent ends; exit now if the parent has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:

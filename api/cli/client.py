@@ -1,21 +1,32 @@
-"""A client of the server's HTTP door: calls, and turns as server-sent events. It never asks a proxy."""
+"""A client of the HTTP API: calls, and turns as server-sent events. It ignores proxy settings of the environment."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 from urllib.parse import quote, urlsplit
 
 from shared.errors import InvalidRequest, RequestError, Unauthorized, Unavailable
 
-SILENCE_SECONDS = 30.0  # a stream has a comment every 10 s; three missed ones are a dead connection
+SILENCE_SECONDS = 30.0  # a stream has a comment every 10 s; three missed comments are a dead connection
 READY_SECONDS = 1.0  # /readyz answers from memory
-RESULT = "result"  # the name of a stream's first event: what the method answered
+RESULT = "result"  # name of a stream's first event, which has the result of the method
+
+
+class EventData(TypedDict, total=False):
+    """The data of a server-sent event: a notification or a server request (it has an id), or the result of a method."""
+
+    id: int
+    method: str
+    params: Any
+    eventId: str
+    emittedAtMs: int
+    result: Any
 
 
 @dataclass(frozen=True)
@@ -24,18 +35,20 @@ class Event:
 
     id:    cursor for `events(after=…)`; None: the event is not in the thread's log
     name:  the notification's method, or RESULT
-    data:  {"method", "params", …} as on a WebSocket; of RESULT {"result": what the method answered}
+    data:  a notification; for RESULT {"result": …}
     """
 
     id: str | None
     name: str
-    data: dict[str, Any]
+    data: EventData
 
 
 class Client:
-    """One server, by its URL. Certificates are those that the system trusts, or SSL_CERT_FILE.
+    """A client of one server. It trusts the certificates that the system trusts, or those of SSL_CERT_FILE.
 
-    trusted: false: whichever certificate it shows; for a question whose answer is no secret
+    url:     http:// or https://
+    token:   an API key or token; None: the server has no users
+    trusted: whether to verify the certificate; false only for requests that carry and return no secret
     Errors:  of every call: Unavailable (no connection, or it broke; 5xx; over a limit), Unauthorized, InvalidRequest
     """
 
@@ -48,14 +61,13 @@ class Client:
             self._tls = ssl.create_default_context() if trusted else ssl._create_unverified_context()
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """POST /v2/METHOD; the result."""
+    def call(self, method: str, params: Mapping[str, object]) -> Any:
+        """POST /v2/METHOD; return the result."""
         with self._request("POST", f"/v2/{method}", params, accept="application/json") as response:
-            result: dict[str, Any] = json.loads(_read(response))
-            return result
+            return json.loads(_read(response))
 
     def upload(self, file: Path) -> str:
-        """POST /v2/workspace/archive; the archive's id."""
+        """POST /v2/workspace/archive; return the archive's id."""
         with (
             file.open("rb") as body,
             self._request("POST", "/v2/workspace/archive", body, accept="application/json") as response,
@@ -63,37 +75,47 @@ class Client:
             archive: str = json.loads(_read(response))["archive"]
             return archive
 
-    def stream(self, method: str, params: dict[str, Any]) -> Iterator[Event]:
-        """POST /v2/METHOD as a stream: its result, then the thread's events until the turn has ended."""
+    def stream(self, method: str, params: Mapping[str, object]) -> Iterator[Event]:
+        """POST /v2/METHOD as a stream: yield its result, then the thread's events until the turn has ended."""
         with self._request("POST", f"/v2/{method}", params, accept="text/event-stream") as response:
             yield from _events(response)
 
     def events(self, thread_id: str, *, after: str | None = None) -> Iterator[Event]:
-        """GET /v2/thread/events: the thread's events after that cursor, and new ones until the caller stops."""
+        """GET /v2/thread/events: yield the thread's events after the cursor, then new ones until the caller stops."""
         path = f"/v2/thread/events?threadId={quote(thread_id)}"
         headers = {"Last-Event-ID": after} if after else {}
         with self._request("GET", path, None, accept="text/event-stream", headers=headers) as response:
             yield from _events(response)
 
     def is_ready(self) -> bool:
-        """Whether GET /readyz says so."""
+        """Return whether GET /readyz answers that the server is ready."""
         try:
             with self._request("GET", "/readyz", None, accept="*/*", timeout_seconds=READY_SECONDS):
                 return True
         except (Unavailable, RequestError):
             return False
 
+    def needs_key(self) -> bool:
+        """Return whether the server has users, so that it answers no request without a key."""
+        try:
+            self.call("thread/loaded/list", {})
+        except Unauthorized:
+            return True
+        except (Unavailable, RequestError):
+            pass
+        return False
+
     def _request(
         self,
         verb: str,
         path: str,
-        body: dict[str, Any] | BinaryIO | None,
+        body: Mapping[str, object] | BinaryIO | None,
         *,
         accept: str,
         headers: dict[str, str] | None = None,
         timeout_seconds: float = SILENCE_SECONDS,
     ) -> http.client.HTTPResponse:
-        """Close the response to close its connection."""
+        """Send a request; closing the response closes its connection."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
         if self._tls is not None:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
@@ -101,7 +123,7 @@ class Client:
             connection.request(
                 verb,
                 path,
-                body=json.dumps(body) if isinstance(body, dict) else body,
+                body=json.dumps(body) if isinstance(body, Mapping) else body,
                 headers={"Accept": accept, "Content-Type": "application/json", "Connection": "close"}
                 | self._headers
                 | (headers or {}),
@@ -112,12 +134,12 @@ class Client:
             raise Unavailable(f"no answer from {self._host}:{self._port}: {error}") from error
         if response.status >= 300:
             with response:
-                raise _refusal(response)
+                raise _error(response)
         return response
 
 
-def _refusal(response: http.client.HTTPResponse) -> Exception:
-    """The error that a problem document (RFC 9457) speaks of."""
+def _error(response: http.client.HTTPResponse) -> Exception:
+    """Return the error that a problem document (RFC 9457) describes."""
     text = _read(response)
     try:
         detail = str(json.loads(text)["detail"])
@@ -136,7 +158,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
-    """WHATWG HTML, 9.2.6, for lines that end in LF."""
+    """Parse server-sent events (WHATWG HTML, 9.2.6) whose lines end in LF; an incomplete last event is dropped."""
     fields: dict[str, str] = {}
     while line := _read_line(response):
         name, _, value = line.decode().rstrip("\r\n").partition(":")

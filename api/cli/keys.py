@@ -1,58 +1,66 @@
-"""threadhouse keys: what users prove themselves with."""
+"""threadhouse keys: create, list and revoke the API keys of users."""
 
 from __future__ import annotations
-
-import time
 
 import click
 
 from api.cli.host import duration, host_store, json_option, show
 from api.cli.options import home_option
+from shared.clock import now_ms
 
 
 @click.group()
 def keys() -> None:
-    """The keys of users."""
+    """Create, list and revoke API keys."""
 
 
 @keys.command()
-@click.argument("name")
-@click.option("--label", default="default", show_default=True, help="What this key is for.")
+@click.argument("name", metavar="NAME")
+@click.option("--label", default="default", show_default=True, help="Name of the key in lists.")
 @click.option(
-    "--expires", callback=duration, metavar="90d", help="Until when it works: in days, h, m or s; else for good."
+    "--expires",
+    callback=duration,
+    metavar="90d",
+    help="Time until the key expires: a number and d, h, m or s (default: never).",
 )
 @home_option
 def create(name: str, label: str, expires: int | None) -> None:
-    """Make a key for the user NAME and print it, as the last word, for the only time."""
-    from shared.store.audit import Act
+    """Create an API key for NAME. It is shown once.
 
-    until_ms = None if expires is None else round(time.time() * 1000) + expires
+    The key is the last word of the output.
+    """
+    from shared.store.audit import AuditEntry
+
+    until_ms = None if expires is None else now_ms() + expires
     with host_store() as store:
-        key = store.users.create_key(name, label, until_ms, act=Act.of_operator("keys create"))
-    click.echo(f"key of {name}, shown once: {key}")
+        key = store.users.create_key(name, label, until_ms, audit_entry=AuditEntry.of_operator("keys create"))
+    click.echo(f"API key of {name}, shown once: {key}")
 
 
 @keys.command("list")
-@click.argument("name", required=False)
+@click.argument("name", metavar="[NAME]", required=False)
 @json_option
 @home_option
 def list_(name: str | None, as_json: bool) -> None:
-    """Show the keys of the user NAME, or of all: never their secrets. Last use is noted once a minute."""
+    """List the keys of NAME, or of all users, without their secrets.
+
+    The time of the last use is exact to a minute.
+    """
     with host_store() as store:
         if name is not None:
-            store.users.by_name(name)
+            store.users.get(name)
         found = store.users.keys(name)
     rows = [
         {
-            "id": one.id,
-            "user": one.user.name,
-            "label": one.name,
-            "created_at_ms": one.created_at_ms,
-            "expires_at_ms": one.expires_at_ms,
-            "revoked_at_ms": one.revoked_at_ms,
-            "last_used_at_ms": one.last_used_at_ms,
+            "id": key.id,
+            "user": key.user.name,
+            "label": key.name,
+            "created_at_ms": key.created_at_ms,
+            "expires_at_ms": key.expires_at_ms,
+            "revoked_at_ms": key.revoked_at_ms,
+            "last_used_at_ms": key.last_used_at_ms,
         }
-        for one in found
+        for key in found
     ]
     show(rows, as_json)
 
@@ -61,9 +69,9 @@ def list_(name: str | None, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID")
 @home_option
 def revoke(key_id: str) -> None:
-    """End the key ID (see `keys list`): it opens nothing more, and what it opened ends within a minute."""
-    from shared.store.audit import Act
+    """Revoke the key ID. Open connections close within a minute."""
+    from shared.store.audit import AuditEntry
 
     with host_store() as store:
-        store.users.revoke_key(key_id, act=Act.of_operator("keys revoke"))
+        store.users.revoke_key(key_id, audit_entry=AuditEntry.of_operator("keys revoke"))
     click.echo(f"revoked {key_id}")

@@ -1,4 +1,4 @@
-"""threadhouse migrate: bring the database to the schema of this version."""
+"""threadhouse migrate: create the database, or migrate it to the schema of this version."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from shared import config as configuration
 @click.command()
 @home_option
 def migrate() -> None:
-    """Bring the database to the schema of this version; run it before the new version starts."""
-    from shared.store import connection
+    """Migrate the database to the schema of this version. Run it before starting the new version."""
+    from shared.store import migrations
 
     config = configuration.load(None, os.environ)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.umask(0o077)  # an SQLite file holds everybody's threads, and the folder may have been made by somebody else
-    connection.migrate(config.database_url)
+    os.umask(0o077)  # a SQLite file has the threads of all users, and the folder may be readable for others
+    migrations.migrate(config.database_url)

@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import os
+import shlex
+from urllib.parse import urlsplit
 
 import click
 
 from shared.errors import ConfigError
 
+GIVEN_HOME = "threadhouse.home"  # in the meta of click's context
+DEFAULT_URL = "http://127.0.0.1:8765"  # of the server, where THREADHOUSE_URL is not set
+
 
 def _set_home(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value:
         os.environ["THREADHOUSE_HOME"] = os.path.abspath(os.path.expanduser(value))
+        ctx.find_root().meta[GIVEN_HOME] = value
 
 
-# It sets the variable instead of a parameter: `shared.config.load(None, os.environ)` and every child process see it.
+# It sets the environment variable and no parameter, so that child processes and `config.load(None, os.environ)` use it.
 home_option = click.option(
     "--home",
     metavar="DIR",
     expose_value=False,
     callback=_set_home,
-    help="Folder of config.toml, database and logs (THREADHOUSE_HOME; default ~/.threadhouse).",
+    help="Folder of config.toml, database and logs (default: THREADHOUSE_HOME, else ~/.threadhouse).",
 )
 
+
+def same_home() -> str:
+    """Return the option that a suggested command needs to use the same home, with a space before it, or ""."""
+    given = click.get_current_context().find_root().meta.get(GIVEN_HOME)
+    return f" --home {shlex.quote(given)}" if given else ""
+
+
+def server_url() -> str:
+    """Return the http:// or https:// URL of the server that THREADHOUSE_URL names. Errors: ConfigError."""
+    given = os.environ.get("THREADHOUSE_URL") or DEFAULT_URL
+    scheme, _, rest = given.partition("://")
+    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        is_valid = scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(f"THREADHOUSE_URL={given}: expected the address of a server, like {DEFAULT_URL}")
+    return f"{scheme}://{rest}"
+
+
 _file = click.Path(exists=True, dir_okay=False, readable=True, resolve_path=True)
-certfile_option = click.option("--certfile", type=_file, help="Serve TLS with this certificate chain (PEM).")
-keyfile_option = click.option("--keyfile", type=_file, help="The certificate's private key (PEM).")
+certfile_option = click.option(
+    "--certfile", type=_file, help="Serve TLS with this certificate chain (PEM); requires --keyfile."
+)
+keyfile_option = click.option("--keyfile", type=_file, help="Private key of --certfile (PEM).")
 
 
 def check_tls(certfile: str | None, keyfile: str | None) -> dict[str, str]:
-    """Both files, or none, by the names of their settings. Errors: ConfigError (one alone, or they do not fit)."""
+    """Return gunicorn's settings for the two files: both or none. Errors: ConfigError (only one; no valid pair)."""
     if certfile is None and keyfile is None:
         return {}
     import ssl
 
     if certfile is None or keyfile is None:
-        raise ConfigError("--certfile and --keyfile go together")
+        raise ConfigError("--certfile and --keyfile require each other")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certfile, keyfile)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"--certfile {certfile}, --keyfile {keyfile}: no TLS with these: {error}") from None
+        raise ConfigError(
+            f"--certfile {certfile}, --keyfile {keyfile}: not a certificate and its key: {error}"
+        ) from None
     return {"certfile": certfile, "keyfile": keyfile}

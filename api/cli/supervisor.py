@@ -1,7 +1,7 @@
-"""Processes that belong together: started in order, restarted when they die, stopped in order, none left behind.
+"""Processes of one server: started in order, restarted when they end, stopped in order, none left behind.
 
-The supervisor is single-threaded where it matters: children are spawned, reaped and signalled by the main thread only
-(a death signal follows the *thread* that spawned), and one wait hears signals, deaths and time-outs.
+Only the main thread starts, reaps and signals children, because a death signal follows the *thread* that started the
+child. One wait covers signals, ended children and timeouts.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from api.cli import child
 from shared.errors import Unavailable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FIRST_PAUSE_SECONDS = 0.5  # before a dead process is started again; doubled with each death
+FIRST_PAUSE_SECONDS = 0.5  # before a process that ended is started again; doubled each time
 LONGEST_PAUSE_SECONDS = 30.0
-HEALTHY_SECONDS = 30.0  # a process that lived this long starts again at the first pause
-POLL_SECONDS = 0.05  # between two looks at whether something is ready
-HURRY_SECONDS = 2.0  # what a process gets to end when it is stopped for the second time
+HEALTHY_SECONDS = 30.0  # after a run of this length the pause is the first one again
+POLL_SECONDS = 0.05  # between two checks whether something is ready
+HURRY_SECONDS = 2.0  # how long a process may take to end after a second stop signal
 LOG_TAIL_LINES = 15
 
 
 class Stopped(Exception):
-    """A stop signal arrived while something was still starting."""
+    """A stop signal arrived while a process was starting."""
 
 
 class Child:
-    """One process, and the ones that follow it when it dies.
+    """One process, and its successors when it is restarted.
 
     stop_seconds:  how long it may take to end after SIGTERM; then it is killed with its process group
     """
@@ -44,9 +44,9 @@ class Child:
         self.name = name
         self.log = log
         self.stop_seconds = stop_seconds
-        self.restart_at = 0.0  # monotonic s; 0: running
+        self.restart_at = 0.0  # monotonic seconds; 0: running
         self._argv = [sys.executable, "-IS", child.__file__, str(os.getpid()), *argv]
-        self._deaths = 0
+        self._ends = 0  # since the last healthy run
         self._start()
 
     def restart(self) -> None:
@@ -55,7 +55,7 @@ class Child:
 
     def _start(self) -> None:
         with self.log.open("ab") as log:
-            # In a session of its own: Ctrl-C in the terminal reaches only the supervisor, who knows the order.
+            # In its own session, so that Ctrl-C in the terminal reaches only the supervisor, which stops in order.
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -66,40 +66,46 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """As subprocess has it: negative for a signal; None while it runs."""
+        """Return the exit code as subprocess does: negative for a signal, None while it runs."""
         return self._process.poll()
 
     def pause_seconds(self) -> float:
-        """How long to wait before the next start, counting the death that just happened."""
+        """Count an end of the process; return how long to wait before the next start."""
         if time.monotonic() - self._started_at > HEALTHY_SECONDS:
-            self._deaths = 0
-        self._deaths += 1
-        return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._deaths - 1, 10))
+            self._ends = 0
+        self._ends += 1
+        return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._ends - 1, 10))
 
     def terminate(self) -> None:
         if self.exit_code() is None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it and its process group, at once."""
+        """Kill the process and its process group."""
         if self.exit_code() is None:
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
-    def last_words(self) -> str:
-        """The last line of its log."""
+    def last_log_line(self) -> str:
+        """Return the last line of its log, or "" when the log is empty."""
         return (self._log_lines() or [""])[-1]
 
     def _log_lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def log_tail(self) -> str:
+        """Return the last lines of its log, with a heading."""
         lines = self._log_lines()[-LOG_TAIL_LINES:]
         return "\n".join([f"the end of {self.log}:", *(f"    {line}" for line in lines)])
 
 
 class Supervisor:
-    """Use as a context: leaving it stops every child, in the order of stop_order (name prefixes)."""
+    """Starts, restarts and stops children; leaving its context stops all of them.
+
+    logs:       folder for the logs of children
+    stop_order: name prefixes, in the order in which their children are stopped
+    say:        prints a line for the operator
+    """
 
     def __init__(self, logs: Path, stop_order: Sequence[str], say: Callable[[str], None]) -> None:
         self._logs = logs
@@ -113,7 +119,7 @@ class Supervisor:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _heard) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+        self._before = {number: signal.signal(number, _ignore) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
         return self
 
     def __exit__(
@@ -127,7 +133,7 @@ class Supervisor:
         os.close(self._wake_write)
 
     def start(self, name: str, argv: Sequence[str], *, stop_seconds: float) -> Child:
-        """Start a process and keep it running; its output goes to LOGS/NAME.log, the last run's to NAME.log.1."""
+        """Start a process and keep it running. Its output goes to NAME.log; the log before becomes NAME.log.1."""
         log = self._logs / f"{name}.log"
         if log.exists():
             log.replace(log.with_suffix(".log.1"))
@@ -142,23 +148,26 @@ class Supervisor:
             self._wait(POLL_SECONDS)
             self._raise_if_stopped()
         if once.exit_code() != 0:
-            raise Unavailable(f"{name} did not succeed; {once.log_tail()}")
+            raise Unavailable(f"{name} failed; {once.log_tail()}")
         self._children.remove(once)
 
     def wait_until_ready(self, waited_for: Child, ready: Callable[[], bool], *, seconds: float) -> None:
-        """Errors: Unavailable (it or another child died, or time is up; with the end of its log); Stopped."""
+        """Wait until `ready()` is true.
+
+        Errors: Unavailable (a child ended, or the time is up; with the end of the log); Stopped
+        """
         deadline = time.monotonic() + seconds
         while not ready():
             for process in self._children:
                 if process.exit_code() is not None:
-                    raise Unavailable(f"{process.name} ended ({_manner(process)}); {process.log_tail()}")
+                    raise Unavailable(f"{process.name} ended ({_cause(process)}); {process.log_tail()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"{waited_for.name} was not ready after {seconds:g} s; {waited_for.log_tail()}")
             self._wait(POLL_SECONDS)
             self._raise_if_stopped()
 
     def supervise(self, until: Callable[[], bool]) -> None:
-        """Restart what dies, until a stop signal arrives or `until` (asked at least every half second) says so."""
+        """Restart children that end, until a stop signal arrives or `until()` is true (called every half second)."""
         while not self._stops and not until():
             for process in self._children:
                 if process.restart_at:
@@ -168,10 +177,10 @@ class Supervisor:
                     pause = process.pause_seconds()
                     process.restart_at = time.monotonic() + pause
                     self._say(
-                        f"{process.name} ended ({_manner(process)}); it starts again in {pause:g} s: {process.log}"
+                        f"{process.name} ended ({_cause(process)}); it starts again in {pause:g} s: {process.log}"
                     )
-                    if words := process.last_words():
-                        self._say(f"    its last words: {words}")
+                    if line := process.last_log_line():
+                        self._say(f"    last line of its log: {line}")
             self._wait(0.5)
 
     def _stop(self) -> None:
@@ -190,7 +199,7 @@ class Supervisor:
                 self._wait(POLL_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """Until a signal arrives or the time is up."""
+        """Wait until a signal arrives or the time is up."""
         if select.select([self._wake_read], [], [], seconds)[0]:
             self._stops += sum(number in STOP_SIGNALS for number in os.read(self._wake_read, 1024))
 
@@ -200,17 +209,17 @@ class Supervisor:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Text to the terminal, which may be gone."""
+    """Print text to the terminal, which may be closed."""
     try:
         click.echo(f"{text}{end}", nl=False)
     except OSError:
         pass
 
 
-def _manner(process: Child) -> str:
+def _cause(process: Child) -> str:
     code = process.exit_code()
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _heard(number: int, frame: object) -> None:
-    """A handler must be there for the wake-up to be written; `_wait` reads which signal it was."""
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing: Python writes a signal to the wake-up pipe, from which `_wait` reads it, only if it has a handler."""

@@ -1,24 +1,28 @@
-"""threadhouse export and import: threads as Codex rollout files, straight from and to the database."""
+"""threadhouse export and import: threads as Codex rollout files, read from and written to the database directly."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from api.cli.host import host_store
 from api.cli.options import home_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import Conflict, InvalidParams, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
+    from shared.protocol.settings import SettingsChanges
     from shared.store import Store
 
-# What a file's settings are called where a client asks for them; a model goes with its provider.
-OVERRIDES = (
+# The settings that a thread gets from its rollout file, by their names in thread/start; those of a group are checked
+# together.
+SETTINGS = (
     ("cwd",),
     ("approvalPolicy",),
     ("approvalsReviewer",),
@@ -34,47 +38,51 @@ OVERRIDES = (
 
 @click.command("export")
 @click.argument("thread_id", metavar="ID")
-@click.option("-o", "--output", type=click.File("wb", lazy=True), default="-", metavar="FILE", help="default: stdout")
+@click.option(
+    "-o",
+    "--output",
+    type=click.File("wb", lazy=True),
+    default="-",
+    metavar="FILE",
+    help="File to write (default: stdout).",
+)
 @home_option
 def export(thread_id: str, output: BinaryIO) -> None:
-    """Write the thread ID as a rollout file that `codex resume` can read: all its turns that have ended."""
-    from shared import rollout
-    from shared.store import Store
-    from shared.store.audit import Act
+    """Write the ended turns of the thread ID as a rollout file.
 
-    store = Store(configuration.load(None, os.environ).database_url)
-    try:
-        history = store.histories.all_users_find(thread_id)
-        if history is not None:
-            store.audit.append(Act.of_operator("export"), thread_id=thread_id)
-    finally:
-        store.close()
-    if history is None:
-        raise NotFound(f"no thread {thread_id}")
-    output.writelines(rollout.write(history))
+    `codex resume` can read the file.
+    """
+    from shared import rollout
+    from shared.store.audit import AuditEntry
+
+    with host_store() as store:
+        found = store.histories.all_users_find(thread_id)
+        if found is None:
+            raise NotFound(f"no thread {thread_id} in this database")
+        store.audit.append(AuditEntry.of_operator("export"), thread_id=thread_id)
+        output.writelines(rollout.write(*found, store.items.of_turn))
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--owner", metavar="NAME", help="The user whose thread it becomes; needed once there are users.")
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--owner", metavar="NAME", help="User who gets the thread; required when the server has users.")
 @home_option
 def import_(file: Path, owner: str | None) -> None:
-    """Take a rollout FILE in as a thread and print its id, as the last word.
+    """Import a rollout FILE as a thread and print the thread's id.
 
-    It keeps its id, unless a thread here has it: then it becomes a second thread under a new one. Settings that this
-    server would not let the owner ask for are replaced by its defaults.
+    The id is the last word of the output. The thread keeps the id of the file; when a thread with that id exists, the
+    import becomes a second thread with a new id. Settings that the owner may not use on this server are replaced by
+    the server's defaults.
     """
-    from api import settings
+    from api.requests import settings
     from shared import rollout
-    from shared.store import Store
-    from shared.store.audit import Act
+    from shared.store.audit import AuditEntry
     from shared.store.histories import with_fresh_ids
 
     config = configuration.load(None, os.environ)
-    store = Store(config.database_url)
-    try:
+    with host_store() as store:
         owner_id = _owner_id(store, owner)
-        act = Act.of_operator("import")
+        audit_entry = AuditEntry.of_operator("import")
         try:
             with file.open("rb") as lines:
                 found = rollout.read(lines, owner_id)
@@ -82,14 +90,14 @@ def import_(file: Path, owner: str | None) -> None:
             raise InvalidRequest(f"{file}: {error}") from None
         overrides = _overrides(config, owner_id, found.thread.settings)
         for history in (found, with_fresh_ids(found)):
-            chosen = settings.defaults(config, owner_id, history.thread.id) | overrides
+            chosen: Any = settings.defaults(config, owner_id, history.thread.id) | overrides
             try:
-                store.histories.add(replace(history, thread=replace(history.thread, settings=chosen)), act=act)
+                store.histories.create(
+                    replace(history, thread=replace(history.thread, settings=chosen)), audit_entry=audit_entry
+                )
                 break
             except Conflict as error:
-                click.echo(f"{error}; this becomes another one", err=True)
-    finally:
-        store.close()
+                click.echo(f"{error}; importing it under a new id", err=True)
     click.echo(f"imported {len(history.turns)} turns: {history.thread.id}")
 
 
@@ -97,30 +105,29 @@ def _owner_id(store: Store, name: str | None) -> str:
     from shared.store.users import LOCAL_USER
 
     if name is not None:
-        return store.users.by_name(name).id
+        return store.users.get(name).id
     if store.users.exist():
-        raise InvalidRequest("this server has users; say whose thread it becomes: --owner NAME")
+        raise InvalidRequest("this server has users: name the one who gets the thread with --owner NAME")
     return LOCAL_USER
 
 
-def _overrides(config: Config, owner_id: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Of a file's settings those that its owner could ask for; the others are named."""
-    from api import settings
-    from api.params import load
+def _overrides(config: Config, owner_id: str, found: Mapping[str, object]) -> SettingsChanges:
+    """Return the settings of a file that the owner may use here; print the others with the reason."""
+    from api.requests import settings
 
-    allowed: dict[str, Any] = {}
-    for names in OVERRIDES:
+    allowed: SettingsChanges = {}
+    for names in SETTINGS:
         asked = {name: found[name] for name in names if found.get(name) is not None}
         try:
-            changed = settings.changes(config, owner_id, load(settings.SettingsParams(), asked))
+            changed = settings.changes(config, owner_id, settings.load_overrides(asked), thread_id="")
         except InvalidParams as error:
-            click.echo(f"not taken over: {error}", err=True)
+            click.echo(f"setting not imported: {error}", err=True)
             continue
         cwd = changed.get("cwd")
         if cwd is None:
             allowed |= changed
         elif not os.path.isdir(cwd):
-            click.echo(f"not taken over: cwd: there is no folder {cwd} here", err=True)
-        elif not Path(cwd).is_relative_to(config.server.workspaces_dir):  # those belong to one thread each
+            click.echo(f"setting not imported: cwd: there is no folder {cwd} on this host", err=True)
+        elif not Path(cwd).is_relative_to(config.server.workspaces_dir):  # a folder there belongs to one thread
             allowed["cwd"] = cwd
     return allowed

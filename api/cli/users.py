@@ -1,4 +1,4 @@
-"""threadhouse users: who may use a server. The first user closes it to everybody without a key."""
+"""threadhouse users: who may use a server. As soon as there is one user, every request needs an API key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from api.cli.erasures import delete
 from api.cli.host import host_store, json_option, show
-from api.cli.options import home_option
+from api.cli.options import home_option, same_home
 from api.cli.user_limits import limits
 from api.cli.worker import refuse_root
 from shared import config as configuration
@@ -18,7 +18,7 @@ from shared.errors import ConfigError
 
 @click.group()
 def users() -> None:
-    """The people who may use this server."""
+    """Add, list, limit, disable and delete users."""
 
 
 users.add_command(limits)
@@ -26,86 +26,98 @@ users.add_command(delete)
 
 
 @users.command()
-@click.argument("name")
-@click.option("--role", type=click.Choice(["member", "admin"]), default="member", show_default=True)
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--role",
+    type=click.Choice(["member", "admin"]),
+    default="member",
+    show_default=True,
+    help="Role of the user; admins may call the admin/ methods.",
+)
 @home_option
 def add(name: str, role: str) -> None:
-    """Add a user; from the first one on every request needs a key."""
-    from shared.store.audit import Act
+    """Add the user NAME. Once there is a user, every request needs an API key."""
+    from shared.store.audit import AuditEntry
 
     with host_store() as store:
-        added = store.users.add(name, role, act=Act.of_operator("users add"))
-    click.echo(f"added {added.name}; next: threadhouse keys create {shlex.quote(name)}")
+        added = store.users.add(name, role, audit_entry=AuditEntry.of_operator("users add"))
+    create_key = f"threadhouse keys create{same_home()} {shlex.quote(name)}"
+    click.echo(f"added {added.name}; create an API key with: {create_key}")
     try:
         refuse_root(configuration.load(None, os.environ))
     except ConfigError as error:
-        click.echo(f"warning: {error}. Workers that run now go on, and do not start again.", err=True)
+        click.echo(f"warning: {error}. Running workers continue, but do not start again.", err=True)
 
 
 @users.command("list")
 @json_option
 @home_option
 def list_(as_json: bool) -> None:
-    """Show all users."""
+    """List all users."""
     with host_store() as store:
         accounts = store.users.accounts()
     rows = [
         {
-            "name": one.user.name,
-            "role": one.user.role,
-            "id": one.user.id,
-            "created_at_ms": one.created_at_ms,
-            "disabled_at_ms": one.disabled_at_ms,
+            "name": account.user.name,
+            "role": account.user.role,
+            "id": account.user.id,
+            "created_at_ms": account.created_at_ms,
+            "disabled_at_ms": account.disabled_at_ms,
         }
-        for one in accounts
+        for account in accounts
     ]
     show(rows, as_json)
 
 
 @users.command()
-@click.argument("name")
-@click.option("--stop", is_flag=True, help="Interrupt their turns too, queued and running ones.")
+@click.argument("name", metavar="NAME")
+@click.option("--stop", is_flag=True, help="Also interrupt the user's queued and running turns.")
 @home_option
 def disable(name: str, stop: bool) -> None:
-    """Lock the user NAME out: keys and tokens stop working, open connections end within a minute.
+    """Disable the user NAME. Open connections close within a minute.
 
-    Turns that have begun go on to their end, unless told to --stop.
+    Keys and tokens of the user stop working. Turns that have started continue to their end, unless --stop is given.
     """
     _set_disabled(name, True)
     if stop:
         click.echo(f"interrupted {_stop_turns(name)} turns")
-    click.echo(f"disabled {name}; let them in again with: threadhouse users enable {name}")
+    click.echo(f"disabled {name}; undo it with: threadhouse users enable {shlex.quote(name)}")
 
 
 @users.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME")
 @home_option
 def enable(name: str) -> None:
-    """Let the user NAME in again, with the keys they have."""
+    """Enable the user NAME again, with the existing keys."""
     _set_disabled(name, False)
     click.echo(f"enabled {name}")
 
 
 def _stop_turns(name: str) -> int:
-    """Workers look with each renewal of their leases; the sweep tells of turns that nobody runs."""
+    """Interrupt the queued and running turns of a user; return how many.
+
+    Workers read the interrupt at the next renewal of their lease; the sweep publishes the end of unclaimed turns.
+    """
     from shared.errors import InvalidRequest
-    from shared.store.audit import Act
+    from shared.store.audit import AuditEntry
 
     stopped = 0
     with host_store() as store:
-        user_id = store.users.by_name(name).id
+        user_id = store.users.get(name).id
         for turn in store.turns.active(user_id):
             try:
-                store.turns.interrupt(turn.thread_id, user_id, turn.id, act=Act.of_operator("turn/interrupt"))
+                store.turns.interrupt(
+                    turn.thread_id, user_id, turn.id, audit_entry=AuditEntry.of_operator("turn/interrupt")
+                )
                 stopped += 1
-            except InvalidRequest:  # it ended by itself
+            except InvalidRequest:  # it has ended meanwhile
                 continue
     return stopped
 
 
 def _set_disabled(name: str, disabled: bool) -> None:
-    from shared.store.audit import Act
+    from shared.store.audit import AuditEntry
 
-    act = Act.of_operator("users disable" if disabled else "users enable")
+    audit_entry = AuditEntry.of_operator("users disable" if disabled else "users enable")
     with host_store() as store:
-        store.users.set_disabled(store.users.by_name(name).id, disabled, act=act)
+        store.users.set_disabled(store.users.get(name).id, disabled, audit_entry=audit_entry)

@@ -1,45 +1,57 @@
 """threadhouse web: the API, served by gunicorn with gevent.
 
-Nothing here may import what gevent patches (redis, sqlalchemy, urllib3, the application): gunicorn's worker patches
-after the fork and loads the application then.
+This module must not import what gevent patches (redis, sqlalchemy, urllib3, the application): gunicorn's worker
+process patches after the fork and loads the application then.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import logging
+import math
 import os
 import resource
+import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.access.capacity import CONNECTIONS
 from api.cli import child
+from api.cli.host import is_loopback
+from api.cli.loading import collector_off
 from api.cli.options import certfile_option, check_tls, home_option, keyfile_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError
+from shared.logs.fields import FieldFormatter
 
 if TYPE_CHECKING:
     from flask import Flask
 
-CONNECTIONS = 5_000  # sockets and streams at once, per process
-BACKLOG = 4_096  # connections that wait to be accepted: all clients come back at once after a restart
-TELEMETRY_SECONDS = 7  # for a worker process to come to its end behind that, and to send what telemetry it holds
-GRACE_SECONDS = 2  # what requests in flight get when the server stops; streams and sockets never end by themselves
-SILENCE_SECONDS = 60  # a process whose event loop stands still for longer is replaced
+BACKLOG = 4_096  # connections that wait to be accepted: after a restart all clients reconnect at once
+CLOSE_SECONDS = 2  # after [server] drain_seconds, for clients to close their side of a connection
+TELEMETRY_SECONDS = 7  # after that, for a process to end and to send the telemetry that it has buffered
+UNACKNOWLEDGED_MS = 120_000  # after which a peer that acknowledges or reads nothing is dropped
+SILENCE_SECONDS = 60  # a process whose event loop is blocked for longer is replaced
 
 
 @click.command()
 @home_option
-@click.option("--host", help="Address to listen on ([server] host, default 127.0.0.1).")
-@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on ([server] port, default 8765).")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
+@click.option("--host", help="Address to listen on (default: [server] host, else 127.0.0.1).")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on (default: [server] port, else 8765).")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of API processes that share the port.",
+)
 @certfile_option
 @keyfile_option
 def web(host: str | None, port: int | None, workers: int, certfile: str | None, keyfile: str | None) -> None:
-    """Serve the API: WebSocket, HTTP, console."""
+    """Serve the API: WebSocket, HTTP and console."""
     config = configuration.load(None, os.environ)
     server = dataclasses.replace(config.server, host=host or config.server.host, port=port or config.server.port)
     _serve(dataclasses.replace(config, server=server), workers, check_tls(certfile, keyfile))
@@ -49,78 +61,101 @@ def _serve(config: Config, workers: int, tls: dict[str, str]) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.errors import AppImportError
 
-    # gunicorn's own loggers say what happens to processes; ours go to the same place.
+    # gunicorn logs starts and ends of processes to stderr; our own loggers write to the same place.
     log_format = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
-    logging.basicConfig(format=log_format)
+    handler = logging.StreamHandler()
+    handler.setFormatter(FieldFormatter(log_format))
+    logging.basicConfig(handlers=[handler])
     for ours in ("api", "shared"):
         logging.getLogger(ours).setLevel(config.server.log_level.upper())
 
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:
-            for name, value in (_settings(config, workers) | tls).items():
+            for name, value in {**_settings(config, workers), **tls}.items():
                 self.cfg.set(name, value)
 
         def load(self) -> Flask:
             try:
-                _refuse_an_open_door(config)
-                from api.app import create_app
+                with collector_off():
+                    from api.app import create_app
 
-                return create_app(config)
+                    _require_users_or_loopback(config)
+                    return create_app(config)
             except ThreadhouseError as error:
-                raise AppImportError(str(error)) from error  # gunicorn says this one in a line, and stops
+                raise AppImportError(str(error)) from error  # gunicorn prints this error in one line and stops
 
-    # Every socket is a file; the soft limit is often 1024.
+    # Every connection needs a file descriptor, and the soft limit is often 1024.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     Application().run()
 
 
-def _refuse_an_open_door(config: Config) -> None:
-    """Without users every request is the local user's: then only this machine may send any."""
+def _require_users_or_loopback(config: Config) -> None:
+    """Refuse to serve other machines without users, because then every request acts as the local user.
+
+    Errors: ConfigError
+    """
     from shared.store import Store
 
-    if config.auth is not None or _is_this_machine(config.server.host):
+    if config.auth is not None or is_loopback(config.server.host):
         return
     store = Store(config.database_url)
     try:
         if not store.users.exist():
             raise ConfigError(
-                f"{config.server.host} is not this machine alone, and there are no users yet: "
-                "make one with `threadhouse users add NAME` and a key with `threadhouse keys create NAME`"
+                f"{config.server.host} is reachable from other machines, and there are no users yet: "
+                "run `threadhouse users add NAME` and `threadhouse keys create NAME`, or listen on 127.0.0.1"
             )
     finally:
         store.close()
 
 
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"
-
-
-def _settings(config: Config, workers: int) -> dict[str, Any]:
+def _settings(config: Config, workers: int) -> Mapping[str, object]:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    graceful_seconds = config.server.drain_seconds + CLOSE_SECONDS
     return {
         "bind": f"{host}:{config.server.port}",
         "worker_class": "gevent",
         "workers": workers,
         "worker_connections": CONNECTIONS,
         "backlog": BACKLOG,
-        "graceful_timeout": GRACE_SECONDS + TELEMETRY_SECONDS,  # then gunicorn kills its workers
+        "graceful_timeout": math.ceil(graceful_seconds + TELEMETRY_SECONDS),  # then gunicorn kills its workers
         "timeout": SILENCE_SECONDS,
         "loglevel": config.server.log_level,
         "proc_name": "threadhouse-web",
-        "forwarder_headers": "",  # no header of a request stands for a part of the path
-        "control_socket_disable": True,  # it would be one path for every server of this user
-        "post_fork": _begin_worker,
+        "forwarder_headers": "",  # no request header may change the path (SCRIPT_NAME)
+        "control_socket_disable": True,  # its path would be the same for every server of this user
+        "post_fork": lambda arbiter, worker: _begin_worker(arbiter, worker, math.ceil(graceful_seconds)),
         "worker_exit": lambda arbiter, worker: _end_worker(),
     }
 
 
-def _begin_worker(arbiter: Any, worker: Any) -> None:
+def _begin_worker(arbiter: Any, worker: Any, graceful_seconds: int) -> None:
     child.die_with(arbiter.pid)
-    worker.cfg.set("graceful_timeout", GRACE_SECONDS)
+    for listener in worker.sockets:  # every connection that it accepts has the same options
+        drop_silent_peers(listener.sock)
+    worker.cfg.set("graceful_timeout", graceful_seconds)
+    stop = worker.handle_exit
+
+    def drain(number: int, frame: object) -> None:
+        """Handle SIGTERM: the process accepts no more connections and ends once those that it has are over."""
+        stop(number, frame)
+        if worker.wsgi is not None:
+            import gevent
+
+            from api.app import DRAIN
+
+            gevent.spawn(worker.wsgi.extensions[DRAIN].run)  # a signal handler must not wait
+
+    worker.handle_exit = drain
+
+
+def drop_silent_peers(listener: socket.socket) -> None:
+    """Have the kernel end connections whose peer is gone, or reads nothing for UNACKNOWLEDGED_MS."""
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
 def _end_worker() -> None:

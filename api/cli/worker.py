@@ -1,14 +1,17 @@
-"""threadhouse worker: a Celery worker process that runs turns, calls and background jobs."""
+"""threadhouse worker: a Celery worker process, which runs turns, worker calls and background jobs."""
 
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from api.cli.host import is_loopback
+from api.cli.loading import collector_off
 from api.cli.options import home_option
 from shared import config as configuration
 from shared.config import Config
@@ -19,23 +22,40 @@ TURN_QUEUES = "turns,calls"
 
 @click.command()
 @home_option
-@click.option("--queues", default=TURN_QUEUES, show_default=True, metavar="NAME,…", help="Queues to serve.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="File to make once the queues are being served.")
+@click.option(
+    "--queues", default=TURN_QUEUES, show_default=True, metavar="NAME,…", help="Queues to serve, comma-separated."
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to create when the worker is ready to take tasks.",
+)
 def worker(queues: str, ready_file: Path | None) -> None:
-    """Run turns: one process per core; any number of hosts."""
-    from celery.signals import worker_ready
+    """Run turns. Start one process per core, on any number of hosts.
 
+    Exits with a status other than 0 when an error ended the worker, so that its supervisor starts it again.
+    """
+    with collector_off():
+        from celery.signals import worker_init, worker_ready
+
+        # Loaded by name, because nothing in api/ imports workers/. Not left to `celery -A`, which would look in the
+        # current folder first, and that may be a user's project.
+        app = importlib.import_module("workers.app").app
     config = configuration.load(None, os.environ)
     refuse_root(config)
 
-    def announce(**_: object) -> None:
+    def touch_ready_file(**_: object) -> None:
         if ready_file is not None:
             ready_file.touch()
 
-    worker_ready.connect(announce, weak=False)
-    # Named, not imported: no other command loads anything of workers/. And loaded by us: `celery -A` would look in the
-    # current folder first, which is somebody's project.
-    app = importlib.import_module("workers.app").app
+    started: list[Any] = []  # Celery's own function returns no status
+
+    def keep(sender: object, **_: object) -> None:
+        started.append(sender)
+
+    worker_init.connect(keep, weak=False)
+    worker_ready.connect(touch_ready_file, weak=False)
     app.worker_main(
         [
             "worker",
@@ -44,10 +64,14 @@ def worker(queues: str, ready_file: Path | None) -> None:
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]
     )
+    sys.exit(started[0].exitcode if started else 0)
 
 
 def refuse_root(config: Config) -> None:
-    """Errors: ConfigError, where commands of others would run as root, one bug of the sandbox away from the host."""
+    """Refuse to run as root where others can send commands: one bug of the sandbox would give them this host.
+
+    Errors: ConfigError
+    """
     from shared.store import Store
 
     if os.geteuid() != 0 or config.server.dangerously_run_as_root:
@@ -59,10 +83,6 @@ def refuse_root(config: Config) -> None:
     finally:
         store.close()
     raise ConfigError(
-        "this server has users or is reachable from other machines, and workers of such a server do not run as root: "
-        "start it as a user of its own (`useradd --system threadhouse`, and give it the folder THREADHOUSE_HOME)"
+        "workers do not run as root on a server that has users or is reachable from other machines: "
+        "start it as another user (`useradd --system threadhouse`) who owns the folder THREADHOUSE_HOME"
     )
-
-
-def is_loopback(host: str) -> bool:
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -1,10 +1,9 @@
-"""The methods that do something, one file each, named after the wire."""
+"""The table of methods that do something. Each is one file, named after the method."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from api.context import Context
 from api.methods import (
     account_rate_limits_read,
     account_read,
@@ -39,11 +38,15 @@ from api.methods import (
     git_diff_to_remote,
     initialize,
     model_list,
+    model_provider_default_set,
     model_provider_list,
     permission_profile_list,
     review_start,
     skills_list,
     thread_archive,
+    thread_background_terminals_clean,
+    thread_background_terminals_list,
+    thread_background_terminals_terminate,
     thread_compact_start,
     thread_delete,
     thread_fork,
@@ -60,6 +63,11 @@ from api.methods import (
     thread_resume,
     thread_revert,
     thread_rollback,
+    thread_search,
+    thread_search_cancel,
+    thread_search_occurrences,
+    thread_search_stream,
+    thread_search_stream_cancel,
     thread_settings_update,
     thread_shell_command,
     thread_start,
@@ -71,23 +79,27 @@ from api.methods import (
     turn_start,
     turn_steer,
 )
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
 
 
 class Method(Protocol):
-    """What each of these modules holds."""
+    """What each of these modules defines. Params and Result are frozen dataclasses."""
 
     @property
     def NAME(self) -> str: ...
 
     @property
-    def Params(self) -> type[ParamsSchema]: ...
+    def Params(self) -> type[MethodParams]: ...
 
     @property
-    def Result(self) -> type[WireSchema]: ...
+    def Result(self) -> type: ...
 
-    def handle(self, ctx: Context, params: dict[str, Any]) -> dict[str, Any]: ...
+    @property
+    def EXAMPLE(self) -> Example: ...
+
+    def handle(self, ctx: Context, params: Any) -> object: ...
 
 
 TABLE: dict[str, Method] = {
@@ -124,11 +136,15 @@ TABLE: dict[str, Method] = {
     "gitDiffToRemote": git_diff_to_remote,
     "initialize": initialize,
     "model/list": model_list,
-    "review/start": review_start,
+    "modelProvider/default/set": model_provider_default_set,
     "modelProvider/list": model_provider_list,
     "permissionProfile/list": permission_profile_list,
+    "review/start": review_start,
     "skills/list": skills_list,
     "thread/archive": thread_archive,
+    "thread/backgroundTerminals/clean": thread_background_terminals_clean,
+    "thread/backgroundTerminals/list": thread_background_terminals_list,
+    "thread/backgroundTerminals/terminate": thread_background_terminals_terminate,
     "thread/compact/start": thread_compact_start,
     "thread/delete": thread_delete,
     "thread/fork": thread_fork,
@@ -145,6 +161,11 @@ TABLE: dict[str, Method] = {
     "thread/resume": thread_resume,
     "thread/revert": thread_revert,
     "thread/rollback": thread_rollback,
+    "thread/search": thread_search,
+    "thread/search/cancel": thread_search_cancel,
+    "thread/search/stream": thread_search_stream,
+    "thread/search/stream/cancel": thread_search_stream_cancel,
+    "thread/searchOccurrences": thread_search_occurrences,
     "thread/settings/update": thread_settings_update,
     "thread/shellCommand": thread_shell_command,
     "thread/start": thread_start,

@@ -1,42 +1,71 @@
-"""account/rateLimits/read: how much of the token budgets is used."""
+"""account/rateLimits/read: Show how much of the caller's token budgets is used."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import NoParams
-from shared.protocol.base import WireSchema
-from shared.protocol.rate_limits import snapshot
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import NoParams
+from shared.protocol.rate_limits import RateLimitSnapshot
 from shared.store.usage import Budget
+from shared.views.rate_limits import snapshot
 
 NAME = "account/rateLimits/read"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(NoParams):
-    """Shape: {} or nothing. `account/rateLimits/updated` tells of changes while turns run."""
+    """No params. While turns run, `account/rateLimits/updated` notifies the client of changes."""
 
 
-class Result(WireSchema):
-    """The day's budget as `primary`, the month's as `secondary`; without the one the other is `primary`.
+@dataclass(frozen=True)
+class Result:
+    """The daily budget is `primary`, the monthly one `secondary`. If there is only one budget, it is `primary`.
 
-    Shape:  {"rateLimits": {"primary": {"usedPercent", "windowDurationMins", "resetsAt": s}?, "secondary"?, …},
-            "rateLimitsByLimitId": {"codex": the same}?, "ordinaryUsageAllowed": whether something is left}
+    rate_limits_by_limit_id: the same, by limitId; null when there is no budget
+    ordinary_usage_allowed: whether some of every budget is left
     Source: PROTOCOL 5.12, schema GetAccountRateLimitsResponse
     """
 
-    rate_limits = fields.Dict()
-    rate_limits_by_limit_id = fields.Raw()
-    ordinary_usage_allowed = fields.Bool()
+    rate_limits: RateLimitSnapshot
+    rate_limits_by_limit_id: Mapping[str, RateLimitSnapshot] | None
+    ordinary_usage_allowed: bool
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+EXAMPLE = Example(
+    result={
+        "rateLimits": {
+            "limitId": "codex",
+            "limitName": None,
+            "primary": {"usedPercent": 12, "windowDurationMins": 1440, "resetsAt": 1_764_374_400},
+            "secondary": None,
+            "credits": None,
+            "planType": None,
+            "rateLimitReachedType": None,
+        },
+        "rateLimitsByLimitId": {
+            "codex": {
+                "limitId": "codex",
+                "limitName": None,
+                "primary": {"usedPercent": 12, "windowDurationMins": 1440, "resetsAt": 1_764_374_400},
+                "secondary": None,
+                "credits": None,
+                "planType": None,
+                "rateLimitReachedType": None,
+            }
+        },
+        "ordinaryUsageAllowed": True,
+    }
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
     limits = ctx.services.limits.of(ctx.user_id)
     shown = snapshot(ctx.store.usage.standing(ctx.user_id), Budget(limits.tokens_per_day, limits.tokens_per_month))
-    return {
-        "rate_limits": shown,
-        "rate_limits_by_limit_id": {shown["limitId"]: shown} if shown["limitId"] else None,
-        "ordinary_usage_allowed": shown["rateLimitReachedType"] is None,
-    }
+    return Result(
+        rate_limits=shown,
+        rate_limits_by_limit_id={shown["limitId"]: shown} if shown["limitId"] else None,
+        ordinary_usage_allowed=shown["rateLimitReachedType"] is None,
+    )

@@ -1,38 +1,67 @@
-"""account/usage/read: the tokens that one has spent, by day."""
+"""account/usage/read: Show the tokens that the caller has used, by day."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import NoParams
 
 NAME = "account/usage/read"
 
 
-class Params(ParamsSchema):
-    """Shape: {} or nothing; other members are ignored"""
+@dataclass(frozen=True, kw_only=True)
+class Params(NoParams):
+    """No params; other members are ignored."""
 
-    may_be_missing = True
+
+class UsageSummary(TypedDict):
+    """Totals of the caller.
+
+    peakDailyTokens: the tokens of the day with the most
+    longestRunningTurnSec: always null: not recorded
+    """
+
+    lifetimeTokens: int
+    peakDailyTokens: int
+    longestRunningTurnSec: None
 
 
-class Result(WireSchema):
-    """Input and output of all model calls, of deleted threads too. Days are UTC; those without any are left out.
+class DailyUsage(TypedDict):
+    """The tokens of one day. startDate: YYYY-MM-DD, UTC"""
 
-    Shape:  {"summary": {"lifetimeTokens", "peakDailyTokens", "longestRunningTurnSec": null},
-            "dailyUsageBuckets": [{"startDate": "YYYY-MM-DD", "tokens"}], oldest first, a year at most}
+    startDate: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Input and output tokens of all model calls, those of deleted threads included.
+
+    daily_usage_buckets: oldest first, at most a year; days without tokens are left out
     Source: PROTOCOL 5.12, schema GetAccountTokenUsageResponse
     """
 
-    summary = fields.Dict()
-    daily_usage_buckets = fields.List(fields.Dict())
+    summary: UsageSummary
+    daily_usage_buckets: Sequence[DailyUsage]
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+EXAMPLE = Example(
+    result={
+        "summary": {"lifetimeTokens": 41_200, "peakDailyTokens": 30_100, "longestRunningTurnSec": None},
+        "dailyUsageBuckets": [
+            {"startDate": "2025-11-27", "tokens": 11_100},
+            {"startDate": "2025-11-28", "tokens": 30_100},
+        ],
+    }
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
     total, peak = ctx.store.usage.totals(ctx.user_id)
-    days = [{"startDate": day, "tokens": tokens} for day, tokens in ctx.store.usage.days(ctx.user_id)]
-    summary = {"lifetimeTokens": total, "peakDailyTokens": peak, "longestRunningTurnSec": None}
-    return {"summary": summary, "daily_usage_buckets": days}
+    days: list[DailyUsage] = [{"startDate": day, "tokens": tokens} for day, tokens in ctx.store.usage.days(ctx.user_id)]
+    summary: UsageSummary = {"lifetimeTokens": total, "peakDailyTokens": peak, "longestRunningTurnSec": None}
+    return Result(summary=summary, daily_usage_buckets=days)

@@ -1,32 +1,36 @@
-"""admin/turn/interrupt: stop the turn of somebody's thread. A method of ours, for admins."""
+"""admin/turn/interrupt: Interrupt the active turn of any user's thread. For admins. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api import admin
-from api.context import Context
-from api.params import ThreadParams
-from shared.protocol.base import WireSchema
+from api.requests import admin
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.params import ThreadParams
 
 NAME = "admin/turn/interrupt"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7}
+    """The thread whose turn to interrupt.
+
     Errors: Forbidden
     """
 
 
-class Result(WireSchema):
-    """Shape: {"interrupted": bool: whether a turn was active in it}"""
+@dataclass(frozen=True)
+class Result:
+    """interrupted: whether a turn was active"""
 
-    interrupted = fields.Bool(required=True)
+    interrupted: bool
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+EXAMPLE = Example(params=ON_THREAD, result={"interrupted": True})
+
+
+def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
-    turn = ctx.store.turns.all_users_find_active(params["thread_id"])
-    return {"interrupted": turn is not None and admin.interrupt(ctx, turn, NAME)}
+    turn = ctx.store.turns.all_users_find_active(params.thread_id)
+    return Result(interrupted=turn is not None and admin.interrupt(ctx, turn, NAME))

@@ -1,38 +1,43 @@
-"""admin/user/disable: lock a user out; turns go on, unless they are stopped. A method of ours, for admins."""
+"""admin/user/disable: Lock a user out, and end their turns if asked. For admins. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api import admin
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests import admin
+from api.requests.context import Context
+from api.requests.examples import END_MS, USER, USER_ID, Example
+from api.requests.params import MethodParams
 
 NAME = "admin/user/disable"
 
 
-class Params(ParamsSchema):
-    """Shape:  {"userId": UUIDv7, "stopTurns": bool = false: interrupt their turns, queued ones too}
-    Errors: Forbidden; NotFound
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The user.
+
+    stop_turns: whether to interrupt the user's turns, queued ones included
+    Errors:     Forbidden; NotFound
     """
 
-    user_id = fields.Str(required=True)
-    stop_turns = fields.Bool(load_default=False, allow_none=True)
+    user_id: str
+    stop_turns: bool = False
 
 
-class Result(WireSchema):
-    """Shape: {"user": api.admin.shown_user}"""
+@dataclass(frozen=True)
+class Result:
+    """The user after the change."""
 
-    user = fields.Dict(required=True)
+    user: admin.UserObject
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+EXAMPLE = Example(params={"userId": USER_ID, "stopTurns": True}, result={"user": {**USER, "disabledAtMs": END_MS}})
+
+
+def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
-    account = ctx.store.users.set_disabled(params["user_id"], True, act=ctx.act(NAME))
-    if params["stop_turns"]:
+    account = ctx.store.users.set_disabled(params.user_id, True, audit_entry=ctx.audit_entry(NAME))
+    if params.stop_turns:
         for turn in ctx.store.turns.active(account.user.id):
             admin.interrupt(ctx, turn, NAME)
-    return {"user": admin.shown_user(account)}
+    return Result(user=admin.user_object(account))

@@ -1,34 +1,38 @@
-"""admin/user/enable: let a user in again. A method of ours, for admins."""
+"""admin/user/enable: Let a disabled user in again. For admins. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api import admin
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests import admin
+from api.requests.context import Context
+from api.requests.examples import USER, USER_ID, Example
+from api.requests.params import MethodParams
 
 NAME = "admin/user/enable"
 
 
-class Params(ParamsSchema):
-    """Shape:  {"userId": UUIDv7}
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The user.
+
     Errors: Forbidden; NotFound
     """
 
-    user_id = fields.Str(required=True)
+    user_id: str
 
 
-class Result(WireSchema):
-    """Shape: {"user": api.admin.shown_user}"""
+@dataclass(frozen=True)
+class Result:
+    """The user after the change."""
 
-    user = fields.Dict(required=True)
+    user: admin.UserObject
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+EXAMPLE = Example(params={"userId": USER_ID}, result={"user": USER})
+
+
+def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
-    account = ctx.store.users.set_disabled(params["user_id"], False, act=ctx.act(NAME))
-    return {"user": admin.shown_user(account)}
+    account = ctx.store.users.set_disabled(params.user_id, False, audit_entry=ctx.audit_entry(NAME))
+    return Result(user=admin.user_object(account))

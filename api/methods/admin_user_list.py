@@ -1,30 +1,47 @@
-"""admin/user/list: all users, and how many turns of theirs are not over. A method of ours, for admins."""
+"""admin/user/list: List all users and the number of their active turns. For admins. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api import admin
-from api.context import Context
-from api.params import NoParams
-from shared.protocol.base import WireSchema
+from api.requests import admin
+from api.requests.context import Context
+from api.requests.examples import USER, Example
+from api.requests.params import NoParams
 
 NAME = "admin/user/list"
 
-Params = NoParams
+
+@dataclass(frozen=True, kw_only=True)
+class Params(NoParams):
+    """No params.
+
+    Errors: Forbidden
+    """
 
 
-class Result(WireSchema):
-    """Oldest first. Shape: {"data": [{"userId", "name", "role", "createdAtMs", "disabledAtMs", "activeTurns": int}]}"""
+class UserWithTurns(admin.UserObject):
+    """A user. activeTurns: turns that are queued, running or waiting for an approval"""
 
-    data = fields.List(fields.Dict(), required=True)
+    activeTurns: int
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Result:
+    """data: all users, oldest first"""
+
+    data: Sequence[UserWithTurns]
+
+
+EXAMPLE = Example(result={"data": [{**USER, "activeTurns": 1}]})
+
+
+def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
-    ctx.store.audit.append(ctx.act(NAME))
-    active = ctx.store.turns.all_users_active()
+    ctx.store.audit.append(ctx.audit_entry(NAME))
+    active = ctx.store.turns.all_users_count_active()
     accounts = ctx.store.users.accounts()
-    return {"data": [{**admin.shown_user(one), "activeTurns": active.get(one.user.id, 0)} for one in accounts]}
+    return Result(
+        data=[{**admin.user_object(account), "activeTurns": active.get(account.user.id, 0)} for account in accounts]
+    )

@@ -1,42 +1,51 @@
-"""config/batchWrite: set several keys of the user's own configuration at once."""
+"""config/batchWrite: Set several keys of the user's own configuration at once."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
-from api.context import Context
 from api.methods import config_value_write
-from api.params import ParamsSchema, variant
+from api.methods.config_value_write import MergeStrategy
+from api.requests.context import Context
+from api.requests.examples import CONFIG_EDIT, CONFIG_WRITTEN, Example
+from api.requests.params import MethodParams
 
 NAME = "config/batchWrite"
 MAX_EDITS = 64
 
 
-class Edit(ParamsSchema):
-    """Shape: {"keyPath", "value", "mergeStrategy"}, as in config/value/write"""
+@dataclass(frozen=True, kw_only=True)
+class ConfigEdit:
+    """One key to set, as in config/value/write."""
 
-    key_path = fields.Str(required=True)
-    value = fields.Raw(required=True, allow_none=True)
-    merge_strategy = fields.Str(required=True, validate=variant("replace", "upsert"))
+    key_path: str
+    value: object
+    merge_strategy: MergeStrategy
 
 
-class Params(ParamsSchema):
-    """All edits or none. Threads that exist already keep their settings.
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """All edits are made, or none. Threads that exist already keep their settings.
 
-    Shape:  {"edits": [Edit, 0 to 64], "expectedVersion": str?, "filePath": user_config.FILE?}
-    Errors: InvalidParams (a key, its value or the file); Conflict (another version is there)
-    Source: PROTOCOL 5.12
+    expected_version: refuse the edits unless the configuration has this version
+    file_path: only the one that config/read names
+    Errors:    as of config/value/write
+    Source:    PROTOCOL 5.12
     """
 
-    edits = fields.List(fields.Nested(Edit), required=True, validate=validate.Length(0, MAX_EDITS))
-    expected_version = fields.Str(load_default=None)
-    file_path = fields.Str(load_default=None)
+    edits: Annotated[list[ConfigEdit], validate.Length(0, MAX_EDITS)]
+    expected_version: str | None = None
+    file_path: str | None = None
 
 
 Result = config_value_write.Result
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return config_value_write.write(ctx, NAME, params["edits"], params)
+EXAMPLE = Example(params={"edits": [CONFIG_EDIT]}, result=CONFIG_WRITTEN)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return config_value_write.write(ctx, NAME, params.edits, params.expected_version, params.file_path)

@@ -1,23 +1,56 @@
-"""config/read: what of the configuration clients may know, and which layer it comes from."""
+"""config/read: Show the configuration that clients may know, and the layer that each key comes from."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 import orjson
-from marshmallow import fields
 
-from api import user_config
-from api.context import Context
-from api.params import ParamsSchema
+from api.requests import user_config
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
 from shared.config import Config
-from shared.protocol.base import WireSchema
 
 NAME = "config/read"
-SERVER_LAYER = {"type": "enterpriseManaged", "id": "server", "name": "the server's configuration"}
-USER_LAYER = {"type": "user", "file": user_config.FILE, "profile": None}
+
+
+class ServerLayer(TypedDict):
+    """The server's configuration, which only its operator can change."""
+
+    type: Literal["enterpriseManaged"]
+    id: str
+    name: str
+
+
+class UserLayer(TypedDict):
+    """The user's own configuration, which config/value/write changes. file: the path to name in a write"""
+
+    type: Literal["user"]
+    file: str
+    profile: None
+
+
+class Origin(TypedDict):
+    """The layer that a key comes from. version: for expectedVersion of a write, when it is the user's layer"""
+
+    name: ServerLayer | UserLayer
+    version: str
+
+
+class Layer(Origin):
+    """One layer and its keys."""
+
+    config: Mapping[str, object]
+    disabledReason: None
+
+
+SERVER_LAYER: ServerLayer = {"type": "enterpriseManaged", "id": "server", "name": "the server's configuration"}
+USER_LAYER: UserLayer = {"type": "user", "file": user_config.FILE, "profile": None}
 UNSET = (
     "approvals_reviewer",
     "developer_instructions",
@@ -29,36 +62,57 @@ UNSET = (
 )
 
 
-class Params(ParamsSchema):
-    """Shape: {"includeLayers": bool=false}. Source: PROTOCOL 5.12"""
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """What to show.
 
-    include_layers = fields.Bool(load_default=False)
-
-
-class Result(WireSchema):
-    """Keys of config.toml, in snake_case; no addresses, headers or keys of providers.
-
-    Shape: {"config": {key: value}, "origins": {key: {"name", "version"}},
-           "layers": [{"name", "version", "config", "disabledReason"}]|null}
+    include_layers: whether the result has `layers`
+    Source: PROTOCOL 5.12
     """
 
-    config = fields.Dict()
-    origins = fields.Dict()
-    layers = fields.Raw()
+    include_layers: bool = False
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Result:
+    """The configuration, without addresses, headers and keys of model providers.
+
+    config:  keys of config.toml, in snake_case, and their values
+    origins: where each key comes from
+    layers:  the layers, the strongest first; null unless `includeLayers` is set
+    """
+
+    config: Mapping[str, object]
+    origins: Mapping[str, Origin]
+    layers: Sequence[Layer] | None
+
+
+EXAMPLE = Example(
+    result={
+        "config": {"model": "gpt-5.5", "approval_policy": "on-request", "sandbox_mode": "workspace-write"},
+        "origins": {
+            "model": {
+                "name": {"type": "enterpriseManaged", "id": "server", "name": "the server's configuration"},
+                "version": "sha256:6ac2ae10bd6d1c8a9ea2e3e8a5a8cd5d7dbd5be10c8f0a4fb6bb1b5f6e9d8c7a",
+            }
+        },
+        "layers": None,
+    }
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
     own, version = ctx.store.user_configs.get(ctx.user_id)
-    server = _server(ctx.config)
+    server = _server_keys(ctx.config)
     layers = [_layer(USER_LAYER, str(version), own), _layer(SERVER_LAYER, _fingerprint(server), server)]
-    origins = {
+    origins: dict[str, Origin] = {
         key: {"name": layer["name"], "version": layer["version"]} for layer in layers[::-1] for key in layer["config"]
     }
     shown = {**dict.fromkeys(UNSET), "mcp_servers": {}, **server, **own}
-    return {"config": shown, "origins": origins, "layers": layers if params["include_layers"] else None}
+    return Result(config=shown, origins=origins, layers=layers if params.include_layers else None)
 
 
-def _server(config: Config) -> dict[str, Any]:
+def _server_keys(config: Config) -> Mapping[str, object]:
     shown = {
         "model": config.model,
         "model_provider": config.model_provider,
@@ -72,10 +126,10 @@ def _server(config: Config) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def _layer(name: dict[str, Any], version: str, config: dict[str, Any]) -> dict[str, Any]:
+def _layer(name: ServerLayer | UserLayer, version: str, config: Mapping[str, object]) -> Layer:
     return {"name": name, "version": version, "config": config, "disabledReason": None}
 
 
-def _fingerprint(shown: dict[str, Any]) -> str:
-    """Changes when what is shown does."""
+def _fingerprint(shown: Mapping[str, object]) -> str:
+    """Return a version that changes when a value changes."""
     return "sha256:" + hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)).hexdigest()

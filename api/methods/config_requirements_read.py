@@ -1,28 +1,34 @@
-"""configRequirements/read: what this server's operator demands of clients' settings."""
+"""configRequirements/read: Show what the operator requires of clients' settings."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import NoParams
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import NoParams
 
 NAME = "configRequirements/read"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(NoParams):
-    """Shape: {} or nothing. Source: PROTOCOL 5.12"""
+    """No params.
+
+    Source: PROTOCOL 5.12
+    """
 
 
-class Result(WireSchema):
-    """requirements: none to be kept beforehand; what is not allowed is refused where it is asked for."""
+@dataclass(frozen=True)
+class Result:
+    """requirements: always null: a setting that is not allowed is refused when a client asks for it"""
 
-    supports_independent_speed_modes = fields.Bool()
-    requirements = fields.Raw()
+    supports_independent_speed_modes: bool
+    requirements: None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return {"supports_independent_speed_modes": True, "requirements": None}
+EXAMPLE = Example(result={"supportsIndependentSpeedModes": True, "requirements": None})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(supports_independent_speed_modes=True, requirements=None)

@@ -1,57 +1,92 @@
-"""config/value/write: set one key of the user's own configuration."""
+"""config/value/write: Set one key of the user's own configuration."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from marshmallow import fields
-
-from api import user_config
-from api.context import Context
-from api.params import ParamsSchema, variant
-from shared.protocol.base import WireSchema
+from api.requests import user_config
+from api.requests.context import Context
+from api.requests.examples import CONFIG_EDIT, CONFIG_WRITTEN, Example
+from api.requests.params import MethodParams
+from shared.errors import ConfigWriteRefused, Conflict, InvalidParams, StaleConfigVersion
 
 NAME = "config/value/write"
 
+MergeStrategy = Literal["replace", "upsert"]
 
-class Params(ParamsSchema):
-    """The layer between the server's configuration and what a request asks for, kept for each user.
 
-    Shape:  {"keyPath": one of settings.CONFIG_KEYS, "web_search", or "tools" and dotted keys in it, "value": JSON (null
-            removes the key), "mergeStrategy": "replace" | "upsert" (a table keeps what is not named),
-            "expectedVersion": str?, "filePath": user_config.FILE?}
-    Keeps:  web_search and tools, which mean nothing yet: there are no such tools
-    Errors: InvalidParams (the key, its value or the file); Conflict (another version is there)
-    Source: PROTOCOL 5.12
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The user's own configuration lies between the server's configuration and what a request asks for.
+
+    The keys `web_search` and `tools` are stored and shown, and have no effect on threads. `projects` says whether the
+    `.codex/config.toml` of a folder counts for new threads.
+
+    key_path: a key of config.toml that sets a thread's default, "web_search", or a key of "tools" or "projects", as in
+        `projects."/home/me/a.b".trust_level`; a quoted segment is one key
+    value:    null removes the key
+    merge_strategy: "upsert" keeps the keys of a table that the new value does not have
+    expected_version: refuse the write unless the configuration has this version
+    file_path: only the one that config/read names
+    Errors:   ConfigWriteRefused (the key, its value or the file), StaleConfigVersion; `config_write_error_code` of the
+              error's data is configValidationError, configLayerReadonly or configVersionConflict
+    Source:   PROTOCOL 5.12
     """
 
-    key_path = fields.Str(required=True)
-    value = fields.Raw(required=True, allow_none=True)
-    merge_strategy = fields.Str(required=True, validate=variant("replace", "upsert"))
-    expected_version = fields.Str(load_default=None)
-    file_path = fields.Str(load_default=None)
+    key_path: str
+    value: object
+    merge_strategy: MergeStrategy
+    expected_version: str | None = None
+    file_path: str | None = None
 
 
-class Result(WireSchema):
-    """version: of the user's configuration from now on."""
+@dataclass(frozen=True)
+class Result:
+    """version: the version of the user's configuration after the write"""
 
-    status = fields.Str()
-    version = fields.Str()
-    file_path = fields.Str()
-    overridden_metadata = fields.Raw()
-
-
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return write(ctx, NAME, [params], params)
+    status: Literal["ok"]
+    version: str
+    file_path: str
+    overridden_metadata: None
 
 
-def write(ctx: Context, name: str, asked: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The result of both methods that write."""
-    version = user_config.parse_version(params["expected_version"], params["file_path"])
-    edits = [user_config.Edit.of(edit["key_path"], edit["value"], edit["merge_strategy"]) for edit in asked]
+class EditParams(Protocol):
+    """One key to set; the params of both methods that write have these members."""
 
-    def change(values: dict[str, Any]) -> dict[str, Any]:
-        return user_config.edited(ctx.config, ctx.user_id, values, edits)
+    @property
+    def key_path(self) -> str: ...
 
-    now = ctx.store.user_configs.change(ctx.user_id, change, version, act=ctx.act(name))
-    return {"status": "ok", "version": str(now), "file_path": user_config.FILE, "overridden_metadata": None}
+    @property
+    def value(self) -> object: ...
+
+    @property
+    def merge_strategy(self) -> MergeStrategy: ...
+
+
+EXAMPLE = Example(params=CONFIG_EDIT, result=CONFIG_WRITTEN)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return write(ctx, NAME, [params], params.expected_version, params.file_path)
+
+
+def write(
+    ctx: Context, name: str, wanted: Sequence[EditParams], expected_version: str | None, file_path: str | None
+) -> Result:
+    """Make the edits of a request. name: the method, for the audit log."""
+    user_config.check_file(file_path)
+    try:
+        version = user_config.parse_version(expected_version)
+        edits = [user_config.Edit.of(edit.key_path, edit.value, edit.merge_strategy) for edit in wanted]
+
+        def change(values: Mapping[str, object]) -> Mapping[str, object]:
+            return user_config.apply_edits(ctx.config, ctx.user_id, values, edits)
+
+        new = ctx.store.user_configs.change(ctx.user_id, change, version, audit_entry=ctx.audit_entry(name))
+    except InvalidParams as error:
+        raise ConfigWriteRefused(str(error)) from None
+    except Conflict as error:
+        raise StaleConfigVersion(str(error)) from None
+    return Result(status="ok", version=str(new), file_path=user_config.FILE, overridden_metadata=None)

@@ -1,53 +1,89 @@
-"""erasure/list: receipts of what was erased. A method of ours."""
+"""erasure/list: List receipts of what was erased. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict, cast
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import BEGIN_MS, END_MS, THREAD_ID, Example
+from api.requests.params import MethodParams
 from shared.store.erasures import Erasure
 
 NAME = "erasure/list"
+LIMIT = 25
 MAX_LIMIT = 100
 
-
-class Params(ParamsSchema):
-    """Shape: {"cursor": str?, "limit": int 1 to 100 = 25}"""
-
-    cursor = fields.Str(load_default=None, allow_none=True, validate=validate.Length(max=100))
-    limit = fields.Int(load_default=25, allow_none=True, validate=validate.Range(1, MAX_LIMIT))
+Cause = Literal["thread/delete", "retention"]
 
 
-class Result(WireSchema):
-    """Newest first.
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """Which page to return.
 
-    Shape: {"data": [{"id", "threadId", "cause": "thread/delete" | "retention", "requestedAtMs", "doneAtMs": int | null
-           while something is left, "receipt": {name of a store: how many of its things are gone}}], "nextCursor": str?}
+    cursor: `nextCursor` of the page before
     """
 
-    data = fields.List(fields.Dict(), required=True)
-    next_cursor = fields.Str(required=True, allow_none=True)
+    cursor: Annotated[str, validate.Length(max=100)] | None = None
+    limit: Annotated[int, validate.Range(1, MAX_LIMIT)] = LIMIT
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    limit = params["limit"] or 25
-    found = ctx.store.erasures.page(ctx.user_id, after_id=params["cursor"], limit=limit + 1)
-    page = found[:limit]
-    return {
-        "data": [_shown(erasure) for erasure in page],
-        "next_cursor": page[-1].id if len(found) > limit else None,
+class ErasureReceipt(TypedDict):
+    """One erased thread. Times are Unix milliseconds.
+
+    doneAtMs: null while something is left to erase
+    receipt: name of a store → how many of its entries were erased
+    """
+
+    id: str
+    threadId: str
+    cause: Cause
+    requestedAtMs: int
+    doneAtMs: int | None
+    receipt: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """data: newest first"""
+
+    data: Sequence[ErasureReceipt]
+    next_cursor: str | None
+
+
+EXAMPLE = Example(
+    result={
+        "data": [
+            {
+                "id": "01a20434-6f3a-7e02-9b44-1c2d3e4f5a60",
+                "threadId": THREAD_ID,
+                "cause": "thread/delete",
+                "requestedAtMs": BEGIN_MS,
+                "doneAtMs": END_MS,
+                "receipt": {"items": 12, "workspaces": 1},
+            }
+        ],
+        "nextCursor": None,
     }
+)
 
 
-def _shown(erasure: Erasure) -> dict[str, Any]:
+def handle(ctx: Context, params: Params) -> Result:
+    found = ctx.store.erasures.page(ctx.user_id, after_id=params.cursor, limit=params.limit + 1)
+    page = found[: params.limit]
+    return Result(
+        data=[_receipt(erasure) for erasure in page], next_cursor=page[-1].id if len(found) > params.limit else None
+    )
+
+
+def _receipt(erasure: Erasure) -> ErasureReceipt:
     return {
         "id": erasure.id,
         "threadId": erasure.subject_id,
-        "cause": erasure.cause,
+        "cause": cast(Cause, erasure.cause),
         "requestedAtMs": erasure.requested_at_ms,
         "doneAtMs": erasure.done_at_ms,
         "receipt": erasure.receipt,

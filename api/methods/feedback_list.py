@@ -1,42 +1,50 @@
-"""feedback/list: the caller's reports, newest first."""
+"""feedback/list: List the caller's reports, newest first. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.history import bad_cursor, clamp
-from api.params import ParamsSchema
+from api.requests.context import Context
+from api.requests.examples import FEEDBACK, Example
+from api.requests.pages import invalid_cursor, page_size
+from api.requests.params import NoParams
 from shared.ids import is_id
-from shared.protocol.base import WireSchema
-from shared.protocol.feedback import FeedbackSchema, feedback_object
+from shared.protocol.feedback import FeedbackReport
+from shared.views.feedback import feedback_object
 
 NAME = "feedback/list"
 PAGE = 100
 
 
-class Params(ParamsSchema):
-    """Shape: {"cursor": the last id of the page before?, "limit": 1 to 100?}. A method of ours."""
+@dataclass(frozen=True, kw_only=True)
+class Params(NoParams):
+    """Which page to return.
 
-    may_be_missing = True
+    cursor: `nextCursor` of the page before
+    limit:  1 to 100; by default 100
+    Errors: InvalidRequest (the cursor)
+    """
 
-    cursor = fields.Str(load_default=None)
-    limit = fields.Int(load_default=None)
-
-
-class Result(WireSchema):
-    """Shape: {"data": [FeedbackSchema], "nextCursor": str|null}"""
-
-    data = fields.List(fields.Nested(FeedbackSchema))
-    next_cursor = fields.Str()
+    cursor: str | None = None
+    limit: int | None = None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    cursor, limit = params["cursor"], clamp(params["limit"], PAGE)
+@dataclass(frozen=True)
+class Result:
+    """The reports, newest first."""
+
+    data: Sequence[FeedbackReport]
+    next_cursor: str | None
+
+
+EXAMPLE = Example(result={"data": [FEEDBACK], "nextCursor": None})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    cursor, limit = params.cursor, page_size(params.limit, PAGE)
     if cursor is not None and not is_id(cursor):
-        raise bad_cursor(cursor)
+        raise invalid_cursor(cursor)
     found = ctx.store.feedback.list(ctx.user_id, cursor, limit + 1)
     data = [feedback_object(report) for report in found[:limit]]
-    return {"data": data, "next_cursor": found[limit - 1].id if len(found) > limit else None}
+    return Result(data=data, next_cursor=found[limit - 1].id if len(found) > limit else None)

@@ -1,30 +1,38 @@
-"""feedback/read: one of the caller's reports, and how far its processing has come."""
+"""feedback/read: Show one of the caller's reports and the state of its processing. Not part of the Codex protocol."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
-from shared.protocol.feedback import FeedbackSchema, feedback_object
+from api.requests.context import Context
+from api.requests.examples import FEEDBACK, FEEDBACK_ID, Example
+from api.requests.params import MethodParams
+from shared.protocol.feedback import FeedbackReport
+from shared.views.feedback import feedback_object
 
 NAME = "feedback/read"
 
 
-class Params(ParamsSchema):
-    """Shape: {"feedbackId": UUIDv7}. Errors: NotFound. A method of ours; the original has no such thing."""
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The report.
 
-    feedback_id = fields.Str(required=True)
+    feedback_id: from the result of feedback/upload
+    Errors:      NotFound
+    """
+
+    feedback_id: str
 
 
-class Result(WireSchema):
-    """feedback: FeedbackSchema"""
+@dataclass(frozen=True)
+class Result:
+    """The report."""
 
-    feedback = fields.Nested(FeedbackSchema)
+    feedback: FeedbackReport
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return {"feedback": feedback_object(ctx.store.feedback.get(params["feedback_id"], ctx.user_id))}
+EXAMPLE = Example(params={"feedbackId": FEEDBACK_ID}, result={"feedback": FEEDBACK})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(feedback=feedback_object(ctx.store.feedback.get(params.feedback_id, ctx.user_id)))

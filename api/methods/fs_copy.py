@@ -1,35 +1,43 @@
-"""fs/copy: copy a file or a folder."""
+"""fs/copy: Copy a file or a folder."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.results import Empty
-from api.workspace import check_paths, check_writable, note_act
+from api.requests.context import Context
+from api.requests.examples import FILE, Example
+from api.requests.params import MethodParams
+from api.requests.results import Empty
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import audit_path, check_writable, checked_path
 
 NAME = "fs/copy"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"sourcePath": absolute, "destinationPath": absolute, "recursive": bool = false}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """What to copy, and where to.
+
+    source_path, destination_path: absolute
+    recursive: needed to copy a folder
+    Errors: InvalidParams (a path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    source_path = fields.Str(required=True)
-    destination_path = fields.Str(required=True)
-    recursive = fields.Bool(load_default=False)
+    source_path: str
+    destination_path: str
+    recursive: bool = False
 
 
 Result = Empty
+EXAMPLE = Example(params={"sourcePath": FILE, "destinationPath": FILE + ".bak"})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+def handle(ctx: Context, params: Params) -> Result:
     check_writable(ctx)
-    check_paths(ctx, params, "source_path", "destination_path")
-    note_act(ctx, NAME, params["destination_path"])
-    return ctx.call(NAME, params)
+    source = checked_path(ctx, params.source_path, "sourcePath")
+    destination = checked_path(ctx, params.destination_path, "destinationPath")
+    audit_path(ctx, NAME, destination)
+    call_worker(ctx, NAME, {"source_path": source, "destination_path": destination, "recursive": params.recursive})
+    return Result()

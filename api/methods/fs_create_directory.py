@@ -1,34 +1,41 @@
-"""fs/createDirectory: make a folder."""
+"""fs/createDirectory: Create a folder."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.results import Empty
-from api.workspace import check_paths, check_writable, note_act
+from api.requests.context import Context
+from api.requests.examples import FOLDER, Example
+from api.requests.params import MethodParams
+from api.requests.results import Empty
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import audit_path, check_writable, checked_path
 
 NAME = "fs/createDirectory"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"path": absolute, "recursive": bool = true}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The folder.
+
+    path:      absolute
+    recursive: whether folders above it are created too
+    Errors: InvalidParams (the path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    path = fields.Str(required=True)
-    recursive = fields.Bool(load_default=True)
+    path: str
+    recursive: bool = True
 
 
 Result = Empty
+EXAMPLE = Example(params={"path": FOLDER + "/src", "recursive": True})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+def handle(ctx: Context, params: Params) -> Result:
     check_writable(ctx)
-    check_paths(ctx, params, "path")
-    note_act(ctx, NAME, params["path"])
-    return ctx.call(NAME, params)
+    path = checked_path(ctx, params.path, "path")
+    audit_path(ctx, NAME, path)
+    call_worker(ctx, NAME, {"path": path, "recursive": params.recursive})
+    return Result()

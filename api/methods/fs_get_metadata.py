@@ -1,38 +1,57 @@
-"""fs/getMetadata: what lies at a path."""
+"""fs/getMetadata: Show what is at a path."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.workspace import check_paths
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import BEGIN_MS, FILE, Example
+from api.requests.params import MethodParams
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import checked_path
 
 NAME = "fs/getMetadata"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"path": absolute}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The path.
+
+    path: absolute
+    Errors: InvalidParams (the path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    path = fields.Str(required=True)
+    path: str
 
 
-class Result(WireSchema):
-    """is_directory, is_file: of what a link leads to; created_at_ms: 0, not known"""
+@dataclass(frozen=True)
+class Result:
+    """What is there. Times are Unix milliseconds.
 
-    is_directory = fields.Bool()
-    is_file = fields.Bool()
-    is_symlink = fields.Bool()
-    created_at_ms = fields.Int()
-    modified_at_ms = fields.Int()
+    is_directory, is_file: of the target, if the path is a symbolic link
+    created_at_ms: always 0: not known
+    """
+
+    is_directory: bool
+    is_file: bool
+    is_symlink: bool
+    created_at_ms: int
+    modified_at_ms: int
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    check_paths(ctx, params, "path")
-    return ctx.call(NAME, params)
+EXAMPLE = Example(
+    params={"path": FILE},
+    result={
+        "isDirectory": False,
+        "isFile": True,
+        "isSymlink": False,
+        "createdAtMs": 0,
+        "modifiedAtMs": BEGIN_MS,
+    },
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(**call_worker(ctx, NAME, {"path": checked_path(ctx, params.path, "path")}))

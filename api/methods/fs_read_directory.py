@@ -1,42 +1,60 @@
-"""fs/readDirectory: what a folder holds."""
+"""fs/readDirectory: List the entries of a folder."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.workspace import check_paths
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import FOLDER, Example
+from api.requests.params import MethodParams
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import checked_path
 
 NAME = "fs/readDirectory"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"path": absolute}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The folder.
+
+    path: absolute
+    Errors: InvalidParams (the path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    path = fields.Str(required=True)
+    path: str
 
 
-class EntrySchema(WireSchema):
-    """is_directory, is_file: of what a link leads to"""
+class DirectoryEntry(TypedDict):
+    """One entry.
 
-    file_name = fields.Str()
-    is_directory = fields.Bool()
-    is_file = fields.Bool()
+    isDirectory, isFile: of the target, if the entry is a symbolic link
+    """
 
-
-class Result(WireSchema):
-    """entries: by name; at most 10 000"""
-
-    entries = fields.List(fields.Nested(EntrySchema))
+    fileName: str
+    isDirectory: bool
+    isFile: bool
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    check_paths(ctx, params, "path")
-    return ctx.call(NAME, params)
+@dataclass(frozen=True)
+class Result:
+    """entries: sorted by name, at most 10 000"""
+
+    entries: Sequence[DirectoryEntry]
+
+
+EXAMPLE = Example(
+    params={"path": FOLDER}, result={"entries": [{"fileName": "notes.txt", "isDirectory": False, "isFile": True}]}
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    found = call_worker(ctx, NAME, {"path": checked_path(ctx, params.path, "path")})
+    entries: list[DirectoryEntry] = [
+        {"fileName": entry["file_name"], "isDirectory": entry["is_directory"], "isFile": entry["is_file"]}
+        for entry in found["entries"]
+    ]
+    return Result(entries=entries)

@@ -1,34 +1,40 @@
-"""fs/readFile: a whole file."""
+"""fs/readFile: Read a whole file."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.workspace import check_paths
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import FILE, Example
+from api.requests.params import MethodParams
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import checked_path
 
 NAME = "fs/readFile"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"path": absolute}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The file.
+
+    path: absolute
+    Errors: InvalidParams (the path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    path = fields.Str(required=True)
+    path: str
 
 
-class Result(WireSchema):
-    """data_base64: its content; a file may have 11 MiB"""
+@dataclass(frozen=True)
+class Result:
+    """data_base64: the content, at most 11 MiB"""
 
-    data_base64 = fields.Str()
+    data_base64: str
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    check_paths(ctx, params, "path")
-    return ctx.call(NAME, params)
+EXAMPLE = Example(params={"path": FILE}, result={"dataBase64": "aGVsbG8K"})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(**call_worker(ctx, NAME, {"path": checked_path(ctx, params.path, "path")}))

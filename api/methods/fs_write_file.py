@@ -1,34 +1,42 @@
-"""fs/writeFile: make a file, or replace what it holds."""
+"""fs/writeFile: Create a file, or replace its content."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.results import Empty
-from api.workspace import check_paths, check_writable, is_base64, note_act
+from api.requests.context import Context
+from api.requests.examples import FILE, Example
+from api.requests.params import MethodParams
+from api.requests.results import Empty
+from api.requests.worker_calls import call_worker
+from api.requests.workspace_paths import audit_path, check_writable, checked_path, is_base64
 
 NAME = "fs/writeFile"
 SLOW = True
 
 
-class Params(ParamsSchema):
-    """Shape:  {"path": absolute, "dataBase64": str}
-    Errors: InvalidParams (the path), InvalidRequest (what the file system says), NotFound; those of Context.call
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The file.
+
+    path:        absolute
+    data_base64: the content
+    Errors: InvalidParams (the path); InvalidRequest (what the file system reports); NotFound; Unavailable (no worker is
+            free); CallLost (the worker was lost)
     """
 
-    path = fields.Str(required=True)
-    data_base64 = fields.Str(required=True, validate=is_base64)
+    path: str
+    data_base64: Annotated[str, is_base64]
 
 
 Result = Empty
+EXAMPLE = Example(params={"path": FILE, "dataBase64": "aGVsbG8K"})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+def handle(ctx: Context, params: Params) -> Result:
     check_writable(ctx)
-    check_paths(ctx, params, "path")
-    note_act(ctx, NAME, params["path"])
-    return ctx.call(NAME, params)
+    path = checked_path(ctx, params.path, "path")
+    audit_path(ctx, NAME, path)
+    call_worker(ctx, NAME, {"path": path, "data_base64": params.data_base64})
+    return Result()

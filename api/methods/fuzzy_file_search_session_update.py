@@ -1,18 +1,21 @@
-"""fuzzyFileSearch/sessionUpdate: search anew; what is found comes as a notification."""
+"""fuzzyFileSearch/sessionUpdate: Search with a new query. The matches arrive as a notification."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import redis
-from marshmallow import fields, validate
 
-from api.connection import Closed, SearchSession, notification
-from api.context import Context
-from api.methods.fuzzy_file_search import MAX_QUERY_CHARACTERS, search
-from api.params import ParamsSchema
-from api.results import Empty
+from api.delivery.active_calls import SearchSession
+from api.delivery.close_codes import Closed
+from api.delivery.frames import notification
+from api.methods.fuzzy_file_search import FoundFile, Query, search
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
+from api.requests.results import Empty
 from shared.errors import InvalidRequest, ThreadhouseError
 
 NAME = "fuzzyFileSearch/sessionUpdate"
@@ -21,52 +24,55 @@ SLOW = True
 logger = logging.getLogger(__name__)
 
 
-class Params(ParamsSchema):
-    """Shape:  {"sessionId": str, "query": str}
-    Errors: InvalidRequest (no such session of this connection)
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The session, and the new query.
 
-    After the reply: fuzzyFileSearch/sessionUpdated {"sessionId", "query", "files"}, then
-    fuzzyFileSearch/sessionCompleted {"sessionId"}; nothing of a search that a newer one overtook.
+    After the reply the client receives `fuzzyFileSearch/sessionUpdated` {"sessionId", "query", "files"}, then
+    `fuzzyFileSearch/sessionCompleted` {"sessionId"}. Neither is sent when a newer query arrives first.
+
+    session_id: from fuzzyFileSearch/sessionStart on this connection
+    Errors: InvalidRequest (this connection has no such session)
     """
 
-    session_id = fields.Str(required=True)
-    query = fields.Str(required=True, validate=validate.Length(max=MAX_QUERY_CHARACTERS))
+    session_id: str
+    query: Query
 
 
 Result = Empty
+EXAMPLE = Example(params={"sessionId": "search-1", "query": "no"})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    session = ctx.connection.searches.get(params["session_id"]) if ctx.connection else None
+def handle(ctx: Context, params: Params) -> Result:
+    session = ctx.connection.searches.get(params.session_id) if ctx.connection else None
     if session is None:
-        raise InvalidRequest(f"fuzzy file search session not found: {params['session_id']}")
+        raise InvalidRequest(f"fuzzy file search session not found: {params.session_id}")
     session.updates += 1
-    ctx.after_reply(tell_found, ctx, session, session.updates, params["session_id"], params["query"])
-    return {}
+    ctx.after_reply(publish_matches, ctx, session, session.updates, params.session_id, params.query)
+    return Result()
 
 
-def tell_found(ctx: Context, session: SearchSession, update: int, session_id: str, query: str) -> None:
-    """Search and say what was found; a search that fails found nothing."""
+def publish_matches(ctx: Context, session: SearchSession, update: int, session_id: str, query: str) -> None:
+    """Search, and send the matches to the client. A search that fails has no matches."""
     assert ctx.connection is not None
-    files = []
+    files: Sequence[FoundFile] = []
     try:
         if query:
-            files = search(ctx, query, session.roots, session_token(session_id))["files"]
+            files = search(ctx, query, session.roots, session_token(session_id))
     except (ThreadhouseError, redis.RedisError) as error:
-        logger.info("a search failed: %s", error)
+        logger.info("file search failed", extra={"reason": str(error)})
     if session.updates != update or ctx.connection.searches.get(session_id) is not session:
         return
-    found = {"sessionId": session_id, "query": query, "files": files}
-    told = [
-        notification("fuzzyFileSearch/sessionUpdated", found),
+    frames = [
+        notification("fuzzyFileSearch/sessionUpdated", {"sessionId": session_id, "query": query, "files": files}),
         notification("fuzzyFileSearch/sessionCompleted", {"sessionId": session_id}),
     ]
     try:
-        ctx.connection.send(frame for frame in told if frame.method not in ctx.connection.opted_out)
+        ctx.connection.send(frame for frame in frames if frame.method not in ctx.connection.opted_out)
     except Closed:
         pass
 
 
 def session_token(session_id: str) -> str:
-    """Under which a session's newest search ends the one before."""
+    """Return the token with which a session's newest search ends the search before it."""
     return f"session {session_id}"

@@ -1,64 +1,85 @@
-"""initialize: who the client is, and what it does not want to hear."""
+"""initialize: Identify the client, and name the notifications that it does not want."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from api.settings import CODEX_HOME
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
+from api.requests.settings import CODEX_HOME
+from shared import telemetry
 from shared.protocol.thread import CODEX_VERSION
 
 NAME = "initialize"
 
 
-class ClientInfo(ParamsSchema):
-    """Shape: {"name", "version", "title"?}"""
+@dataclass(frozen=True, kw_only=True)
+class ClientInfo:
+    """The client's name and version."""
 
-    name = fields.Str(required=True)
-    version = fields.Str(required=True)
-
-
-class Capabilities(ParamsSchema):
-    """Shape: {"optOutNotificationMethods": [exact method names]?}"""
-
-    opt_out_notification_methods = fields.List(fields.Str(), load_default=[])
+    name: str
+    version: str
 
 
-class Params(ParamsSchema):
-    """The handshake; on WebSocket it comes first, once.
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What the client wants.
 
-    Shape:  {"clientInfo": ClientInfo, "capabilities": Capabilities?}
+    opt_out_notification_methods: exact names of notifications that are not sent to it
+    """
+
+    opt_out_notification_methods: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """The handshake. On a WebSocket it is the first request, and is made once.
+
     Errors: InvalidParams; InvalidRequest (the second time)
     Source: PROTOCOL section 2
     """
 
-    client_info = fields.Nested(ClientInfo, required=True)
-    capabilities = fields.Nested(Capabilities, load_default={})
+    client_info: ClientInfo
+    capabilities: Capabilities = dataclasses.field(default_factory=Capabilities)
 
 
-class Result(WireSchema):
-    """user_agent: `name/version …`, which the Python SDK takes apart."""
+@dataclass(frozen=True)
+class Result:
+    """The server.
 
-    user_agent = fields.Str()
-    codex_home = fields.Str()
-    platform_family = fields.Str()
-    platform_os = fields.Str()
+    user_agent: begins with `name/version`, which the Python SDK parses
+    codex_home: a placeholder: the server's folders are not shown to clients
+    """
+
+    user_agent: str
+    codex_home: str
+    platform_family: str
+    platform_os: str
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    client = params["client_info"]
+EXAMPLE = Example(
+    params={"clientInfo": {"name": "my_client", "version": "1.0.0"}},
+    result={
+        "userAgent": "threadhouse/0.171.0 (Linux; x86_64) threadhouse/1.0 (my_client; 1.0.0)",
+        "codexHome": "/threadhouse",
+        "platformFamily": "unix",
+        "platformOs": "linux",
+    },
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    client = params.client_info
     if ctx.connection is not None:
-        ctx.connection.initialize(client["name"], params["capabilities"].get("opt_out_notification_methods", []))
-    server = f"threadhouse/{CODEX_VERSION} (Linux; {platform.machine()}) threadhouse/{version('threadhouse')}"
-    return {
-        "user_agent": f"{server} ({client['name']}; {client['version']})",
-        "codex_home": CODEX_HOME,
-        "platform_family": "unix",
-        "platform_os": "linux",
-    }
+        ctx.connection.initialize(client.name, list(params.capabilities.opt_out_notification_methods))
+    server = f"threadhouse/{CODEX_VERSION} (Linux; {platform.machine()}) threadhouse/{telemetry.VERSION}"
+    return Result(
+        user_agent=f"{server} ({client.name}; {client.version})",
+        codex_home=CODEX_HOME,
+        platform_family="unix",
+        platform_os="linux",
+    )

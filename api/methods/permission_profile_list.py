@@ -1,31 +1,59 @@
-"""permissionProfile/list: the named sandbox modes, and which of them the user may ask for."""
+"""permissionProfile/list: List the named sandbox modes, and which of them the user may ask for."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
-from marshmallow import fields
-
-from api import settings
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
+from api.requests.sandbox_policy import allowed_modes
+from shared.protocol.sandbox_modes import MODE_OF_PROFILE
 
 NAME = "permissionProfile/list"
 
 
-class Params(ParamsSchema):
-    """Shape: {}; there is one short page. Source: PROTOCOL 5.12"""
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """No params: there is one short page.
+
+    Source: PROTOCOL 5.12
+    """
 
 
-class Result(WireSchema):
-    """Shape: {"data": [{"id", "description": null, "allowed": bool}], "nextCursor": null}"""
+class PermissionProfile(TypedDict):
+    """A named sandbox mode.
 
-    data = fields.List(fields.Dict())
-    next_cursor = fields.Str()
+    id:      for `permissions` of thread/start and turn/start
+    allowed: whether the user may ask for it
+    """
+
+    id: str
+    description: None
+    allowed: bool
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    may = settings.allowed_modes(ctx.config, ctx.user_id)
-    profiles = [{"id": name, "description": None, "allowed": mode in may} for name, mode in settings.PROFILES.items()]
-    return {"data": profiles, "next_cursor": None}
+@dataclass(frozen=True)
+class Result:
+    """next_cursor: always null"""
+
+    data: Sequence[PermissionProfile]
+    next_cursor: None
+
+
+EXAMPLE = Example(
+    result={
+        "data": [{"id": ":read-only", "description": None, "allowed": True}],
+        "nextCursor": None,
+    }
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    modes = allowed_modes(ctx.config, ctx.user_id)
+    profiles: list[PermissionProfile] = [
+        {"id": name, "description": None, "allowed": mode in modes} for name, mode in MODE_OF_PROFILE.items()
+    ]
+    return Result(data=profiles, next_cursor=None)

@@ -1,20 +1,22 @@
-"""review/start: a turn in which the model reviews changes."""
+"""review/start: Begin a turn in which the model reviews changes."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
-from api.context import Context
-from api.params import ParamsSchema, ThreadParams, variant
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, THREAD_ID, TURN, Example
+from api.requests.params import ThreadParams
 from shared import telemetry
 from shared.errors import InvalidParams
-from shared.protocol.base import WireSchema
-from shared.protocol.turn import turn_object
+from shared.protocol.turn import TurnObject
+from shared.protocol.user_input import TextInput
 from shared.store.turns import NewTurn
+from shared.views.turn import turn_object
 
 NAME = "review/start"
 SHA = re.compile(r"[0-9A-Fa-f]{4,64}")
@@ -22,66 +24,84 @@ BRANCH = re.compile(r"(?!-)[^\0-\x20\x7f~^:?*\[\\`'\"$;|&<>()]{1,250}")
 MAX_INSTRUCTIONS_CHARACTERS = 100_000
 
 
-class Target(ParamsSchema):
+@dataclass(frozen=True, kw_only=True)
+class ReviewTarget:
     """What to review.
 
-    Shape: {"type": "uncommittedChanges"} | {"type": "baseBranch", "branch"} | {"type": "commit", "sha", "title"?}
-           | {"type": "custom", "instructions"}
+    branch:       of "baseBranch": review the changes against this branch
+    sha:          of "commit": review the changes of this commit
+    title:        of "commit": its subject, optional
+    instructions: of "custom": what to review, in words
     """
 
-    type = fields.Str(required=True, validate=variant("uncommittedChanges", "baseBranch", "commit", "custom"))
-    branch = fields.Str(load_default="")
-    sha = fields.Str(load_default="")
-    title = fields.Str(load_default="")
-    instructions = fields.Str(load_default="", validate=validate.Length(0, MAX_INSTRUCTIONS_CHARACTERS))
+    type: Literal["uncommittedChanges", "baseBranch", "commit", "custom"]
+    branch: str = ""
+    sha: str = ""
+    title: str = ""
+    instructions: Annotated[str, validate.Length(0, MAX_INSTRUCTIONS_CHARACTERS)] = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7, "target": Target, "delivery": "inline"?}
-    Errors: InvalidParams (also for a delivery on a thread of its own: start one, and review there); NotFound;
-            Conflict (a turn is active, or the thread is archived); Overloaded (too many queued turns)
+    """The thread, and what to review.
+
+    delivery: only "inline": to review on another thread, start that thread and call review/start there
+    Errors: InvalidParams; NotFound; Conflict (a turn is active, or the thread is archived); Overloaded (too many queued
+            turns)
     Source: PROTOCOL 5.11
     """
 
-    target = fields.Nested(Target, required=True)
-    delivery = fields.Str(validate=variant("inline"))
+    target: ReviewTarget
+    delivery: Literal["inline"] | None = None
 
 
-class Result(WireSchema):
-    """The turn, and the thread that it is on."""
+@dataclass(frozen=True)
+class Result:
+    """The new turn.
 
-    turn = fields.Dict()
-    review_thread_id = fields.Str()
+    review_thread_id: the thread of the turn
+    """
 
-
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    shown, asked = _words(params["target"])
-    text = {"type": "text", "text": asked, "text_elements": []}
-    new = NewTurn([text], None, {}, {"kind": "review", "review": shown, **telemetry.carried()})
-    turn = ctx.store.turns.create(params["thread_id"], ctx.user_id, new, **ctx.room_for_turn(), act=ctx.act(NAME))
-    ctx.after_reply(ctx.ring, turn)
-    return {"turn": turn_object(replace(turn, started_at_ms=None)), "review_thread_id": turn.thread_id}
+    turn: TurnObject
+    review_thread_id: str
 
 
-def _words(target: dict[str, Any]) -> tuple[str, str]:
-    """(what clients show of it, what the model is asked). Errors: InvalidParams."""
-    match target["type"]:
+EXAMPLE = Example(
+    params={**ON_THREAD, "target": {"type": "uncommittedChanges"}}, result={"turn": TURN, "reviewThreadId": THREAD_ID}
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    shown, request = _describe(params.target)
+    text: TextInput = {"type": "text", "text": request, "text_elements": []}
+    new = NewTurn([text], None, {}, telemetry.with_trace({"kind": "review", "review": shown}))
+    turn = ctx.store.turns.create(
+        params.thread_id, ctx.user_id, new, **ctx.turn_limits(), audit_entry=ctx.audit_entry(NAME)
+    )
+    ctx.after_reply(ctx.enqueue_turn, turn)
+    return Result(turn=turn_object(replace(turn, started_at_ms=None)), review_thread_id=turn.thread_id)
+
+
+def _describe(target: ReviewTarget) -> tuple[str, str]:
+    """Return the text that clients show for the target, and the request to the model. Errors: InvalidParams."""
+    match target.type:
         case "uncommittedChanges":
             return "current changes", "Review the current changes: staged, unstaged and untracked files."
         case "baseBranch":
-            branch = target["branch"]
+            branch = target.branch
             if not BRANCH.fullmatch(branch):
                 raise InvalidParams("target.branch: expected the name of a branch")
-            asked = f"Review the changes of this branch against `{branch}`: those since `git merge-base HEAD {branch}`."
-            return f"changes against '{branch}'", asked
+            request = (
+                f"Review the changes of this branch against `{branch}`: those since `git merge-base HEAD {branch}`."
+            )
+            return f"changes against '{branch}'", request
         case "commit":
-            sha = target["sha"]
-            if not SHA.fullmatch(sha):
+            if not SHA.fullmatch(target.sha):
                 raise InvalidParams("target.sha: expected the hash of a commit")
-            title = f": {target['title']}" if target["title"] else ""
-            return f"commit {sha[:7]}{title}", f"Review the changes that commit {sha}{title} made."
-        case _:
-            instructions = target["instructions"].strip()
+            title = f": {target.title}" if target.title else ""
+            return f"commit {target.sha[:7]}{title}", f"Review the changes that commit {target.sha}{title} made."
+        case "custom":
+            instructions = target.instructions.strip()
             if not instructions:
-                raise InvalidParams("target.instructions: expected a text")
+                raise InvalidParams("target.instructions: expected a non-empty text")
             return instructions, instructions

@@ -1,29 +1,48 @@
-"""skills/list: none yet, for each folder that was asked about."""
+"""skills/list: List the skills of each folder that the client names. There are none yet."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ParamsSchema
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import Example
+from api.requests.params import MethodParams
 
 NAME = "skills/list"
 
 
-class Params(ParamsSchema):
-    """Shape: {"cwds": [path]?}. The paths may be the client's own; they are echoed and never opened."""
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """cwds: folders; they may be paths of the client's machine, and are returned without being opened"""
 
-    cwds = fields.List(fields.Str(), load_default=[])
-
-
-class Result(WireSchema):
-    """Shape: {"data": [{"cwd", "skills": [], "errors": []}]}. Source: PROTOCOL 5.12"""
-
-    data = fields.List(fields.Dict())
+    cwds: Sequence[str] = ()
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return {"data": [{"cwd": cwd, "skills": [], "errors": []} for cwd in params["cwds"]]}
+class FolderSkills(TypedDict):
+    """The skills of one folder.
+
+    skills, errors: always empty
+    """
+
+    cwd: str
+    skills: Sequence[str]
+    errors: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """data: one entry for each folder of `cwds`
+
+    Source: PROTOCOL 5.12
+    """
+
+    data: Sequence[FolderSkills]
+
+
+EXAMPLE = Example(result={"data": []})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(data=[{"cwd": cwd, "skills": [], "errors": []} for cwd in params.cwds])

@@ -1,33 +1,41 @@
-"""thread/archive: put a thread away; what runs in it is interrupted."""
+"""thread/archive: Archive a thread. Its turn is interrupted, its background terminals are ended."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from api.context import Context
-from api.params import ThreadParams
-from api.results import Empty
-from shared.events import Event
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.params import ThreadParams
+from api.requests.results import Empty
+from api.requests.turn_control import stop_thread
+from shared.events.log import Event
 
 NAME = "thread/archive"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape: {"threadId": UUIDv7}. Errors: NotFound. Source: PROTOCOL 5.11"""
+    """The thread to archive.
+
+    Errors: NotFound; Conflict (the turn did not end in time)
+    Source: PROTOCOL 5.11
+    """
 
 
 Result = Empty
+EXAMPLE = Example(params=ON_THREAD)
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"], missing="no rollout found for thread id {}")
-    ctx.stop_active_turn(thread)
-    ctx.store.threads.archive(thread.id, ctx.user_id, act=ctx.act(NAME))
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id, missing="no rollout found for thread id {}")
+    stop_thread(ctx, thread)
+    ctx.store.threads.archive(thread.id, ctx.user_id, audit_entry=ctx.audit_entry(NAME))
     ctx.after_reply(
         ctx.publish,
         thread.id,
         Event("thread/status/changed", {"threadId": thread.id, "status": {"type": "notLoaded"}}),
         Event("thread/archived", {"threadId": thread.id}),
     )
-    ctx.after_reply(ctx.write_session, thread.id)
-    return {}
+    ctx.after_reply(ctx.enqueue_session_file, thread.id)
+    return Result()

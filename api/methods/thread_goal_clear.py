@@ -1,33 +1,40 @@
-"""thread/goal/clear: forget what a thread was to reach."""
+"""thread/goal/clear: Remove a thread's goal."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ThreadParams
-from shared.events import Event
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.params import ThreadParams
+from shared.events.log import Event
 
 NAME = "thread/goal/clear"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape: {"threadId": UUIDv7}. Errors: NotFound. Source: PROTOCOL section 6"""
+    """The thread whose goal to remove.
+
+    Errors: NotFound
+    Source: PROTOCOL section 6
+    """
 
 
-class Result(WireSchema):
-    """cleared: whether there was one."""
+@dataclass(frozen=True)
+class Result:
+    """cleared: whether the thread had a goal"""
 
-    cleared = fields.Bool()
+    cleared: bool
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"])
+EXAMPLE = Example(params=ON_THREAD, result={"cleared": True})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id)
     if thread.goal is None:
-        return {"cleared": False}
+        return Result(cleared=False)
     ctx.store.threads.set_goal(thread.id, ctx.user_id, None)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/goal/cleared", {"threadId": thread.id}))
-    return {"cleared": True}
+    return Result(cleared=True)

@@ -1,27 +1,36 @@
-"""thread/goal/get: what a thread is to reach."""
+"""thread/goal/get: Show a thread's goal, and what was used since it was set."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ThreadParams
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import GOAL, ON_THREAD, Example
+from api.requests.goals import current_goal
+from api.requests.params import ThreadParams
+from shared.protocol.thread import ThreadGoal
 
 NAME = "thread/goal/get"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape: {"threadId": UUIDv7}. Errors: NotFound. Source: PROTOCOL 5.11"""
+    """The thread whose goal to return.
+
+    Errors: NotFound
+    Source: PROTOCOL 5.11
+    """
 
 
-class Result(WireSchema):
-    """goal: ThreadGoal, or null."""
+@dataclass(frozen=True)
+class Result:
+    """goal: null when the thread has none"""
 
-    goal = fields.Raw()
+    goal: ThreadGoal | None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    return {"goal": ctx.goal(ctx.get_thread(params["thread_id"]))}
+EXAMPLE = Example(params=ON_THREAD, result={"goal": GOAL})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    return Result(goal=current_goal(ctx, ctx.get_thread(params.thread_id)))

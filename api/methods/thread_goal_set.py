@@ -1,48 +1,57 @@
-"""thread/goal/set: say what a thread is to reach, or how far that is."""
+"""thread/goal/set: Set a thread's goal, or change its status or its token budget."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
-from api.context import Context
-from api.params import ThreadParams, variant
+from api.requests.context import Context
+from api.requests.examples import GOAL, ON_THREAD, Example
+from api.requests.goals import current_goal
+from api.requests.params import ThreadParams
+from api.requests.schemas import variant
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
-from shared.events import Event
-from shared.protocol.base import WireSchema
-from shared.protocol.thread import total_tokens
+from shared.events.log import Event
+from shared.protocol.thread import GOAL_STATUSES, StoredGoal, ThreadGoal
+from shared.views.thread import total_tokens
 
 NAME = "thread/goal/set"
-STATUSES = ("active", "paused", "blocked", "usageLimited", "budgetLimited", "complete")
 MAX_OBJECTIVE_CHARACTERS = 4000
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """The goal is kept and shown with what was used since; no turn begins by itself to reach it.
+    """The goal is stored and shown with what was used since. No turn begins by itself to reach it.
 
-    Shape:  {"threadId": UUIDv7, "objective": str?, "status": one of STATUSES?, "tokenBudget": int of 1 or more?}; what
-            is left out stays, another objective is a new goal
-    Errors: InvalidParams; NotFound; InvalidRequest (the first one has no objective)
+    A member that is left out keeps its value. Another objective makes a new goal.
+
+    objective: what the thread is to reach
+    Errors: InvalidParams; NotFound; InvalidRequest (the thread has no goal, and no objective is given)
     Source: PROTOCOL 5.11
     """
 
-    objective = fields.Str(load_default=None, validate=validate.Length(1, MAX_OBJECTIVE_CHARACTERS))
-    status = fields.Str(load_default=None, validate=variant(*STATUSES))
-    token_budget = fields.Int(load_default=None, validate=validate.Range(1))
+    objective: Annotated[str, validate.Length(1, MAX_OBJECTIVE_CHARACTERS)] | None = None
+    status: Annotated[str, variant(*GOAL_STATUSES)] | None = None
+    token_budget: Annotated[int, validate.Range(1)] | None = None
 
 
-class Result(WireSchema):
-    """goal: ThreadGoal"""
+@dataclass(frozen=True)
+class Result:
+    """The goal after the change."""
 
-    goal = fields.Dict()
+    goal: ThreadGoal | None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"])
+EXAMPLE = Example(params={**ON_THREAD, "objective": "All tests pass."}, result={"goal": GOAL})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id)
     goal, at_ms = thread.goal, now_ms()
-    objective = params["objective"]
+    objective = params.objective
     if objective is not None and (goal is None or objective != goal["objective"]):
         goal = {
             "objective": objective,
@@ -50,13 +59,17 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
             "tokenBudget": None,
             "tokensBefore": total_tokens(thread),
             "createdAtMs": at_ms,
+            "updatedAtMs": at_ms,
         }
     if goal is None:
         raise InvalidRequest(f"thread {thread.id} has no goal; set one with an objective")
-    changed = {"status": params["status"], "tokenBudget": params["token_budget"]}
-    told = {name: value for name, value in changed.items() if value is not None}
-    ctx.store.threads.set_goal(thread.id, ctx.user_id, {**goal, **told, "updatedAtMs": at_ms})
-    shown = ctx.goal(ctx.get_thread(thread.id))
-    updated = {"threadId": thread.id, "turnId": None, "goal": shown}
-    ctx.after_reply(ctx.publish, thread.id, Event("thread/goal/updated", updated))
-    return {"goal": shown}
+    changed: StoredGoal = {**goal, "updatedAtMs": at_ms}
+    if params.status is not None:
+        changed["status"] = params.status
+    if params.token_budget is not None:
+        changed["tokenBudget"] = params.token_budget
+    ctx.store.threads.set_goal(thread.id, ctx.user_id, changed)
+    shown = current_goal(ctx, ctx.get_thread(thread.id))
+    event = Event("thread/goal/updated", {"threadId": thread.id, "turnId": None, "goal": shown})
+    ctx.after_reply(ctx.publish, thread.id, event)
+    return Result(goal=shown)

@@ -1,79 +1,99 @@
-"""thread/items/list: a thread's completed items, a page at a time."""
+"""thread/items/list: List a thread's completed items, a page at a time."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from marshmallow import fields
-
-from api.context import Context
-from api.history import bad_cursor, clamp, page_cursor, parse_page_cursor
-from api.params import ThreadParams, variant
-from api.results import Page
+from api.requests.context import Context
+from api.requests.examples import MESSAGE, ON_THREAD, TURN_ID, Example
+from api.requests.pages import invalid_cursor, page_cursor, page_size, parse_page_cursor
+from api.requests.params import ThreadParams
+from api.requests.results import ItemEntry, ItemsPage
 
 NAME = "thread/items/list"
 PAGE = 100
 MAX_POSITION_DIGITS = 18
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7, "turnId"?, "cursor": str or {"itemId"} of that turn?, "limit": 1 to 100?,
-            "sortDirection": "asc"=}
+    """Which items to return.
+
+    turn_id: only the items of this turn
+    cursor: a cursor of another page, or {"itemId"} of an item of the turn
+    limit:  1 to 100; by default 100
     Errors: NotFound; InvalidRequest (the cursor)
     Source: PROTOCOL 5.9
     """
 
-    turn_id = fields.Str(load_default=None)
-    cursor = fields.Raw(load_default=None)
-    limit = fields.Int(load_default=None)
-    sort_direction = fields.Str(load_default="asc", validate=variant("asc", "desc"))
+    turn_id: str | None = None
+    cursor: object | None = None
+    limit: int | None = None
+    sort_direction: Literal["asc", "desc"] = "asc"
 
 
-Result = Page
+Result = ItemsPage
+EXAMPLE = Example(
+    params={**ON_THREAD, "sortDirection": "desc", "limit": 50},
+    result={
+        "data": [
+            {
+                "turnId": TURN_ID,
+                "item": MESSAGE.wire(),
+                "startedAtMs": MESSAGE.started_at_ms,
+                "completedAtMs": MESSAGE.completed_at_ms,
+            }
+        ],
+        "nextCursor": None,
+        "backwardsCursor": "=2",
+    },
+)
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"], missing="thread not loaded: {}")
-    after, inclusive = _place(ctx, thread.id, params["turn_id"], params["cursor"])
-    limit = clamp(params["limit"], PAGE)
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id, missing="thread not loaded: {}")
+    after, inclusive = _position(ctx, thread.id, params.turn_id, params.cursor)
+    limit = page_size(params.limit, PAGE)
     found = ctx.store.items.page(
         thread.id,
         ctx.user_id,
-        turn_id=params["turn_id"],
+        turn_id=params.turn_id,
         after=after,
         inclusive=inclusive,
-        descending=params["sort_direction"] == "desc",
+        descending=params.sort_direction == "desc",
         limit=limit + 1,
     )
     items = found[:limit]
-    return {
-        "data": [
-            {
-                "turnId": item.turn_id,
-                "item": item.wire(),
-                "startedAtMs": item.started_at_ms,
-                "completedAtMs": item.completed_at_ms,
-            }
-            for item in items
-        ],
-        "next_cursor": page_cursor(items[-1].position, inclusive=False) if len(found) > limit else None,
-        "backwards_cursor": page_cursor(items[0].position if items else None, inclusive=True),
-    }
+    data: list[ItemEntry] = [
+        {
+            "turnId": item.turn_id,
+            "item": item.wire(),
+            "startedAtMs": item.started_at_ms,
+            "completedAtMs": item.completed_at_ms,
+        }
+        for item in items
+    ]
+    return Result(
+        data=data,
+        next_cursor=page_cursor(items[-1].position, inclusive=False) if len(found) > limit else None,
+        backwards_cursor=page_cursor(items[0].position if items else None, inclusive=True),
+    )
 
 
-def _place(ctx: Context, thread_id: str, turn_id: str | None, cursor: Any) -> tuple[int | None, bool]:
-    """The position that a page begins beyond, or with. Errors: InvalidRequest."""
+def _position(ctx: Context, thread_id: str, turn_id: str | None, cursor: object) -> tuple[int | None, bool]:
+    """Return the position where a page begins, and whether the page includes it. Errors: InvalidRequest."""
     if isinstance(cursor, dict):
         items = ctx.store.items.completed(thread_id, ctx.user_id, [turn_id or ""]).get(turn_id or "", ())
         named = next((item.position for item in items if item.id == cursor.get("itemId")), None)
         if named is None:
-            raise bad_cursor(str(cursor.get("itemId")))
+            raise invalid_cursor(str(cursor.get("itemId")))
         return named, False
     if cursor is not None and not isinstance(cursor, str):
-        raise bad_cursor(str(cursor))
-    place, inclusive = parse_page_cursor(cursor)
-    if place is None:
+        raise invalid_cursor(str(cursor))
+    position, inclusive = parse_page_cursor(cursor)
+    if position is None:
         return None, inclusive
-    if not (place.isascii() and place.isdigit() and len(place) <= MAX_POSITION_DIGITS):
-        raise bad_cursor(str(cursor))
-    return int(place), inclusive
+    if not (position.isascii() and position.isdigit() and len(position) <= MAX_POSITION_DIGITS):
+        raise invalid_cursor(str(cursor))
+    return int(position), inclusive

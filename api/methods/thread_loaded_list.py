@@ -1,38 +1,48 @@
-"""thread/loaded/list: ids of threads that are active or were used a short while ago."""
+"""thread/loaded/list: List the ids of threads that are active or were used recently."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.history import bad_cursor, clamp
-from api.params import ParamsSchema
+from api.requests.context import Context
+from api.requests.examples import THREAD_ID, Example
+from api.requests.pages import invalid_cursor, page_size
+from api.requests.params import MethodParams
 from shared.ids import is_id
-from shared.protocol.base import WireSchema
 
 NAME = "thread/loaded/list"
 PAGE = 100
 
 
-class Params(ParamsSchema):
-    """Shape: {"cursor": the last id of the page before?, "limit": 1 to 100?}. Source: PROTOCOL 5.11"""
+@dataclass(frozen=True, kw_only=True)
+class Params(MethodParams):
+    """Which page to return.
 
-    cursor = fields.Str(load_default=None)
-    limit = fields.Int(load_default=None)
+    cursor: `nextCursor` of the page before
+    limit:  1 to 100; by default 100
+    Errors: InvalidRequest (the cursor)
+    Source: PROTOCOL 5.11
+    """
+
+    cursor: str | None = None
+    limit: int | None = None
 
 
-class Result(WireSchema):
-    """Shape: {"data": [thread id], "nextCursor": str|null}"""
+@dataclass(frozen=True)
+class Result:
+    """data: ids of threads"""
 
-    data = fields.List(fields.Str())
-    next_cursor = fields.Str()
+    data: Sequence[str]
+    next_cursor: str | None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    cursor, limit = params["cursor"], clamp(params["limit"], PAGE)
+EXAMPLE = Example(result={"data": [THREAD_ID], "nextCursor": None})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    cursor, limit = params.cursor, page_size(params.limit, PAGE)
     if cursor is not None and not is_id(cursor):
-        raise bad_cursor(cursor)
+        raise invalid_cursor(cursor)
     found = ctx.store.threads.list_loaded(ctx.user_id, cursor, limit + 1)
-    return {"data": found[:limit], "next_cursor": found[limit - 1] if len(found) > limit else None}
+    return Result(data=found[:limit], next_cursor=found[limit - 1] if len(found) > limit else None)

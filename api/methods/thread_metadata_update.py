@@ -1,41 +1,59 @@
-"""thread/metadata/update: what a client knows of a thread's repository."""
+"""thread/metadata/update: Store what a client knows about a thread's repository."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, NotRequired, TypedDict, cast
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ThreadParams
-from api.results import ThreadResult
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, THREAD, Example
+from api.requests.params import ThreadParams
+from api.requests.results import ThreadResult
 from shared.errors import InvalidParams
-from shared.protocol.thread import thread_object
+from shared.protocol.thread import GitInfo
+from shared.views.thread import thread_object
 
 NAME = "thread/metadata/update"
-FACTS = ("sha", "branch", "originUrl")
+NO_FACTS: GitInfo = {"sha": None, "branch": None, "originUrl": None}
 
 
+class GitInfoChange(TypedDict):
+    """Facts about a repository. One that is left out keeps its value, null removes it; none may be empty."""
+
+    sha: NotRequired[str | None]
+    branch: NotRequired[str | None]
+    originUrl: NotRequired[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """A fact that is left out stays, null clears it. Projects are not kept here, nor what concerns cyber access.
+    """The thread, and what is known. This server stores no project and no cyber access.
 
-    Shape:  {"threadId": UUIDv7, "gitInfo": {"sha": str|null?, "branch": str|null?, "originUrl": str|null?}?}
     Errors: NotFound; InvalidParams
     Source: PROTOCOL 5.11
     """
 
-    git_info = fields.Dict(load_default=None)
+    git_info: Annotated[Mapping[str, object], GitInfoChange] | None = None
 
 
 Result = ThreadResult
+EXAMPLE = Example(
+    params={**ON_THREAD, "gitInfo": {"branch": "main"}},
+    result={"thread": {**THREAD, "gitInfo": {"sha": None, "branch": "main", "originUrl": None}}},
+)
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"], missing="no rollout found for thread id {}")
-    told = {name: value for name, value in (params["git_info"] or {}).items() if name in FACTS}
-    if not all(value is None or (isinstance(value, str) and value) for value in told.values()):
-        raise InvalidParams("Invalid request: gitInfo: expected strings that are not empty, or null")
-    if told:
-        info = {**dict.fromkeys(FACTS), **(thread.git_info or {}), **told}
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id, missing="no rollout found for thread id {}")
+    given = {name: _fact(value) for name, value in (params.git_info or {}).items() if name in NO_FACTS}
+    if given:
+        info = cast(GitInfo, {**(thread.git_info or NO_FACTS), **given})
         ctx.store.threads.set_git_info(thread.id, ctx.user_id, info if any(info.values()) else None)
-    return {"thread": thread_object(ctx.get_thread(thread.id))}
+    return Result(thread=thread_object(ctx.get_thread(thread.id)))
+
+
+def _fact(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise InvalidParams("Invalid request: gitInfo: expected strings that are not empty, or null")

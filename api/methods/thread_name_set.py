@@ -1,35 +1,40 @@
-"""thread/name/set: name a thread."""
+"""thread/name/set: Name a thread."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ThreadParams
-from api.results import Empty
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.params import ThreadParams
+from api.requests.results import Empty
 from shared.errors import InvalidRequest
-from shared.events import Event
+from shared.events.log import Event
 
 NAME = "thread/name/set"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape: {"threadId": UUIDv7, "name": str}. Errors: NotFound, InvalidRequest (empty). Source: PROTOCOL 5.11"""
+    """The thread, and its name.
 
-    name = fields.Str(required=True)
+    Errors: NotFound; InvalidRequest (the name is empty)
+    Source: PROTOCOL 5.11
+    """
+
+    name: str
 
 
 Result = Empty
+EXAMPLE = Example(params={**ON_THREAD, "name": "The flaky test"})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    name = params["name"].strip()
+def handle(ctx: Context, params: Params) -> Result:
+    name = params.name.strip()
     if not name:
         raise InvalidRequest("thread name must not be empty")
-    thread_id = ctx.get_thread(params["thread_id"], missing="no rollout found for thread id {}").id
+    thread_id = ctx.get_thread(params.thread_id, missing="no rollout found for thread id {}").id
     ctx.store.threads.set_name(thread_id, ctx.user_id, name)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/name/updated", {"threadId": thread_id, "threadName": name}))
-    ctx.after_reply(ctx.write_session, thread_id)
-    return {}
+    ctx.after_reply(ctx.enqueue_session_file, thread_id)
+    return Result()

@@ -1,38 +1,47 @@
-"""thread/read: a thread, without following it."""
+"""thread/read: Show a thread without following it."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api.context import Context
-from api.history import turn_objects
-from api.params import ThreadParams
-from shared.protocol.base import WireSchema
-from shared.protocol.thread import thread_object
+from api.requests.context import Context
+from api.requests.examples import ENDED_TURN, ON_THREAD, THREAD, Example
+from api.requests.history import turn_objects
+from api.requests.params import ThreadParams
+from shared.protocol.thread import ThreadObject
+from shared.views.thread import thread_object
 
 NAME = "thread/read"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7, "includeTurns": bool=false}
+    """The thread to return.
+
+    include_turns: whether the result has all turns with their completed items
     Errors: NotFound
     Source: PROTOCOL 5.6
     """
 
-    include_turns = fields.Bool(load_default=False)
+    include_turns: bool = False
 
 
-class Result(WireSchema):
-    """thread: with every turn and its completed items, when they were asked for."""
+@dataclass(frozen=True)
+class Result:
+    """read_state: always null: this server does not record what was read"""
 
-    thread = fields.Dict()
-    read_state = fields.Raw()
+    thread: ThreadObject
+    read_state: None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread = ctx.get_thread(params["thread_id"], missing="thread not loaded: {}")
-    turns = ctx.store.turns.of_thread(thread.id, ctx.user_id) if params["include_turns"] else []
+EXAMPLE = Example(
+    params={**ON_THREAD, "includeTurns": True},
+    result={"thread": {**THREAD, "turns": [ENDED_TURN]}, "readState": None},
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    thread = ctx.get_thread(params.thread_id, missing="thread not loaded: {}")
+    turns = ctx.store.turns.of_thread(thread.id, ctx.user_id) if params.include_turns else []
     objects, _ = turn_objects(ctx.store, ctx.user_id, turns, "full")
-    return {"thread": thread_object(thread, objects), "read_state": None}
+    return Result(thread=thread_object(thread, objects), read_state=None)

@@ -1,71 +1,98 @@
-"""thread/resume: a thread as it stands, and from then on what happens in it."""
+"""thread/resume: Show a thread as it is, and follow what happens in it from then on."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from marshmallow import fields
-
-from api import settings
-from api.context import Context
-from api.history import newest, turn_objects, turns_page
-from api.params import ParamsSchema, variant
-from api.results import Page, SessionResult
-from api.settings import SettingsParams
+from api.requests import settings
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, SESSION, TURN_ID, Example
+from api.requests.history import newest_cursors, turn_objects, turns_page
+from api.requests.instructions import find_instructions
+from api.requests.results import SessionResult, TurnsPage
+from api.requests.settings import SettingsParams
+from api.requests.subscriptions import follow, replay
 from shared import telemetry
 from shared.errors import Conflict
-from shared.protocol.thread import session_result
+from shared.protocol.settings import CollaborationMode, ThreadSettings
+from shared.views.thread import session_result
 
 NAME = "thread/resume"
 
 
-class TurnsPage(ParamsSchema):
-    """Shape: {"limit": int?, "sortDirection": "asc" | "desc"?, "itemsView": "notLoaded" | "summary" | "full"?}"""
+@dataclass(frozen=True, kw_only=True)
+class InitialTurnsPage:
+    """A page of thread/turns/list that comes with the result. limit: 1 to 100; by default 25"""
 
-    limit = fields.Int(load_default=None)
-    sort_direction = fields.Str(load_default="desc", validate=variant("asc", "desc"))
-    items_view = fields.Str(load_default="summary", validate=variant("notLoaded", "summary", "full"))
+    limit: int | None = None
+    sort_direction: Literal["asc", "desc"] = "desc"
+    items_view: Literal["notLoaded", "summary", "full"] = "summary"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(SettingsParams):
-    """Which thread, changed how. With `afterEventId`, our own addition, the events go on behind that one.
+    """Which thread, and what to change. While a turn is active, changes are ignored.
 
-    When that one is too old for the log, the reply has all turns, whatever `excludeTurns` says.
-
-    Shape:  SettingsParams and {"threadId": UUIDv7, "excludeTurns": bool=false, "initialTurnsPage": TurnsPage?,
-            "afterEventId": eventId of the last event that the client has?}
+    exclude_turns: whether the result has no turns
+    after_event_id: the `eventId` of the last event that the client has: events continue after it. Only events of
+        threads that the connection follows carry one. When it is too old for the event log, the result has all turns,
+        whatever `excludeTurns` says. Not part of the Codex protocol
     Errors: InvalidParams; NotFound; Conflict (archived)
     Source: PROTOCOL 5.7
     """
 
-    thread_id = fields.Str(required=True)
-    exclude_turns = fields.Bool(load_default=False)
-    initial_turns_page = fields.Nested(TurnsPage, load_default=None)
-    after_event_id = fields.Str(load_default=None)
+    thread_id: str
+    exclude_turns: bool = False
+    initial_turns_page: InitialTurnsPage | None = None
+    after_event_id: str | None = None
 
 
+@dataclass(frozen=True)
 class Result(SessionResult):
-    """The session result with every turn, unless they were excluded; a running turn has its completed items."""
+    """The thread with all its turns, unless they were excluded. A running turn has its completed items.
 
-    collaboration_mode = fields.Raw()
-    initial_turns_page = fields.Raw()
-    turns_backwards_cursor = fields.Str()
-    items_backwards_cursor = fields.Str()
+    initial_turns_page: null unless it was asked for
+    turns_backwards_cursor: for thread/turns/list, to read backwards from the newest turn
+    items_backwards_cursor: for thread/items/list, to read backwards from the newest completed item
+    """
+
+    collaboration_mode: CollaborationMode | None
+    initial_turns_page: TurnsPage | None
+    turns_backwards_cursor: str | None
+    items_backwards_cursor: str | None
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread_id = params["thread_id"]
+EXAMPLE = Example(
+    params={**ON_THREAD, "excludeTurns": True},
+    result={
+        **SESSION,
+        "collaborationMode": None,
+        "initialTurnsPage": None,
+        "turnsBackwardsCursor": f"={TURN_ID}",
+        "itemsBackwardsCursor": "=2",
+    },
+)
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    thread_id = params.thread_id
     thread = ctx.get_thread(thread_id, missing="no rollout found for thread id {}")
     if thread.archived_at_ms is not None:
         raise Conflict(f"session {thread_id} is archived. Run `thread/unarchive` first.")
-    changed = {} if thread.active_turn else settings.changes(ctx.config, ctx.user_id, params)
-    start = ctx.follow(thread_id, params["after_event_id"])
-    thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)  # read after the look at the log
-    whole = not params["exclude_turns"] or bool(start and start.expired)
+    asked = {} if thread.active_turn else settings.overrides(params)
+    changed = settings.changes(ctx.config, ctx.user_id, asked, thread_id)
+    works_in: ThreadSettings = {**thread.settings, **changed}
+    changed |= find_instructions(ctx, works_in, has_folder=thread.materialized).changes
+    start = follow(ctx, thread_id, params.after_event_id)
+    # Read the thread after the event log, so that the result contains every event before the followed ones.
+    thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)
+    whole = not params.exclude_turns or bool(start and start.expired)
     turns = ctx.store.turns.of_thread(thread_id, ctx.user_id, descending=not whole, limit=None if whole else 1)
     objects, items = turn_objects(ctx.store, ctx.user_id, turns, "full")
     last = turns[-1] if turns else None
-    ctx.show(
+    replay(
+        ctx,
         thread,
         start,
         last_turn=last,
@@ -74,21 +101,25 @@ def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
     )
     if not thread.active_turn:
         telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings, resumed=True)
-    turns_cursor, items_cursor = newest(ctx.store, ctx.user_id, thread_id)
-    return {
+    turns_cursor, items_cursor = newest_cursors(ctx.store, ctx.user_id, thread_id)
+    return Result(
         **session_result(thread, objects if whole else []),
-        "collaboration_mode": thread.settings.get("collaborationMode"),
-        "initial_turns_page": _first_page(ctx, thread_id, params["initial_turns_page"]),
-        "turns_backwards_cursor": turns_cursor,
-        "items_backwards_cursor": items_cursor,
-    }
+        collaboration_mode=thread.settings.get("collaborationMode"),
+        initial_turns_page=_first_page(ctx, thread_id, params.initial_turns_page),
+        turns_backwards_cursor=turns_cursor,
+        items_backwards_cursor=items_cursor,
+    )
 
 
-def _first_page(ctx: Context, thread_id: str, wanted: dict[str, Any] | None) -> Any:
+def _first_page(ctx: Context, thread_id: str, wanted: InitialTurnsPage | None) -> TurnsPage | None:
     if wanted is None:
         return None
-    direction, view = wanted["sort_direction"], wanted["items_view"]
-    page = turns_page(
-        ctx.store, ctx.user_id, thread_id, cursor=None, limit=wanted["limit"], direction=direction, view=view
+    return turns_page(
+        ctx.store,
+        ctx.user_id,
+        thread_id,
+        cursor=None,
+        limit=wanted.limit,
+        direction=wanted.sort_direction,
+        view=wanted.items_view,
     )
-    return Page().dump(page)

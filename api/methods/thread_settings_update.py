@@ -1,30 +1,35 @@
-"""thread/settings/update: change how a thread works from its next turn on."""
+"""thread/settings/update: Change how a thread works from its next turn on."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields
-
-from api import settings
-from api.context import Context
-from api.results import Empty
-from api.settings import SettingsParams
+from api.requests import settings
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.results import Empty
+from api.requests.settings import SettingsParams
 
 NAME = "thread/settings/update"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(SettingsParams):
-    """Shape: SettingsParams and {"threadId": UUIDv7}. Errors: InvalidParams, NotFound. Source: PROTOCOL 5.11"""
+    """The thread, and its new settings.
 
-    thread_id = fields.Str(required=True)
+    Errors: InvalidParams; NotFound
+    Source: PROTOCOL 5.11
+    """
+
+    thread_id: str
 
 
 Result = Empty
+EXAMPLE = Example(params={**ON_THREAD, "effort": "high"})
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    changed = settings.changes(ctx.config, ctx.user_id, params)
-    thread = ctx.store.threads.change_settings(params["thread_id"], ctx.user_id, changed)
+def handle(ctx: Context, params: Params) -> Result:
+    changed = settings.changes(ctx.config, ctx.user_id, settings.overrides(params), params.thread_id)
+    thread = ctx.store.threads.change_settings(params.thread_id, ctx.user_id, changed)
     ctx.after_reply(ctx.publish_settings, thread)
-    return {}
+    return Result()

@@ -1,81 +1,121 @@
-"""thread/start: a new thread, followed by whoever made it."""
+"""thread/start: Create a thread and follow it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from marshmallow import fields
-
-from api import settings, sources
-from api.context import Context
-from api.params import variant
-from api.results import SessionResult
-from api.settings import SettingsParams
+from api.delivery.frames import notification
+from api.requests import settings, workspace_sources
+from api.requests.context import Context
+from api.requests.examples import SESSION, THREAD, Example
+from api.requests.instructions import find_instructions
+from api.requests.project_config import project_defaults, project_warnings, trust_levels
+from api.requests.results import SessionResult
+from api.requests.settings import SettingsParams
+from api.requests.subscriptions import follow
 from shared import telemetry
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
-from shared.events import Event
+from shared.events.log import Event
 from shared.ids import new_id
-from shared.protocol.dynamic_tools import DynamicToolSchema, check_names
-from shared.protocol.thread import SOURCE, session_result, thread_object
+from shared.protocol.dynamic_tools import DynamicTool, DynamicToolSchema, check_names
+from shared.protocol.thread import SOURCE
+from shared.shell_environment import merged
 from shared.store.threads import TITLE_SOURCE, Thread
+from shared.views.thread import session_result, thread_object
 
 NAME = "thread/start"
+MAX_NAMED = 50  # ignored keys that a warning names
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(SettingsParams):
-    """How to work, and where; without `cwd` in a folder of the thread's own.
+    """How to work, and where. Without `cwd` the thread works in a new folder of its own, its workspace.
 
-    `config.workspace` says what that folder begins with: a git repository or an uploaded archive (docs/WORKSPACES.md).
-    A worker makes it before the thread's first turn.
+    `config.workspace` names what the workspace begins with: a git repository, {"gitUrl", "ref"?, "credential"?}, or an
+    uploaded archive, {"archive": id}. A worker makes the workspace before the thread's first turn.
 
-    historyMode is how the client means to read the thread, and all that it changes is what the thread says of itself.
-
-    Shape:  SettingsParams and {"ephemeral": bool=false, "historyMode": "legacy" | "paginated"?, "threadSource": str?,
-            "dynamicTools": [tool]?}; beside the other keys of config: {"workspace": {"gitUrl", "ref"?, "credential"?}
-            or {"archive": id}}
-    Errors: InvalidParams; InvalidRequest (a title thread where the server serves none); NotFound (the archive);
+    ephemeral: whether the thread is left out of lists and removed when it is idle
+    history_mode: how the client means to read the thread; stored and returned, without other effect
+    thread_source: a label of the client, returned unread
+    dynamic_tools: tools of the client, which the model can call
+    Errors: InvalidParams; InvalidRequest (a title thread, and this server makes no titles); NotFound (the archive);
             Overloaded (too many threads)
-    Source: PROTOCOL 5.1
+    Source: PROTOCOL 5.1; docs/WORKSPACES.md
     """
 
-    ephemeral = fields.Bool(load_default=False)
-    history_mode = fields.Str(load_default=None, validate=variant("legacy", "paginated"))
-    thread_source = fields.Str(load_default=None)
-    dynamic_tools = fields.List(fields.Nested(DynamicToolSchema), load_default=[], validate=check_names)
+    ephemeral: bool = False
+    history_mode: Literal["legacy", "paginated"] | None = None
+    thread_source: str | None = None
+    dynamic_tools: Annotated[list[Annotated[DynamicTool, DynamicToolSchema]], check_names] | None = None
 
 
 Result = SessionResult
+EXAMPLE = Example(
+    params={"sandbox": "workspace-write", "approvalPolicy": "on-request"},
+    result={**SESSION, "thread": {**THREAD, "preview": ""}},
+)
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    if params["thread_source"] == TITLE_SOURCE and not ctx.config.server.titles:
+def handle(ctx: Context, params: Params) -> Result:
+    if params.thread_source == TITLE_SOURCE and not ctx.config.server.titles:
         raise InvalidRequest("this server makes no titles ([server] titles = false)")
-    source = sources.take(ctx, params)
+    wanted, source = workspace_sources.split_off(ctx, settings.overrides(params))
     thread_id, at_ms = new_id(), now_ms()
     chosen = settings.defaults(ctx.config, ctx.user_id, thread_id)
-    chosen |= settings.user_defaults(ctx.config, ctx.user_id, ctx.store.user_configs.get(ctx.user_id)[0])
-    chosen |= settings.changes(ctx.config, ctx.user_id, params)
+    own = ctx.store.user_configs.get(ctx.user_id)[0]
+    chosen |= settings.user_defaults(ctx.config, ctx.user_id, own)
+    changed = settings.changes(ctx.config, ctx.user_id, wanted, thread_id)
+    has_folder = "cwd" in wanted
+    found = find_instructions(ctx, {**chosen, **changed}, has_folder=has_folder)
+    levels = trust_levels(own.get("projects"), config=wanted.get("config", {}))
+    of_project = project_defaults(ctx.config, ctx.user_id, found.project, levels, wanted.get("cwd"))
+    if {"projectDocMaxBytes", "projectDocFallbackFilenames"} & of_project.keys():
+        found = find_instructions(ctx, {**chosen, **of_project, **changed}, has_folder=has_folder)
+    chosen |= of_project
+    if "shellEnvironmentPolicy" in chosen and "shellEnvironmentPolicy" in changed:
+        changed["shellEnvironmentPolicy"] = merged(chosen["shellEnvironmentPolicy"], changed["shellEnvironmentPolicy"])
+    chosen |= changed
     if source is not None:
-        chosen[sources.KEY] = True  # turns look for it then
+        chosen["workspace"] = True  # a worker makes the workspace before the first turn
+    chosen["dynamicTools"] = params.dynamic_tools or []
+    chosen |= found.changes
     thread = Thread(
         id=thread_id,
         owner=ctx.user_id,
         session_id=thread_id,
-        settings=chosen | {"dynamicTools": params["dynamic_tools"]},
+        settings=chosen,
         source=SOURCE,
         created_at_ms=at_ms,
         updated_at_ms=at_ms,
         recency_at_ms=at_ms,
         used_at_ms=at_ms,
-        thread_source=params["thread_source"],
+        thread_source=params.thread_source,
         originator=ctx.connection.client_name if ctx.connection else None,
-        ephemeral=params["ephemeral"],
-        history_mode=params["history_mode"],
+        ephemeral=params.ephemeral,
+        history_mode=params.history_mode,
     )
     ctx.services.limits.check_threads(ctx.user_id)
-    ctx.store.threads.create(thread, source, act=ctx.act(NAME))
-    ctx.follow(thread_id)
+    ctx.store.threads.create(thread, source, audit_entry=ctx.audit_entry(NAME))
+    follow(ctx, thread_id)
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
-    return session_result(thread)
+    found.warn(ctx, thread_id, project_warnings(found.project, levels, wanted.get("cwd")))
+    if ignored := settings.ignored_keys(wanted.get("config", {})):
+        _warn(ctx, thread_id, ignored)
+    return Result(**session_result(thread))
+
+
+def _warn(ctx: Context, thread_id: str, ignored: Sequence[str]) -> None:
+    """Send the client the keys of `config` that have no effect, as the original does."""
+    lines = [
+        f"This server ignores configuration settings that have no meaning here: {len(ignored)}.",
+        *(f"  session-flags: `{key[:200]}` is ignored." for key in ignored[:MAX_NAMED]),
+    ]
+    if any(key.split(".")[0] == settings.MCP_SERVERS for key in ignored):
+        lines.append("This server starts no MCP servers yet, so the agent does not have their tools.")
+    message = "\n".join(lines)
+    ctx.frames.append(notification("configWarning", {"summary": message, "details": None}))
+    ctx.after_reply(ctx.publish, thread_id, Event("warning", {"threadId": thread_id, "message": message}))

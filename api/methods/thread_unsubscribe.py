@@ -1,31 +1,38 @@
-"""thread/unsubscribe: hear no more of a thread on this connection; its turn goes on."""
+"""thread/unsubscribe: Stop following a thread."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from marshmallow import fields
-
-from api.context import Context
-from api.params import ThreadParams
-from shared.protocol.base import WireSchema
+from api.requests.context import Context
+from api.requests.examples import ON_THREAD, Example
+from api.requests.params import ThreadParams
 
 NAME = "thread/unsubscribe"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape: {"threadId": UUIDv7}; an unknown one is no error. Source: PROTOCOL 5.11"""
+    """The thread. An unknown one is no error.
+
+    Source: PROTOCOL 5.11
+    """
 
 
-class Result(WireSchema):
-    """status: "unsubscribed", "notSubscribed" or "notLoaded"."""
+@dataclass(frozen=True)
+class Result:
+    """status: "unsubscribed" if this connection followed the thread"""
 
-    status = fields.Str()
+    status: Literal["unsubscribed", "notSubscribed", "notLoaded"]
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    thread_id = params["thread_id"]
+EXAMPLE = Example(params=ON_THREAD, result={"status": "unsubscribed"})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    thread_id = params.thread_id
     if ctx.connection is not None and ctx.services.relay.unfollow(ctx.connection, thread_id):
-        return {"status": "unsubscribed"}
+        return Result(status="unsubscribed")
     thread = ctx.store.threads.find(thread_id, ctx.user_id)
-    return {"status": "notSubscribed" if thread is not None and thread.loaded else "notLoaded"}
+    return Result(status="notSubscribed" if thread is not None and thread.loaded else "notLoaded")

@@ -1,43 +1,51 @@
-"""turn/steer: more input for the turn that runs."""
+"""turn/steer: Add input to the turn that is running."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from marshmallow import fields, validate
-
-from api.context import Context
-from api.methods.turn_start import MAX_CLIENT_ID_CHARACTERS, MAX_INPUTS
-from api.params import ThreadParams
-from shared import mailbox
-from shared.protocol.base import WireSchema
-from shared.protocol.user_input import UserInputSchema
+from api.methods.turn_start import ClientMessageId, Input, check_images
+from api.requests.context import Context
+from api.requests.examples import INPUT, ON_THREAD, TURN_ID, Example
+from api.requests.params import ThreadParams
+from shared.events import turn_signals
 from shared.store.turns import NewTurn
 
 NAME = "turn/steer"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
-    """Shape:  {"threadId": UUIDv7, "input": [UserInput, 0 to 64], "expectedTurnId": UUIDv7,
-             "clientUserMessageId": str?}
-    Errors: NotFound; Conflict (no turn, or another one, runs; the words are those that the SDK parses);
-            NotSteerable (a compaction or a review runs)
+    """The turn, and the input.
+
+    input:  the parts of the user's message
+    expected_turn_id: the running turn
+    client_user_message_id: names the message; a second request with the same id changes nothing
+    Errors: InvalidRequest (an image by its http URL); NotFound; Conflict (no turn, or another one, is running; the
+            Python SDK parses this error's text); NotSteerable (a compaction or a review is running);
+            HistoryTooLarge
     Source: PROTOCOL 5.3
     """
 
-    input = fields.List(fields.Nested(UserInputSchema), required=True, validate=validate.Length(0, MAX_INPUTS))
-    expected_turn_id = fields.Str(required=True)
-    client_user_message_id = fields.Str(load_default=None, validate=validate.Length(1, MAX_CLIENT_ID_CHARACTERS))
+    input: Input
+    expected_turn_id: str
+    client_user_message_id: ClientMessageId | None = None
 
 
-class Result(WireSchema):
-    """turn_id: the turn that took the input."""
+@dataclass(frozen=True)
+class Result:
+    """turn_id: the turn that took the input"""
 
-    turn_id = fields.Str()
+    turn_id: str
 
 
-def handle(ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
-    new = NewTurn(params["input"], params["client_user_message_id"], {}, {})
-    turn = ctx.store.turns.steer(params["thread_id"], ctx.user_id, params["expected_turn_id"], new)
-    ctx.after_reply(ctx.call_turn, mailbox.STEER, turn)
-    return {"turn_id": turn.id}
+EXAMPLE = Example(params={**ON_THREAD, "expectedTurnId": TURN_ID, "input": INPUT}, result={"turnId": TURN_ID})
+
+
+def handle(ctx: Context, params: Params) -> Result:
+    check_images(params.input)
+    limit = ctx.config.limits.history_bytes
+    new = NewTurn(params.input, params.client_user_message_id, {}, {}, history_limit=limit)
+    turn = ctx.store.turns.steer(params.thread_id, ctx.user_id, params.expected_turn_id, new)
+    ctx.after_reply(ctx.signal_turn, turn_signals.STEER, turn)
+    return Result(turn_id=turn.id)

@@ -1,14 +1,14 @@
-"""Methods that are empty or refused by design. None of them hangs."""
+"""Methods whose result is empty by design, and methods that are refused by design. All of them answer at once."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-NO_PAGE: dict[str, Any] = {"data": [], "nextCursor": None}
-NO_MARKETPLACES: dict[str, Any] = {"marketplaces": [], "marketplaceLoadErrors": []}
+NO_PAGE: Mapping[str, object] = {"data": [], "nextCursor": None}
+NO_MARKETPLACES: Mapping[str, object] = {"marketplaces": [], "marketplaceLoadErrors": []}
 
-# Method → its result, whatever the params (PROTOCOL 5.11, 5.12).
-EMPTY: dict[str, dict[str, Any]] = {
+# Method → its result, whatever the params are (PROTOCOL 5.11, 5.12).
+EMPTY: Mapping[str, Mapping[str, object]] = {
     "account/bedrock/checkGovCloudRequirements": {"isGovCloud": False, "shouldWarn": False},
     "account/workspaceMessages/read": {"featureEnabled": False, "messages": []},
     "app/installed": {"apps": []},
@@ -28,31 +28,50 @@ EMPTY: dict[str, dict[str, Any]] = {
     "plugin/installed": NO_MARKETPLACES,
     "plugin/list": {**NO_MARKETPLACES, "featuredPluginIds": []},
     "project/list": NO_PAGE,
-    "thread/backgroundTerminals/list": NO_PAGE,
     "thread/readState/update": {"readState": {"firstUnread": None, "revision": "0"}},
     "threadSection/list": NO_PAGE,
 }
 
-_LOGIN = "whoever speaks here is known by the credential of the connection; there is no login with a model vendor"
-_PROVIDERS = "models and their keys are the operator's configuration"
+# Method → why its result is empty, for the documentation.
+EMPTY_REASONS: Mapping[str, str] = {
+    "account/bedrock/checkGovCloudRequirements": "The operator configures models, so there are no requirements.",
+    "account/workspaceMessages/read": "There is no workspace of a model vendor.",
+    "app/installed": "This server has no apps.",
+    "app/list": "This server has no apps.",
+    "collaborationMode/list": "The collaboration modes are plan and default.",
+    "experimentalFeature/list": "There are no experimental features to turn on.",
+    "getAuthStatus": "There is no login with a model vendor.",
+    "hooks/list": "Clients configure no hooks on this server.",
+    "mcpServerStatus/list": "This server connects to no MCP servers.",
+    "memory/status": "This server keeps no memories besides the threads.",
+    "modelProvider/capabilities/read": "This server generates no images and searches no web.",
+    "plugin/installed": "This server has no plugins.",
+    "plugin/list": "This server has no plugins.",
+    "project/list": "This server does not sort threads into projects.",
+    "thread/readState/update": "This server does not record what was read.",
+    "threadSection/list": "This server does not sort threads into sections.",
+}
+
+# Why a method is refused: the end of the error "<method> is not served: …".
+_LOGIN = "the credential of the connection says who the caller is; there is no login with a model vendor"
+_PROVIDERS = "the operator configures models and their keys"
 _PLUGINS = "this server has no plugins, apps or marketplaces"
 _MCP = "this server connects to no MCP servers"
-_PROJECTS = "threads are not sorted into projects or sections here"
-_DEVICE = "it belongs to an app on a person's own machine, and this is a server of many users"
-_PROCESS = "it has no sandbox; use command/exec"
-_ENVIRONMENT = "turns work on the server's own workers"
-_WATCH = "a watch would hold a worker as long as it lives; ask fs/getMetadata, or follow the thread"
-_FEEDBACK = "reports are sent by feedback/upload"
-_PREDICTION = "this server makes no predictions and draws no samples outside of turns"
-_MEMORY = "this server keeps no memories beside the threads"
-_REALTIME = "this server speaks text only"
-_QUEUE = "input for a running turn steers it (turn/start, turn/steer); a client keeps its own queue for later"
-_ATTACHMENTS = "threads have no attachments here; images travel in the input"
-_SKILLS = "skills are not configured by clients here"
-_SEARCH = "thread/list with searchTerm searches names and first messages"
+_PROJECTS = "this server does not sort threads into projects or sections"
+_DEVICE = "it is for an app on a personal computer, and this is a server for many users"
+_PROCESS = "it runs programs without a sandbox; use command/exec"
+_ENVIRONMENT = "turns run on the server's own workers"
+_WATCH = "a watch would hold a worker for as long as it lasts; call fs/getMetadata, or follow the thread"
+_FEEDBACK = "send reports with feedback/upload"
+_PREDICTION = "this server calls the model only in turns"
+_MEMORY = "this server keeps no memories besides the threads"
+_REALTIME = "this server has no audio; use turn/start with text"
+_QUEUE = "the client keeps its own queue; turn/start and turn/steer pass input to the running turn"
+_ATTACHMENTS = "threads have no attachments; send images in the input of turn/start"
+_SKILLS = "clients configure no skills on this server"
 
-# Method → why not; each answers -32601 with these words.
-REFUSED: dict[str, str] = {
+# Method → why it is refused; each answers -32601 with this text.
+REFUSED: Mapping[str, str] = {
     "account/bedrock/discover": _PROVIDERS,
     "account/bedrock/setup": _PROVIDERS,
     "account/gatewayOAuth/cancel": _LOGIN,
@@ -62,9 +81,9 @@ REFUSED: dict[str, str] = {
     "account/login/cancel": _LOGIN,
     "account/login/start": _LOGIN,
     "account/logout": _LOGIN,
-    "account/rateLimitResetCredit/consume": "limits of use are the operator's, not bought by credits",
+    "account/rateLimitResetCredit/consume": "the operator sets the limits; they cannot be raised by credits",
     "account/securitySetup/read": _LOGIN,
-    "account/sendAddCreditsNudgeEmail": "this server sends no mail",
+    "account/sendAddCreditsNudgeEmail": "this server sends no messages to people",
     "accountSession/list": _LOGIN,
     "accountSession/switch": _LOGIN,
     "app/read": _PLUGINS,
@@ -89,7 +108,7 @@ REFUSED: dict[str, str] = {
     "mcpServer/resource/read": _MCP,
     "mcpServer/tool/call": _MCP,
     "memory/reset": _MEMORY,
-    "mock/experimentalMethod": "a test of the original with itself",
+    "mock/experimentalMethod": "it is a test method of the original",
     "modelProvider/config/write": _PROVIDERS,
     "plugin/install": _PLUGINS,
     "plugin/read": _PLUGINS,
@@ -119,25 +138,23 @@ REFUSED: dict[str, str] = {
     "remoteControl/pairing/start": _DEVICE,
     "remoteControl/pairing/status": _DEVICE,
     "remoteControl/status/read": _DEVICE,
-    "rollout/compress": "session files are written by the server, which keeps them as they are",
-    "server/diagnostics": "what a server is doing is the operator's to see (threadhouse doctor)",
+    "rollout/compress": "the server writes session files and does not compress them",
+    "server/diagnostics": "only the operator sees the server's state; they run `threadhouse doctor`",
     "skills/config/write": _SKILLS,
     "skills/extraRoots/set": _SKILLS,
-    "thread/approveGuardianDeniedAction": "there is no automatic reviewer whose refusal could be lifted",
+    "thread/approveGuardianDeniedAction": "this server has no automatic reviewer",
     "thread/attachment/add": _ATTACHMENTS,
     "thread/attachment/list": _ATTACHMENTS,
     "thread/attachment/remove": _ATTACHMENTS,
     "thread/attachmentOwner/list": _ATTACHMENTS,
-    "thread/backgroundTerminals/clean": "no terminal stays open behind a turn",
-    "thread/backgroundTerminals/terminate": "no terminal stays open behind a turn",
     "thread/decrement_elicitation": _MCP,
-    "thread/guardianReview": "there is no automatic reviewer",
+    "thread/guardianReview": "this server has no automatic reviewer",
     "thread/increment_elicitation": _MCP,
-    "thread/items/read": "thread/items/list shows whole items; no output is put off",
+    "thread/items/read": "thread/items/list returns whole items, so there is nothing more to read",
     "thread/memory/read": _MEMORY,
     "thread/memoryMode/set": _MEMORY,
     "thread/prediction/request": _PREDICTION,
-    "thread/prepareApprovedPlan": "a plan is carried out by the next turn/start in the default mode",
+    "thread/prepareApprovedPlan": "begin the plan with turn/start in the default collaboration mode",
     "thread/queue/add": _QUEUE,
     "thread/queue/delete": _QUEUE,
     "thread/queue/list": _QUEUE,
@@ -147,19 +164,18 @@ REFUSED: dict[str, str] = {
     "thread/realtime/appendAudio": _REALTIME,
     "thread/realtime/appendSpeech": _REALTIME,
     "thread/realtime/appendText": _REALTIME,
+    "thread/realtime/list": _REALTIME,
     "thread/realtime/listVoices": _REALTIME,
     "thread/realtime/start": _REALTIME,
     "thread/realtime/stop": _REALTIME,
     "thread/sample": _PREDICTION,
     "thread/sample/cancel": _PREDICTION,
-    "thread/search": _SEARCH,
-    "thread/searchOccurrences": _SEARCH,
     "thread/section/move": _PROJECTS,
-    "thread/timeline/list": "thread/turns/list and thread/items/list tell all there is",
+    "thread/timeline/list": "use thread/turns/list and thread/items/list",
     "threadSection/create": _PROJECTS,
     "threadSection/delete": _PROJECTS,
     "threadSection/update": _PROJECTS,
-    "turn/settings/update": "settings change with thread/settings/update, from the next turn on",
+    "turn/settings/update": "use thread/settings/update, which has effect from the next turn on",
     "userVerification/cancel": _DEVICE,
     "userVerification/delete": _DEVICE,
     "userVerification/enroll": _DEVICE,

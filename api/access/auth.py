@@ -1,0 +1,205 @@
+"""Authenticate requests: bearer token → Caller; and refuse foreign Origins and Hosts.
+
+A server without users belongs to whoever uses its machine: there is one local user, over loopback only. Web pages that
+the same person visits could reach such a server too, so requests with a foreign Origin or Host are refused (RFC 6454;
+DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import Request
+
+from api.access.caller import LOCAL, Caller, Transport
+from shared.config import Config
+from shared.errors import Conflict, Forbidden, InvalidParams, Unauthorized
+from shared.store import Store
+from shared.store.audit import AuditEntry
+from shared.store.users import KEY_PREFIX, USE_RECORDED_MS, User
+
+if TYPE_CHECKING:
+    from api.access.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+CACHE_SECONDS = 30.0  # for which a credential is not checked again; a revoked one opens nothing new afterwards
+USERS_CACHE_SECONDS = 2.0  # after which a server notices that it has its first user
+MAX_CACHED = 10_000
+
+
+@dataclass(slots=True)
+class _CachedCaller:
+    """The caller of a credential. expires_s: monotonic seconds."""
+
+    caller: Caller
+    expires_s: float
+
+
+def _make_tokens(config: Config) -> Tokens | None:
+    if config.auth is None:
+        return None
+    from api.access.tokens import Tokens  # imports cryptography, which takes a twentieth of a process's start-up time
+
+    return Tokens(config.auth)
+
+
+class Auth:
+    """Authenticates the requests of one API process.
+
+    Errors: ConfigError (the file of [auth] cannot be used)
+    """
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._tokens = _make_tokens(config)
+        self._cache: dict[bytes, _CachedCaller] = {}
+        self._users_exist = False
+        self._users_checked_s = float("-inf")
+
+    def authenticate(self, request: Request, transport: Transport) -> Caller:
+        """Return who sends a request. Errors: Unauthorized, Forbidden (a foreign Host)."""
+        self.check_host(request)
+        address = request.remote_addr or ""
+        if not self._requires_credential():
+            if not _is_loopback(address) or _is_proxied(request):
+                raise Unauthorized(
+                    "this server has no users yet and serves only its own machine; to serve others, create a user and "
+                    "a key on the server: `threadhouse users add NAME`, then `threadhouse keys create NAME`"
+                )
+            return Caller(LOCAL, transport=transport, address=address)
+        scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credential.strip():
+            raise Unauthorized("API key required: set THREADHOUSE_TOKEN or send Authorization: Bearer <key>.")
+        return replace(self._by_credential(credential.strip(), address), transport=transport, address=address)
+
+    def check_origin(self, request: Request, *, own_allowed: bool = True) -> None:
+        """Refuse what a browser sends for a page of another site.
+
+        own_allowed: whether the server's own pages may send the request
+        Errors:      Forbidden
+        """
+        origin = request.headers.get("Origin")
+        if origin is not None and not (own_allowed and origin.partition("://")[2] == request.host):
+            raise Forbidden("requests from pages of other origins are refused; call the server without a browser")
+
+    def check_host(self, request: Request) -> None:
+        """Refuse a Host that is not this server's, if [server] hosts is set or requests need no credential.
+
+        Errors: Forbidden
+        """
+        hosts = self._config.server.hosts
+        if not hosts and self._requires_credential():
+            return
+        try:
+            name = urlsplit(f"//{request.host}").hostname or ""
+        except ValueError:
+            name = ""
+        if name not in ("localhost", self._config.server.host.lower(), *hosts) and not (name and _is_loopback(name)):
+            raise Forbidden(
+                "requests for an unknown Host are refused; add the server's name to [server] hosts in config.toml"
+            )
+
+    def find_ended(self, callers: Collection[Caller]) -> set[Caller]:
+        """Return the callers whose credentials are no longer valid; record that the other keys are in use."""
+        keys = {caller.key_id for caller in callers if caller.key_id is not None}
+        valid_keys = self._store.users.valid_keys(keys) if keys else set()
+        if valid_keys:
+            self._store.users.record_uses(valid_keys)
+        token_users = {caller.user_id for caller in callers if caller.auth_mode == "jwt"}
+        enabled = self._store.users.enabled(token_users) if token_users else set()
+        return {caller for caller in callers if not self._is_valid(caller, valid_keys, enabled)}
+
+    def _is_valid(self, caller: Caller, valid_keys: Collection[str], enabled_users: Collection[str]) -> bool:
+        if caller.auth_mode == "api_key":
+            return caller.key_id in valid_keys
+        if caller.auth_mode == "jwt":
+            return (
+                caller.user_id in enabled_users
+                and self._tokens is not None
+                and self._tokens.is_valid(caller.credential or "")
+            )
+        return not self._requires_credential()
+
+    def _requires_credential(self) -> bool:
+        """Whether the server has users or accepts tokens; without either it serves its own machine."""
+        now_s = time.monotonic()
+        if self._tokens is None and not self._users_exist and now_s - self._users_checked_s > USERS_CACHE_SECONDS:
+            self._users_exist = self._store.users.exist()
+            self._users_checked_s = now_s
+        return self._tokens is not None or self._users_exist
+
+    def _by_credential(self, credential: str, address: str) -> Caller:
+        digest = hashlib.sha256(credential.encode()).digest()
+        cached = self._cache.get(digest)
+        now_s = time.monotonic()
+        if cached is not None and cached.expires_s > now_s:
+            return cached.caller
+        self._cache.pop(digest, None)
+        if credential.startswith(KEY_PREFIX) or self._tokens is None:
+            cached = _CachedCaller(self._by_key(credential), now_s + CACHE_SECONDS)
+        else:
+            name, left_s = self._tokens.read(credential)
+            caller = Caller(self._by_name(name, address), "jwt", credential=credential)
+            cached = _CachedCaller(caller, now_s + min(CACHE_SECONDS, left_s))
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[digest] = cached
+        return cached.caller
+
+    def _by_key(self, credential: str) -> Caller:
+        key = self._store.users.find_by_key(credential)
+        if key is None:
+            raise Unauthorized(
+                "the API key is wrong, expired or revoked; the operator creates a new one with "
+                "`threadhouse keys create NAME`"
+            )
+        if key.last_used_at_ms is None or key.last_used_at_ms <= time.time() * 1000 - USE_RECORDED_MS:
+            threading.Thread(target=self._record_use, args=(key.id,), name="key use", daemon=True).start()
+        return Caller(key.user, "api_key", key.id)
+
+    def _record_use(self, key_id: str) -> None:
+        """Record the use of a key, in a thread of its own so that the request need not wait."""
+        try:
+            self._store.users.record_uses([key_id])
+        except Exception as error:  # noqa: BLE001 - the next use is recorded again
+            logger.warning("use of a key not recorded: %s", error, extra={"key_id": key_id})
+
+    def _by_name(self, name: str, address: str) -> User:
+        """Return the user that a token names. Errors: Unauthorized."""
+        assert self._config.auth is not None
+        account = self._store.users.find(name)
+        if account is None and self._config.auth.create_users:
+            try:
+                return self._store.users.add(name, audit_entry=AuditEntry.of_operator("users add", address=address))
+            except Conflict:  # a concurrent request with the same token has added the user
+                account = self._store.users.find(name)
+            except InvalidParams as error:
+                raise Unauthorized(f"the token's user claim is not a valid user name: {error}") from None
+        if account is None or account.disabled_at_ms is not None:
+            raise Unauthorized(
+                "the token's user is unknown to this server or disabled; the operator adds or "
+                "enables it with `threadhouse users add NAME` or `threadhouse users enable NAME`"
+            )
+        return account.user
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == ""  # a Unix socket has no address
+
+
+def _is_proxied(request: Request) -> bool:
+    """Whether a proxy has forwarded the request; its address is then the proxy's, which may be loopback."""
+    return "X-Forwarded-For" in request.headers or "Forwarded" in request.headers

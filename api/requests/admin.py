@@ -1,0 +1,58 @@
+"""What admins may do to users and to their turns. Each action is a method of its own, and an entry of the audit log."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from api.requests.context import Context
+from shared.errors import Forbidden, InvalidRequest
+from shared.events import turn_signals
+from shared.store.turns import Turn
+from shared.store.users import Account
+
+
+def check_admin(ctx: Context) -> None:
+    """Check that the caller is an admin; handlers call this before they read anything. Errors: Forbidden."""
+    if ctx.caller.user.role != "admin":
+        raise Forbidden(
+            "only admins may call this method; an operator adds one with: `threadhouse users add NAME --role admin`"
+        )
+
+
+def interrupt(ctx: Context, turn: Turn, action: str) -> bool:
+    """Interrupt a turn of any user. Returns whether the turn was active. action: for the audit log."""
+    try:
+        stopped = ctx.store.turns.interrupt(turn.thread_id, turn.owner, turn.id, audit_entry=ctx.audit_entry(action))
+    except InvalidRequest:  # it ended by itself
+        return False
+    if stopped.done:
+        ctx.after_reply(ctx.publish_turn, stopped)
+    else:
+        ctx.after_reply(ctx.signal_turn, turn_signals.INTERRUPT, stopped)
+    return True
+
+
+class UserObject(TypedDict):
+    """A user as admins see it. Times are Unix milliseconds.
+
+    role: "member" or "admin"
+    disabledAtMs: null unless the user is disabled
+    """
+
+    userId: str
+    name: str
+    role: str
+    createdAtMs: int
+    disabledAtMs: int | None
+
+
+def user_object(account: Account) -> UserObject:
+    """Return a user as admins see it."""
+    user = account.user
+    return {
+        "userId": user.id,
+        "name": user.name,
+        "role": user.role,
+        "createdAtMs": account.created_at_ms,
+        "disabledAtMs": account.disabled_at_ms,
+    }

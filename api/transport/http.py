@@ -1,0 +1,166 @@
+"""The same methods over HTTP: POST /v2/<method>, event streams, health, the root page.
+
+Generic over the method table. Streams are api.transport.event_streams, errors api.transport.problems.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import redis
+import sqlalchemy.exc
+from flask import Flask, Response, request
+
+from api.access.auth import Auth
+from api.access.caller import Caller
+from api.access.capacity import BodyReservation
+from api.requests.context import Context
+from api.requests.services import Services
+from api.transport import answers, dispatch
+from api.transport.credential_watch import CredentialWatch
+from api.transport.drain import Drain
+from api.transport.event_streams import EVENT_STREAM, STREAMED_METHODS, EventStreams
+from api.transport.problems import problem
+from api.transport.request_body import drop_rest, read_body
+from shared.config import SCRIPTED, SCRIPTED_WORDS, Config
+from shared.errors import BodyTooLarge, Conflict, InvalidParams, Unavailable
+from shared.protocol.frames import TooManyValues, decode_request
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+BODY_SECONDS = 120.0  # in which the whole body has to arrive
+TOO_LARGE = "the body is larger than 16 MiB, the most that this server accepts"
+ROOT_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Threadhouse</title>
+<h1>Threadhouse</h1>
+<p>A server for coding-agent threads. It speaks the Codex app-server protocol (v2).</p>
+<pre>
+codex -C . -s workspace-write --remote ws://{host}
+curl -N -H 'Accept: text/event-stream' -H 'Content-Type: application/json' \\
+     -d '{{}}' http://{host}/v2/thread/start
+</pre>
+<p>The agent works in the folder of <code>-C</code>, on the server's machine. Without it, and on a server with users, it
+works in a new folder of the thread. The client shows which.</p>
+<p>{model}</p>
+<p><a href="/docs">All methods</a></p>
+</html>
+"""
+
+
+def register(app: Flask, services: Services, auth: Auth, watch: CredentialWatch, drain: Drain) -> None:
+    """Add the routes to the application."""
+    routes = _Routes(services, auth, watch, drain)
+    app.add_url_rule("/", "root", routes.root, methods=["GET"])
+    app.add_url_rule("/readyz", "readyz", routes.ready, methods=["GET"])
+    app.add_url_rule("/healthz", "healthz", routes.healthy, methods=["GET"])
+    app.add_url_rule("/v2/thread/events", "thread_events", routes.thread_events, methods=["GET"])
+    app.add_url_rule("/v2/serverRequest/respond", "respond", routes.respond, methods=["POST"])
+    app.add_url_rule("/v2/<path:method>", "method", routes.method, methods=["POST"])
+    app.register_error_handler(Exception, problem)
+    app.wsgi_app = drop_rest(app.wsgi_app)  # type: ignore[method-assign, assignment]
+
+
+class _Routes:
+    def __init__(self, services: Services, auth: Auth, watch: CredentialWatch, drain: Drain) -> None:
+        self._services = services
+        self._auth = auth
+        self._drain = drain
+        self._streams = EventStreams(services, watch, drain)
+
+    # -- the server itself
+
+    def root(self) -> Response:
+        """GET /: a page that says what this server is."""
+        self._auth.check_origin(request)
+        self._auth.check_host(request)
+        page = ROOT_PAGE.format(host=_escaped(request.host), model=_about_model(self._services.config))
+        return Response(page, content_type="text/html; charset=utf-8")
+
+    def healthy(self) -> Response:
+        """GET /healthz: 200 while the process answers."""
+        self._auth.check_origin(request, own_allowed=False)
+        return Response(status=200)
+
+    def ready(self) -> Response:
+        """GET /readyz: 200 when Redis and the database answer, and the process does not shut down."""
+        self._auth.check_origin(request, own_allowed=False)
+        self._drain.check()
+        try:
+            self._services.redis.ping()
+            self._services.store.users.exist()
+        except (redis.RedisError, sqlalchemy.exc.SQLAlchemyError) as error:
+            raise Unavailable(f"not ready: the database or Redis does not answer: {type(error).__name__}") from None
+        return Response(status=200)
+
+    # -- methods
+
+    def method(self, method: str) -> Response:
+        """POST /v2/<method>: params as the body, the result as the body, or as the first event of a stream."""
+        caller = self._caller()
+        with self._services.limits.bodies.reserve(caller.user_id) as reserved:
+            params = self._body(reserved)
+            if method in STREAMED_METHODS and EVENT_STREAM in request.headers.get("Accept", ""):
+                return self._streams.call_method(caller, method, params)
+            ctx = Context(self._services, caller)
+            result = dispatch.call(ctx, method, params)
+            response = Response(orjson.dumps(result), content_type="application/json")
+            ctx.finish()
+            return response
+
+    def thread_events(self) -> Response:
+        """GET /v2/thread/events?threadId=…: a stream of what happens in a thread, until the client leaves."""
+        caller = self._caller()
+        cursor = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
+        return self._streams.follow_thread(caller, request.args.get("threadId", ""), cursor)
+
+    def respond(self) -> Response:
+        """POST /v2/serverRequest/respond {"requestId", "result"}: answer a server request. 409: it is resolved."""
+        caller = self._caller()
+        with self._services.limits.bodies.reserve(caller.user_id) as reserved:
+            body = self._body(reserved)
+        request_id, result = body.get("requestId"), body.get("result")
+        if type(request_id) is not int or not isinstance(result, dict):
+            raise InvalidParams("expected {requestId: integer, result: object}")
+        if answers.store_answer(self._services, caller, request_id, result) is None:
+            raise Conflict(
+                "no turn waits for this answer: the request is unknown or was answered already; "
+                "thread/resume sends the requests that are still pending"
+            )
+        return Response(b"{}", content_type="application/json")
+
+    def _caller(self) -> Caller:
+        """Return who sends the request, which counts. Nothing of the body is read before. Errors: RequestError."""
+        self._auth.check_origin(request)
+        caller = self._auth.authenticate(request, "http")
+        self._services.limits.check_request(caller.user_id)
+        return caller
+
+    def _body(self, reserved: BodyReservation) -> dict[str, Any]:
+        """Return the JSON body. Errors: InvalidParams, and those of read_body."""
+        raw = read_body(reserved, MAX_BODY_BYTES, BODY_SECONDS, too_large=TOO_LARGE)
+        try:
+            body = decode_request(raw) if raw.strip() else {}
+        except TooManyValues as error:
+            raise BodyTooLarge(str(error)) from None
+        except ValueError as error:
+            raise InvalidParams(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise InvalidParams("the body is not a JSON object; send the method's params as one")
+        key = request.headers.get("Idempotency-Key")
+        if key and request.path == "/v2/turn/start" and body.get("clientUserMessageId") is None:
+            body["clientUserMessageId"] = key
+        return body
+
+
+def _about_model(config: Config) -> str:
+    if config.model_provider != SCRIPTED:
+        return ""
+    words = "".join(f"<li><code>{word}</code>: {meaning}" for word, meaning in SCRIPTED_WORDS.items())
+    return (
+        "A built-in script answers, no language model: no model is configured. It runs the command behind "
+        f"<code>$ </code>, as in <code>$ ls</code>, and a message that is one of these words shows<ul>{words}</ul>"
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
