@@ -7,16 +7,18 @@ RUN_HOME ?= home
 THIRD_PARTY_SDK := codex-app-server-sdk==0.4.1
 PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null),$(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)))
 PORT ?= 8765
-# Files of tests that run at once, a process each; more than two want more of Postgres than it gives by default.
-AT_ONCE ?= --numprocesses 2 --dist loadfile
+# Files of tests that run at once, a process each; one more than the cores, because tests often wait.
+AT_ONCE ?= --numprocesses 3 --dist loadfile
+# Each of the many processes that tests start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check without-otel clients chaos fuzz bench scale clean
+.PHONY: help setup run test lint check without-otel clients chaos upgrade hostile fuzz bench scale attacks mutants clean
 
-help: ## list the commands
+help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
-setup: $(VENV)/.done ## a virtual environment with everything in it
+setup: $(VENV)/.done ## Create .venv with everything that is needed.
 
 $(VENV)/.done: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
@@ -24,20 +26,22 @@ $(VENV)/.done: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-run: setup ## start a whole server in ./home, run a first turn, keep serving (PORT=8765 RUN_HOME=home)
+run: setup ## Start a whole server in ./home, run a first turn, and keep serving (PORT=8765 RUN_HOME=home).
 	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
 
-test: setup ## all tests but those below
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
+test: setup ## Run all tests except those of the commands below.
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
 
-check: setup $(if $(CI),node_modules/.done) ## format, lint, types, tests
+lint: setup ## Check format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/fuzz --ignore tests/bench
 
-without-otel: $(VENV)/without-otel/.done ## unit tests and a few on the wire, where nothing of OpenTelemetry is installed
-	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/models \
+check: lint $(if $(CI),node_modules/.done) ## Check format, lint and types, and run the tests.
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
+
+without-otel: $(VENV)/without-otel/.done ## Run unit tests and some wire tests without OpenTelemetry installed.
+	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/journal tests/workers/models \
 		tests/workers/tasks tests/wire/test_turn.py
 
 $(VENV)/without-otel/.done: pyproject.toml
@@ -45,7 +49,7 @@ $(VENV)/without-otel/.done: pyproject.toml
 	$(VENV)/without-otel/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-clients: setup node_modules/.done $(VENV)/.clients ## the real codex binary and SDKs against our server
+clients: setup node_modules/.done $(VENV)/.clients ## Run the tests with the real codex program and SDKs.
 	$(BIN)/pytest --quiet tests/clients
 
 $(VENV)/.clients: $(VENV)/.done
@@ -60,19 +64,32 @@ node_modules/.done: package.json
 	npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
 
-chaos: setup ## kills, stops and outages at named points; N=10 times each
-	THREADHOUSE_CHAOS_N=$(or $(N),10) $(BIN)/pytest --quiet tests/chaos
+chaos: setup ## Kill and stop processes, cut connections and take Redis away at named points, N=10 times each (CUTS=30).
+	THREADHOUSE_CHAOS_N=$(or $(N),10) THREADHOUSE_CHAOS_CUTS=$(CUTS) $(BIN)/pytest --quiet tests/chaos
 
-fuzz: setup ## N=10000 hostile frames and requests, from a SEED that is printed
+upgrade: setup ## Run each earlier release beside this version, while turns and streams continue.
+	$(BIN)/pytest --quiet tests/upgrade
+
+hostile: setup ## Run the tests of what a hostile user may try, N=300 of them random steps from a SEED that is printed.
+	THREADHOUSE_HOSTILE_STEPS=$(N) THREADHOUSE_HOSTILE_SEED=$(SEED) $(BIN)/pytest --quiet tests/hostile
+
+fuzz: setup ## Send N=10000 hostile frames and requests, from a SEED that is printed.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	THREADHOUSE_FUZZ_N=$(or $(N),10000) THREADHOUSE_FUZZ_SEED=$(SEED) $(BIN)/pytest --quiet --capture=no tests/fuzz
 
-bench: setup node_modules/.done ## side by side with the original, as ratios; N=2 repeats
+bench: setup node_modules/.done ## Compare with the original, and the hosted shape with the embedded one, N=2 repeats, and print ratios.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	THREADHOUSE_BENCH_N=$(or $(N),2) $(BIN)/pytest --quiet --capture=no tests/bench
 
-scale: setup ## lists of 10^6 threads in Postgres (POSTGRES=address) and 10^5 in SQLite, against their limits
+scale: setup ## Time lists of 10^6 threads in Postgres (POSTGRES=URL) and 10^5 in SQLite, and check their limits.
 	$(BIN)/python -m tests.bench.scale $(if $(POSTGRES),--postgres $(POSTGRES))
 
-clean: ## remove what the commands made, ./home apart
+attacks: setup ## Measure what hostile connections do to another user, ROUNDS=3 times, and print ratios.
+	$(BIN)/python -m tests.bench.attacks --rounds $(or $(ROUNDS),3)
+
+mutants: setup ## Break N=150 random places, from a SEED that is printed, and list those that no unit test notices.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python -m tests.mutants --count $(or $(N),150) $(if $(SEED),--seed $(SEED))
+
+clean: ## Remove what these commands created, except ./home.
 	rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache
