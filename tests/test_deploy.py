@@ -1,4 +1,4 @@
-"""The deployment files, read where no container engine runs: they call commands that exist, in the order that works."""
+"""Check that the commands and settings in the deployment files and documents are valid, without a container engine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,39 @@ ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "threadhouse"}
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.md")])
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
 def parse(arguments: list[str]) -> click.Context:
-    """Errors: click.UsageError, for a command or an option that does not exist."""
-    name, *rest = arguments
-    command = commands.get_command(click.Context(commands), name)
-    assert command is not None, name
-    return command.make_context(name, rest)
+    """Parse the arguments of `threadhouse`. Errors: click.UsageError (an unknown command or option, a bad value)."""
+    command, rest = find_command(arguments)
+    return command.make_context(command.name, rest)
+
+
+def find_command(arguments: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that the arguments name, in whichever group, and its own arguments."""
+    found: click.Command = commands
+    rest = list(arguments)
+    while isinstance(found, click.Group) and rest and not rest[0].startswith("-"):
+        named = found.get_command(click.Context(found), rest[0])
+        assert named is not None, arguments
+        found, rest = named, rest[1:]
+    return found, rest
+
+
+def documented_commands() -> list[list[str]]:
+    """Return the arguments of each `threadhouse` command in a document, in a code block or between backticks."""
+    found: set[tuple[str, ...]] = set()
+    for document in DOCUMENTS:
+        for line in document.read_text().splitlines():
+            lines = [line] if line.startswith("    ") else re.findall(r"`([^`]+)`", line)
+            for code in lines:
+                for command in re.findall(r"(?:^|\s|bin/)threadhouse (?=[a-z])([^#;&|→]+)", code):
+                    found.add(tuple(shlex.split(command)))
+                for command in re.findall(r"docker compose .* run --rm beat (.+)", code):
+                    found.add(tuple(shlex.split(command)))
+    return [list(words) for words in sorted(found)]
 
 
 def procfile() -> list[list[str]]:
@@ -35,12 +59,51 @@ def procfile() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("arguments", [*procfile(), *(service["command"] for service in OURS.values())])
-def test_every_process_calls_a_command_that_exists(arguments: list[str]) -> None:
+def test_every_process_runs_an_existing_command(arguments: list[str]) -> None:
     assert arguments[0] in COMMANDS
     parse(arguments)
 
 
-def test_compose_runs_two_of_api_and_worker_and_one_of_the_rest() -> None:
+@pytest.mark.parametrize("arguments", documented_commands(), ids=" ".join)
+def test_every_command_in_a_document_is_valid(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THREADHOUSE_HOME", str(tmp_path))  # restores the variable, which --home sets
+    for name in arguments:
+        if name.endswith((".pem", ".tar.gz")):
+            (tmp_path / name).touch()
+
+    command, rest = find_command(arguments)
+
+    if rest:  # otherwise the document only names the command
+        command.make_context(command.name, rest)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_in_a_document_exists(document: Path) -> None:
+    paths = re.findall(r"`((?:api|deploy|docs|shared|tests|workers)/[\w./-]+)`", document.read_text())
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_promise_of_the_threat_model_names_a_test_that_exists() -> None:
+    promises = re.search(r"## What is guaranteed\n(.*?)\n## ", (ROOT / "deploy" / "SECURITY.md").read_text(), re.DOTALL)
+    assert promises is not None
+    named = [re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", promise) for promise in promises[1].split("\n- **")[1:]]
+    missing = [(file, test) for tests in named for file, test in tests if not has_test(ROOT / file, test)]
+
+    assert named
+    assert all(named), "a promise names no test"
+    assert missing == []
+
+
+def has_test(file: Path, name: str) -> bool:
+    """Return whether the file exists and has this test. name: "" for the file alone."""
+    return file.exists() and (not name or f"\ndef {name}(" in file.read_text())
+
+
+def test_compose_runs_two_api_processes_and_two_workers() -> None:
     replicas = {
         name: service.get("deploy", {}).get("replicas", 1)
         for name, service in SERVICES.items()
@@ -68,11 +131,11 @@ def test_compose_serves_every_queue() -> None:
     assert sorted(",".join(served).split(",")) == sorted(QUEUES)
 
 
-def test_compose_starts_nothing_of_ours_before_the_schema_is_there() -> None:
+def test_compose_migrates_before_it_starts_processes_that_use_the_database() -> None:
     assert OURS["migrate"]["restart"] == "no"
     for name, service in OURS.items():
         if name == "runner":
-            continue  # it knows no database
+            continue  # it does not use the database
         for other, condition in service["depends_on"].items():
             wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
             assert condition["condition"] == wanted
@@ -80,7 +143,7 @@ def test_compose_starts_nothing_of_ours_before_the_schema_is_there() -> None:
         assert ("postgres" if name == "migrate" else "migrate") in service["depends_on"]
 
 
-def test_compose_lets_bubblewrap_work_in_the_runner_and_nowhere_else() -> None:
+def test_compose_allows_namespaces_only_in_the_runner() -> None:
     for name, service in SERVICES.items():
         runs_commands = service.get("command", [""])[0] == "runner"
         assert ("seccomp=unconfined" in service.get("security_opt", [])) == runs_commands, name
@@ -88,7 +151,7 @@ def test_compose_lets_bubblewrap_work_in_the_runner_and_nowhere_else() -> None:
         assert "cap_add" not in service
 
 
-def test_compose_publishes_the_proxy_alone_and_to_this_host_alone() -> None:
+def test_compose_publishes_only_the_proxy_and_only_to_this_host() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["proxy"]["ports"])
 
@@ -109,7 +172,7 @@ def test_the_settings_of_the_deployment_are_valid() -> None:
     assert loaded.database_url == "postgresql+psycopg://threadhouse:x@postgres/threadhouse"
 
 
-def test_the_image_copies_what_exists_and_does_not_run_as_root() -> None:
+def test_the_image_copies_existing_files_and_runs_as_an_unprivileged_user() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     assert all((ROOT / name).exists() for names in copied for name in names.split())
     assert {"api", "workers", "shared", "pyproject.toml"} <= set(" ".join(copied).split())
@@ -117,7 +180,7 @@ def test_the_image_copies_what_exists_and_does_not_run_as_root() -> None:
     assert "bubblewrap" in DOCKERFILE
 
 
-def test_the_proxy_lets_websockets_and_streams_pass() -> None:
+def test_the_proxy_passes_websockets_and_streams() -> None:
     conf = (ROOT / "deploy" / "nginx.conf").read_text()
 
     for directive in (
@@ -130,7 +193,7 @@ def test_the_proxy_lets_websockets_and_streams_pass() -> None:
     assert conf.count("{") == conf.count("}")
 
 
-def test_the_collector_starts_with_its_profile_alone_and_takes_what_the_settings_offer_it() -> None:
+def test_the_collector_starts_only_with_its_profile_and_listens_where_the_settings_send() -> None:
     collector = SERVICES["otel-collector"]
     settings = yaml.safe_load((ROOT / "deploy" / "otel-collector.yaml").read_text())
 
@@ -141,11 +204,11 @@ def test_the_collector_starts_with_its_profile_alone_and_takes_what_the_settings
     for pipeline in settings["service"]["pipelines"].values():
         assert all(set(used) <= parts[kind] for kind, used in pipeline.items())
     port = settings["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
-    offered = re.findall(r"http://([\w-]+):(\d+)/v1/(\w+)", (ROOT / "deploy" / "config.toml").read_text())
-    assert offered == [("otel-collector", port, kind) for kind in ("logs", "traces", "metrics")]
+    endpoints = re.findall(r"http://([\w-]+):(\d+)/v1/(\w+)", (ROOT / "deploy" / "config.toml").read_text())
+    assert endpoints == [("otel-collector", port, kind) for kind in ("logs", "traces", "metrics")]
 
 
-def test_the_runner_is_another_user_without_secrets_or_a_way_to_the_databases() -> None:
+def test_the_runner_is_another_user_without_secrets_and_without_access_to_the_databases() -> None:
     runner, options = OURS["runner"], parse(OURS["runner"]["command"]).params
 
     assert "environment" not in runner
@@ -156,9 +219,11 @@ def test_the_runner_is_another_user_without_secrets_or_a_way_to_the_databases() 
     assert {"threadhouse-runner", options["group"]} <= set(re.findall(r"[\w-]+", DOCKERFILE))
 
 
-def test_the_runner_alone_has_the_workspaces_and_workers_have_its_socket() -> None:
+def test_only_the_runner_mounts_the_workspaces_and_workers_mount_its_socket() -> None:
     loaded = config.load(ROOT / "deploy", {})
-    mounted = {name: dict(one.split(":")[:2] for one in service.get("volumes", [])) for name, service in OURS.items()}
+    mounted = {
+        name: dict(mount.split(":")[:2] for mount in service.get("volumes", [])) for name, service in OURS.items()
+    }
 
     assert [name for name, volumes in mounted.items() if "workspaces" in volumes] == ["runner"]
     assert mounted["runner"]["workspaces"] == str(loaded.server.workspaces_dir)

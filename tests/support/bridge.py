@@ -1,4 +1,4 @@
-"""`threadhouse app-server` as a client that spawns it sees it."""
+"""Spawn `threadhouse app-server` as its clients do, and speak the protocol over its stdin and stdout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 
 class Pipes:
-    """Lines read from one pipe and written to another, with the face of a WebSocket, for the client of the wire."""
+    """Two pipes with the interface of a WebSocket, one line per frame, for `ProtocolClient`."""
 
     def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
         self._source = source
@@ -31,7 +31,7 @@ class Pipes:
     def recv_data(self) -> tuple[int, bytes]:
         line = self._source.readline()
         if not line:
-            raise OSError("the lines ended")
+            raise OSError("end of input")
         return websocket.ABNF.OPCODE_TEXT, line
 
     def close(self, timeout: float) -> None:
@@ -39,7 +39,7 @@ class Pipes:
 
 
 class Spawned:
-    """The process. client: what speaks to it; end: close stdin, and the exit code."""
+    """A spawned process. client: a protocol client over its pipes."""
 
     def __init__(self, url: str, token: str | None, arguments: tuple[str, ...]) -> None:
         environ = clean_environ() | {"THREADHOUSE_URL": url} | ({"THREADHOUSE_TOKEN": token} if token else {})
@@ -52,11 +52,12 @@ class Spawned:
         self.client = ProtocolClient(pipes)
 
     def end(self) -> int:
+        """Close its stdin and wait for its end. Return the exit code."""
         self.client.close()
         return self.process.wait(SECONDS)
 
     def error(self) -> str:
-        """What it said on stderr, once it has ended."""
+        """Wait for its end. Return what it wrote to stderr."""
         self.process.wait(SECONDS)
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
@@ -64,7 +65,7 @@ class Spawned:
 
 @contextmanager
 def spawn(url: str, token: str | None = None, arguments: tuple[str, ...] = ("app-server",)) -> Iterator[Spawned]:
-    """Ends with the block."""
+    """Spawn the process; it is killed at the end of the block."""
     spawned = Spawned(url, token, arguments)
     try:
         yield spawned
@@ -75,5 +76,5 @@ def spawn(url: str, token: str | None = None, arguments: tuple[str, ...] = ("app
             assert pipe is not None
             try:
                 pipe.close()
-            except OSError:  # what it was still to be told
+            except OSError:  # buffered input cannot be flushed any more
                 pass

@@ -1,6 +1,6 @@
-"""The real thing on this machine: Redis, a database, API and worker processes, a scripted model; each can be killed.
+"""A real deployment on this machine: Redis, a database, API and worker processes, and a scripted model.
 
-Every process has its own log file, is known by its pid, and ends with the process of the tests.
+Each process can be killed, has its own log file, and ends with the process of the tests.
 """
 
 from __future__ import annotations
@@ -17,36 +17,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-import psycopg
-import pytest
 import redis
 
 from api.cli import child, embedded_redis
 from api.cli.client import Client
 from shared.config import Config, embedded_redis_url, load
 from shared.store import Store
-from shared.store.connection import migrate
+from shared.store.migrations import migrate
+from tests.support import postgres, processes
+from tests.support.fault_proxy import FaultProxy
 from tests.support.model_server import ModelServer
 from tests.support.protocol_client import ProtocolClient, connect
+from tests.support.releases import Release
 from tests.support.wait import until
 
 DATABASES = ("sqlite", "postgres")
-POSTGRES = os.environ.get("THREADHOUSE_TEST_POSTGRES") or "postgresql://postgres@127.0.0.1:5432/postgres"
 READY_SECONDS = 60.0
 LOG_TAIL_BYTES = 6_000
 SHORT: dict[str, float] = {
     "lease_seconds": 2,
     "renewal_seconds": 0.5,
     "sweep_seconds": 0.5,
-}  # of [server], so that recovery is quick
-PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
+}  # keys of [server] that make recovery quick
+PORTS = range(20_000, 32_000)  # below the range that the kernel uses for outgoing connections
 
 
 class Process:
-    """One process that can be ended in every way and started again. Its output goes to `log`, run after run."""
+    """A process that can be stopped, killed, paused and started again. All its runs append their output to `log`."""
 
     def __init__(self, name: str, log: Path, environ: dict[str, str], *argv: str) -> None:
         self.name = name
@@ -75,7 +73,7 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """As subprocess has it; None while it runs or when it was never started."""
+        """The exit code as in `subprocess`; None while the process runs or when it was never started."""
         return self._popen.poll() if self._popen else None
 
     @property
@@ -87,17 +85,17 @@ class Process:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Send SIGKILL and wait until the process has ended."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def stop(self, seconds: float = 15) -> int:
-        """SIGTERM; its exit code. Errors: subprocess.TimeoutExpired."""
+        """Send SIGTERM. Return the exit code. Errors: subprocess.TimeoutExpired."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def pause(self) -> None:
-        self.signal(signal.SIGSTOP)
+        processes.pause(self.pid)
 
     def resume(self) -> None:
         self.signal(signal.SIGCONT)
@@ -107,39 +105,40 @@ class Process:
         return self._popen.wait(seconds)
 
     def is_paused(self) -> bool:
-        """Whether a SIGSTOP has reached it."""
-        try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-        except OSError:
-            return False
+        """Return whether a SIGSTOP has taken effect."""
+        return processes.is_paused(self.pid)
 
     def wait_until(self, ready: Callable[[], object], seconds: float = READY_SECONDS) -> None:
-        """Wait for something that it has to do; fails at once, with its log, when it ends instead."""
+        """Wait until the condition holds. Errors: AssertionError with the log, as soon as the process ends."""
 
-        def look() -> object:
+        def is_ready() -> object:
             assert self.is_running, f"{self.name} ended with {self.exit_code}:\n{self.log_tail()}"
             return ready()
 
-        until(look, seconds=seconds)
+        until(is_ready, seconds=seconds)
 
-    def says(self, text: str) -> bool:
-        """Whether its log has this text."""
+    def has_logged(self, text: str) -> bool:
+        """Return whether its log contains the text."""
         return text.encode() in self.log.read_bytes()
 
     def log_tail(self, start: int = 0) -> str:
-        """The end of its log, from a place in bytes on."""
+        """Return the last LOG_TAIL_BYTES of its log, from the byte offset `start` on."""
         if not self.log.exists():
             return ""
         return self.log.read_bytes()[start:][-LOG_TAIL_BYTES:].decode(errors="replace")
 
 
 class Deployment:
-    """api API processes and that many workers; use as a context.
+    """A server with a number of API processes and workers; a context manager.
 
-    database:  "sqlite" or "postgres"
-    server:    more keys of [server] in config.toml; settings: more keys at its top; auth: those of [auth]
-    queues:    what workers serve, if not what they serve by default
-    environ:   more of what the processes are started with
+    database:  "sqlite", "postgres", or the URL of an empty database
+    api:       number of API processes; workers: number of workers
+    server:    more keys of [server] in config.toml; settings: more keys at its top; auth: keys of [auth]
+    queues:    the queues that workers serve, if not the default ones
+    environ:   more environment variables of the processes
+    release:   the earlier release that all of these processes run, and whose schema the database has
+    model_url: base URL of a server of models to use in place of the scripted one
+    proxied:   whether the processes reach Postgres and Redis through proxies, `database_proxy` and `redis_proxy`
     """
 
     def __init__(
@@ -154,12 +153,19 @@ class Deployment:
         auth: dict[str, object] | None = None,
         queues: str | None = None,
         environ: dict[str, str] | None = None,
+        release: Release | None = None,
+        proxied: bool = False,
+        model_url: str | None = None,
     ) -> None:
         self.home = home
+        self._release = release
         self._queues = ("--queues", queues) if queues else ()
         self.model = ModelServer()
-        self._postgres = database_of_its_own() if database == "postgres" else None
-        self.database_url = self._postgres or f"sqlite:///{home / 'threadhouse.sqlite3'}"
+        self._model_url = model_url or self.model.base_url
+        create_database = postgres.create_empty_database if release else postgres.create_database
+        self._postgres = create_database() if database == "postgres" else None
+        given = database if "://" in database else f"sqlite:///{home / 'threadhouse.sqlite3'}"
+        self.database_url = self._postgres or given
         self._write_config({"dangerously_run_as_root": True} | SHORT | (server or {}), settings or {}, auth or {})
         self.environ = {
             **clean_environ(),
@@ -167,25 +173,33 @@ class Deployment:
             "THREADHOUSE_DATABASE_URL": self.database_url,
             **(environ or {}),
         }
+        self.database_proxy = FaultProxy(postgres.server_address()) if proxied and self._postgres else None
+        self.redis_proxy = FaultProxy(embedded_redis.socket_path(home)) if proxied else None
+        if self.database_proxy is not None:
+            proxied_url = postgres.through_port(self.database_url, self.database_proxy.port)
+            self.environ["THREADHOUSE_DATABASE_URL"] = proxied_url
+        if self.redis_proxy is not None:
+            self.environ["THREADHOUSE_REDIS_URL"] = f"redis://127.0.0.1:{self.redis_proxy.port}/0"
         self.redis_process = Process("redis", home / "redis.log", self.environ, *embedded_redis.command(home))
-        self.ports = [free_port() for _ in range(api)]
-        self.api = [
-            self._threadhouse(f"api-{number}", "web", "--port", str(port)) for number, port in enumerate(self.ports)
-        ]
+        self.ports: list[int] = []
+        self.api: list[Process] = []
+        for _ in range(api):
+            self._make_api(release)
         self._others: list[Process] = []
         self.workers: list[Process] = []
         for _ in range(workers):
-            self.workers.append(self._make_worker())
+            self._make_worker(release)
         self._clients: list[ProtocolClient] = []
 
-    def _threadhouse(self, name: str, *arguments: str) -> Process:
-        command = (sys.executable, "-P", "-m", "api.cli", *arguments)
-        return Process(name, self.home / f"{name}.log", dict(self.environ), *command)
+    def _threadhouse(self, name: str, *arguments: str, release: Release | None = None) -> Process:
+        environ = self.environ | ({"PYTHONPATH": str(release.tree)} if release else {})
+        command = (release.python if release else sys.executable, "-P", "-m", "api.cli", *arguments)
+        return Process(name, self.home / f"{name}.log", environ, *command)
 
     def _write_config(self, server: dict[str, object], settings: dict[str, object], auth: dict[str, object]) -> None:
         top = {"model": "mock-model", "model_provider": "mock", "approval_policy": "never", **settings}
         lines = [f"{key} = {_toml(value)}" for key, value in top.items()]
-        lines += ["[model_providers.mock]", f"base_url = {_toml(self.model.base_url)}", "[server]"]
+        lines += ["[model_providers.mock]", f"base_url = {_toml(self._model_url)}", "[server]"]
         lines += [f"{key} = {_toml(value)}" for key, value in server.items()]
         lines += ["[auth]", *(f"{key} = {_toml(value)}" for key, value in auth.items())] if auth else []
         (self.home / "config.toml").write_text("\n".join(lines) + "\n")
@@ -205,12 +219,21 @@ class Deployment:
 
     def _start(self) -> None:
         self.model.__enter__()
-        migrate(self.database_url)
+        self.migrate(self._release)
         self.store = Store(self.database_url)
         self.start_all()
 
+    def migrate(self, release: Release | None = None) -> None:
+        """Migrate the database to the schema of that release, or of this version."""
+        if release is None:
+            migrate(self.database_url)
+            return
+        migration = self._threadhouse("migrate", "migrate", release=release)
+        migration.start()
+        assert migration.wait(READY_SECONDS) == 0, migration.log_tail()
+
     def start_all(self) -> None:
-        """Start every process, and wait until all serve."""
+        """Start every process and wait until all of them are ready."""
         self.redis_process.start()
         self.wait_for_redis()
         for process in self.api:
@@ -223,18 +246,21 @@ class Deployment:
             self._wait_for_worker(worker)
 
     def close(self) -> None:
-        """End everything; nothing here needs to end well."""
+        """Drop all clients, kill all processes and remove the database. Nothing shuts down gracefully."""
         for client in self._clients:
             client.drop()
         self.kill_all()
+        for proxy in (self.database_proxy, self.redis_proxy):
+            if proxy is not None:
+                proxy.close()
         if hasattr(self, "store"):
             self.store.close()
         if self._postgres:
-            drop_database(self._postgres)
+            postgres.drop_database(self._postgres)
         self.model.__exit__()
 
     def kill_all(self) -> None:
-        """kill -9 of every process at once, and wait until all are gone."""
+        """Send SIGKILL to every process at once and wait until all have ended."""
         for process in self.processes:
             process.signal(signal.SIGKILL)
         for process in self.processes:
@@ -263,7 +289,7 @@ class Deployment:
         self.redis_process.wait_until(lambda: embedded_redis.answers(self.home))
 
     def restart_redis(self, *, emptied: bool) -> None:
-        """kill -9, and start it again: with what it had written to its file, or with nothing."""
+        """Kill Redis and start it again, with the contents of its file, or empty."""
         self.redis_process.kill()
         if emptied:
             self.empty_redis()
@@ -271,36 +297,51 @@ class Deployment:
         self.wait_for_redis()
 
     def empty_redis(self) -> None:
-        """Remove what it had written to its file, while it is down."""
+        """Remove the files of Redis. It must not run."""
         shutil.rmtree(self.home / "redis")
         (self.home / "redis").mkdir(mode=0o700)
+
+    # -- API processes
+
+    def add_api(self, release: Release | None = None) -> int:
+        """Add an API process, start it and wait until it is ready. Return its node, for `connect`."""
+        process = self._make_api(release)
+        process.start()
+        process.wait_until(Client(self.urls[-1]).is_ready)
+        return len(self.api) - 1
+
+    def _make_api(self, release: Release | None) -> Process:
+        self.ports.append(free_port())
+        process = self._threadhouse(f"api-{len(self.api)}", "web", "--port", str(self.ports[-1]), release=release)
+        self.api.append(process)
+        return process
 
     # -- workers
 
     def start_worker(self, worker: Process) -> None:
-        """Start one again and wait until it serves."""
+        """Start a worker and wait until it is ready."""
         self._start_worker(worker)
         self._wait_for_worker(worker)
 
-    def add_worker(self, *, fault: str | None = None) -> Process:
-        """One more worker, serving. fault: its THREADHOUSE_FAULT, whenever it is started."""
-        worker = self._make_worker(fault)
-        self.workers.append(worker)
+    def add_worker(self, *, fault: str | None = None, release: Release | None = None) -> Process:
+        """Add a worker, and start it. fault: the value of THREADHOUSE_FAULT in each of its runs."""
+        worker = self._make_worker(release, fault)
         self.start_worker(worker)
         return worker
 
     def add_beat(self) -> Process:
-        """A beat, started."""
+        """Add a scheduler, and start it."""
         beat = self._threadhouse("beat", "beat")
         self._others.append(beat)
         beat.start()
         return beat
 
-    def _make_worker(self, fault: str | None = None) -> Process:
+    def _make_worker(self, release: Release | None, fault: str | None = None) -> Process:
         name = f"worker-{len(self.workers)}"
         ready = ("--ready-file", str(self.home / f"{name}.ready"))
-        worker = self._threadhouse(name, "worker", *self._queues, *ready)
+        worker = self._threadhouse(name, "worker", *self._queues, *ready, release=release)
         worker.environ |= {"THREADHOUSE_FAULT": fault} if fault else {}
+        self.workers.append(worker)
         return worker
 
     def _start_worker(self, worker: Process) -> None:
@@ -313,7 +354,7 @@ class Deployment:
     # -- clients
 
     def connect(self, node: int = 0, *, token: str | None = None, **capabilities: Any) -> ProtocolClient:
-        """A client on that API process, initialized."""
+        """Return an initialized client that is connected to that API process."""
         client = connect(self.urls[node].replace("http", "ws", 1) + "/", token)
         self._clients.append(client)
         client.initialize(**capabilities)
@@ -323,13 +364,13 @@ class Deployment:
         return Client(self.urls[node], token)
 
     def add_user(self, name: str, role: str = "member") -> tuple[str, str]:
-        """A user with a key: (id, key)."""
+        """Create a user with an API key. Return (user id, key)."""
         user = self.store.users.add(name, role)
         return user.id, self.store.users.create_key(name, "laptop")
 
 
 class Up:
-    """`threadhouse up` as one tree of processes."""
+    """`threadhouse up` with its tree of processes."""
 
     def __init__(self, deployment_home: Path, model: ModelServer) -> None:
         self.port = free_port()
@@ -359,9 +400,9 @@ class Up:
         self.process.wait_until(lambda: f"serving {self.url}" in self.process.log_tail(written))
 
     def tree(self) -> list[int]:
-        """The pids of the supervisor and of all its descendants."""
+        """Return the pids of the supervisor and of all its descendants."""
         pids = [self.process.pid]
-        for pid in pids:  # grows as it goes
+        for pid in pids:  # the loop appends to the list that it reads
             for file in Path(f"/proc/{pid}/task").glob("*/children"):
                 try:
                     pids += map(int, file.read_text().split())
@@ -370,7 +411,7 @@ class Up:
         return pids
 
     def kill_tree(self) -> None:
-        """kill -9 of every process at once."""
+        """Send SIGKILL to every process at once and wait until all have ended."""
         pids = self.tree()
         for pid in pids:
             try:
@@ -382,8 +423,11 @@ class Up:
 
 
 def clean_environ() -> dict[str, str]:
-    """What a server is started with: nothing of ours, no keys, no proxies."""
-    unwanted = ("THREADHOUSE_", "OPENAI_")
+    """Return the environment of a server: without settings of Threadhouse, API keys and proxies.
+
+    PYTHONDONTWRITEBYTECODE is removed as well: with it each process would compile all modules again.
+    """
+    unwanted = ("THREADHOUSE_", "OPENAI_", "PYTHONDONTWRITEBYTECODE")
     return {
         name: value
         for name, value in os.environ.items()
@@ -392,7 +436,7 @@ def clean_environ() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback device that nobody listens on."""
+    """Return a port of the loopback device that is not in use."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe:
@@ -404,42 +448,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def shown_when_it_fails(deployment: Deployment) -> Iterator[None]:
-    """Print what the processes logged meanwhile; pytest shows it beside a failure only."""
-    before = {one.log: one.log.stat().st_size if one.log.exists() else 0 for one in deployment.processes}
+def logs_shown_on_failure(deployment: Deployment) -> Iterator[None]:
+    """Print what the processes log during the block. pytest shows it only when the test fails."""
+    sizes = {each.log: each.log.stat().st_size if each.log.exists() else 0 for each in deployment.processes}
     try:
         yield
     finally:
-        for one in deployment.processes:
-            print(f"--- {one.name} (exit code {one.exit_code})\n{one.log_tail(before.get(one.log, 0))}")
-
-
-# -- Postgres
-
-
-def require(database: str) -> None:
-    """Skip what needs a Postgres where none answers; in CI that is a failure."""
-    if database != "postgres":
-        return
-    try:
-        psycopg.connect(POSTGRES, connect_timeout=3).close()
-    except psycopg.OperationalError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no Postgres at {POSTGRES} (THREADHOUSE_TEST_POSTGRES): {error}")
-
-
-def database_of_its_own() -> str:
-    """Make an empty database. Returns its URL."""
-    name = f"threadhouse_{uuid4().hex[:12]}"
-    with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return urlsplit(POSTGRES)._replace(path=f"/{name}", scheme="postgresql+psycopg").geturl()
-
-
-def drop_database(url: str) -> None:
-    with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)'.encode())
+        for process in deployment.processes:
+            print(f"--- {process.name} (exit code {process.exit_code})\n{process.log_tail(sizes.get(process.log, 0))}")
 
 
 def _ready_file(worker: Process) -> Path:

@@ -1,4 +1,4 @@
-"""A git server on loopback that wants a password: git's own http-backend behind a small HTTP server."""
+"""A git server on loopback that requires a password: git's own http-backend behind a small HTTP server."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ COMMITTER = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMIT
 
 
 class GitServer:
-    """Serves repositories below a folder; use as a context.
+    """A server of the repositories in a folder; a context manager.
 
     seen:     request lines, in order
-    redirect: where every request is sent on to, or None
-    held:     set: answers go; cleared: requests for objects wait
+    redirect: URL prefix that every request is redirected to, or None
+    serving:  while this event is cleared, requests for objects wait
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.seen: list[str] = []
         self.redirect: str | None = None
-        self.held = threading.Event()
-        self.held.set()
+        self.serving = threading.Event()
+        self.serving.set()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
 
@@ -43,13 +43,16 @@ class GitServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.held.set()
+        self.serving.set()
         self._http.shutdown()
         self._http.server_close()
 
 
 def make_repository(root: Path, name: str = "project.git") -> str:
-    """Two commits on `main`, the first tagged `v1`, and a branch `other`; the id of the newest on main."""
+    """Create a repository with two commits on `main`, a tag `v1` and a branch `other` on the first.
+
+    Returns the id of the newest commit on main.
+    """
     work = root / f"{name}-work"
     work.mkdir(parents=True)
     git(work, "init", "-q", "-b", "main")
@@ -70,7 +73,7 @@ def make_repository(root: Path, name: str = "project.git") -> str:
 
 
 def git(folder: Path, *words: str, **environ: str) -> str:
-    """What it says; a repository's own hooks and the user's configuration have no say."""
+    """Run git without the configuration of the user and the system. Return its output."""
     env = {**os.environ, **COMMITTER, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", **environ}
     done = subprocess.run(["git", "-C", str(folder), *words], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -99,7 +102,7 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
             else:
                 if self.command == "POST":
-                    server.held.wait(60)
+                    server.serving.wait(60)
                 self._backend(body)
 
         def _backend(self, body: bytes) -> None:

@@ -1,44 +1,44 @@
 """A deterministic model: a scripted server of the Responses API and of Chat Completions, for every test.
 
-In-process:       with ModelServer() as server: … server.base_url …
-Of its own:       python -m tests.support.model_server --port P --gate-dir DIR     (prints the port; 0: a free one)
+In-process:  with ModelServer() as server: … server.base_url …
+Standalone:  python -m tests.support.model_server --port P --gate-dir DIR     (prints the port; 0: a free one)
 
-What it answers is decided by the request alone: by the script in the last text that the person typed (user messages
-that begin with "<" are injected context and are passed over). So it works the same across restarts and workers. The one
-exception is `times=`, which counts per script text in this process.
+The request alone decides the answer: the last text that the user typed is the script (user messages that begin with "<"
+are injected context and are skipped). So the answers are the same across restarts and workers. The only exception is
+`times=`, which counts per script text in this process.
 
-A script is a text with steps `[[verb options text]]`; whatever stands between them is ignored. Steps up to and
-including a tool call are one answer; the next answer, asked for when the call's output is in the input, goes on behind
-it (outputs behind the last user text are counted). `[[run a]]+[[run b]]` are two calls of one answer. When the script
-has ended, the answer is "Done.". A text without any step is answered with "You said: TEXT". A request with an output
-schema (a title thread, say) never runs a script: it is answered with a JSON object that has the schema's properties.
+A script is a text with steps `[[verb options text]]`; text between the steps is ignored. The steps up to and including
+a tool call are one answer. The next answer starts after that call, once the output of the call is in the input (outputs
+after the last user text are counted). `[[run a]]+[[run b]]` are two calls of one answer. After the end of the script
+the answer is "Done.". A text without steps is answered with "You said: TEXT". A request with an output schema (for
+example for a title) never runs a script: the answer is a JSON object with the properties of the schema.
 
-    [[say TEXT]]                  text, a delta a word; neighbouring says are one message
+    [[say TEXT]]                  text, one delta per word; adjacent says are one message
     [[say n=50 delay_ms=20]]      50 deltas "w0 " to "w49 ", 20 ms apart; with TEXT: that text in n deltas
     [[reason A|B]]                reasoning with two summary parts (chat: reasoning_content)
     [[think TEXT]]                raw reasoning text
-    [[run CMD]]                   call of exec_command {"cmd": CMD}
-    [[patch TEXT]]                custom call of apply_patch with TEXT (chat: a function call with {"input": TEXT})
-    [[tool NAME {JSON}]]          call of the function NAME
-    [[usage in=100 out=20 cached=10 reasoning=5]]   the counts that this answer reports (default: those)
-    [[pause NAME]]                the stream stands still until NAME is released
-    [[hold NAME]]                 the same before the status line is sent
+    [[run CMD]]                   a call of exec_command {"cmd": CMD} that waits for the command's end
+    [[patch TEXT]]                a custom call of apply_patch with TEXT (chat: a function call with {"input": TEXT})
+    [[tool NAME {JSON}]]          a call of the function NAME
+    [[usage in=100 out=20 cached=10 reasoning=5]]   the token counts that this answer reports (these are the defaults)
+    [[pause NAME]]                the stream pauses until NAME is released
+    [[hold NAME]]                 the same, before the status line is sent
     [[status 429 retry_after=1 type=T code=C resets_at=S MESSAGE]]    answers with this status and an error body
     [[drop]]                      cuts the connection in the middle of the stream
-    [[close]]                     ends the stream properly, but before it is complete
-    [[garbage]]                   an event whose data is no JSON
+    [[close]]                     ends the HTTP response properly, before the answer is complete
+    [[garbage]]                   an event whose data is not JSON
     [[raw TEXT]]                  one event with this data
     [[fail CODE MESSAGE]]         response.failed (chat: an error event)
     [[incomplete REASON]]         response.incomplete (chat: finish_reason length or content_filter)
-    [[split N]]                   from here on every write carries N bytes
-    [[bare]]                      from here on no output_item.added and .done events, no item in response.completed
-                                  but calls (chat: no ids of calls and no usage)
+    [[split N]]                   from here on every write has at most N bytes
+    [[bare]]                      from here on no output_item.added and .done events, and only calls in
+                                  response.completed (chat: no call ids and no usage)
 
-status, drop, close, garbage, fail and incomplete take `times=N`: the first N requests with this text meet them, later
-ones pass over them. A released pause stays released.
+status, drop, close, garbage, fail and incomplete accept `times=N`: they apply to the first N requests with this text,
+and later requests skip them. A released pause stays released.
 
-Every request is checked as the real API does: each call has its output in the input and each output its call, or 400.
-GET …/requests gives all requests so far as JSON: [{"path", "headers", "body"}].
+Every request is checked like the real API does: a call without its output in the input, or an output without its call,
+is answered with 400. GET …/requests returns all requests so far as JSON: [{"path", "headers", "body"}].
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ from typing import Any
 
 import orjson
 
-CF_RAY = "8f2a-MAD"  # what a proxy in front of a model calls a request
+from tests.support.wait import DEADLINE_SECONDS
+
+CF_RAY = "8f2a-MAD"  # the id that a proxy in front of a model gives a request
 CALLS = {"run", "patch", "tool"}
+YIELD_MS = 120_000  # for which the model waits for a command of [[run]], on a machine however slow
 COUNTED = {"status", "drop", "close", "garbage", "fail", "incomplete"}
 OPENING = re.compile(r"\[\[(\w+)[ \n]?")
 CLOSING = re.compile(r"\]\](?!\])")
@@ -72,7 +75,7 @@ OPTIONS = {
     "status": {"retry_after", "type", "code", "resets_at", "times"},
     **{verb: {"times"} for verb in COUNTED - {"status"}},
 }
-POLL_SECONDS = 0.01  # how often a paused stream looks for its file and for a client that hung up
+POLL_SECONDS = 0.01  # how often a paused stream checks for its file and for a closed connection
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent. headers: names in lower case."""
+    """A request that a client sent. headers: names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -99,7 +102,7 @@ class HungUp(Exception):
 
 
 class Refused(Exception):
-    """The request is answered with an error instead of a stream."""
+    """An error that answers the request instead of a stream."""
 
     def __init__(self, status: int, message: str, **error: Any) -> None:
         super().__init__(message)
@@ -109,7 +112,7 @@ class Refused(Exception):
 
 
 def parse(text: str) -> list[list[Step]]:
-    """The answers of a script, each a list of steps; [] when there is no step in the text."""
+    """Return the answers of a script, each a list of steps; [] when the text has no step."""
     answers: list[list[Step]] = []
     at = 0
     while opening := OPENING.search(text, at):
@@ -124,7 +127,7 @@ def parse(text: str) -> list[list[Step]]:
 
 
 def _end(text: str, opening: re.Match[str]) -> int:
-    """Where the `]]` of a step stands; JSON arguments may contain one of their own."""
+    """Return the position of the `]]` that closes a step; JSON arguments may contain another one."""
     at = opening.end()
     if opening[1] == "tool" and (name := re.compile(r"\w+\s*(?=\{)").match(text, at)):
         _, at = json.JSONDecoder().raw_decode(text, name.end())
@@ -151,8 +154,13 @@ def _calls(steps: list[Step]) -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request asks for. outputs: tool outputs behind the last text; calls: all calls in the input."""
+class ParsedRequest:
+    """The parts of a request that decide its answer.
+
+    text:     the last text that the user typed
+    outputs:  number of tool outputs after that text; calls: number of all calls in the input
+    schema:   the output schema, or None
+    """
 
     text: str
     outputs: int
@@ -160,8 +168,8 @@ class Asked:
     schema: dict[str, Any] | None
 
 
-def read_responses(body: dict[str, Any]) -> Asked:
-    """Check a Responses-API request and find out what it asks for; Refused."""
+def read_responses(body: dict[str, Any]) -> ParsedRequest:
+    """Check and parse a request of the Responses API. Errors: Refused."""
     _check(body.get("stream") is True, "stream must be true")
     _check(isinstance(body.get("model"), str), "Missing required parameter: 'model'.")
     text, outputs, open_calls, seen = "", 0, {}, set()
@@ -197,11 +205,14 @@ def read_responses(body: dict[str, Any]) -> Asked:
         name = "function call" if kind == "function_call" else "custom tool call"
         _check(False, f"No tool output found for {name} {call_id}.")
     text_format = (body.get("text") or {}).get("format") or {}
-    return Asked(text, outputs, len(seen), text_format.get("schema"))
+    return ParsedRequest(text, outputs, len(seen), text_format.get("schema"))
 
 
-def read_chat(body: dict[str, Any]) -> Asked:
-    """Check a Chat Completions request and find out what it asks for; Refused."""
+HARNESS = re.compile(r"\A(<(\w+)>.*?</\2>\n\n)+", re.DOTALL)
+
+
+def read_chat(body: dict[str, Any]) -> ParsedRequest:
+    """Check and parse a request of Chat Completions. Errors: Refused."""
     _check(body.get("stream") is True, "stream must be true")
     text, outputs, calls = "", 0, 0
     waiting: list[str] = []
@@ -217,7 +228,8 @@ def read_chat(body: dict[str, Any]) -> Asked:
         _check(role != "system" or number == 0, "System message must be at the beginning.")
         content = message.get("content")
         if role == "user":
-            parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+            # One string may hold what the harness says, between tags, and then the user's text.
+            parts = content if isinstance(content, list) else [{"type": "text", "text": HARNESS.sub("", content)}]
             for part in parts:
                 _check(part["type"] in ("text", "image_url"), f"Invalid part '{part['type']}'.")
                 if part["type"] == "text" and not part["text"].startswith("<"):
@@ -232,7 +244,7 @@ def read_chat(body: dict[str, Any]) -> Asked:
             _check(role == "system", f"Invalid role '{role}'.")
     _check(not waiting, f"tool_call_ids did not have response messages: {', '.join(waiting)}")
     response_format = body.get("response_format") or {}
-    return Asked(text, outputs, calls, (response_format.get("json_schema") or {}).get("schema"))
+    return ParsedRequest(text, outputs, calls, (response_format.get("json_schema") or {}).get("schema"))
 
 
 def _check(holds: bool, message: str) -> None:
@@ -241,12 +253,12 @@ def _check(holds: bool, message: str) -> None:
 
 
 class _Stream:
-    """One answer on its way: HTTP chunks with SSE events."""
+    """An answer that is being sent: HTTP chunks with SSE events."""
 
-    def __init__(self, handler: _Handler, asked: Asked, model: str) -> None:
+    def __init__(self, handler: _Handler, parsed: ParsedRequest, model: str) -> None:
         self.handler = handler
         self.model = model
-        self.calls = asked.calls
+        self.calls = parsed.calls
         self.id = f"resp_{len(handler.server.requests)}"
         self.split_bytes = 0
         self.bare = False
@@ -268,7 +280,7 @@ class _Stream:
         return f"call_{self.calls}"
 
     def end_message(self) -> None:
-        """Close the open message, if there is one."""
+        """Complete the open message, if there is one."""
 
 
 class _ResponsesStream(_Stream):
@@ -416,7 +428,7 @@ class _ChatStream(_Stream):
 
 
 def words(text: str) -> list[str]:
-    """The text cut behind each run of white space."""
+    """Split the text after each run of white space."""
     return re.findall(r"\S+\s*|\s+", text)
 
 
@@ -444,11 +456,11 @@ class _Handler(BaseHTTPRequestHandler):
         )
         try:
             if path.endswith("/responses"):
-                asked = read_responses(body)
-                self.play(asked, _ResponsesStream(self, asked, body["model"]))
+                parsed = read_responses(body)
+                self.play(parsed, _ResponsesStream(self, parsed, body["model"]))
             elif path.endswith("/chat/completions"):
-                asked = read_chat(body)
-                self.play(asked, _ChatStream(self, asked, body["model"]))
+                parsed = read_chat(body)
+                self.play(parsed, _ChatStream(self, parsed, body["model"]))
             else:
                 raise Refused(404, f"Invalid URL (POST {path})")
         except Refused as refusal:
@@ -466,11 +478,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def play(self, asked: Asked, stream: _ResponsesStream | _ChatStream) -> None:
+    def play(self, parsed: ParsedRequest, stream: _ResponsesStream | _ChatStream) -> None:
         steps = [
             step
-            for number, step in enumerate(self.steps_for(asked))
-            if not self.is_over(step, (asked.text, asked.outputs, number))
+            for number, step in enumerate(self.steps_for(parsed))
+            if not self.is_over(step, (parsed.text, parsed.outputs, number))
         ]
         for step in steps:
             if step.verb == "status":
@@ -490,34 +502,34 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         stream.begin()
-        if all(self.take(step, stream) for step in steps):
+        if all(self.play_step(step, stream) for step in steps):
             stream.end_message()
             stream.complete()
             stream.close()
 
-    def steps_for(self, asked: Asked) -> list[Step]:
-        if asked.schema is not None:
-            return [Step("say", orjson.dumps(conforming(asked.schema, asked.text)).decode())]
-        answers = parse(asked.text)
+    def steps_for(self, parsed: ParsedRequest) -> list[Step]:
+        if parsed.schema is not None:
+            return [Step("say", orjson.dumps(conforming(parsed.schema, parsed.text)).decode())]
+        answers = parse(parsed.text)
         if not answers:
-            return [Step("say", f"You said: {asked.text}")]
+            return [Step("say", f"You said: {parsed.text}")]
         calls_made = 0
         for answer in answers:
-            if calls_made >= asked.outputs:
+            if calls_made >= parsed.outputs:
                 return answer
             calls_made += _calls(answer)
         return [Step("say", "Done.")]
 
-    def is_over(self, step: Step, place: tuple[str, int, int]) -> bool:
-        """Whether the step at this place was limited by `times=` and has had its times."""
+    def is_over(self, step: Step, position: tuple[str, int, int]) -> bool:
+        """Count a use of the step at this position. Return whether its `times=` limit is exceeded."""
         if "times" not in step.options:
             return False
         with self.server.lock:
-            self.server.met[place] += 1
-            return self.server.met[place] > step.number("times")
+            self.server.met[position] += 1
+            return self.server.met[position] > step.number("times")
 
-    def take(self, step: Step, stream: _ResponsesStream | _ChatStream) -> bool:
-        """Do one step; False when the answer has ended."""
+    def play_step(self, step: Step, stream: _ResponsesStream | _ChatStream) -> bool:
+        """Carry out a step. Return False when it ends the response."""
         if step.verb not in ("say", "pause", "drop", "close", "garbage", "raw", "split", "usage", "bare"):
             stream.end_message()
         match step.verb:
@@ -530,7 +542,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "think":
                 stream.think(step.text)
             case "run":
-                stream.call("exec_command", json.dumps({"cmd": step.text}), custom=False)
+                stream.call("exec_command", json.dumps({"cmd": step.text, "yield_time_ms": YIELD_MS}), custom=False)
             case "patch":
                 stream.call("apply_patch", step.text, custom=True)
             case "tool":
@@ -585,7 +597,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def conforming(schema: dict[str, Any], text: str) -> Any:
-    """A value that follows a simple schema; its strings are cut from the text."""
+    """Return a value that conforms to a simple schema; its strings are cut from the text."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
@@ -604,7 +616,7 @@ def conforming(schema: dict[str, Any], text: str) -> Any:
 
 
 class _Gate:
-    """Named places where streams stand still until they are released, in this process or by a file."""
+    """Named pauses of streams. `release` or a file with the name in the folder ends a pause."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -615,7 +627,7 @@ class _Gate:
         self.closed = False
 
     def pause(self, name: str, connection: socket.socket) -> None:
-        """Stand still until the name is released; HungUp when the client leaves before that."""
+        """Wait until the name is released. Errors: HungUp when the client closes the connection first."""
         with self.changed:
             self.reached[name] += 1
             (self.directory / f"{name}.reached").write_text(str(self.reached[name]))
@@ -651,7 +663,7 @@ class _Server(ThreadingHTTPServer):
         self.connections = 0
 
     def server_bind(self) -> None:
-        # HTTPServer would look its own name up in the DNS.
+        # HTTPServer.server_bind would look up its own name in the DNS.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -663,15 +675,15 @@ class _Server(ThreadingHTTPServer):
         return accepted
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that hung up is no news
+        if not isinstance(sys.exception(), OSError):  # a client may close its connection at any time
             super().handle_error(request, client_address)
 
 
 class ModelServer:
-    """The server in this process; a context manager.
+    """The model server in this process; a context manager.
 
-    port:     0 for a free one
-    gate_dir: folder where a file NAME releases the pause NAME and NAME.reached says how often it was reached
+    port:      0 for a free one
+    gate_dir:  folder in which a file NAME releases the pause NAME, and NAME.reached contains how often it was reached
     """
 
     def __init__(self, port: int = 0, gate_dir: Path | None = None) -> None:
@@ -699,19 +711,25 @@ class ModelServer:
 
     @property
     def connections(self) -> int:
-        """How many connections were made so far."""
+        """The number of connections so far."""
         return self._server.connections
 
     def release(self, name: str) -> None:
-        """Let streams that stand at `[[pause name]]` go on, now and in future."""
+        """Release `[[pause name]]` for streams that wait at it now and for later ones."""
         self._gate.released.add(name)
 
-    def wait_reached(self, name: str, deadline_seconds: float = 10, count: int = 1) -> None:
-        """Wait until streams came to `[[pause name]]` this many times; TimeoutError."""
+    def forget_pauses(self) -> None:
+        """Let all pauses be new ones: neither reached nor released."""
+        with self._gate.changed:
+            for names in (self._gate.released, self._gate.reached, self._gate.hung_up):
+                names.clear()
+
+    def wait_reached(self, name: str, deadline_seconds: float = DEADLINE_SECONDS, count: int = 1) -> None:
+        """Wait until streams have reached `[[pause name]]` this many times. Errors: TimeoutError."""
         self._gate.wait(self._gate.reached, name, count, deadline_seconds)
 
-    def wait_hung_up(self, name: str, deadline_seconds: float = 10, count: int = 1) -> None:
-        """Wait until a client closed its connection while it stood at `[[pause name]]`; TimeoutError."""
+    def wait_hung_up(self, name: str, deadline_seconds: float = DEADLINE_SECONDS, count: int = 1) -> None:
+        """Wait until `count` clients have closed their connection during `[[pause name]]`. Errors: TimeoutError."""
         self._gate.wait(self._gate.hung_up, name, count, deadline_seconds)
 
 

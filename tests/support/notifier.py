@@ -1,4 +1,4 @@
-"""A notify program that notes each call in a file."""
+"""A notify program that records each call in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 
 
 class Notifier:
-    """argv: for `notify`; calls: what it was told, oldest first."""
+    """A notify program. argv: the value of the setting `notify`; calls: the payloads so far, oldest first."""
 
     def __init__(self, folder: Path) -> None:
         self._calls = folder / "notifier.calls"

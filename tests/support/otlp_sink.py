@@ -1,4 +1,4 @@
-"""A collector of the tests' own: takes OTLP by HTTP (binary and JSON) and by gRPC, and remembers what it was told."""
+"""A collector of the tests: it receives OTLP over HTTP (binary and JSON) and gRPC, and keeps every record."""
 
 from __future__ import annotations
 
@@ -31,28 +31,33 @@ _IDS = {"traceId", "spanId", "parentSpanId"}
 
 
 @dataclass(frozen=True)
-class Told:
-    """One log record, span or metric. what: it as OTLP/JSON has it, with hexadecimal ids."""
+class Exported:
+    """One log record, span or metric. content: its OTLP/JSON form, with hexadecimal ids."""
 
     service: str
     resource: dict[str, Any]
-    what: dict[str, Any]
+    content: dict[str, Any]
     headers: dict[str, str] = field(repr=False)
 
     @property
     def name(self) -> str:
-        return str(self.attributes.get("event.name") or self.what.get("name"))
+        return str(self.attributes.get("event.name") or self.content.get("name"))
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return plain(self.what.get("attributes", []))
+        return plain(self.content.get("attributes", []))
 
 
 class OtlpSink:
-    """Use as a context. http_url, grpc_url: where it listens; mute: take connections and never answer."""
+    """The collector; a context manager.
+
+    http_url, grpc_url: where it listens
+    mute:               it accepts connections and never answers
+    exported:           every record so far, by kind
+    """
 
     def __init__(self, *, mute: bool = False) -> None:
-        self.told: dict[str, list[Told]] = {"logs": [], "traces": [], "metrics": []}
+        self.exported: dict[str, list[Exported]] = {"logs": [], "traces": [], "metrics": []}
         self.connections = 0
         self.bodies: list[bytes] = []
         self._mute = mute
@@ -78,7 +83,7 @@ class OtlpSink:
                     message = Parse(json.dumps(_with_base64_ids(json.loads(body))), request())
                 else:
                     message = request.FromString(body)
-                sink.take(kind, message, headers)
+                sink.record(kind, message, headers)
                 self.send_response(200)
                 answer = response().SerializeToString()
                 self.send_header("Content-Length", str(len(answer)))
@@ -105,7 +110,7 @@ class OtlpSink:
         self.stop()
 
     def stop(self) -> None:
-        """From here on it is a dead one. Harmless when repeated."""
+        """Stop listening. A second call does nothing."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -113,36 +118,38 @@ class OtlpSink:
         self._http.server_close()
         self._grpc.stop(None).wait()
 
-    def take(self, kind: str, message: Any, headers: dict[str, str]) -> None:
+    def record(self, kind: str, message: Any, headers: dict[str, str]) -> None:
+        """Keep the records of one export request."""
         self.bodies.append(message.SerializeToString())
-        told = _with_hex_ids(MessageToDict(message, use_integers_for_enums=True))
+        request = _with_hex_ids(MessageToDict(message, use_integers_for_enums=True))
         resources, scopes, leaves = {
             "logs": ("resourceLogs", "scopeLogs", "logRecords"),
             "traces": ("resourceSpans", "scopeSpans", "spans"),
             "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
         }[kind]
-        for one in told.get(resources, []):
+        for one in request.get(resources, []):
             resource = plain(one["resource"]["attributes"])
             for scope in one[scopes]:
                 for leaf in scope[leaves]:
-                    self.told[kind].append(Told(str(resource["service.name"]), resource, leaf, headers))
+                    self.exported[kind].append(Exported(str(resource["service.name"]), resource, leaf, headers))
 
-    def wait_for(self, kind: str, name: str, count: int = 1, **attributes: Any) -> list[Told]:
-        """All of that name with these attributes, as soon as there are that many."""
-
+    def wait_for(self, kind: str, name: str, count: int = 1, **attributes: Any) -> list[Exported]:
+        """Wait until there are `count` records of that name with these attributes. Return all of them."""
         until(lambda: len(self.named(kind, name, **attributes)) >= count)
         return self.named(kind, name, **attributes)
 
-    def named(self, kind: str, name: str, **attributes: Any) -> list[Told]:
+    def named(self, kind: str, name: str, **attributes: Any) -> list[Exported]:
+        """Return the records of that name with these attributes; `__` in an attribute's name stands for a dot."""
         wanted = {key.replace("__", "."): value for key, value in attributes.items()}
-        return [one for one in list(self.told[kind]) if one.name == name and wanted.items() <= one.attributes.items()]
+        records = list(self.exported[kind])
+        return [record for record in records if record.name == name and wanted.items() <= record.attributes.items()]
 
 
 class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """Clients are killed in the tests."""
+        """Ignore errors of connections: tests kill the clients."""
 
 
 class _Servicer:
@@ -154,12 +161,12 @@ class _Servicer:
         self._sink.connections += 1
         if self._sink._mute:
             self._sink._closed.wait()
-        self._sink.take(self._kind, request, {key: str(value) for key, value in context.invocation_metadata()})
+        self._sink.record(self._kind, request, {key: str(value) for key, value in context.invocation_metadata()})
         return KINDS[self._kind][1]()
 
 
 def plain(attributes: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Attributes as a dict of what they hold."""
+    """Return OTLP attributes as a dict of plain values."""
     return {one["key"]: next(iter(one["value"].values()), None) for one in attributes}
 
 

@@ -1,7 +1,7 @@
-"""Requests that name other people's things, generated from the method table: one place to extend when there are more.
+"""Requests that name objects of another user, generated from the method table. Extend NAMES for new params.
 
-A method whose params can name something is probed with everything that they can name: a method without an example in
-api/examples.py, or with an id in its params that NAMES does not know, fails the tests that use this.
+A method whose params can name an object is probed with every kind of object that they can name. An id in the params of
+a method that NAMES does not list fails the tests.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.examples import EXAMPLES, THREAD, TURN
 from api.methods import TABLE
+from api.requests.examples import THREAD_ID, TURN_ID
+from api.requests.params import params_schema
 from shared.ids import new_id
 
-# Of a member of params: the kind of thing that it names, which is an attribute of Things.
+# Member of params → the kind of object that it names, which is an attribute of Things.
 NAMES = {
     "threadId": "thread",
     "excludedThreadIds": "threads",
+    "includedThreadIds": "threads",
     "parentThreadId": "thread",
     "ancestorThreadId": "thread",
     "attachedToThreadId": "thread",
@@ -35,21 +37,23 @@ NAMES = {
     "clientUserMessageId": "client_message",
     "processId": "process",
     "sessionId": "search",
+    "requestId": "search",
     "userId": "user",
     "feedbackId": "feedback",
     "cwd": "folder",
 }
+OF_ALL = {"providerId"}  # names of what belongs to no user
 LOOKS_LIKE_A_NAME = re.compile(r".*(Id|Ids)$|^cursor$|^cwd$")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NUMBER = re.compile(r"\b\d{6,16}(-\d+)?\b")
-VERSION = re.compile(r'("version": ?)"\d+"')  # of the asker's own configuration, which a write raises
+VERSION = re.compile(r'("version": ?)"\d+"')  # of the caller's own configuration; each write increments it
 OWN = "OWN"
 NOT_PROBED = {"initialize"}  # a connection's first request; it names nothing
 
 
 @dataclass(frozen=True)
 class Things:
-    """What somebody has, by kind; `nobodys` has the same shape and belongs to no one."""
+    """The ids of the objects of one user, by kind. `unknown_things` returns ids that no user has."""
 
     user: str
     thread: str
@@ -77,8 +81,8 @@ class Things:
         return f"{self.workspaces}/{self.user}/{self.thread}"
 
 
-def nobodys(like: Things) -> Things:
-    """Ids of the same form that nobody has."""
+def unknown_things(like: Things) -> Things:
+    """Return ids of the same form that no user has."""
     return Things(
         user=new_id(),
         thread=new_id(),
@@ -86,9 +90,9 @@ def nobodys(like: Things) -> Things:
         item=new_id(),
         request=like.request + 1_000_000,
         event=like.event.partition("-")[0][:-1] + "1-7",
-        client_message="nobodys-message",
-        process="nobodys-shell",
-        search="nobodys-search",
+        client_message="unknown-message",
+        process="unknown-shell",
+        search="unknown-search",
         feedback=new_id(),
         archive=new_id(),
         workspaces=like.workspaces,
@@ -97,34 +101,32 @@ def nobodys(like: Things) -> Things:
 
 @dataclass(frozen=True)
 class Probe:
-    """One request. OWN in its params is to become a thread of the one who asks."""
+    """A request that names objects. OWN in its params stands for a thread of the caller."""
 
     method: str
     about: str
     params: dict[str, Any]
 
     def filled(self, make_thread: Callable[[], str]) -> dict[str, Any]:
+        """Return the params with a new thread in place of OWN."""
         if self.params.get("threadId") != OWN:
             return self.params
         return {**self.params, "threadId": make_thread()}
 
 
 def probes(things: Things) -> Iterator[Probe]:
-    """Every method with the things of somebody: all at once, and each in a thread of one's own."""
+    """Yield requests of each method with these objects: all at once, each alone, and each in a thread of the caller."""
     for method in TABLE:
         if method not in NOT_PROBED:
             yield from _of_method(method, things)
 
 
 def _of_method(method: str, things: Things) -> Iterator[Probe]:
-    fields = TABLE[method].Params().fields
+    fields = params_schema(TABLE[method].Params).fields
     members = {field.data_key or name for name, field in fields.items()}
-    unknown = sorted(name for name in members if LOOKS_LIKE_A_NAME.match(name) and name not in NAMES)
-    assert not unknown, f"{method}: say in tests/support/probes.py what these name: {', '.join(unknown)}"
-    assert method in EXAMPLES or not any(field.required for field in fields.values()), (
-        f"{method}: give it an example in api/examples.py"
-    )
-    example = _theirs(EXAMPLES.get(method, {}), things)
+    unknown = sorted(name for name in members - NAMES.keys() - OF_ALL if LOOKS_LIKE_A_NAME.match(name))
+    assert not unknown, f"{method}: add these params to NAMES in tests/support/probes.py: {', '.join(unknown)}"
+    example = _theirs(TABLE[method].EXAMPLE.params, things)
     yield Probe(method, "example", example)
     if method == "thread/start":
         yield Probe(method, "their archive", {"config": {"workspace": {"archive": things.archive}}})
@@ -138,7 +140,7 @@ def _of_method(method: str, things: Things) -> Iterator[Probe]:
 
 def _theirs(example: dict[str, Any], things: Things) -> dict[str, Any]:
     text = json.dumps(example).replace("/workspaces/local", f"{things.workspaces}/{things.user}")
-    text = text.replace(THREAD, things.thread).replace(TURN, things.turn)
+    text = text.replace(THREAD_ID, things.thread).replace(TURN_ID, things.turn)
     for example_name, theirs in (("shell-1", things.process), ("search-1", things.search)):
         text = text.replace(example_name, theirs)
     filled: dict[str, Any] = json.loads(text)
@@ -146,9 +148,9 @@ def _theirs(example: dict[str, Any], things: Things) -> dict[str, Any]:
 
 
 def normalised(answer: Any, *things: Things) -> str:
-    """An answer without the ids and times in it."""
+    """Return an answer as text, with its ids, times and names replaced by placeholders."""
     text = answer if isinstance(answer, str) else json.dumps(answer, sort_keys=True)
-    for one in things:
-        for name in (one.client_message, one.process, one.search):
+    for known in things:
+        for name in (known.client_message, known.process, known.search):
             text = text.replace(name, "NAME")
     return VERSION.sub(r'\1"N"', NUMBER.sub("N", UUID.sub("ID", text)))

@@ -1,4 +1,4 @@
-"""A synchronous client of the wire: JSON-RPC over a WebSocket, everything that arrives recorded in order."""
+"""A synchronous client of the protocol: JSON-RPC over a WebSocket. It records every frame in order of arrival."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +16,11 @@ import websocket
 
 from tests.support.contract import Recording
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class RpcError(Exception):
-    """An error response. code, message, data: as on the wire."""
+    """An error response. code, message, data: the members of the error object."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["message"])
@@ -29,7 +30,7 @@ class RpcError(Exception):
 
 
 class ConnectionLost(Exception):
-    """The server closed the connection. code: of the close frame, or None."""
+    """The connection has ended. code: the code of the close frame, or None."""
 
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(f"{code} {reason}")
@@ -38,9 +39,11 @@ class ConnectionLost(Exception):
 
 
 class ProtocolClient:
-    """One connection. `received` holds every frame in the order of arrival: replies, notifications, server requests.
+    """A connection.
 
-    answer: what to answer a server request with (its result), or None not to answer
+    received:  every frame in the order of arrival: replies, notifications, server requests
+    answer:    returns the result that answers a server request, or None for no answer
+    lost:      why the connection has ended, or None
     """
 
     def __init__(self, socket: websocket.WebSocket) -> None:
@@ -54,24 +57,24 @@ class ProtocolClient:
         threading.Thread(target=self._read, daemon=True).start()
 
     def initialize(self, name: str = "test_client", **capabilities: Any) -> dict[str, Any]:
-        """The handshake. Returns the result."""
+        """Do the handshake. Return the result of `initialize`."""
         params = {"clientInfo": {"name": name, "version": "1"}, "capabilities": capabilities or None}
         result = self.request("initialize", params)
         self.notify("initialized")
         return result
 
     def request(self, method: str, params: Any = None, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
-        """The result. Errors: RpcError, ConnectionLost, TimeoutError."""
+        """Send a request and wait for its result. Errors: RpcError, ConnectionLost, TimeoutError."""
         return self.result(self.send_request(method, params), deadline_s)
 
     def send_request(self, method: str, params: Any = None) -> int:
-        """Send without waiting. Returns the request id."""
+        """Send a request without waiting. Return its id."""
         request_id = next(self._ids)
         self.send({"id": request_id, "method": method, "params": {} if params is None else params})
         return request_id
 
     def result(self, request_id: int | str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
-        """Wait for the reply to a request."""
+        """Wait for the reply to a request. Return its result. Errors: RpcError, ConnectionLost, TimeoutError."""
         reply = self.wait_for(lambda frame: frame.get("id") == request_id and "method" not in frame, deadline_s)
         if "error" in reply:
             raise RpcError(reply["error"])
@@ -82,17 +85,17 @@ class ProtocolClient:
         self.send({"method": method} | ({} if params is None else {"params": params}))
 
     def send(self, frame: Any) -> None:
-        """Any JSON value as one frame; text goes as it is."""
+        """Send a JSON value as one frame; a string is sent unchanged."""
         self.recording.note(frame)
         self._socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
     def send_bytes(self, data: bytes) -> None:
-        """A binary frame."""
+        """Send a binary frame."""
         self._socket.send_binary(data)
 
     @property
     def notifications(self) -> list[dict[str, Any]]:
-        """What came without being asked for, in order; server requests too."""
+        """The notifications and server requests so far, in order."""
         return [frame for frame in list(self.received) if "method" in frame]
 
     def methods(self) -> list[str]:
@@ -101,15 +104,15 @@ class ProtocolClient:
     def wait_for(
         self, wanted: Callable[[dict[str, Any]], bool], deadline_s: float = DEADLINE_S, *, after: int = 0
     ) -> dict[str, Any]:
-        """The first received frame that is wanted, from place `after` on. Errors: ConnectionLost, TimeoutError."""
+        """Return the first frame from index `after` on that `wanted` accepts. Errors: ConnectionLost, TimeoutError."""
         until_s = time.monotonic() + deadline_s
-        place = after
+        index = after
         with self._arrived:
             while True:
-                while place < len(self.received):
-                    if wanted(self.received[place]):
-                        return self.received[place]
-                    place += 1
+                while index < len(self.received):
+                    if wanted(self.received[index]):
+                        return self.received[index]
+                    index += 1
                 if self.lost:
                     raise self.lost
                 if not self._arrived.wait(until_s - time.monotonic()):
@@ -119,7 +122,7 @@ class ProtocolClient:
         return self.wait_for(lambda frame: frame.get("method") == method, deadline_s, after=after)
 
     def wait_until_lost(self, deadline_s: float = DEADLINE_S) -> ConnectionLost:
-        """Wait for the server to close the connection."""
+        """Wait until the connection has ended. Return why. Errors: TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: self.lost is not None, deadline_s):
                 raise TimeoutError(f"still connected after {deadline_s} s")
@@ -130,7 +133,9 @@ class ProtocolClient:
         self._socket.close(timeout=1)
 
     def drop(self) -> None:
-        """Vanish without a close frame."""
+        """Close the connection without a close frame. The reading thread notices it at once, and so does the server."""
+        with suppress(OSError, AttributeError):  # it has ended already
+            self._socket.sock.shutdown(socket.SHUT_RDWR)
         self._socket.shutdown()
 
     def _read(self) -> None:
@@ -142,14 +147,14 @@ class ProtocolClient:
                     code, reason = int.from_bytes(data[:2], "big") if data else None, data[2:].decode()
                     break
                 if opcode == websocket.ABNF.OPCODE_TEXT:
-                    self._take(json.loads(data))
+                    self._receive(json.loads(data))
         except (OSError, websocket.WebSocketException) as error:
             reason = str(error)
         with self._arrived:
             self.lost = ConnectionLost(code, reason)
             self._arrived.notify_all()
 
-    def _take(self, frame: dict[str, Any]) -> None:
+    def _receive(self, frame: dict[str, Any]) -> None:
         with self._arrived:
             self.received.append(frame)
             self._arrived.notify_all()
@@ -160,7 +165,7 @@ class ProtocolClient:
 
 
 def dial(url: str, receive_buffer_bytes: int | None = None) -> socket.socket:
-    """A TCP connection to the host of a ws:// URL: the library would go by the environment's proxies."""
+    """Open a TCP connection to the host of a URL. The WebSocket library would use the proxies of the environment."""
     parts = urlsplit(url)
     dialled = socket.socket()
     dialled.settimeout(DEADLINE_S)
@@ -171,7 +176,7 @@ def dial(url: str, receive_buffer_bytes: int | None = None) -> socket.socket:
 
 
 def connect(url: str, token: str | None = None, *, headers: dict[str, str] | None = None) -> ProtocolClient:
-    """A connection without the handshake. Errors: websocket.WebSocketBadStatusException (status_code)."""
+    """Open a connection without the handshake. Errors: websocket.WebSocketBadStatusException (status_code)."""
     sent = [f"{name}: {value}" for name, value in (headers or {}).items()]
     if token is not None:
         sent.append(f"Authorization: Bearer {token}")

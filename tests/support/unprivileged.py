@@ -1,7 +1,7 @@
-"""Python programs run by somebody who is not root, as workers of a server with users are.
+"""Run Python programs as a user who is not root, as workers of a multi-user server are run.
 
-Where the suite runs as root they get a user id that nobody has, and a copy of the code in a folder of their own: a
-checkout may lie where only root can look. That folder is not in /tmp, which every sandbox replaces by its own.
+If the suite runs as root, the programs get an unused user id and a copy of the code in their own folder, because only
+root may be able to read the checkout. That folder is not in /tmp, which every sandbox replaces with its own.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Unprivileged:
-    """folder: theirs alone, the home of their programs."""
+    """A user without privileges. folder: belongs to this user, and is the HOME of the programs."""
 
     folder: Path
     prefix: tuple[str, ...]
 
     def start(self, source: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """A program with our packages, more variables in its environment, and pipes for input and output."""
+        """Start a program that can import our packages. variables: more variables of its environment."""
         return subprocess.Popen(
             [*self.prefix, os.path.realpath(sys.executable), "-c", source, *arguments],
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(self._code), **variables},
@@ -45,7 +45,7 @@ class Unprivileged:
         )
 
     def run(self, source: str, *arguments: str, **variables: str) -> str:
-        """What the program printed; it must succeed."""
+        """Run a program, which must succeed. Return its output."""
         with self.start(source, *arguments, **variables) as program:
             try:
                 printed, _ = program.communicate(timeout=TIMEOUT_S)
@@ -61,7 +61,10 @@ class Unprivileged:
 
 @contextmanager
 def unprivileged(number: int = 0) -> Iterator[Unprivileged]:
-    """Somebody who is not root; skips where such a user cannot run this Python. number: of several."""
+    """Provide a user who is not root. Skips the test if that user cannot run this Python.
+
+    number: distinguishes several users of one test
+    """
     folder = Path(tempfile.mkdtemp(prefix="threadhouse-", dir="/var/tmp"))
     try:
         for package in PACKAGES:
@@ -76,9 +79,9 @@ def unprivileged(number: int = 0) -> Iterator[Unprivileged]:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, uid, uid)
             prefix = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
-        someone = Unprivileged(folder, prefix)
+        user = Unprivileged(folder, prefix)
         if subprocess.run([*prefix, os.path.realpath(sys.executable), "-c", ""], check=False, cwd="/").returncode != 0:
-            pytest.skip("only root can run this Python; install it where everybody can")
-        yield someone
+            pytest.skip("only root can run this Python: install Python where every user can run it")
+        yield user
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that can misbehave."""
+"""A receiver of webhooks that can fail, hang and redirect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRIP_SECONDS = 0.05
 
 @dataclass
 class Received:
-    """One request. answered: what it got: a status, "hang" or "drip"."""
+    """A received request. answered: the answer that it got: a status, "hang" or "drip"."""
 
     path: str
     headers: dict[str, str]
@@ -26,16 +26,17 @@ class Received:
     answered: int | str
 
     def verified(self) -> Any:
-        """The payload. Errors: WebhookVerificationError (of the library that receivers use)."""
+        """Check the signature and return the payload. Errors: WebhookVerificationError (of standardwebhooks)."""
         return Webhook(SECRET).verify(self.body, self.headers)
 
 
 class WebhookReceiver:
-    """Listens on loopback; use as a context.
+    """A receiver on loopback; a context manager.
 
-    certfile: PEM file with a certificate and its key: https, at the name localhost
-    answers:  what the next requests get, in order: a status, "hang" or "drip" (a header that never ends); then 200
-    location: where a redirect leads
+    certfile: PEM file with a certificate for localhost and its key; the receiver then serves https
+    answers:  answers of the next requests, in order: a status, "hang" or "drip" (an endless header); after them 200
+    location: the target of redirects
+    received: every request so far, in order
     """
 
     def __init__(self, certfile: Path | None = None) -> None:

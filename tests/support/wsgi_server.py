@@ -1,4 +1,4 @@
-"""The application behind a socket, in this process: enough HTTP for upgrades, over real connections."""
+"""Serve the application over real connections in this process, with enough HTTP for upgrades."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from flask import Flask
 
-BUFFER_BYTES = 64 * 1024  # of the sockets: small, so that a client that does not read is noticed
+BUFFER_BYTES = 64 * 1024  # of the sockets: small, so that a client that does not read fills it soon
 
 
 @contextmanager
 def serve(app: Flask) -> Iterator[str]:
-    """Serves until the block ends. Gives "127.0.0.1:PORT"."""
+    """Serve the application until the block ends. Yields "127.0.0.1:PORT"."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
