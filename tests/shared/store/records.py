@@ -1,4 +1,4 @@
-"""Records that the store's tests need many of."""
+"""Records for the store's tests, and moves that many of them make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from shared.store.items import Item
 from shared.store.tables import turns
 from shared.store.threads import Thread
 from shared.store.turns import Claim, NewTurn, Turn
-from shared.store.writes import Announced, End, Write
+from shared.store.writes import End, Published, Write
+from tests.builders import unread_inputs
 
 T = TypeVar("T")
 LEASE_MS = 30_000
@@ -56,7 +57,7 @@ def queued(store: Store, owner: str = "ann") -> Turn:
 
 
 def claim(store: Store, *, turns_at_once: int = 0) -> Claim:
-    made = store.turns.claim("worker", lease_ms=LEASE_MS, turns_at_once=turns_at_once)
+    made = store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=turns_at_once)
     assert made is not None
     return made
 
@@ -77,11 +78,11 @@ def open_call(of: Claim, position: int = 1, **values: Any) -> Item:
 
 
 def write(store: Store, *writes: Write) -> list[str]:
-    return store.commit(list(writes), Announced())
+    return store.commit(list(writes), Published())
 
 
 def read_all(store: Store, of: Claim) -> Write:
-    return Write(of, read=[(letter.id, new_id()) for letter in store.turns.unread(of.turn_id)])
+    return Write(of, read=[(pending.id, new_id()) for pending in unread_inputs(store, of.turn_id)])
 
 
 def end(store: Store, of: Claim, status: str = "completed") -> list[str]:
@@ -90,9 +91,15 @@ def end(store: Store, of: Claim, status: str = "completed") -> list[str]:
 
 
 def park(store: Store, of: Claim, expires_in_ms: int = 60_000) -> Approval:
-    return store.turns.park(
-        of, "item/commandExecution/requestApproval", new_id(), {}, ["k"], expires_in_ms=expires_in_ms
-    )
+    method = "item/commandExecution/requestApproval"
+    approval = store.claims.park(of, method, new_id(), {}, ["k"], expires_in_ms=expires_in_ms)
+    assert approval is not None
+    return approval
+
+
+def phase(store: Store, of: Claim) -> tuple[str, str]:
+    turn = store.turns.get(of.turn_id, of.owner)
+    return turn.phase, turn.status
 
 
 def expire_lease(store: Store, of: Claim) -> None:
@@ -101,7 +108,7 @@ def expire_lease(store: Store, of: Claim) -> None:
 
 
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:
-    """call(0) … call(count - 1), each in a thread, begun together."""
+    """Run call(0) … call(count - 1), each in a thread, started together."""
     barrier = threading.Barrier(count)
 
     def one(number: int) -> T:

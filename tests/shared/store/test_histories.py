@@ -1,4 +1,4 @@
-"""Whole threads: copied, cut, added to; and each user's own configuration."""
+"""Whole threads: fork, revert and inject; user configurations; two behaviours of Postgres."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import pytest
 from sqlalchemy import delete, select, text
 
 from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.protocol.items import agent_message
 from shared.store import Store
 from shared.store.histories import History
 from shared.store.tables import items, turns
 from shared.store.users import LOCAL_USER
-from shared.store.writes import Announced
+from shared.store.writes import Published
 from tests.builders import claim_turn, end_turn, make_config, make_message, make_thread, make_turn
 from tests.support.wait import until
 
 MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}
+ON_POSTGRES = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 @pytest.fixture
@@ -37,25 +39,29 @@ def a_transaction_waits(store: Store) -> bool:
         return bool(connection.scalar(text(waiting)))
 
 
+def find_history(store: Store, thread_id: str) -> History:
+    found = store.histories.all_users_find(thread_id)
+    assert found is not None
+    thread, turns = found
+    return History(thread, turns, [row for turn in turns for row in store.items.of_turn(turn.id)])
+
+
 def texts(history: History) -> list[str]:
     return [row.item["text"] for row in history.items if row.item]
 
 
-def test_a_fork_is_stored_beside_its_source_with_nothing_left_to_announce(store: Store, thread_id: str) -> None:
+def test_a_fork_is_stored_beside_its_source_with_all_events_published(store: Store, thread_id: str) -> None:
     copy = store.histories.fork(thread_id, LOCAL_USER, last_turn_id=None, before_turn_id=None)
-    store.histories.add(copy)
+    store.histories.create(copy)
 
-    stored = store.histories.all_users_find(copy.thread.id)
+    stored = find_history(store, copy.thread.id)
 
-    assert stored is not None
     assert texts(stored) == ["answer 1", "answer 2"]
-    assert {turn.announced for turn in stored.turns} | {row.announced for row in stored.items} == {2}
-    source = store.histories.all_users_find(thread_id)
-    assert source is not None
-    assert texts(source) == ["answer 1", "answer 2"]
+    assert {turn.published_state for turn in stored.turns} | {row.published_state for row in stored.items} == {2}
+    assert texts(find_history(store, thread_id)) == ["answer 1", "answer 2"]
 
 
-def test_a_revert_leaves_nothing_of_the_dropped_turns_and_the_next_one_goes_on(store: Store, thread_id: str) -> None:
+def test_revert_deletes_the_turns_and_the_next_turn_continues_before_them(store: Store, thread_id: str) -> None:
     first, second = store.turns.of_thread(thread_id, LOCAL_USER)
 
     store.histories.revert(thread_id, LOCAL_USER, second.id)
@@ -63,17 +69,16 @@ def test_a_revert_leaves_nothing_of_the_dropped_turns_and_the_next_one_goes_on(s
     assert [turn.id for turn in store.turns.of_thread(thread_id, LOCAL_USER)] == [first.id]
     assert store.items.of_turn(second.id) == []
     make_turn(store, store.threads.get(thread_id, LOCAL_USER), "again")
-    assert [row.item for row in store.read_step(claim_turn(store)).rows if row.item] == [
-        {"text": "answer 1", "phase": None}
-    ]
+    rows = store.read_step(claim_turn(store)).rows
+    assert [row.item for row in rows if row.item] == [agent_message("answer 1")]
 
 
-def test_neither_goes_while_a_turn_is_active_or_for_somebody_else(store: Store, thread_id: str) -> None:
+def test_revert_and_inject_refuse_active_turns_and_other_users(store: Store, thread_id: str) -> None:
     first = store.turns.of_thread(thread_id, LOCAL_USER)[0]
     with pytest.raises(NotFound):
         store.histories.revert(thread_id, "somebody", first.id)
     with pytest.raises(NotFound):
-        store.histories.inject(thread_id, "somebody", [MESSAGE])
+        store.histories.inject(thread_id, "somebody", [MESSAGE], history_limit=0)
     with pytest.raises(InvalidRequest):
         store.histories.revert(thread_id, LOCAL_USER, thread_id)
 
@@ -82,11 +87,11 @@ def test_neither_goes_while_a_turn_is_active_or_for_somebody_else(store: Store, 
     with pytest.raises(Conflict):
         store.histories.revert(thread_id, LOCAL_USER, first.id)
     with pytest.raises(Conflict):
-        store.histories.inject(thread_id, LOCAL_USER, [MESSAGE])
+        store.histories.inject(thread_id, LOCAL_USER, [MESSAGE], history_limit=0)
 
 
-def test_injected_items_stand_behind_everything_and_are_copied_with_their_turn(store: Store, thread_id: str) -> None:
-    store.histories.inject(thread_id, LOCAL_USER, [MESSAGE])
+def test_injected_items_come_last_and_are_copied_with_their_turn(store: Store, thread_id: str) -> None:
+    store.histories.inject(thread_id, LOCAL_USER, [MESSAGE], history_limit=0)
 
     copy = store.histories.fork(thread_id, LOCAL_USER, last_turn_id=None, before_turn_id=None)
 
@@ -105,10 +110,9 @@ def test_a_users_configuration_has_versions(store: Store) -> None:
     assert store.user_configs.get("bob") == ({}, 0)
 
 
-def test_search_on_postgres_has_an_index_of_parts_of_words(store: Store) -> None:
-    if store.database.is_sqlite:
-        pytest.skip("SQLite looks into each of the user's threads")
-    with store.database.read() as connection:
+@ON_POSTGRES  # SQLite reads each of the user's threads
+def test_search_on_postgres_uses_a_trigram_index(store: Store) -> None:
+    with store.database.read(in_transaction=True) as connection:
         available = connection.scalar(text("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'"))
         if not available:
             pytest.skip("this Postgres has no pg_trgm")
@@ -119,16 +123,15 @@ def test_search_on_postgres_has_an_index_of_parts_of_words(store: Store) -> None
         assert "threads_by_text" in "\n".join(plan)
 
 
-def test_noting_what_was_published_and_taking_turns_back_do_not_block_each_other(store: Store, thread_id: str) -> None:
-    if store.database.is_sqlite:
-        pytest.skip("one transaction writes at a time there")
+@ON_POSTGRES  # on SQLite one transaction writes at a time
+def test_recording_published_events_and_reverting_turns_do_not_deadlock(store: Store, thread_id: str) -> None:
     turn_id = store.turns.of_thread(thread_id, LOCAL_USER)[-1].id
     item_id = store.items.of_turn(turn_id)[-1].id
 
     with ThreadPoolExecutor() as pool:
         with store.database.write() as connection:  # as `revert` and `delete` do
             connection.execute(select(turns.c.id).where(turns.c.id == turn_id).with_for_update())
-            noted = pool.submit(store.commit, [], Announced(items={item_id: 2}, turns={turn_id: 2}))
+            noted = pool.submit(store.commit, [], Published(items={item_id: 2}, turns={turn_id: 2}))
             until(lambda: a_transaction_waits(store))
             connection.execute(delete(items).where(items.c.turn_id == turn_id))
 

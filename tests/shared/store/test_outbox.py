@@ -1,4 +1,4 @@
-"""What has to be told is stored with the fact, tried by one worker at a time, and told until it is."""
+"""Outbox messages: added with what they report, claimed by one worker at a time, retried until delivered."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import select, update
 
 from shared.clock import now_ms
+from shared.config.webhooks import EVENTS, NOTIFY
 from shared.store import Store
 from shared.store.outbox import DAY_MS, Outgoing
 from shared.store.tables import outbox, turns
-from shared.webhooks import EVENTS, NOTIFY
 from tests.shared.store import records
 
 URL, OTHER = "https://hooks.example/in", "https://more.example/in"
@@ -29,8 +29,8 @@ def rows(store: Store) -> list[Any]:
         return list(connection.execute(select(outbox).order_by(outbox.c.id)))
 
 
-def told(store: Store, target: str = URL) -> list[str]:
-    """Events that are owed to a target, in order."""
+def events_for(store: Store, target: str = URL) -> list[str]:
+    """Return the events of a target's messages, in order."""
     return [row.event for row in rows(store) if row.target == target]
 
 
@@ -45,33 +45,33 @@ def claim(store: Store, lease_ms: int = 60_000, at_once: int = 4) -> Outgoing | 
 
 
 def let_pass(store: Store, **columns: int) -> None:
-    """Time goes by for all rows."""
+    """Move the times of all rows into the past."""
     with store.database.write() as connection:
         connection.execute(update(outbox).values(**columns))
 
 
-def test_a_turn_is_told_of_when_it_begins_and_when_it_ends(store: Store) -> None:
-    held = records.running(store)
+def test_a_message_is_added_when_a_turn_starts_and_when_it_ends(store: Store) -> None:
+    claimed = records.running(store)
 
-    records.end(store, held, "failed")
+    records.end(store, claimed, "failed")
 
-    assert told(store) == ["turn.started", "turn.failed"]
-    assert told(store, OTHER) == ["turn.failed"]
-    assert told(store, NOTIFY) == []
-    ids = {"threadId": held.thread_id, "turnId": held.turn_id, "userId": "ann"}
+    assert events_for(store) == ["turn.started", "turn.failed"]
+    assert events_for(store, OTHER) == ["turn.failed"]
+    assert events_for(store, NOTIFY) == []
+    ids = {"threadId": claimed.thread_id, "turnId": claimed.turn_id, "userId": "ann"}
     started, failed, _ = rows(store)
     assert started.data == {**ids, "status": "inProgress", "kind": "regular"}
     assert failed.data == {**ids, "status": "failed", "kind": "regular"}
 
 
-def test_a_turn_that_is_taken_up_again_does_not_begin_twice(store: Store) -> None:
-    held = records.running(store)
-    records.expire_lease(store, held)
-    store.turns.all_users_recover(max_lost=3)
+def test_a_recovered_turn_adds_no_second_start_message(store: Store) -> None:
+    claimed = records.running(store)
+    records.expire_lease(store, claimed)
+    store.recovery.all_users_requeue_lost(max_lost_attempts=3)
 
     records.claim(store)
 
-    assert told(store) == ["turn.started"]
+    assert events_for(store) == ["turn.started"]
 
 
 @pytest.mark.parametrize(
@@ -85,30 +85,32 @@ def test_a_turn_that_is_taken_up_again_does_not_begin_twice(store: Store) -> Non
         (None, "interrupted", False),
     ],
 )
-def test_the_program_is_for_turns_that_completed(store: Store, kind: str | None, status: str, runs: bool) -> None:
+def test_notify_messages_are_added_for_completed_turns_only(
+    store: Store, kind: str | None, status: str, runs: bool
+) -> None:
     of = records.thread(store)
     new = records.asked(options={"kind": kind} if kind else {})
     store.turns.create(of.id, of.owner, new, queued_limit=0)
-    held = records.claim(store)
+    claimed = records.claim(store)
 
-    records.end(store, held, status)
+    records.end(store, claimed, status)
 
-    assert told(store, NOTIFY) == [NOTIFY] * runs
+    assert events_for(store, NOTIFY) == [NOTIFY] * runs
     assert [row.data["cwd"] for row in rows(store) if row.target == NOTIFY] == ["/work"] * runs
 
 
-def test_an_end_that_is_refused_is_not_told(store: Store) -> None:
-    held = records.running(store)
+def test_an_end_that_is_refused_is_not_events_for(store: Store) -> None:
+    claimed = records.running(store)
 
-    assert records.write(store, records.Write(held, end=records.End("completed", now_ms()))) == ["unread"]
+    assert records.write(store, records.Write(claimed, end=records.End("completed", now_ms()))) == ["unread"]
     with store.database.write() as connection:
         connection.execute(update(turns).values(claim_no=99))
-    assert records.end(store, held) == ["lost"]
+    assert records.end(store, claimed) == ["lost"]
 
-    assert told(store) == ["turn.started"]
+    assert events_for(store) == ["turn.started"]
 
 
-def test_questions_are_told_with_how_they_ended_and_not_with_what_they_ask(store: Store) -> None:
+def test_approval_messages_hold_the_outcome_and_no_content(store: Store) -> None:
     answered, expired, dropped = (records.running(store) for _ in range(3))
     asked = [
         records.park(store, answered),
@@ -118,7 +120,7 @@ def test_questions_are_told_with_how_they_ended_and_not_with_what_they_ask(store
 
     store.turns.answer(asked[0].id, "ann", {"decision": "accept"})
     store.turns.answer(asked[0].id, "ann", {"decision": "accept"})
-    store.turns.all_users_expire({"decision": "decline"})
+    store.recovery.all_users_expire_approvals({"decision": "decline"})
     store.turns.interrupt(dropped.thread_id, "ann", None)
 
     found = [(row.event, row.data["requestId"], row.data["state"]) for row in rows(store) if "requestId" in row.data]
@@ -128,19 +130,19 @@ def test_questions_are_told_with_how_they_ended_and_not_with_what_they_ask(store
         ("approval.expired", asked[1].id, "answered"),
         ("approval.resolved", asked[2].id, "dropped"),
     ]
-    assert told(store)[-1] == "turn.interrupted"
+    assert events_for(store)[-1] == "turn.interrupted"
     assert all("params" not in row.data and "answer" not in row.data for row in rows(store))
 
 
-def test_a_call_that_the_clients_program_answers_is_no_question_to_a_person(store: Store) -> None:
-    held = records.running(store)
+def test_a_dynamic_tool_call_adds_no_approval_message(store: Store) -> None:
+    claimed = records.running(store)
 
-    store.turns.park(held, "item/tool/call", "item", {}, [], expires_in_ms=1000)
+    store.claims.park(claimed, "item/tool/call", "item", {}, [], expires_in_ms=1000)
 
-    assert told(store) == ["turn.started"]
+    assert events_for(store) == ["turn.started"]
 
 
-def test_what_is_rolled_back_is_not_told(store: Store) -> None:
+def test_a_rolled_back_transaction_adds_no_message(store: Store) -> None:
     with suppress(RuntimeError), store.database.write() as connection:
         store.outbox.add(connection, "feedback.processed", {})
         raise RuntimeError
@@ -148,16 +150,16 @@ def test_what_is_rolled_back_is_not_told(store: Store) -> None:
     assert rows(store) == []
 
 
-def test_nothing_is_stored_when_nobody_listens(store: Store) -> None:
-    deaf = Store(store.database.engine.url.render_as_string(hide_password=False))
+def test_nothing_is_stored_for_an_event_without_targets(store: Store) -> None:
+    without_targets = Store(store.database.engine.url.render_as_string(hide_password=False))
 
-    records.end(deaf, records.running(deaf))
+    records.end(without_targets, records.running(without_targets))
 
     assert rows(store) == []
-    deaf.close()
+    without_targets.close()
 
 
-def test_of_many_workers_one_takes_what_is_due(store: Store) -> None:
+def test_concurrent_workers_claim_a_message_once(store: Store) -> None:
     add(store)
 
     claims = records.at_once(6, lambda _: claim(store))
@@ -165,7 +167,7 @@ def test_of_many_workers_one_takes_what_is_due(store: Store) -> None:
     assert [one.event for one in claims if one] == ["feedback.processed"]
 
 
-def test_an_attempt_whose_worker_died_is_due_again_under_the_same_id(store: Store) -> None:
+def test_a_message_whose_worker_died_is_due_again_under_the_same_id(store: Store) -> None:
     add(store)
     first = claim(store)
     assert first is not None
@@ -182,7 +184,7 @@ def test_an_attempt_whose_worker_died_is_due_again_under_the_same_id(store: Stor
     assert (rows(store)[0].state, rows(store)[0].lease_until_ms) == ("delivered", None)
 
 
-def test_a_program_that_began_is_never_begun_again(store: Store) -> None:
+def test_a_begun_notify_message_is_never_begun_again(store: Store) -> None:
     records.end(store, records.running(store))
     with store.database.write() as connection:
         connection.execute(outbox.delete().where(outbox.c.target != NOTIFY))
@@ -196,7 +198,7 @@ def test_a_program_that_began_is_never_begun_again(store: Store) -> None:
     assert store.outbox.count_due(10) == 0
 
 
-def test_what_failed_waits_for_its_time_and_is_dead_without_one(store: Store) -> None:
+def test_a_failed_message_waits_for_its_retry_and_is_dead_without_one(store: Store) -> None:
     add(store)
     first = claim(store)
     assert first is not None
@@ -213,20 +215,20 @@ def test_what_failed_waits_for_its_time_and_is_dead_without_one(store: Store) ->
     assert claim(store) is None
 
 
-def test_a_slow_target_does_not_hold_up_the_others(store: Store) -> None:
+def test_a_slow_target_does_not_delay_the_others(store: Store) -> None:
     add(store, "turn.started", count=5)
     add(store, "turn.failed")
 
-    taken = [claim(store, at_once=2) for _ in range(4)]
+    messages = [claim(store, at_once=2) for _ in range(4)]
 
-    assert [one.target if one else None for one in taken] == [URL, OTHER, URL, None]
+    assert [one.target if one else None for one in messages] == [URL, OTHER, URL, None]
     assert store.outbox.count_due(10) == 4
-    assert taken[0]
-    store.outbox.settle(taken[0], None)
+    assert messages[0]
+    store.outbox.settle(messages[0], None)
     assert claim(store, at_once=2) is not None
 
 
-def test_a_replay_is_due_at_once_under_the_same_id_unless_it_is_under_way(store: Store) -> None:
+def test_a_replayed_message_is_due_at_once_under_the_same_id_unless_it_is_claimed(store: Store) -> None:
     add(store)
     first = claim(store)
     assert first is not None
@@ -241,7 +243,7 @@ def test_a_replay_is_due_at_once_under_the_same_id_unless_it_is_under_way(store:
     assert (again.id, again.attempts, again.created_at_ms) == (first.id, 1, first.created_at_ms)
 
 
-def test_what_nobody_tries_is_given_up_and_what_is_over_is_forgotten(store: Store) -> None:
+def test_sweep_marks_untried_messages_as_dead_and_deletes_old_ones(store: Store) -> None:
     add(store, count=3)
     old = now_ms() - 40 * DAY_MS
     ids = [row.id for row in rows(store)]

@@ -1,16 +1,19 @@
-"""Threads: lists by keyset, names, archives, and what is swept."""
+"""Threads: lists by keyset, names, archiving and the sweep."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost, Conflict, InvalidRequest
 from shared.ids import new_id
 from shared.store import Store
-from shared.store.threads import LOADED_FOR_MS, Filter, Thread, format_cursor, parse_cursor
+from shared.store import threads as threads_of_store
+from shared.store.tables import threads
+from shared.store.threads import LAST_ID, LOADED_FOR_MS, SESSION_AGAIN_MS, Filter, Thread, format_cursor, parse_cursor
 from tests.shared.store.records import SETTINGS, begin, claim, end, running, thread
 
 
@@ -44,7 +47,18 @@ def test_pages_have_no_gap_and_no_repetition_while_rows_are_added(store: Store, 
     assert len(seen) == len(set(seen))
 
 
-def test_a_list_has_what_its_filter_says(store: Store) -> None:
+def test_a_thread_with_an_active_turn_is_not_archived(store: Store) -> None:
+    of = running(store)
+
+    with pytest.raises(Conflict, match=f"turn {of.turn_id} has not ended yet"):
+        store.threads.archive(of.thread_id, "ann")
+
+    assert store.threads.get(of.thread_id, "ann").archived_at_ms is None
+    end(store, of)
+    store.threads.archive(of.thread_id, "ann")
+
+
+def test_a_list_obeys_its_filter(store: Store) -> None:
     plain = materialized(store, preview="Fix the 100% bug", name="Bugs")
     elsewhere = materialized(store, settings={**SETTINGS, "cwd": "/elsewhere", "modelProvider": "other"})
     script = materialized(store, source="exec")
@@ -75,21 +89,26 @@ def test_a_name_does_not_move_recency(store: Store) -> None:
 
 def test_status_follows_from_the_turns(store: Store) -> None:
     of = thread(store)
-    told = [store.threads.get(of.id, "ann").status()]
+    statuses = [store.threads.get(of.id, "ann").status()]
     begin(store, of)
-    told.append(store.threads.get(of.id, "ann").status())
+    statuses.append(store.threads.get(of.id, "ann").status())
     end(store, claim(store), "failed")
-    told.append(store.threads.get(of.id, "ann").status())
+    statuses.append(store.threads.get(of.id, "ann").status())
     begin(store, of)
     end(store, claim(store))
-    told.append(store.threads.get(of.id, "ann").status())
+    statuses.append(store.threads.get(of.id, "ann").status())
 
-    assert told == [{"type": "idle"}, {"type": "active", "activeFlags": []}, {"type": "systemError"}, {"type": "idle"}]
+    assert statuses == [
+        {"type": "idle"},
+        {"type": "active", "activeFlags": []},
+        {"type": "systemError"},
+        {"type": "idle"},
+    ]
     old = thread(store, used_at_ms=now_ms() - LOADED_FOR_MS - 1)
     assert store.threads.get(old.id, "ann").status() == {"type": "notLoaded"}
 
 
-def test_an_archive_is_left_once(store: Store) -> None:
+def test_a_thread_can_be_unarchived_once(store: Store) -> None:
     of = thread(store)
 
     store.threads.archive(of.id, "ann")
@@ -100,7 +119,7 @@ def test_an_archive_is_left_once(store: Store) -> None:
         store.threads.unarchive(of.id, "ann")
 
 
-def test_threads_that_nobody_used_are_swept_and_those_with_a_turn_are_not(store: Store) -> None:
+def test_the_sweep_deletes_unused_threads_without_a_turn_only(store: Store) -> None:
     long_ago = now_ms() - LOADED_FOR_MS - 1000
     unused, ephemeral = thread(store, used_at_ms=long_ago), materialized(store, ephemeral=True, used_at_ms=long_ago)
     busy = thread(store, ephemeral=True)
@@ -113,7 +132,7 @@ def test_threads_that_nobody_used_are_swept_and_those_with_a_turn_are_not(store:
     assert store.threads.all_users_sweep_unused() == 0
 
 
-def test_settings_of_a_turn_become_those_of_the_thread(store: Store) -> None:
+def test_settings_of_a_turn_become_the_threads_settings(store: Store) -> None:
     of = thread(store)
 
     changed = store.threads.change_settings(of.id, "ann", {"model": "other", "cwd": "/new"})
@@ -129,11 +148,76 @@ def test_the_worker_of_a_deleted_thread_has_lost_its_claim(store: Store) -> None
         store.read_step(of)
 
 
-def test_a_cursor_is_read_as_it_was_written() -> None:
+def test_a_cursor_is_parsed_as_it_was_formatted() -> None:
     thread_id = new_id()
 
     assert parse_cursor(format_cursor(1_795_345_090_123, thread_id)) == (1_795_345_090_123, thread_id)
-    assert parse_cursor(format_cursor(1_795_345_090_123, None)) == (1_795_345_090_123, None)
+    assert parse_cursor(format_cursor(1_795_345_090_123, None)) == (1_795_345_090_123, LAST_ID)
     for cursor in ("", "x", "2026-11-22T11:02:48Z|x", "2026-11-22T11:02:48|" + thread_id):
         with pytest.raises(InvalidRequest, match="invalid cursor"):
             parse_cursor(cursor)
+
+
+def test_session_files_are_due_once_and_again_after_a_while(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    due, later, ephemeral = thread(store), thread(store), thread(store, ephemeral=True)
+    thread(store)
+    at = {"ms": 1_000}
+    monkeypatch.setattr(threads_of_store, "now_ms", lambda: at["ms"])
+    with store.database.write() as connection:
+        for one, due_at_ms in ((due, 1_000), (later, 1_001), (ephemeral, 1)):
+            connection.execute(update(threads).where(threads.c.id == one.id).values(session_due_at_ms=due_at_ms))
+
+    assert store.threads.all_users_due_sessions() == [due.id]
+    assert store.threads.all_users_due_sessions() == []
+    at["ms"] = 1_001
+    assert store.threads.all_users_due_sessions() == [later.id]
+    at["ms"] = 1_000 + SESSION_AGAIN_MS
+    assert store.threads.all_users_due_sessions() == [due.id]
+
+
+def test_threads_are_loaded_while_they_are_used_or_active(store: Store) -> None:
+    used, unused, active, archived = (thread(store) for _ in range(4))
+    theirs = thread(store, "bob")
+    begin(store, active)
+    store.threads.archive(archived.id, "ann")
+    long_ago = now_ms() - LOADED_FOR_MS - 1000
+    with store.database.write() as connection:
+        of = threads.c.id.in_([unused.id, active.id])
+        connection.execute(update(threads).where(of).values(used_at_ms=long_ago))
+
+    first, second = sorted([used.id, active.id])
+    assert store.threads.list_loaded("ann", None, 9) == [first, second]
+    assert store.threads.list_loaded("ann", None, 1) == [first]
+    assert store.threads.list_loaded("ann", first, 9) == [second]
+    assert store.threads.list_loaded("bob", None, 9) == [theirs.id]
+    assert set(store.threads.all_users_unused()) == {unused.id, archived.id}
+    store.threads.all_users_touch([unused.id])
+
+    assert store.threads.list_loaded("ann", None, 9) == sorted([used.id, unused.id, active.id])
+    assert store.threads.all_users_unused() == [archived.id]
+
+
+def test_an_owner_has_so_many_threads(store: Store) -> None:
+    for owner in ("ann", "ann", "bob"):
+        thread(store, owner)
+
+    assert [store.threads.has("ann", count) for count in (1, 2, 3)] == [True, True, False]
+
+
+def test_threads_not_updated_since_a_time_are_deleted(store: Store) -> None:
+    old, old_archived, new = (thread(store, updated_at_ms=at_ms) for at_ms in (1_000, 1_000, 2_000))
+    busy = thread(store, updated_at_ms=1_000)
+    with store.database.write() as connection:
+        connection.execute(update(threads).where(threads.c.id == old_archived.id).values(archived_at_ms=1))
+    begin(store, busy)
+    with store.database.write() as connection:
+        connection.execute(update(threads).where(threads.c.id == busy.id).values(updated_at_ms=1_000))
+
+    assert store.threads.all_users_sweep_old(1_000, archived=False) == 0
+    assert store.threads.all_users_sweep_old(2_000, archived=False) == 1
+    assert store.threads.find(old.id, "ann") is None
+    assert store.threads.find(old_archived.id, "ann") is not None
+    assert store.threads.all_users_sweep_old(2_000, archived=True) == 1
+
+    assert store.threads.find(old_archived.id, "ann") is None
+    assert None not in (store.threads.find(new.id, "ann"), store.threads.find(busy.id, "ann"))

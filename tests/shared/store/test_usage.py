@@ -1,4 +1,4 @@
-"""Token budgets in the store: what is spent, what is reserved, and that the two never miss or count anything twice."""
+"""Token usage: what is spent and reserved, with no token missed or counted twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOON_MS = 1_795_262_400_000  # 2026-11-21 12:00 UTC
 
 
 def reserve(store: Store, of: Claim, tokens: int = 3000, budget: Budget = DAY) -> Reservation:
-    """A call of half input, half answer."""
+    """Reserve for a call of half input, half answer."""
     return store.usage.reserve(of, budget, tokens // 2, tokens // 2)
 
 
@@ -27,7 +27,7 @@ def settle(store: Store, of: Claim, tokens: int) -> list[str]:
     return write(store, Write(of, append=[row(of, tokens)], spent=tokens, settles=True))
 
 
-def test_room_is_reserved_until_the_answer_says_what_it_took(store: Store) -> None:
+def test_tokens_are_reserved_until_the_answer_reports_its_usage(store: Store) -> None:
     one, other = running(store), running(store)
 
     assert reserve(store, one).answer_tokens == 1500
@@ -39,7 +39,7 @@ def test_room_is_reserved_until_the_answer_says_what_it_took(store: Store) -> No
     assert store.usage.standing("bob").day == 0
 
 
-def test_many_calls_at_once_never_reserve_more_than_there_is(store: Store) -> None:
+def test_concurrent_reservations_never_exceed_the_budget(store: Store) -> None:
     claims = [running(store) for _ in range(8)]
 
     made = at_once(8, lambda number: reserve(store, claims[number]))
@@ -49,7 +49,7 @@ def test_many_calls_at_once_never_reserve_more_than_there_is(store: Store) -> No
     assert store.usage.standing("ann").reserved == 9000
 
 
-def test_what_is_left_is_granted_to_the_last_who_asks(store: Store) -> None:
+def test_the_last_reservation_is_granted_what_is_left(store: Store) -> None:
     of = running(store)
     settle(store, of, 7000)
 
@@ -60,7 +60,7 @@ def test_what_is_left_is_granted_to_the_last_who_asks(store: Store) -> None:
     assert (refused.answer_tokens, refused.comes_back, refused.standing.day) == (0, False, 7200)
 
 
-def test_a_turn_has_one_reservation_at_most(store: Store) -> None:
+def test_a_turn_has_at_most_one_reservation(store: Store) -> None:
     of = running(store)
 
     for _ in range(9):
@@ -71,16 +71,16 @@ def test_a_turn_has_one_reservation_at_most(store: Store) -> None:
 
 def lose(store: Store, of: Claim) -> None:
     expire_lease(store, of)
-    store.turns.all_users_recover(max_lost=3)
+    store.recovery.all_users_requeue_lost(max_lost_attempts=3)
 
 
 @pytest.mark.parametrize(
     "leave",
     [lambda store, of: end(store, of), lambda store, of: park(store, of), lose,
-     lambda store, of: store.turns.hand_over([of])],
-    ids=["end", "park", "lost", "handed over"],
+     lambda store, of: store.claims.requeue([of])],
+    ids=["end", "park", "lost", "requeued"],
 )  # fmt: skip
-def test_a_turn_that_leaves_its_worker_gives_its_reservation_back(
+def test_a_turn_that_leaves_its_worker_ends_its_reservation(
     store: Store, leave: Callable[[Store, Claim], object]
 ) -> None:
     of = running(store)
@@ -91,7 +91,7 @@ def test_a_turn_that_leaves_its_worker_gives_its_reservation_back(
     assert store.usage.standing("ann").reserved == 0
 
 
-def test_a_claim_begins_without_the_reservation_of_the_one_before(store: Store) -> None:
+def test_a_claim_begins_without_the_previous_reservation(store: Store) -> None:
     first = running(store)
     reserve(store, first)
     lose(store, first)
@@ -107,7 +107,7 @@ def test_a_claim_begins_without_the_reservation_of_the_one_before(store: Store) 
     assert (store.usage.standing("ann").day, store.usage.standing("ann").reserved) == (0, 3000)
 
 
-def test_what_one_commit_holds_of_many_users_and_turns_is_summed(store: Store) -> None:
+def test_one_commit_adds_the_usage_of_many_users_and_turns(store: Store) -> None:
     claims = [running(store, owner) for owner in ("bob", "ann", "bob", "cy")]
 
     write(store, *(Write(of, spent=10 + number) for number, of in enumerate(claims)))
@@ -115,7 +115,7 @@ def test_what_one_commit_holds_of_many_users_and_turns_is_summed(store: Store) -
     assert [store.usage.standing(owner).day for owner in ("ann", "bob", "cy")] == [11, 22, 13]
 
 
-def test_commits_in_any_order_of_users_do_not_block_each_other(store: Store) -> None:
+def test_concurrent_commits_for_the_same_users_do_not_deadlock(store: Store) -> None:
     claims = [running(store, owner) for owner in ("ann", "bob", "cy")]
 
     def spend(number: int) -> None:
@@ -150,7 +150,7 @@ def test_a_day_ends_at_midnight_and_a_month_with_its_last_day(store: Store, monk
     assert store.usage.totals("ann") == (9500, 9000)
 
 
-def test_a_warning_is_given_once_in_its_period(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_is_given_once_per_period(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     of = running(store)
     at = {"ms": NOON_MS}
     monkeypatch.setattr(usage, "now_ms", lambda: at["ms"])

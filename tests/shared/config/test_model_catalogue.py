@@ -1,11 +1,13 @@
+"""The model catalogue: the entries of model/list, and context windows."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-from shared.catalogue import context_window, models
 from shared.config import Config, load
+from shared.config.model_catalogue import context_window, models
 
 FIELDS = {
     "id",
@@ -45,7 +47,7 @@ def config(home: Path, toml: str = "", **environ: str) -> Config:
         (f'model = "qwen"\nmodel_provider = "local"\n{LOCAL}', {}, "qwen"),
     ],
 )
-def test_every_entry_is_whole_and_the_configured_model_is_the_only_default(
+def test_every_entry_has_all_members_and_the_configured_model_is_the_only_default(
     tmp_path: Path, toml: str, environ: dict[str, str], default: str
 ) -> None:
     entries = models(config(tmp_path, toml, **environ))
@@ -59,7 +61,7 @@ def test_every_entry_is_whole_and_the_configured_model_is_the_only_default(
         assert entry["upgrade"] is entry["availabilityNux"] is None
 
 
-def test_the_configured_effort_is_the_default_models(tmp_path: Path) -> None:
+def test_the_configured_effort_is_the_default_of_the_default_model(tmp_path: Path) -> None:
     toml = f'model = "qwen"\nmodel_provider = "local"\nmodel_reasoning_effort = "minimal"\n{LOCAL}'
 
     (entry,) = models(config(tmp_path, toml))
@@ -69,5 +71,5 @@ def test_the_configured_effort_is_the_default_models(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("model", "tokens"), [("gpt-5.5", 258_400), ("anything", 258_400), ("gpt-4o-mini", 128_000)])
-def test_context_windows_have_a_default(model: str, tokens: int) -> None:
+def test_context_window_has_a_default_for_unknown_models(model: str, tokens: int) -> None:
     assert context_window(model) == tokens

@@ -1,4 +1,4 @@
-"""What waits for a collector is bounded, what is lost is counted and said; records are encoded as OTLP has them."""
+"""Telemetry: the queue for the collector is bounded, dropped records are counted and logged, records are OTLP."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 
-from shared.otel_config import Exporter
+from shared.config.otel import Exporter
 from shared.telemetry import exporters, log_records
 
-NOWHERE = Exporter("otlp-http", "http://127.0.0.1:9/v1/logs")
+NO_COLLECTOR = Exporter("otlp-http", "http://127.0.0.1:9/v1/logs")
 
 
-def test_more_than_may_wait_is_dropped_counted_and_said(
+def test_records_beyond_the_queue_are_dropped_counted_and_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hangs, released, sent = threading.Event(), threading.Event(), []
+    blocked, released, sent = threading.Event(), threading.Event(), []
 
     def send(self: object, request: bytes) -> LogRecordExportResult:
-        hangs.set()
+        blocked.set()
         released.wait(30)
         [resource_logs] = ExportLogsServiceRequest.FromString(request).resource_logs
         sent.extend(record.event_name for record in resource_logs.scope_logs[0].log_records)
         return LogRecordExportResult.SUCCESS
 
     monkeypatch.setattr(exporters._Logs, "_send", send)
-    logs = exporters.LogProcessor(NOWHERE, "delta", Resource({}), ("test", "1"))
+    logs = exporters.LogProcessor(NO_COLLECTOR, "delta", Resource({}), ("test", "1"))
     for _ in range(exporters.BATCH):
         logs.emit("delta", {})
-    assert hangs.wait(10)
+    assert blocked.wait(10)
 
     for _ in range(5000):
         logs.emit("delta", {})
@@ -42,7 +42,7 @@ def test_more_than_may_wait_is_dropped_counted_and_said(
         logs.emit("turn", {})
 
     half = exporters.MAX_QUEUE // 2
-    assert logs.outbox.dropped == (5000 - half) + (exporters.MAX_QUEUE - half)
+    assert logs.queue.dropped == (5000 - half) + (exporters.MAX_QUEUE - half)
     assert "1 log events were dropped" in caplog.text
     released.set()
     logs.shutdown()
@@ -50,9 +50,9 @@ def test_more_than_may_wait_is_dropped_counted_and_said(
     assert sent.count("turn") == half
 
 
-def test_a_record_has_what_it_was_told_and_long_texts_are_not_kept() -> None:
+def test_a_record_has_its_attributes_and_long_texts_are_not_cached() -> None:
     long = "x" * 8192
-    kept = log_records._attribute.cache_info().currsize
+    cached = log_records._attribute.cache_info().currsize
     record = log_records.encode("codex.tool_result", {"output": long, "cut": True, "count": 1, "unknown": None})
     envelope = log_records.Envelope(Resource({"service.name": "s"}), "scope", "1")
 
@@ -61,9 +61,9 @@ def test_a_record_has_what_it_was_told_and_long_texts_are_not_kept() -> None:
     assert logs.resource.attributes[0].value.string_value == "s"
     [scope] = logs.scope_logs
     assert (scope.scope.name, len(scope.log_records)) == ("scope", 2)
-    told = {one.key: one.value for one in scope.log_records[1].attributes}
-    assert told.keys() == {"output", "cut", "count"}
-    assert told["output"].string_value == long
-    assert told["cut"].bool_value
-    assert told["count"].string_value == "1"
-    assert log_records._attribute.cache_info().currsize <= kept + 2
+    attributes = {one.key: one.value for one in scope.log_records[1].attributes}
+    assert attributes.keys() == {"output", "cut", "count"}
+    assert attributes["output"].string_value == long
+    assert attributes["cut"].bool_value
+    assert attributes["count"].string_value == "1"
+    assert log_records._attribute.cache_info().currsize <= cached + 2

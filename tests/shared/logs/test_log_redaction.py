@@ -1,4 +1,4 @@
-"""Log lines: what a process says of itself holds no secret, whoever writes it down."""
+"""Log lines contain no secret, whichever handler writes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shared import log_redaction
 from shared.config import load
-from shared.feedback import redaction
+from shared.config.feedback import redaction
+from shared.logs import log_redaction
 
 CANARY = "sk-canary-0123456789abcdefghij"
 CONFIG = """
@@ -47,8 +47,8 @@ SECRETS = (
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> Iterator[io.StringIO]:
-    """All that a handler writes down which was there before anything was redacted."""
+def output(tmp_path: Path) -> Iterator[io.StringIO]:
+    """The output of a handler that was added before redaction was installed."""
     (tmp_path / "config.toml").write_text(CONFIG)
     (tmp_path / "jwt.secret").write_text("jwt+word+" * 5 + "\n")
     before, written = logging.getLogRecordFactory(), io.StringIO()
@@ -61,33 +61,33 @@ def said(tmp_path: Path) -> Iterator[io.StringIO]:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_each_secret_of_the_configuration_is_known(said: io.StringIO, secret: str) -> None:
+def test_each_secret_of_the_configuration_is_redacted(output: io.StringIO, secret: str) -> None:
     logging.getLogger("workers.agent.x").warning("it says %s.", secret)
 
-    assert said.getvalue() == "it says [REDACTED].\n"
+    assert output.getvalue() == "it says [REDACTED].\n"
 
 
-def test_a_traceback_is_redacted_with_its_line(said: io.StringIO) -> None:
+def test_a_traceback_is_redacted_with_its_message(output: io.StringIO) -> None:
     try:
         raise ValueError(f"no such key: {CANARY}")
     except ValueError:
-        logging.getLogger("api.dispatch").exception("failed over %s", CANARY)
+        logging.getLogger("api.transport.dispatch").exception("failed over %s", CANARY)
 
-    assert CANARY not in said.getvalue()
-    assert said.getvalue().startswith("failed over [REDACTED]\nTraceback ")
-    assert "ValueError: no such key: [REDACTED]" in said.getvalue()
+    assert CANARY not in output.getvalue()
+    assert output.getvalue().startswith("failed over [REDACTED]\nTraceback ")
+    assert "ValueError: no such key: [REDACTED]" in output.getvalue()
 
 
-def test_what_others_warn_of_is_redacted_and_what_they_chat_about_is_left_alone(said: io.StringIO) -> None:
+def test_lines_of_other_libraries_are_redacted_from_warning_on(output: io.StringIO) -> None:
     for level in (logging.INFO, logging.ERROR):
         logger = logging.getLogger("celery.worker")
         logger.setLevel(logging.INFO)
         logger.log(level, "%s", CANARY)
 
-    assert said.getvalue() == f"{CANARY}\n[REDACTED]\n"
+    assert output.getvalue() == f"{CANARY}\n[REDACTED]\n"
 
 
-def test_a_line_whose_arguments_do_not_fit_is_written_without_them(said: io.StringIO) -> None:
+def test_a_line_whose_arguments_do_not_match_is_written_without_them(output: io.StringIO) -> None:
     logging.getLogger("api.x").warning("%d %d", CANARY)
 
-    assert said.getvalue() == "%d %d [what belongs in here does not fit]\n"
+    assert output.getvalue() == "%d %d [arguments do not match]\n"

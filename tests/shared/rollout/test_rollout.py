@@ -1,8 +1,9 @@
-"""A thread ⇄ a rollout file; tests/shared/data has a line of every kind, as the original writes them."""
+"""A thread ⇄ a rollout file. data/ has a line of every kind, as the original writes them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from shared import rollout
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.ids import new_id
+from shared.protocol.model_items import call_output, user_message
+from shared.protocol.token_usage import token_counts
 from shared.protocol.turn import turn_error
-from shared.rollout_items import from_rollout, policy_from_rollout, policy_to_rollout, to_rollout
+from shared.rollout.items import from_rollout, policy_from_rollout, policy_to_rollout, to_rollout
 from shared.store.histories import History, with_fresh_ids
 from shared.store.items import Item
 from shared.store.threads import Thread
-from shared.store.turns import Turn, output_for, user_message
+from shared.store.turns import Turn
+from tests.support.images import PNG, data_url
 
 SAMPLES = Path(__file__).parent / "data" / "rollout_line_samples.jsonl"
 AT_MS = 1_795_345_090_132
@@ -37,13 +41,13 @@ def event(kind: str, **payload: Any) -> bytes:
     return line("event_msg", {"type": kind, **payload})
 
 
-def said(role: str, text: str) -> bytes:
+def message(role: str, text: str) -> bytes:
     part = {"type": "input_text" if role == "user" else "output_text", "text": text}
     return line("response_item", {"type": "message", "id": "msg_1", "role": role, "content": [part], "metadata": {}})
 
 
 def shown(history: History) -> list[tuple[str, dict[str, Any]]]:
-    """What clients see of a thread, but its own ids."""
+    """The turn and the item of each row that clients see."""
     return [(row.turn_id, row.wire()) for row in history.items if row.item is not None]
 
 
@@ -51,8 +55,15 @@ def model_input(history: History) -> list[dict[str, Any]]:
     return [item for row in history.items for item in row.model_items]
 
 
-def again(history: History) -> History:
-    return rollout.read(rollout.write(history), history.thread.owner)
+def written(history: History) -> Iterator[bytes]:
+    def items_of(turn_id: str) -> list[Item]:
+        return [row for row in history.items if row.turn_id == turn_id]
+
+    return rollout.write(history.thread, history.turns, items_of)
+
+
+def written_and_read(history: History) -> History:
+    return rollout.read(written(history), history.thread.owner)
 
 
 def make_history() -> History:
@@ -67,7 +78,7 @@ def make_history() -> History:
             status,
             {},
             AT_MS + i * 5000,
-            announced=2,
+            published_state=2,
             started_at_ms=AT_MS + i * 5000,
         )
         for i, (turn_id, status) in enumerate(
@@ -84,11 +95,20 @@ def make_history() -> History:
             {"started_at_ms": AT_MS + len(rows), "completed_at_ms": AT_MS + len(rows) + 1} if item is not None else {}
         )
         row = Item(
-            new_id(), thread_id, turn.id, len(rows) + 1, kind, item, list(model_items), announced=2, **times, **values
+            new_id(),
+            thread_id,
+            turn.id,
+            len(rows) + 1,
+            kind,
+            item,
+            list(model_items),
+            published_state=2,
+            **times,
+            **values,
         )
         rows.append(row)
 
-    def say(turn: Turn, text: str, **part: Any) -> None:
+    def add_input(turn: Turn, text: str, **part: Any) -> None:
         content = [{"type": "text", "text": text, "text_elements": []}, *([part] if part else [])]
         add(turn, "userMessage", {"clientId": "c" if part else None, "content": content}, user_message(content))
 
@@ -96,12 +116,12 @@ def make_history() -> History:
         turn: Turn, name: str, kind: str = "call", item: dict[str, Any] | None = None, output: str = "out"
     ) -> None:
         asked = {"type": "function_call", "name": name, "arguments": "{}", "call_id": f"call_{len(rows)}"}
-        add(turn, kind, item, asked, output_for(asked, output), call_id=asked["call_id"])
+        add(turn, kind, item, asked, call_output(asked, output), call_id=asked["call_id"])
 
     first, second, third = turns
     environment = {"type": "input_text", "text": "<environment_context>\n</environment_context>"}
     add(first, "context", None, {"type": "message", "role": "user", "content": [environment]})
-    say(first, "Fix it.", type="localImage", path="/home/user/project/a b.png")
+    add_input(first, "Fix it.", type="localImage", path="/home/user/project/a b.png")
     thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}], "encrypted_content": "ZW5j"}
     add(first, "reasoning", {"summary": ["Hm."], "content": []}, thought)
     command = {
@@ -137,16 +157,16 @@ def make_history() -> History:
     ]
     patch = {"type": "custom_tool_call", "name": "apply_patch", "input": "*** Begin Patch\n", "call_id": "call_patch"}
     patched = {"changes": changes, "status": "completed"}
-    add(first, "fileChange", patched, patch, output_for(patch, "Success."), call_id="call_patch")
+    add(first, "fileChange", patched, patch, call_output(patch, "Success."), call_id="call_patch")
     call(first, "view_image", "imageView", {"path": "/home/user/project/a b.png"})
     members = {"moderation": None, "memoryCitation": None, "delivery": None, "questions": None}
     answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Done."}]}
     add(first, "agentMessage", {"text": "Done.", "phase": "final_answer", **members}, answer)
     summary = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "So far: done."}]}
     add(second, "contextCompaction", {}, summary)
-    say(second, "More.")
-    say(third, "Stop.")
-    counts = dict.fromkeys(rollout.COUNTERS.values(), 7)
+    add_input(second, "More.")
+    add_input(third, "Stop.")
+    counts = token_counts(7, input=7, cached_input=7, output=7, reasoning_output=7) | {"cacheWriteInputTokens": 7}
     thread = Thread(
         id=thread_id,
         owner="local",
@@ -180,10 +200,10 @@ def make_history() -> History:
     return History(thread, turns, rows)
 
 
-def test_a_thread_is_the_same_after_it_was_written_and_read() -> None:
+def test_a_thread_is_unchanged_after_writing_and_reading() -> None:
     history = make_history()
 
-    found = again(history)
+    found = written_and_read(history)
 
     assert found.thread == history.thread
     assert found.turns == history.turns
@@ -192,15 +212,15 @@ def test_a_thread_is_the_same_after_it_was_written_and_read() -> None:
     assert [row.kind for row in found.items] == [row.kind for row in history.items]
 
 
-def test_the_models_history_after_a_compaction_begins_with_it() -> None:
-    found = again(make_history())
+def test_the_compaction_keeps_its_summary_for_the_model() -> None:
+    found = written_and_read(make_history())
 
     (compaction,) = [row for row in found.items if row.kind == "contextCompaction"]
     assert [item["content"][0]["text"] for item in compaction.model_items] == ["So far: done."]
 
 
-def test_lines_are_numbered_without_a_gap_and_never_go_back_in_time() -> None:
-    lines = [json.loads(raw) for raw in rollout.write(make_history())]
+def test_lines_have_consecutive_ordinals_and_ascending_timestamps() -> None:
+    lines = [json.loads(raw) for raw in written(make_history())]
 
     assert [one["ordinal"] for one in lines] == list(range(len(lines)))
     assert [one["timestamp"] for one in lines] == sorted(one["timestamp"] for one in lines)
@@ -208,13 +228,29 @@ def test_lines_are_numbered_without_a_gap_and_never_go_back_in_time() -> None:
     assert lines[0]["payload"]["history_mode"] == "paginated"
 
 
-def test_a_file_is_named_by_the_time_of_creation_in_utc() -> None:
+def test_the_items_of_a_turn_are_read_when_its_lines_are_written() -> None:
+    history = make_history()
+    read: list[str] = []
+
+    def items_of(turn_id: str) -> list[Item]:
+        read.append(turn_id)
+        return [row for row in history.items if row.turn_id == turn_id]
+
+    for raw in rollout.write(history.thread, history.turns, items_of):
+        started = json.loads(raw)["payload"]
+        if started.get("type") == "task_started":
+            before = [turn.id for turn in history.turns if turn.id < started["turn_id"]]
+            assert [turn_id for turn_id in read if turn_id != started["turn_id"]] == before
+    assert read == [turn.id for turn in history.turns]
+
+
+def test_a_file_name_contains_the_time_of_creation_in_utc() -> None:
     thread = make_history().thread
 
     assert str(rollout.file_name(thread)) == f"2026/11/22/rollout-2026-11-22T10-58-10-{thread.id}.jsonl"
 
 
-def test_every_kind_of_line_of_the_original_is_read_and_survives() -> None:
+def test_every_kind_of_line_of_the_original_is_read_and_written_again() -> None:
     samples = rollout.read(SAMPLES.open("rb"), "local")
 
     assert {row.kind for row in samples.items if row.item is not None} == {
@@ -229,7 +265,7 @@ def test_every_kind_of_line_of_the_original_is_read_and_survives() -> None:
     }
     assert samples.thread.token_usage is not None
     assert samples.thread.token_usage["total"]["totalTokens"] == 120
-    found = again(samples)
+    found = written_and_read(samples)
     assert (shown(found), model_input(found)) == (shown(samples), model_input(samples))
 
 
@@ -239,7 +275,7 @@ def _items_of_samples() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("item", _items_of_samples(), ids=lambda item: str(item["type"]))
-def test_an_item_of_the_original_is_written_as_the_original_does(item: dict[str, Any]) -> None:
+def test_an_item_of_the_original_is_written_in_the_originals_form(item: dict[str, Any]) -> None:
     written = to_rollout(*_reordered(item))
 
     known = {name: value for name, value in item.items() if name not in ("stdout", "duration")}
@@ -251,7 +287,47 @@ def _reordered(item: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     return kind, item["id"], members
 
 
-def test_items_that_a_later_version_adds_are_kept_by_their_names() -> None:
+@pytest.mark.parametrize(
+    ("item", "in_file"),
+    [
+        (
+            {
+                "type": "dynamicToolCall",
+                "namespace": None,
+                "tool": "look_up",
+                "arguments": {"userName": "ada"},
+                "status": "failed",
+                "contentItems": [{"type": "inputText", "text": "none"}],
+                "success": False,
+                "durationMs": 1234,
+            },
+            {
+                "type": "DynamicToolCall",
+                "namespace": None,
+                "tool": "look_up",
+                "arguments": {"userName": "ada"},
+                "status": "failed",
+                "content_items": [{"type": "inputText", "text": "none"}],
+                "success": False,
+                "duration": {"secs": 1, "nanos": 234_000_000},
+            },
+        ),
+        ({"type": "plan", "text": "First."}, {"type": "Plan", "text": "First."}),
+        ({"type": "contextCompaction"}, {"type": "ContextCompaction"}),
+    ],
+    ids=lambda item: str(item["type"]),
+)
+def test_an_item_as_it_is_stored_is_written_in_the_originals_form(
+    item: dict[str, Any], in_file: dict[str, Any]
+) -> None:
+    written = to_rollout(item["type"], "item_1", item)
+
+    assert written == {"id": "item_1", **in_file}
+    kind, members = from_rollout(written)
+    assert {"type": kind, **members} == item
+
+
+def test_unknown_kinds_of_items_are_kept_with_renamed_members() -> None:
     item = {"type": "WebSearch", "id": "ws_1", "query": "q", "some_flag": True, "status": "in_progress"}
 
     kind, members = from_rollout(item)
@@ -272,25 +348,25 @@ def test_items_that_a_later_version_adds_are_kept_by_their_names() -> None:
         ),
     ],
 )
-def test_sandbox_policies_have_the_files_names(wire: dict[str, Any], in_file: dict[str, Any]) -> None:
+def test_sandbox_policies_are_renamed_both_ways(wire: dict[str, Any], in_file: dict[str, Any]) -> None:
     assert policy_to_rollout(wire) == in_file
     assert policy_from_rollout(in_file) == wire
 
 
-def test_a_legacy_file_shows_what_was_said_and_remembers_the_calls() -> None:
+def test_a_legacy_file_gives_messages_reasoning_and_calls() -> None:
     call = {"type": "function_call", "id": "fc", "name": "exec_command", "arguments": "{}", "call_id": "c1"}
     lines = [
         line("session_meta", {**META, "history_mode": "legacy", "source": "cli"}),
         event("task_started", turn_id=new_id()),
-        said("user", "<environment_context>"),
-        said("user", "hello"),
+        message("user", "<environment_context>"),
+        message("user", "hello"),
         event("user_message", message="hello", images=["https://example.com/a.png"], local_images=["/a"]),
         event("agent_reasoning", text="Hm."),
         line("response_item", {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}),
         line("response_item", call),
         line("response_item", {"type": "function_call_output", "call_id": "c1", "output": "x"}),
         event("agent_message", message="hi"),
-        said("assistant", "hi"),
+        message("assistant", "hi"),
         event("task_complete", last_agent_message="hi"),
     ]
 
@@ -303,10 +379,28 @@ def test_a_legacy_file_shows_what_was_said_and_remembers_the_calls() -> None:
     assert found.turns[0].status == "completed"
 
 
-def test_in_a_file_that_names_no_turns_each_question_begins_one() -> None:
+def test_images_that_models_refuse_are_left_out_of_what_the_model_sees() -> None:
+    parts = [{"type": "input_image", "image_url": url} for url in (data_url(PNG), "https://e.org/a", "data:,")]
+    asked = {"type": "message", "role": "user", "content": parts}
+    call = {"type": "function_call", "name": "view_image", "arguments": "{}", "call_id": "c1"}
+    lines = [
+        line("session_meta", META),
+        line("compacted", {"message": "", "replacement_history": [asked]}),
+        line("response_item", asked),
+        line("response_item", call),
+        line("response_item", {"type": "function_call_output", "call_id": "c1", "output": parts}),
+    ]
+
+    found = rollout.read(lines, "local")
+
+    seen = [item.get("content") or item["output"] for row in found.items for item in row.model_items[-1:]]
+    assert [[part["type"] for part in one] for one in seen] == [["input_image", "input_text", "input_text"]] * 3
+
+
+def test_each_user_message_begins_a_turn_in_a_file_without_turn_ids() -> None:
     lines = [line("session_meta", META)]
     for text in ("one", "two"):
-        lines += [said("user", text), event("user_message", message=text), said("assistant", f"{text}!")]
+        lines += [message("user", text), event("user_message", message=text), message("assistant", f"{text}!")]
 
     found = rollout.read(lines, "local")
 
@@ -317,13 +411,13 @@ def test_in_a_file_that_names_no_turns_each_question_begins_one() -> None:
     assert found.thread.preview == "one"
 
 
-def test_what_only_the_originals_servers_understand_goes_to_no_model() -> None:
-    lines = [line("session_meta", META), said("user", "hello"), said("assistant", "hi")]
+def test_members_that_only_the_original_understands_are_dropped() -> None:
+    lines = [line("session_meta", META), message("user", "hello"), message("assistant", "hi")]
 
     assert {name for item in model_input(rollout.read(lines, "local")) for name in item} == {"type", "role", "content"}
 
 
-def test_a_turn_that_was_cut_off_is_interrupted_and_its_call_is_answered() -> None:
+def test_an_unfinished_turn_is_interrupted_and_its_call_gets_an_output() -> None:
     call = {"type": "function_call", "name": "exec_command", "arguments": "{}", "call_id": "c1"}
     lines = [line("session_meta", META), event("task_started", turn_id=new_id()), line("response_item", call)]
 
@@ -332,11 +426,11 @@ def test_a_turn_that_was_cut_off_is_interrupted_and_its_call_is_answered() -> No
     assert (found.turns[0].status, found.turns[0].completed_at_ms) == ("interrupted", None)
     assert found.items[0].model_items[1] == {"type": "function_call_output", "call_id": "c1", "output": "aborted"}
     complete = replace(found, thread=replace(found.thread, settings=make_history().thread.settings))
-    assert again(complete).turns == found.turns
+    assert written_and_read(complete).turns == found.turns
 
 
-def test_a_last_line_that_was_cut_off_is_passed_over() -> None:
-    lines = [line("session_meta", META), said("user", "hello"), b'{"timestamp": "2026-']
+def test_an_incomplete_last_line_is_ignored() -> None:
+    lines = [line("session_meta", META), message("user", "hello"), b'{"timestamp": "2026-']
 
     assert len(rollout.read(lines, "local").items) == 1
 
@@ -347,20 +441,20 @@ def test_a_last_line_that_was_cut_off_is_passed_over() -> None:
         ([], "line 1: not a rollout file"),
         ([b"hello\n"], "line 1: not a rollout file"),
         ([b"{}\n"], "line 1: not a line of a rollout file"),
-        ([said("user", "hello")], "line 1: not a rollout file; its first line must be a session_meta"),
+        ([message("user", "hello")], "line 1: not a rollout file; its first line must be a session_meta"),
         ([line("session_meta", {**META, "id": "../../x"})], "line 1: the thread's id is not a UUID"),
         ([line("session_meta", {**META, "history_base": {"thread_id": "T"}})], "line 1: a fork .* thread T"),
-        ([line("session_meta", META), b"\n", b"{", said("user", "x")], "line 3: not JSON"),
+        ([line("session_meta", META), b"\n", b"{", message("user", "x")], "line 3: not JSON"),
         ([line("session_meta", META), line("response_item", {"no": "type"})], "line 2: not a line of a rollout file"),
         ([line("session_meta", META), event("item_completed", item={"type": "AgentMessage"})], "line 2: not a line"),
     ],
 )
-def test_a_file_that_is_no_rollout_is_refused_with_the_line(lines: list[bytes], message: str) -> None:
+def test_a_file_that_is_no_rollout_is_refused_with_the_line_number(lines: list[bytes], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         rollout.read(lines, "local")
 
 
-def test_fresh_ids_keep_the_order_of_turns_and_what_belongs_together() -> None:
+def test_fresh_ids_keep_the_order_of_turns_and_the_rows_of_each() -> None:
     history = make_history()
 
     fresh = with_fresh_ids(history)
@@ -374,15 +468,15 @@ def test_fresh_ids_keep_the_order_of_turns_and_what_belongs_together() -> None:
     assert {fresh.thread.session_id, *(row.thread_id for row in fresh.items)} == {fresh.thread.id}
 
 
-def test_turns_are_found_in_a_file_without_reading_it_whole() -> None:
+def test_turn_ids_returns_the_turns_of_a_written_file() -> None:
     history = make_history()
 
-    assert rollout.turn_ids(rollout.write(history)) == {turn.id for turn in history.turns}
+    assert rollout.turn_ids(written(history)) == {turn.id for turn in history.turns}
 
 
-def test_times_are_kept_to_the_millisecond() -> None:
+def test_times_keep_their_milliseconds() -> None:
     at_ms = now_ms()
     history = make_history()
     thread = replace(history.thread, created_at_ms=at_ms)
 
-    assert again(History(thread, [], [])).thread.created_at_ms == at_ms
+    assert written_and_read(History(thread, [], [])).thread.created_at_ms == at_ms
