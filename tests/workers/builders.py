@@ -1,9 +1,10 @@
-"""A worker process without a process: real store, journal, loop, tools and model client, a Redis in memory."""
+"""Worker processes inside the test's process: real store, journal, loop, tools and model client, a Redis in memory."""
 
 from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,23 +16,28 @@ import redis
 from celery import Celery
 from sqlalchemy import select, update
 
-from shared import announcements
 from shared.config import Provider
-from shared.events import NO_EVENT, Entry, decode_announcement, thread_channel
+from shared.event_names import thread_channel
+from shared.events import durable_events
+from shared.events.log import NO_EVENT, Entry, decode_entries
 from shared.store.items import Item
 from shared.store.tables import approvals, turns
 from shared.store.threads import Thread
 from shared.store.turns import NewTurn, Turn
 from shared.store.users import LOCAL_USER
-from tests.builders import make_config, make_thread, text_input
+from tests.builders import log_rows, make_config, make_thread, text_input
 from tests.support.model_server import ModelServer
 from tests.support.wait import until
-from workers.agent import sweep
+from workers import sweep
+from workers.agent.running_turn import RunningTurn
+from workers.agent.transcript import Transcript
+from workers.control.signal import Signal
+from workers.journal.turn_writer import TurnWriter
 from workers.services import Services
 from workers.tasks import run_turn
 
 PROVIDER = "mock"
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 ENDED = select(turns.c.id, turns.c.thread_id).where(turns.c.phase == "done")
 ASKED = select(approvals.c.id, approvals.c.thread_id).where(approvals.c.state == "pending")
@@ -41,18 +47,25 @@ Events = list[tuple[str, dict[str, Any]]]
 
 @dataclass
 class Bench:
-    """One database, one Redis, one model, and as many workers as a test needs. cwd: where its threads work."""
+    """One database, one Redis, one model server, and as many workers as a test needs.
+
+    cwd:      the working directory of the threads
+    wire_api: how the workers speak to the model
+    """
 
     home: Path
     cwd: Path
     model: ModelServer
     settings: dict[str, Any]
+    wire_api: str = "responses"
     redis_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
     workers: list[Services] = field(default_factory=list)
 
     def worker(self, connect: Callable[..., redis.Redis] | None = None) -> Services:
-        """One more worker, its journal and mailbox running; nothing is swept. connect: its way to Redis."""
-        provider = Provider("mock", self.model.base_url, request_max_retries=0, stream_max_retries=2)
+        """Start one more worker, without its sweep. connect: how it connects to Redis."""
+        provider = Provider(
+            "mock", self.model.base_url, wire_api=self.wire_api, request_max_retries=0, stream_max_retries=2
+        )
         config = make_config(self.home, model_providers={PROVIDER: provider}, **self.settings)
         services = Services(config, Celery("test", broker="memory://"), connect or self.connect)
         services.start()
@@ -63,7 +76,7 @@ class Bench:
         return fakeredis.FakeRedis(server=self.redis_server)
 
     def thread(self, owner: str = LOCAL_USER, **settings: Any) -> Thread:
-        """A thread of the mock model in cwd, with these settings."""
+        """Store a thread of the mock model in cwd, with these settings."""
         return make_thread(
             self.workers[0].store,
             self.workers[0].config,
@@ -80,14 +93,14 @@ class Bench:
         )
 
     def begin(self, thread: Thread, text: str, **new: Any) -> Turn:
-        """turn/start: a queued turn, or input for the one that is active."""
+        """Queue a turn as turn/start does, or add input to the one that is active."""
         values = {"client_id": None, "settings": {}, "options": {}, **new}
         asked = NewTurn(text_input(text), **values)
         store = self.workers[0].store
         return store.turns.create_or_steer(thread.id, thread.owner, asked, queued_limit=0)[0]
 
     def run(self, services: Services | None = None) -> None:
-        """Run what waits, in a worker, until all ends and questions are in the logs."""
+        """Run the waiting turns in a worker, until all ends and requests are in the logs."""
         self.start_run(services).join()
         self.settle()
 
@@ -95,16 +108,26 @@ class Bench:
         services = services or self.workers[0]
         return start(lambda: run_turn.run(services))
 
+    def claim(self, services: Services | None = None) -> RunningTurn:
+        """Claim the next waiting turn and return it before its first step, for tests of single steps."""
+        services = services or self.workers[0]
+        claimed_at = time.monotonic()
+        claim = services.store.claims.claim(services.name, lease_ms=30_000, turns_at_once=0)
+        assert claim is not None
+        signal = Signal()
+        writer = TurnWriter(claim, services.journal.acquire(claim, signal, claimed_at), services.journal)
+        return RunningTurn(services.config, services.store, Transcript(writer, services.store), signal)
+
     def settle(self) -> None:
-        """Wait until the logs have the ends and questions that the store has."""
+        """Wait until the logs have the ends and requests that the store has."""
         with self.workers[0].store.database.read() as connection:
             ended = [(row.thread_id, f"turn:{row.id}:completed") for row in connection.execute(ENDED)]
             asked = [(row.thread_id, f"request:{row.id}") for row in connection.execute(ASKED)]
         for thread_id, key in [*ended, *asked]:
-            until(lambda: key in [entry.key for entry in self.workers[0].log.read(thread_id, NO_EVENT, 100_000)])  # noqa: B023
+            until(lambda: key in self.workers[0].log.keys_after(thread_id, NO_EVENT))  # noqa: B023
 
-    def say(self, thread: Thread, text: str, **new: Any) -> Turn:
-        """A whole turn; as it ended."""
+    def run_turn(self, thread: Thread, text: str, **new: Any) -> Turn:
+        """Run a turn from its start to its end; return it as it ended."""
         turn = self.begin(thread, text, **new)
         self.run()
         return self.turn(turn)
@@ -113,47 +136,49 @@ class Bench:
         return self.workers[0].store.turns.get(turn.id, turn.owner)
 
     def items(self, thread: Thread) -> list[Item]:
-        return self.workers[0].store.items.history(thread.id)
+        return log_rows(self.workers[0].store, thread.id)
 
     def shown(self, thread: Thread) -> list[dict[str, Any]]:
-        """The completed items that a client reads."""
+        """Return the completed items as a client reads them."""
         return [item.wire() for item in self.items(thread) if item.item is not None and item.completed_at_ms]
 
     def events(self, thread: Thread) -> Events:
-        """The thread's log, oldest first."""
-        return read_entries(self.workers[0].log.read(thread.id, NO_EVENT, 1_000_000))
+        """Return the events in the thread's log, oldest first."""
+        entries: list[Entry] = []
+        while page := self.workers[0].log.read(thread.id, entries[-1].id if entries else NO_EVENT):
+            entries += page
+        return read_entries(entries)
 
     def follow(self, thread: Thread) -> Follower:
         return Follower(self.connect(), thread.id)
 
     def lose(self, turn: Turn, recoverer: Services) -> None:
-        """The worker that holds the turn counts as lost: its lease is over, and another worker's sweep saw that."""
+        """End the lease of the worker that runs the turn, and let another worker's sweep requeue it."""
         for journal in [services.journal for services in self.workers if services is not recoverer]:
-            held = journal._held.get(turn.id)  # so much time has passed for them, too
-            if held is not None:
-                held.renewed_at = float("-inf")
+            claimed = journal.leases.find(turn.id)  # the same time has passed for its own clock
+            if claimed is not None:
+                claimed.renewed_at = float("-inf")
         with recoverer.store.database.write() as connection:
             connection.execute(update(turns).where(turns.c.id == turn.id).values(lease_until_ms=0))
         sweep.recover(recoverer)
 
     def sweep(self) -> None:
-        """What a sweep publishes, without the time that it gives to whoever is at it."""
+        """Publish what a sweep publishes, without its grace period."""
         store, log = self.workers[0].store, self.workers[0].log
         with store.database.read() as connection:
             found = connection.execute(select(turns.c.id, turns.c.owner).order_by(turns.c.id)).all()
         for row in found:
             turn = store.turns.get(row.id, row.owner)
             if turn.phase in ("done", "parked"):
-                announcements.announce(store, log, turn)
+                durable_events.publish_missing(store, log, turn)
 
     def close(self) -> None:
         for services in self.workers:
-            services.journal.stop(5)
-            services.store.close()
+            services.close(5)
 
 
 class Unreliable(fakeredis.FakeRedis):
-    """A Redis that can be out of reach of this client alone."""
+    """A client that can lose its connection to Redis, while the others keep theirs."""
 
     away = False
 
@@ -169,7 +194,7 @@ class Unreliable(fakeredis.FakeRedis):
 
 
 class Running:
-    """A call in a thread of its own."""
+    """A function that runs in a thread of its own."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._error: BaseException | None = None
@@ -195,27 +220,27 @@ def start(call: Callable[[], object]) -> Running:
 
 
 class Follower:
-    """Hears a thread's channel from now on, as an API process does."""
+    """A subscriber of a thread's channel from now on, like an API process."""
 
     def __init__(self, client: fakeredis.FakeRedis, thread_id: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._pubsub.subscribe(thread_channel(thread_id))
-        self._pubsub.get_message(timeout=1)  # that it is subscribed
+        self._pubsub.get_message(timeout=1)  # the confirmation of the subscription
         self.events: Events = []
 
-    def hear(self) -> Events:
-        """All so far."""
+    def received(self) -> Events:
+        """Return all events so far."""
         while (message := self._pubsub.get_message(timeout=0.001)) is not None:
-            self.events += read_entries(decode_announcement(message["data"]))
+            self.events += read_entries(decode_entries(message["data"]))
         return self.events
 
     def wait_for(self, method: str, count: int = 1) -> Events:
-        until(lambda: sum(name == method for name, _ in self.hear()) >= count)
+        until(lambda: sum(name == method for name, _ in self.received()) >= count)
         return self.events
 
 
 class Freeze:
-    """Holds a thread at a named point, until it is released: call_at(point, freeze)."""
+    """Stops the first thread that reaches a fault point until it is released: call_at(point, freeze)."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -232,7 +257,7 @@ class Freeze:
 
 
 def read_entries(entries: list[Entry]) -> Events:
-    """(method, params) of each; a server request's params carry its id as "requestId"."""
+    """Return (method, params) of each; params of a server request carry its id as "requestId"."""
     found = []
     for entry in entries:
         frame = orjson.loads(entry.head + b"}")
@@ -241,11 +266,13 @@ def read_entries(entries: list[Entry]) -> Events:
     return found
 
 
-def make_bench(tmp_path: Path, template: Path, model: ModelServer, **settings: Any) -> Bench:
+def make_bench(
+    tmp_path: Path, template: Path, model: ModelServer, *, wire_api: str = "responses", **settings: Any
+) -> Bench:
     home, cwd = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     cwd.mkdir()
     shutil.copy(template, home / "threadhouse.sqlite3")
-    bench = Bench(home, cwd, model, settings)
+    bench = Bench(home, cwd, model, settings, wire_api)
     bench.worker()
     return bench

@@ -1,4 +1,4 @@
-"""A bench a test."""
+"""Fixtures: a Bench per test."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from tests.support.model_server import ModelServer
 from tests.workers.builders import Bench, make_bench
-from workers.agent import faults
+from workers.control import fault_points
 
 
 @pytest.fixture
 def open_bench(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Bench]]:
-    """Makes a Bench with settings of its own; everything ends with the test."""
+    """Return a function that makes a Bench with settings of its own; everything ends with the test."""
     opened: list[Bench] = []
     with ModelServer() as model:
 
@@ -24,7 +24,7 @@ def open_bench(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., B
             return opened[-1]
 
         yield open_
-        faults.call_at("", lambda: None)
+        fault_points.call_at("", lambda: None)
         for bench in opened:
             bench.close()
 

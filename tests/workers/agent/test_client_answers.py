@@ -1,4 +1,4 @@
-"""Calls that a client answers: its own tools, and questions to the user. Parked meanwhile, like an approval."""
+"""Calls that a client answers: its own tools, and questions to the user. The turn is parked until the answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from shared.protocol.dynamic_tools import RESERVED
 from shared.store.threads import Thread
 from tests.support import order
+from tests.support.images import PNG, data_url
 from tests.workers.agent.test_approvals import answer, pending
 from tests.workers.agent.test_turn import outputs, types
 from tests.workers.builders import Bench
-from workers.agent import sweep
-from workers.tools import TOOLS, user_shell
+from workers import sweep
 
 LOOKUP = {"type": "function", "name": "lookup", "description": "d", "inputSchema": {"type": "object"}}
 NAMESPACE = {"type": "namespace", "name": "crm", "description": "n", "tools": [{**LOOKUP, "name": "find"}]}
@@ -36,32 +35,32 @@ def tool_names(bench: Bench) -> list[str]:
     return [tool["name"] for tool in bench.model.requests[-1].body["tools"]]
 
 
-def test_a_clients_tool_is_offered_and_its_call_waits_for_the_client(bench: Bench) -> None:
+def test_client_tool_is_offered_and_its_call_parks_the_turn(bench: Bench) -> None:
     thread = bench.thread(dynamicTools=[LOOKUP, NAMESPACE])
 
-    turn = bench.say(thread, CALL)
+    turn = bench.run_turn(thread, CALL)
 
     assert turn.phase == "parked"
     assert tool_names(bench)[-2:] == ["lookup", "crm__find"]
-    asked = pending(bench, thread)
+    approval = pending(bench, thread)
     method, params = bench.events(thread)[-1]
-    assert method == asked.method == "item/tool/call"
+    assert method == approval.method == "item/tool/call"
     assert params == {
         "threadId": thread.id,
         "turnId": turn.id,
-        "callId": asked.item_id,
+        "callId": approval.item_id,
         "namespace": None,
         "tool": "lookup",
         "arguments": {"id": "1"},
-        "requestId": asked.id,
+        "requestId": approval.id,
     }
     assert status(bench, thread) == {"type": "active", "activeFlags": []}
 
 
-def test_its_answer_is_the_output(bench: Bench) -> None:
+def test_client_answer_is_the_output_of_the_call(bench: Bench) -> None:
     thread = bench.thread(dynamicTools=[LOOKUP])
-    turn = bench.say(thread, CALL)
-    items = [{"type": "inputText", "text": "hi"}, {"type": "inputImage", "imageUrl": "data:image/png;base64,AA"}]
+    turn = bench.run_turn(thread, CALL)
+    items = [{"type": "inputText", "text": "hi"}, {"type": "inputImage", "imageUrl": data_url(PNG)}]
 
     answer(bench, thread, {"contentItems": items, "success": True})
 
@@ -81,7 +80,7 @@ def test_its_answer_is_the_output(bench: Bench) -> None:
     output: Any = outputs(bench)[0]
     assert output == [
         {"type": "input_text", "text": "hi"},
-        {"type": "input_image", "image_url": "data:image/png;base64,AA"},
+        {"type": "input_image", "image_url": data_url(PNG)},
     ]
 
 
@@ -89,16 +88,15 @@ def test_its_answer_is_the_output(bench: Bench) -> None:
     "given",
     [
         {"contentItems": [], "success": False},
-        {"contentItems": [{"type": "inputImage", "imageUrl": "file:///etc/passwd"}], "success": True},
         {"contentItems": "hi", "success": True},
         {"contentItems": [{"type": "inputAudio", "audioUrl": "data:"}], "success": True},
         {"error": {"code": -32601, "message": "no such tool"}},
         {},
     ],
 )
-def test_whatever_is_no_success_is_a_failed_item_and_the_turn_goes_on(bench: Bench, given: dict[str, Any]) -> None:
+def test_unsuccessful_answer_fails_the_item_and_the_turn_continues(bench: Bench, given: dict[str, Any]) -> None:
     thread = bench.thread(dynamicTools=[LOOKUP])
-    turn = bench.say(thread, CALL)
+    turn = bench.run_turn(thread, CALL)
 
     answer(bench, thread, given)
 
@@ -107,36 +105,47 @@ def test_whatever_is_no_success_is_a_failed_item_and_the_turn_goes_on(bench: Ben
     assert (bench.shown(thread)[1]["status"], bench.shown(thread)[1]["success"]) == ("failed", False)
 
 
-def test_a_tool_in_a_namespace_is_called_by_both_names(bench: Bench) -> None:
+def test_image_of_a_client_tool_that_models_refuse_is_left_out(bench: Bench) -> None:
+    thread = bench.thread(dynamicTools=[LOOKUP])
+    turn = bench.run_turn(thread, CALL)
+    urls = ["data:image/png;base64,AAAA", "https://example.com/a.png", "file:///etc/passwd", data_url(PNG)]
+    items = [{"type": "inputImage", "imageUrl": url} for url in urls]
+
+    answer(bench, thread, {"contentItems": items, "success": True})
+
+    assert order.check(bench.events(thread)).turns == {turn.id: "completed"}
+    output: Any = outputs(bench)[0]
+    assert [part["type"] for part in output] == ["input_text"] * 3 + ["input_image"]
+    warnings = [params["message"] for method, params in bench.events(thread) if method == "warning"]
+    assert warnings == [f"lookup: {part['text'].strip('[]')}" for part in output[:3]]
+
+
+def test_namespaced_tool_is_called_by_both_names(bench: Bench) -> None:
     thread = bench.thread(dynamicTools=[NAMESPACE])
 
-    bench.say(thread, "[[tool crm__find {}]]")
+    bench.run_turn(thread, "[[tool crm__find {}]]")
 
     params = pending(bench, thread).params
     assert (params["namespace"], params["tool"]) == ("crm", "find")
 
 
-def test_the_approval_policy_has_no_say_over_a_clients_own_tools(bench: Bench) -> None:
+def test_client_tools_need_no_approval(bench: Bench) -> None:
     thread = bench.thread(dynamicTools=[LOOKUP], approvalPolicy="never", approvalsReviewer="auto_review")
 
-    assert bench.say(thread, CALL).phase == "parked"
+    assert bench.run_turn(thread, CALL).phase == "parked"
 
 
-def test_names_that_clients_cannot_give_their_tools_are_those_of_ours() -> None:
-    assert {*TOOLS, user_shell.NAME} == RESERVED
-
-
-def test_questions_are_asked_and_their_answers_are_the_output(bench: Bench) -> None:
+def test_answers_to_questions_are_the_output_of_the_call(bench: Bench) -> None:
     thread = bench.thread(collaborationMode=PLAN)
 
-    turn = bench.say(thread, asks(QUESTION))
+    turn = bench.run_turn(thread, asks(QUESTION))
 
-    asked = pending(bench, thread)
-    assert asked.method == "item/tool/requestUserInput"
-    assert asked.params == {
+    approval = pending(bench, thread)
+    assert approval.method == "item/tool/requestUserInput"
+    assert approval.params == {
         "threadId": thread.id,
         "turnId": turn.id,
-        "itemId": asked.item_id,
+        "itemId": approval.item_id,
         "questions": [{**QUESTION, "isOther": True, "isSecret": False}],
         "isBlocking": True,
         "autoResolutionMs": None,
@@ -151,9 +160,9 @@ def test_questions_are_asked_and_their_answers_are_the_output(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("given", [{}, {"answers": {}}, {"answers": ["A"]}, {"answers": {"q1": "A"}}, {"error": {}}])
-def test_an_answer_that_is_none_is_told_as_such(bench: Bench, given: dict[str, Any]) -> None:
+def test_unusable_answer_is_reported_to_the_model(bench: Bench, given: dict[str, Any]) -> None:
     thread = bench.thread()
-    turn = bench.say(thread, asks(QUESTION))
+    turn = bench.run_turn(thread, asks(QUESTION))
 
     answer(bench, thread, given)
 
@@ -161,10 +170,10 @@ def test_an_answer_that_is_none_is_told_as_such(bench: Bench, given: dict[str, A
     assert outputs(bench)[0].startswith("The user did not answer.")
 
 
-def test_a_question_that_nobody_answers_in_time_is_told_as_such(open_bench: Any) -> None:
+def test_unanswered_question_is_reported_to_the_model(open_bench: Any) -> None:
     bench = open_bench(server={"approval_timeout_seconds": -1.0})
     thread = bench.thread()
-    turn = bench.say(thread, asks(QUESTION))
+    turn = bench.run_turn(thread, asks(QUESTION))
 
     sweep.expire(bench.workers[0])
     bench.run()
@@ -173,30 +182,30 @@ def test_a_question_that_nobody_answers_in_time_is_told_as_such(open_bench: Any)
     assert outputs(bench)[0].startswith("The user did not answer.")
 
 
-def test_questions_are_offered_in_plan_mode_alone(bench: Bench) -> None:
-    bench.say(bench.thread(), "hello")
+def test_questions_are_offered_in_plan_mode_only(bench: Bench) -> None:
+    bench.run_turn(bench.thread(), "hello")
     assert "request_user_input" not in tool_names(bench)
 
-    bench.say(bench.thread(collaborationMode=PLAN), "hello")
+    bench.run_turn(bench.thread(collaborationMode=PLAN), "hello")
     assert "request_user_input" in tool_names(bench)
 
 
 @pytest.mark.parametrize(
     "questions", [[], [QUESTION, QUESTION], [{"id": "q"}], [QUESTION] * 4, [{**QUESTION, "options": [1]}]]
 )
-def test_questions_that_make_no_sense_are_told_to_the_model(bench: Bench, questions: list[dict[str, Any]]) -> None:
+def test_invalid_questions_are_reported_to_the_model(bench: Bench, questions: list[dict[str, Any]]) -> None:
     thread = bench.thread()
 
-    turn = bench.say(thread, asks(*questions))
+    turn = bench.run_turn(thread, asks(*questions))
 
     assert turn.status == "completed"
     assert outputs(bench)[0].startswith("request_user_input: ")
 
 
-def test_a_secret_answer_is_in_no_event_and_no_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_secret_answer_appears_in_no_event_and_no_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     thread = bench.thread()
-    bench.say(thread, asks({**QUESTION, "isSecret": True}))
+    bench.run_turn(thread, asks({**QUESTION, "isSecret": True}))
 
     answer(bench, thread, {"answers": {"q1": {"answers": ["hunter2"]}}})
 

@@ -1,4 +1,4 @@
-"""Plan mode: what the model is told, and the plan as an item of its own."""
+"""Plan mode: the instructions to the model, and the plan as an item of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mode(name: str, instructions: str | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         (None, None),
         (mode("default"), None),
@@ -30,35 +30,37 @@ def mode(name: str, instructions: str | None = None) -> dict[str, Any]:
         (mode("plan", "plan as I say"), "plan as I say"),
     ],
 )
-def test_the_mode_tells_the_model_how_to_work(bench: Bench, given: dict[str, Any] | None, told: str | None) -> None:
-    bench.say(bench.thread(collaborationMode=given), "hello")
+def test_mode_adds_its_instructions(bench: Bench, given: dict[str, Any] | None, expected: str | None) -> None:
+    bench.run_turn(bench.thread(collaborationMode=given), "hello")
 
-    assert texts(bench, "developer")[1:] == ([told] if told else [])
+    assert texts(bench, "developer")[1:] == ([expected] if expected else [])
 
 
-def test_a_plan_is_an_item_beside_the_message(bench: Bench) -> None:
+def test_plan_is_an_item_beside_the_message(bench: Bench) -> None:
     thread = bench.thread(collaborationMode=mode("plan"))
 
-    turn = bench.say(thread, f"[[say {TEXT}]]")
+    turn = bench.run_turn(thread, f"[[say {TEXT}]]")
 
     seen = order.check(bench.events(thread))
     assert seen.turns == {turn.id: "completed"}
     _, message, plan = bench.shown(thread)
     assert (message["type"], message["text"]) == ("agentMessage", "Here:  Fine?")
     assert (plan["type"], plan["text"]) == ("plan", "# Do it\n1. so")
-    told = "".join(params["delta"] for method, params in bench.events(thread) if method == "item/plan/delta")
-    assert told.strip() == plan["text"]
+    streamed = "".join(params["delta"] for method, params in bench.events(thread) if method == "item/plan/delta")
+    assert streamed.strip() == plan["text"]
+    shown = [params["delta"] for method, params in bench.events(thread) if method == "item/agentMessage/delta"]
+    assert "".join(shown) == message["text"]
     assert bench.workers[0].log.snapshot(thread.id).open_items == []
 
-    bench.say(thread, "go")
+    bench.run_turn(thread, "go")
     assert texts(bench, "assistant") == [TEXT]
     assert len([item for item in inputs(bench) if item.get("role") == "assistant"]) == 1
 
 
-def test_a_plan_that_was_cut_is_abandoned_with_its_message(bench: Bench) -> None:
+def test_cut_plan_is_abandoned_with_its_message(bench: Bench) -> None:
     thread = bench.thread(collaborationMode=mode("plan"))
 
-    bench.say(thread, "[[say <proposed_plan>half]][[drop times=1]][[say  a plan</proposed_plan>]]")
+    bench.run_turn(thread, "[[say <proposed_plan>half]][[drop times=1]][[say  a plan</proposed_plan>]]")
 
     seen = order.check(bench.events(thread))
     left = [item for item_id, item in seen.started.items() if item_id not in seen.completed]
@@ -66,10 +68,10 @@ def test_a_plan_that_was_cut_is_abandoned_with_its_message(bench: Bench) -> None
     assert [item["text"] for item in bench.shown(thread) if item["type"] == "plan"] == ["half a plan"]
 
 
-def test_outside_of_plan_mode_tags_are_text(bench: Bench) -> None:
+def test_tags_are_text_outside_of_plan_mode(bench: Bench) -> None:
     thread = bench.thread()
 
-    bench.say(thread, f"[[say {TEXT}]]")
+    bench.run_turn(thread, f"[[say {TEXT}]]")
 
     assert bench.shown(thread)[1]["text"] == TEXT
 
@@ -78,12 +80,21 @@ def test_outside_of_plan_mode_tags_are_text(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "text", [TEXT, "a < b <proposed", "<proposed_plan>open", "</proposed_plan>", "<<proposed_plan>x"]
 )
-def test_where_a_text_is_cut_makes_no_difference(text: str, size: int) -> None:
+def test_splitting_does_not_depend_on_where_pieces_end(text: str, size: int) -> None:
     splitter = PlanSplitter()
 
     pieces = [piece for at in range(0, len(text), size) for piece in splitter.feed(text[at : at + size])]
     pieces += splitter.flush()
 
-    said = "".join(piece for is_plan, piece in pieces if not is_plan)
+    rest = "".join(piece for is_plan, piece in pieces if not is_plan)
     plan = "".join(piece for is_plan, piece in pieces if is_plan).strip() or None
-    assert (said, plan) == split(text)
+    assert (rest, plan) == split(text)
+
+
+def test_what_looked_like_a_tag_is_published_at_the_end_of_its_message(bench: Bench) -> None:
+    thread = bench.thread(collaborationMode=mode("plan"))
+
+    bench.run_turn(thread, "[[say No plan: <propo]]")
+
+    shown = [params["delta"] for method, params in bench.events(thread) if method == "item/agentMessage/delta"]
+    assert "".join(shown) == bench.shown(thread)[-1]["text"] == "No plan: <propo"

@@ -1,4 +1,4 @@
-"""A review: its items, what the model is told, how it ends."""
+"""A review turn: its items, its instructions to the model, how it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shared.store.threads import Thread
 from shared.store.turns import NewTurn, Turn
 from tests.builders import text_input
 from tests.support import order
-from tests.workers.agent.test_called import interrupt
+from tests.workers.agent.test_stop_requests import interrupt
 from tests.workers.agent.test_turn import texts, types
 from tests.workers.builders import Bench
 from workers.agent import prompt
@@ -17,7 +17,7 @@ def begin_review(bench: Bench, thread: Thread, text: str) -> Turn:
     return bench.workers[0].store.turns.create(thread.id, thread.owner, new, queued_limit=0)
 
 
-def test_a_review_is_entered_answered_and_left(bench: Bench) -> None:
+def test_review_is_entered_answered_and_exited(bench: Bench) -> None:
     thread = bench.thread()
 
     turn = begin_review(bench, thread, "[[run echo looked]][[say No findings.]]")
@@ -38,7 +38,7 @@ def test_a_review_is_entered_answered_and_left(bench: Bench) -> None:
     assert types(bench.events(thread)[-1][1]["turn"]["items"]) == ["agentMessage"]
 
 
-def test_a_review_that_is_stopped_is_left_too(bench: Bench) -> None:
+def test_interrupted_review_is_exited_too(bench: Bench) -> None:
     thread = bench.thread()
     turn = begin_review(bench, thread, "[[say half]][[pause p]]")
     running = bench.start_run()
@@ -54,11 +54,11 @@ def test_a_review_that_is_stopped_is_left_too(bench: Bench) -> None:
     assert "interrupted" in bench.shown(thread)[-1]["review"]
 
 
-def test_other_turns_have_nothing_of_a_review(bench: Bench) -> None:
+def test_regular_turn_has_no_review_items(bench: Bench) -> None:
     thread = bench.thread()
     begin_review(bench, thread, "[[say Fine.]]")
     bench.run()
 
-    bench.say(thread, "thanks")
+    bench.run_turn(thread, "thanks")
 
     assert types(bench.shown(thread))[-2:] == ["userMessage", "agentMessage"]

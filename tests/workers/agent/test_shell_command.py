@@ -1,19 +1,22 @@
-"""Commands that the user types: in a turn of their own or in the one that runs, once, and seen by the model later."""
+"""Commands that the user types: run once, in a turn of their own or in the running one; the model reads them later."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from shared import mailbox
+from shared.config import ShellEnvironment
+from shared.events import turn_signals
+from shared.protocol.user_input import SHELL_COMMAND
 from shared.store.threads import Thread
-from shared.store.turns import SHELL_COMMAND, NewTurn, Turn
+from shared.store.turns import NewTurn, Turn
 from tests.support import order
-from tests.workers.agent.test_called import WAITS, interrupt, wait_for_file
+from tests.workers.agent.test_stop_requests import WAITS, interrupt, wait_for_file
 from tests.workers.agent.test_turn import texts, types
 from tests.workers.builders import Bench
-from workers.agent import faults
+from workers.control import fault_points
 
 
 def begin_command(bench: Bench, thread: Thread, line: str, timeout_ms: int | None = None) -> Turn:
@@ -21,7 +24,7 @@ def begin_command(bench: Bench, thread: Thread, line: str, timeout_ms: int | Non
     new = NewTurn([part], None, {}, {"kind": "shell"})
     turn, is_new = bench.workers[0].store.turns.create_or_steer(thread.id, thread.owner, new, queued_limit=0)
     if not is_new:
-        mailbox.announce(bench.connect(), mailbox.STEER, turn.id)
+        turn_signals.publish(bench.connect(), turn_signals.STEER, turn.id)
     return turn
 
 
@@ -35,7 +38,7 @@ def commands(bench: Bench, thread: Thread) -> list[dict[str, Any]]:
     return [item for item in bench.shown(thread) if item["type"] == "commandExecution"]
 
 
-def test_a_command_on_an_idle_thread_is_a_turn_without_the_model(bench: Bench) -> None:
+def test_command_on_an_idle_thread_is_a_turn_without_the_model(bench: Bench) -> None:
     thread = bench.thread(approvalPolicy="untrusted")
 
     turn = run_command(bench, thread, "echo one | tr o O; exit 3")
@@ -44,24 +47,24 @@ def test_a_command_on_an_idle_thread_is_a_turn_without_the_model(bench: Bench) -
     assert turn.status == "completed"
     (item,) = bench.shown(thread)
     assert (item["type"], item["source"], item["status"]) == ("commandExecution", "userShell", "failed")
-    assert item["aggregatedOutput"].endswith("One\n")  # a login shell may say things of its own first
+    assert item["aggregatedOutput"].endswith("One\n")  # a login shell may print something first
     assert (item["exitCode"], item["cwd"]) == (3, str(bench.cwd))
     assert bench.model.requests == []
 
 
-def test_the_model_sees_it_with_the_next_message(bench: Bench) -> None:
+def test_model_reads_the_command_with_the_next_message(bench: Bench) -> None:
     thread = bench.thread()
     run_command(bench, thread, "echo out")
 
-    bench.say(thread, "what came out?")
+    bench.run_turn(thread, "what came out?")
 
-    (told,) = [text for text in texts(bench, "user") if text.startswith("<user_shell_command>")]
-    assert "<command>\necho out\n</command>" in told
-    assert "Process exited with code 0" in told
+    (recorded,) = [text for text in texts(bench, "user") if text.startswith("<user_shell_command>")]
+    assert "<command>\necho out\n</command>" in recorded
+    assert "Process exited with code 0" in recorded
     assert texts(bench, "user")[-1] == "what came out?"
 
 
-def test_it_runs_inside_of_the_sandbox(bench: Bench) -> None:
+def test_command_runs_inside_the_sandbox(bench: Bench) -> None:
     thread = bench.thread(sandboxPolicy={"type": "readOnly"})
 
     run_command(bench, thread, "touch made || echo refused")
@@ -70,7 +73,7 @@ def test_it_runs_inside_of_the_sandbox(bench: Bench) -> None:
     assert not (bench.cwd / "made").exists()
 
 
-def test_a_command_in_a_running_turn_joins_it_and_the_model_goes_on(bench: Bench) -> None:
+def test_command_joins_a_running_turn_and_the_model_continues(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "[[say half]][[pause p]][[say whole]]")
     running = bench.start_run()
@@ -88,14 +91,14 @@ def test_a_command_in_a_running_turn_joins_it_and_the_model_goes_on(bench: Bench
     assert any("echo mine" in text for text in texts(bench, "user"))
 
 
-def test_a_command_that_comes_with_the_last_word_needs_no_other_answer(bench: Bench) -> None:
+def test_command_during_the_last_answer_needs_no_further_answer(bench: Bench) -> None:
     thread = bench.thread()
     bench.begin(thread, "[[say one]][[pause p]]")
     running = bench.start_run()
     bench.model.wait_reached("p")
 
     new = NewTurn([{"type": SHELL_COMMAND, "command": "echo late"}], None, {}, {"kind": "shell"})
-    bench.workers[0].store.turns.create_or_steer(thread.id, thread.owner, new, queued_limit=0)  # not announced
+    bench.workers[0].store.turns.create_or_steer(thread.id, thread.owner, new, queued_limit=0)  # without a signal
     bench.model.release("p")
     running.join()
 
@@ -105,7 +108,7 @@ def test_a_command_that_comes_with_the_last_word_needs_no_other_answer(bench: Be
     assert len(bench.model.requests) == 1
 
 
-def test_a_message_to_a_command_that_runs_is_answered_behind_it(bench: Bench) -> None:
+def test_message_during_a_command_is_answered_after_it(bench: Bench) -> None:
     thread = bench.thread()
     turn = begin_command(bench, thread, WAITS)
     running = bench.start_run()
@@ -120,7 +123,7 @@ def test_a_message_to_a_command_that_runs_is_answered_behind_it(bench: Bench) ->
     assert types(bench.shown(thread)) == ["commandExecution", "userMessage", "agentMessage"]
 
 
-def test_an_interrupt_ends_the_command(bench: Bench) -> None:
+def test_interrupt_ends_the_command(bench: Bench) -> None:
     thread = bench.thread()
     turn = begin_command(bench, thread, "touch started; sleep 60")
     running = bench.start_run()
@@ -135,31 +138,31 @@ def test_an_interrupt_ends_the_command(bench: Bench) -> None:
     assert commands(bench, thread)[0]["status"] == "failed"
 
 
-def test_a_command_that_no_worker_took_before_the_interrupt_is_told_as_such(bench: Bench) -> None:
+def test_command_interrupted_before_a_worker_claimed_it_is_reported_as_not_run(bench: Bench) -> None:
     thread = bench.thread()
     begin_command(bench, thread, "echo never >> log")
     interrupt(bench, thread)
     bench.sweep()
 
-    bench.say(thread, "go on")
+    bench.run_turn(thread, "go on")
 
     assert any("It was not run." in text for text in texts(bench, "user"))
     assert not (bench.cwd / "log").exists()
 
 
-def test_a_time_limit_ends_it(bench: Bench) -> None:
+def test_timeout_ends_the_command(bench: Bench) -> None:
     thread = bench.thread()
 
     turn = run_command(bench, thread, "sleep 60", timeout_ms=50)
 
     assert turn.status == "completed"
     assert commands(bench, thread)[0]["status"] == "failed"
-    bench.say(thread, "and?")
+    bench.run_turn(thread, "and?")
     assert any("time limit" in text for text in texts(bench, "user"))
 
 
 @pytest.mark.parametrize(("point", "runs"), [("after_claim", 1), ("after_begun", 0), ("before_ended", 1)])
-def test_a_lost_worker_never_runs_it_twice(bench: Bench, point: str, runs: int) -> None:
+def test_lost_worker_never_runs_the_command_twice(bench: Bench, point: str, runs: int) -> None:
     thread = bench.thread()
     second = bench.worker()
     turn = begin_command(bench, thread, "echo ran >> log")
@@ -170,7 +173,7 @@ def test_a_lost_worker_never_runs_it_twice(bench: Bench, point: str, runs: int) 
             died["yet"] = True
             raise SystemExit
 
-    faults.call_at(point, die)
+    fault_points.call_at(point, die)
     with pytest.raises(SystemExit):
         bench.start_run().join()
     bench.lose(turn, second)
@@ -181,3 +184,16 @@ def test_a_lost_worker_never_runs_it_twice(bench: Bench, point: str, runs: int) 
     log = bench.cwd / "log"
     assert (log.read_text().count("ran") if log.exists() else 0) == runs
     assert commands(bench, thread)[0]["status"] == ("completed" if point == "after_claim" else "failed")
+
+
+def test_commands_of_users_and_models_have_the_variables_of_server_and_thread(open_bench: Callable[..., Bench]) -> None:
+    configured = ShellEnvironment(set={"A": "server", "B": "server"})
+    bench = open_bench(shell_environment_policy=configured, allow_login_shell=False)
+    thread = bench.thread(shellEnvironmentPolicy={"set": {"B": "thread"}, "exclude": ["HOME"]})
+    line = "echo $A $B ${HOME-none}; shopt -q login_shell; echo login $?"
+
+    run_command(bench, thread, line)
+    bench.run_turn(thread, f"[[run {line}]]")
+
+    shown = [item["aggregatedOutput"] for item in commands(bench, thread)]
+    assert shown == ["server thread none\nlogin 1\n"] * 2

@@ -1,4 +1,4 @@
-"""A turn from its claim to its end, as a follower sees it and as the model is asked."""
+"""A turn from its claim to its end: what followers receive and what the model is sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.store.threads import Thread
 from tests.support import order
 from tests.workers.builders import Bench
 
@@ -20,7 +21,7 @@ def types(items: list[dict[str, Any]]) -> list[str]:
 
 
 def inputs(bench: Bench) -> list[dict[str, Any]]:
-    """The model's input at its last request."""
+    """Return the input of the last request to the model."""
     found: list[dict[str, Any]] = bench.model.requests[-1].body["input"]
     return found
 
@@ -33,10 +34,10 @@ def texts(bench: Bench, role: str) -> list[str]:
     return [item["content"][0]["text"] for item in inputs(bench) if item.get("role") == role]
 
 
-def test_events_of_a_plain_turn_come_in_the_order_of_the_protocol(bench: Bench) -> None:
+def test_events_of_a_turn_come_in_the_order_of_the_protocol(bench: Bench) -> None:
     thread = bench.thread()
 
-    turn = bench.say(thread, "[[say Hello there, world]]", client_id="c1")
+    turn = bench.run_turn(thread, "[[say Hello there, world]]", client_id="c1")
 
     events = bench.events(thread)
     assert order.methods(events) == [
@@ -62,64 +63,78 @@ def test_events_of_a_plain_turn_come_in_the_order_of_the_protocol(bench: Bench) 
     assert completed["itemsView"] == "summary"
 
 
-def test_reasoning_is_shown_in_parts_and_goes_back_to_the_model(bench: Bench) -> None:
+def test_reasoning_is_published_in_parts_and_sent_back_to_the_model(bench: Bench) -> None:
     thread = bench.thread()
 
-    bench.say(thread, "[[reason First thought|Second thought]][[say So.]]")
-    bench.say(thread, "again")
+    bench.run_turn(thread, "[[reason First thought|Second thought]][[say So.]]")
+    bench.run_turn(thread, "again")
 
-    order.check(bench.events(thread))
+    seen = order.check(bench.events(thread))
     reasoning = bench.shown(thread)[1]
     assert reasoning["summary"] == ["First thought", "Second thought"]
+    published = [seen.texts["item/reasoning/summaryTextDelta", reasoning["id"], index] for index in (0, 1)]
+    assert published == reasoning["summary"]
     assert [item["type"] for item in inputs(bench)].count("reasoning") == 1
 
 
-def test_the_first_turn_tells_which_repository_the_thread_works_in(bench: Bench) -> None:
+def test_raw_reasoning_is_published_as_it_comes(bench: Bench) -> None:
+    thread = bench.thread()
+
+    bench.run_turn(thread, "[[think I think so]][[say So.]]")
+
+    seen = order.check(bench.events(thread))
+    reasoning = bench.shown(thread)[1]
+    assert reasoning["content"] == ["I think so"]
+    assert seen.texts["item/reasoning/textDelta", reasoning["id"], 0] == "I think so"
+
+
+def test_first_turn_stores_the_git_info_of_the_workspace(bench: Bench) -> None:
     (bench.cwd / ".git" / "refs" / "heads").mkdir(parents=True)
     (bench.cwd / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     (bench.cwd / ".git" / "refs" / "heads" / "main").write_text(f"{'a' * 40}\n")
     threads = bench.workers[0].store.threads
-    thread, told = bench.thread(), bench.thread()
-    threads.set_git_info(told.id, told.owner, {"sha": None, "branch": "a client's word", "originUrl": None})
+    thread, named = bench.thread(), bench.thread()
+    threads.set_git_info(named.id, named.owner, {"sha": None, "branch": "named-by-client", "originUrl": None})
 
-    bench.say(thread, "hello")
-    bench.say(told, "hello")
+    bench.run_turn(thread, "hello")
+    bench.run_turn(named, "hello")
 
     facts = {"sha": "a" * 40, "branch": "main", "originUrl": None}
     assert threads.get(thread.id, thread.owner).git_info == facts
-    assert threads.get(told.id, told.owner).git_info == {**facts, "sha": None, "branch": "a client's word"}
+    assert threads.get(named.id, named.owner).git_info == {**facts, "sha": None, "branch": "named-by-client"}
 
 
-def test_a_command_runs_between_two_answers(bench: Bench) -> None:
+def test_command_runs_between_two_answers(bench: Bench) -> None:
     thread = bench.thread()
 
-    turn = bench.say(thread, "[[say Look.]][[run printf 'a\\nb\\n'; exit 3]][[say Done: 3.]]")
+    turn = bench.run_turn(thread, "[[say Look.]][[run printf 'a\\nb\\n'; exit 3]][[say Done: 3.]]")
 
     seen = order.check(bench.events(thread))
     assert turn.status == "completed"
     assert types(bench.shown(thread)) == ["userMessage", "agentMessage", "commandExecution", "agentMessage"]
     command = bench.shown(thread)[2]
     assert (command["status"], command["exitCode"]) == ("failed", 3)
-    assert command["aggregatedOutput"].endswith("a\nb\n")  # a login shell may have said something first
+    assert command["aggregatedOutput"].endswith("a\nb\n")  # a login shell may print something first
     assert "Process exited with code 3" in outputs(bench)[0]
     assert set(seen.started) == set(seen.completed)
 
 
-def test_several_calls_of_one_answer_run_in_their_order(bench: Bench) -> None:
+def test_patches_of_one_answer_are_applied_in_their_order(bench: Bench) -> None:
     thread = bench.thread()
+    texts = ("Add File: log\n+a", "Update File: log\n@@\n-a\n+b", "Update File: log\n@@\n-b\n+c")
 
-    bench.say(thread, "[[run echo a >> log]]+[[run echo b >> log]]+[[run echo c >> log]]")
+    bench.run_turn(thread, "+".join(f"[[patch *** Begin Patch\n*** {text}\n*** End Patch]]" for text in texts))
 
     order.check(bench.events(thread))
-    assert (bench.cwd / "log").read_text() == "a\nb\nc\n"
+    assert (bench.cwd / "log").read_text() == "c\n"
     assert len(bench.model.requests) == 2
     assert len(outputs(bench)) == 3
 
 
-def test_a_patch_changes_files_and_the_diff_of_the_turn_is_told(bench: Bench) -> None:
+def test_patch_changes_files_and_publishes_the_diff_of_the_turn(bench: Bench) -> None:
     thread = bench.thread()
 
-    bench.say(thread, f"[[patch {PATCH}]]")
+    bench.run_turn(thread, f"[[patch {PATCH}]]")
 
     events = bench.events(thread)
     order.check(events)
@@ -131,36 +146,36 @@ def test_a_patch_changes_files_and_the_diff_of_the_turn_is_told(bench: Bench) ->
     assert "+one" in diffs[-1]
 
 
-def test_a_plan_is_told_and_is_no_item(bench: Bench) -> None:
+def test_update_plan_publishes_the_plan_without_an_item(bench: Bench) -> None:
     thread = bench.thread()
     plan = {"explanation": "Why", "plan": [{"step": "Look", "status": "in_progress"}]}
 
-    bench.say(thread, f"[[tool update_plan {json.dumps(plan)}]]")
+    bench.run_turn(thread, f"[[tool update_plan {json.dumps(plan)}]]")
 
-    told = [params for method, params in bench.events(thread) if method == "turn/plan/updated"]
-    assert [(one["explanation"], one["plan"]) for one in told] == [("Why", [{"step": "Look", "status": "inProgress"}])]
+    plans = [params for method, params in bench.events(thread) if method == "turn/plan/updated"]
+    assert [(one["explanation"], one["plan"]) for one in plans] == [("Why", [{"step": "Look", "status": "inProgress"}])]
     assert types(bench.shown(thread)) == ["userMessage", "agentMessage"]
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "explanation"),
     [
         ("[[tool frobnicate {}]]", "There is no tool `frobnicate`"),
         ('[[tool exec_command {"command": "ls"}]]', "cmd: expected a string"),
-        ("[[tool exec_command []]]", "no JSON object"),
+        ("[[tool exec_command []]]", "not a JSON object"),
         ('[[tool update_plan {"plan": 5}]]', "update_plan: expected"),
         ("[[patch no patch at all]]", "atch"),
         ('[[tool write_stdin {"session_id": 7}]]', "no session 7"),
     ],
 )
-def test_a_call_that_makes_no_sense_is_something_the_model_is_told(bench: Bench, call: str, told: str) -> None:
+def test_invalid_call_is_explained_to_the_model(bench: Bench, call: str, explanation: str) -> None:
     thread = bench.thread()
 
-    turn = bench.say(thread, f"{call}[[say Sorry.]]")
+    turn = bench.run_turn(thread, f"{call}[[say Sorry.]]")
 
     order.check(bench.events(thread))
     assert turn.status == "completed"
-    assert told in outputs(bench)[0]
+    assert explanation in outputs(bench)[0]
     assert types(bench.shown(thread)) == ["userMessage", "agentMessage"]
 
 
@@ -173,21 +188,21 @@ def test_a_call_that_makes_no_sense_is_something_the_model_is_told(bench: Bench,
         '[[tool apply_patch {"input": "*** Begin Patch\\n*** Add File: x\\n+\\ud800\\n*** End Patch"}]]',
     ],
 )
-def test_text_that_is_no_unicode_stops_neither_its_turn_nor_others(bench: Bench, call: str) -> None:
+def test_lone_surrogates_stop_neither_their_turn_nor_others(bench: Bench, call: str) -> None:
     thread, other = bench.thread(), bench.thread()
 
-    turn = bench.say(thread, call)
-    after = bench.say(other, "hello")
+    turn = bench.run_turn(thread, call)
+    after = bench.run_turn(other, "hello")
 
     order.check(bench.events(thread))
     assert (turn.status, after.status) == ("completed", "completed")
 
 
-def test_the_second_turn_has_the_first_one_in_its_history(bench: Bench) -> None:
+def test_second_turn_has_the_first_in_its_history(bench: Bench) -> None:
     thread = bench.thread()
 
-    bench.say(thread, "[[run echo marker-$((40 + 2))]][[say First.]]")
-    bench.say(thread, "second")
+    bench.run_turn(thread, "[[run echo marker-$((40 + 2))]][[say First.]]")
+    bench.run_turn(thread, "second")
 
     seen = order.check(bench.events(thread))
     assert list(seen.turns.values()) == ["completed", "completed"]
@@ -197,45 +212,100 @@ def test_the_second_turn_has_the_first_one_in_its_history(bench: Bench) -> None:
     assert [one["tokenUsage"]["total"]["totalTokens"] for one in usage] == [120, 240, 360]
 
 
-def test_instructions_and_environment_are_rows_of_their_own_and_never_what_the_user_said(bench: Bench) -> None:
+def test_instructions_and_environment_are_rows_apart_from_user_messages(bench: Bench) -> None:
     (bench.cwd / "AGENTS.md").write_text("Always be brief.")
     thread = bench.thread()
 
-    bench.say(thread, "hello")
-    bench.say(thread, "again")
+    bench.run_turn(thread, "hello")
+    bench.run_turn(thread, "again")
 
     users = texts(bench, "user")
     assert [text for text in users if "Always be brief." in text] == [users[0]]
     assert [text for text in users if text.startswith("<environment_context>")] == [users[1]]
     assert users[2:] == ["hello", "again"]
     rows = bench.items(thread)
-    said = ["userMessage", "agentMessage", "answer"]
-    assert [row.kind for row in rows] == ["context", *said, *said]
+    exchange = ["userMessage", "agentMessage", "answer"]
+    assert [row.kind for row in rows] == ["context", *exchange, *exchange]
     assert rows[0].item is None
-    said = [item["content"][0]["text"] for item in bench.shown(thread) if item["type"] == "userMessage"]
-    assert said == ["hello", "again"]
+    messages = [item["content"][0]["text"] for item in bench.shown(thread) if item["type"] == "userMessage"]
+    assert messages == ["hello", "again"]
     assert "Always be brief." not in json.dumps(bench.events(thread))
 
 
-def test_the_environment_is_told_again_only_when_it_changed(bench: Bench) -> None:
+def instructions_of(bench: Bench) -> list[str]:
+    return [text for text in texts(bench, "user") if text.startswith("# AGENTS.md instructions")]
+
+
+def test_edited_instructions_replace_the_old_ones_with_the_next_message(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.run_turn(thread, "one")
+    for text in ("Be brief.", "Be kind."):
+        (bench.cwd / "AGENTS.md").write_text(text)
+        bench.run_turn(thread, "[[run true]] [[say Done so.]]")
+        bench.run_turn(thread, "again")
+    (bench.cwd / "AGENTS.md").unlink()
+    bench.run_turn(thread, "last")
+
+    first, second, gone = instructions_of(bench)
+    assert first == f"# AGENTS.md instructions for {bench.cwd}\n\n<INSTRUCTIONS>\nBe brief.\n</INSTRUCTIONS>"
+    assert "<INSTRUCTIONS>\nThese AGENTS.md instructions replace all previously provided" in second
+    assert "Be kind." in second
+    assert "no longer apply" in gone
+    assert texts(bench, "user")[-2:] == [gone, "last"]
+
+
+def test_instructions_of_a_new_folder_replace_those_of_the_old(bench: Bench) -> None:
+    other = bench.cwd / "other"
+    other.mkdir()
+    (bench.cwd / "AGENTS.md").write_text("Be brief.")
+    (other / "AGENTS.md").write_text("Be kind.")
+    thread = bench.thread()
+
+    bench.run_turn(thread, "one")
+    bench.run_turn(thread, "two", settings={"cwd": str(other)})
+    bench.run_turn(thread, "three")
+
+    first, second = instructions_of(bench)
+    assert first.startswith(f"# AGENTS.md instructions for {bench.cwd}\n")
+    assert second.startswith(
+        f"# AGENTS.md instructions for {other}\n\n<INSTRUCTIONS>\nThese AGENTS.md instructions repl"
+    )
+
+
+def test_user_is_warned_once_of_instructions_that_were_cut(bench: Bench) -> None:
+    (bench.cwd / "AGENTS.md").write_text("x" * 100)
+    told = bench.thread(projectDocMaxBytes=10, instructionSources=[])
+    untold = bench.thread(projectDocMaxBytes=10)
+    for thread in (told, untold):
+        bench.run_turn(thread, "one")
+        bench.run_turn(thread, "two")
+
+    def warnings(thread: Thread) -> list[str]:
+        return [params["message"] for method, params in bench.events(thread) if method == "warning"]
+
+    assert warnings(told) == []
+    assert [warning.split(" bytes from ")[0] for warning in warnings(untold)] == ["Loaded only 10 of 100"]
+
+
+def test_environment_is_sent_again_only_when_it_changed(bench: Bench) -> None:
     thread = bench.thread()
     other = bench.cwd / "other"
     other.mkdir()
 
-    bench.say(thread, "one")
-    bench.say(thread, "two", settings={"cwd": str(other)})
-    bench.say(thread, "three")
+    bench.run_turn(thread, "one")
+    bench.run_turn(thread, "two", settings={"cwd": str(other)})
+    bench.run_turn(thread, "three")
 
-    told = [text for text in texts(bench, "user") if text.startswith("<environment_context>")]
-    assert len(told) == 2
-    assert f"<cwd>{other}</cwd>" in told[1]
+    environments = [text for text in texts(bench, "user") if text.startswith("<environment_context>")]
+    assert len(environments) == 2
+    assert f"<cwd>{other}</cwd>" in environments[1]
 
 
-def test_what_the_model_must_follow_is_asked_for(bench: Bench) -> None:
+def test_settings_and_output_schema_reach_the_model(bench: Bench) -> None:
     thread = bench.thread(effort="high", summary="concise", developerInstructions="Speak Latin.")
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
 
-    bench.say(thread, "name this", options={"outputSchema": schema})
+    bench.run_turn(thread, "name this", options={"outputSchema": schema})
 
     body = bench.model.requests[-1].body
     assert body["reasoning"] == {"effort": "high", "summary": "concise"}
@@ -244,10 +314,10 @@ def test_what_the_model_must_follow_is_asked_for(bench: Bench) -> None:
     assert json.loads(bench.shown(thread)[-1]["text"]) == {"title": "name this"}
 
 
-def test_a_folder_that_is_gone_fails_the_turn_with_a_reason(bench: Bench) -> None:
+def test_missing_working_directory_fails_the_turn_with_a_reason(bench: Bench) -> None:
     thread = bench.thread(cwd=str(bench.cwd / "gone"))
 
-    turn = bench.say(thread, "hello")
+    turn = bench.run_turn(thread, "hello")
 
     seen = order.check(bench.events(thread))
     assert turn.status == "failed"
@@ -270,10 +340,12 @@ def test_a_folder_that_is_gone_fails_the_turn_with_a_reason(bench: Bench) -> Non
         ("[[fail context_length_exceeded Too long.]]", "failed", 0, "contextWindowExceeded"),
     ],
 )
-def test_a_model_that_fails(bench: Bench, script: str, status: str, retries: int, info: str | None) -> None:
+def test_failing_model_is_retried_or_ends_the_turn(
+    bench: Bench, script: str, status: str, retries: int, info: str | None
+) -> None:
     thread = bench.thread()
 
-    turn = bench.say(thread, script)
+    turn = bench.run_turn(thread, script)
 
     events = bench.events(thread)
     seen = order.check(events)
@@ -293,17 +365,17 @@ def test_a_model_that_fails(bench: Bench, script: str, status: str, retries: int
         assert types(bench.shown(thread)) == ["userMessage", "agentMessage"]
 
 
-def test_after_a_failed_turn_the_next_one_works(bench: Bench) -> None:
+def test_turn_after_a_failed_one_works(bench: Bench) -> None:
     thread = bench.thread()
 
-    bench.say(thread, "[[status 400 no]]")
-    turn = bench.say(thread, "hello")
+    bench.run_turn(thread, "[[status 400 no]]")
+    turn = bench.run_turn(thread, "hello")
 
     assert turn.status == "completed"
     assert list(order.check(bench.events(thread)).turns.values()) == ["failed", "completed"]
 
 
-def test_a_thread_that_is_deleted_in_mid_turn_lets_its_worker_go(bench: Bench) -> None:
+def test_deleting_the_thread_releases_its_worker(bench: Bench) -> None:
     thread = bench.thread()
     bench.begin(thread, "[[say a]][[pause p]][[say b]]")
     running = bench.start_run()
@@ -313,14 +385,14 @@ def test_a_thread_that_is_deleted_in_mid_turn_lets_its_worker_go(bench: Bench) -
     bench.model.release("p")
 
     running.join()
-    assert bench.say(bench.thread(), "hello").status == "completed"
+    assert bench.run_turn(bench.thread(), "hello").status == "completed"
 
 
-def test_an_unknown_provider_fails_the_turn(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_unknown_provider_fails_the_turn(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     bench = open_bench()
     thread = bench.thread(modelProvider="gone")
 
-    turn = bench.say(thread, "hello")
+    turn = bench.run_turn(thread, "hello")
 
     assert turn.status == "failed"
     assert turn.error is not None

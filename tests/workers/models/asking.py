@@ -1,4 +1,4 @@
-"""Prompts to ask the model server, and providers that lead to it."""
+"""Prompts for the model server, and providers that lead to it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def user(text: str) -> dict[str, Any]:
 
 
 def prompt_of(*items: dict[str, Any] | str, **members: Any) -> Prompt:
-    asked = [user(item) if isinstance(item, str) else item for item in items]
+    input_items = [user(item) if isinstance(item, str) else item for item in items]
     members = {"tools": [EXEC_COMMAND, APPLY_PATCH], "thread_id": "thread-1", "turn_id": "turn-1"} | members
-    return Prompt(model="mock-model", input=asked, **members)
+    return Prompt(model="mock-model", input=input_items, **members)
 
 
 def provider_of(server: ModelServer, **members: Any) -> Provider:

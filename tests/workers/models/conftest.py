@@ -1,4 +1,4 @@
-"""A model server a test."""
+"""Fixtures: a model server per test."""
 
 from __future__ import annotations
 

@@ -6,15 +6,19 @@ from typing import Any
 import pytest
 
 from shared.errors import ModelError
-from tests.support.model_server import ModelServer
+from tests.support.model_server import YIELD_MS, ModelServer
 from tests.workers.models.asking import prompt_of, provider_of, user
-from workers.agent.signal import Signal, Why
-from workers.models.chat_completions import ChatModel, messages
-from workers.models.chunks import Chunk, Closed, Opened, Prompt, ReasoningDelta, TextDelta, Usage
+from workers.control.signal import Signal, StopReason
+from workers.models import chat_completions
+from workers.models.chat_completions import messages
+from workers.models.chunks import Chunk, Closed, Opened, Prompt, ReasoningDelta, TextDelta, TokenUsage
+from workers.models.http_model import HttpModel
+
+LS = json.dumps({"cmd": "ls", "yield_time_ms": YIELD_MS})  # of [[run ls]]
 
 
 def ask(server: ModelServer, prompt: Prompt) -> list[Chunk]:
-    return list(ChatModel(provider_of(server, wire_api="chat")).stream(prompt, Signal()))
+    return list(HttpModel(provider_of(server, wire_api="chat"), chat_completions.API).stream(prompt, Signal()))
 
 
 def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
@@ -34,8 +38,8 @@ def call(call_id: str, arguments: str = "{}") -> dict[str, Any]:
     return {"type": "function_call", "call_id": call_id, "name": "x", "arguments": arguments}
 
 
-def output(call_id: str, told: Any = "ok") -> dict[str, Any]:
-    return {"type": "function_call_output", "call_id": call_id, "output": told}
+def output(call_id: str, text: Any = "ok") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": text}
 
 
 def test_text_and_reasoning_stream_and_are_counted(server: ModelServer) -> None:
@@ -51,8 +55,25 @@ def test_text_and_reasoning_stream_and_are_counted(server: ModelServer) -> None:
         TextDelta("hello "),
         TextDelta("you"),
         Closed(message("assistant", "hello you")),
-        Usage(100, 10, 20, 5, 120, "resp_1"),
+        TokenUsage(100, 10, 20, 5, 120, "resp_1"),
     ]
+
+
+def test_reasoning_between_tags_is_no_text_of_the_answer(server: ModelServer) -> None:
+    script = chunk({"content": "<thi"}) + chunk({"content": "nk>why</think>"}) + chunk({"content": "so"}, "stop")
+
+    reasoning, answer = closed(ask(server, prompt_of(script)))
+
+    assert reasoning["content"] == [{"type": "reasoning_text", "text": "why"}]
+    assert answer == message("assistant", "so")
+
+
+def test_a_call_without_a_name_gets_one_that_no_tool_has(server: ModelServer) -> None:
+    fragment = {"index": 0, "id": "c", "function": {"arguments": "{}"}}
+
+    (made,) = closed(ask(server, prompt_of(chunk({"tool_calls": [fragment]}, "tool_calls"))))
+
+    assert made["name"] == "nameless"
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -62,7 +83,7 @@ def test_deltas_split_across_writes_arrive_whole(server: ModelServer, size: int)
     assert [chunk.text for chunk in chunks if isinstance(chunk, TextDelta)] == ["grüße ", "🙂 ", "x"]
 
 
-def test_calls_are_put_together_and_their_outputs_lead_on(server: ModelServer) -> None:
+def test_calls_are_joined_from_fragments_and_their_outputs_continue_the_script(server: ModelServer) -> None:
     script = '[[say look]][[run ls]]+[[tool x {"n": 1}]][[patch *** Begin Patch\n"]][[say done]]'
     first = closed(ask(server, prompt_of(script)))
     second = closed(ask(server, prompt_of(script, *first, output("call_1"), output("call_2"))))
@@ -71,7 +92,7 @@ def test_calls_are_put_together_and_their_outputs_lead_on(server: ModelServer) -
 
     assert first == [
         message("assistant", "look"),
-        {"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": '{"cmd": "ls"}'},
+        {"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": LS},
         {"type": "function_call", "call_id": "call_2", "name": "x", "arguments": '{"n": 1}'},
     ]
     assert second == [
@@ -80,13 +101,13 @@ def test_calls_are_put_together_and_their_outputs_lead_on(server: ModelServer) -
     assert third[1] == TextDelta("done")
 
 
-def test_missing_ids_and_counts_are_made_up_for(server: ModelServer) -> None:
+def test_missing_ids_and_counts_are_replaced(server: ModelServer) -> None:
     chunks = ask(server, prompt_of("[[bare]][[run ls]]+[[run pwd]]"))
 
     ids = [item["call_id"] for item in closed(chunks)]
     assert len(ids) == len(set(ids)) == 2
     assert all(ids)
-    assert chunks[-1] == Usage(response_id="resp_1")
+    assert chunks[-1] == TokenUsage(response_id="resp_1")
 
 
 def test_call_ids_that_repeat_in_the_thread_are_replaced(server: ModelServer) -> None:
@@ -98,9 +119,7 @@ def test_call_ids_that_repeat_in_the_thread_are_replaced(server: ModelServer) ->
 
 
 @pytest.mark.parametrize("index", [{"index": 0}, {}])
-def test_whole_calls_that_share_an_index_are_told_apart_by_their_ids(
-    server: ModelServer, index: dict[str, int]
-) -> None:
+def test_complete_calls_with_one_index_are_separated_by_their_ids(server: ModelServer, index: dict[str, int]) -> None:
     fragments = [
         {**index, "id": f"c{number}", "function": {"name": "x", "arguments": f'{{"n": {number}}}'}} for number in (1, 2)
     ]
@@ -119,7 +138,7 @@ def test_fragments_without_an_index_belong_to_the_last_call(server: ModelServer)
     assert [item["arguments"] for item in closed(chunks)] == ['{"n": 1}']
 
 
-def test_freeform_input_that_is_no_json_object_is_taken_as_it_is(server: ModelServer) -> None:
+def test_freeform_input_that_is_no_json_object_is_used_as_it_is(server: ModelServer) -> None:
     fragment = {"index": 0, "id": "c", "function": {"name": "apply_patch", "arguments": "*** Begin Patch"}}
     chunks = ask(server, prompt_of(chunk({"tool_calls": [fragment]})))
 
@@ -140,7 +159,7 @@ def test_freeform_input_that_is_no_json_object_is_taken_as_it_is(server: ModelSe
         ("[[status 400 the request exceeds the available context size]]", "contextWindowExceeded", False),
     ],
 )
-def test_failures_are_told_as_the_protocol_has_them(
+def test_failures_map_to_the_errors_of_the_protocol(
     server: ModelServer, script: str, info: str, retryable: bool
 ) -> None:
     with pytest.raises(ModelError) as caught:
@@ -149,9 +168,9 @@ def test_failures_are_told_as_the_protocol_has_them(
     assert (caught.value.info, caught.value.retryable) == (info, retryable)
 
 
-def test_text_that_ran_into_the_limit_is_kept(server: ModelServer) -> None:
+def test_text_before_a_token_limit_is_kept(server: ModelServer) -> None:
     chunks: list[Chunk] = []
-    model = ChatModel(provider_of(server))
+    model = HttpModel(provider_of(server), chat_completions.API)
 
     with pytest.raises(ModelError):
         chunks.extend(model.stream(prompt_of("[[say so far]][[incomplete max_output_tokens]]"), Signal()))
@@ -159,18 +178,19 @@ def test_text_that_ran_into_the_limit_is_kept(server: ModelServer) -> None:
     assert closed(chunks) == [message("assistant", "so far")]
 
 
-def test_a_call_ends_the_stream_without_usage(server: ModelServer) -> None:
+def test_stop_request_ends_the_stream_without_usage(server: ModelServer) -> None:
     signal = Signal()
-    chunks = ChatModel(provider_of(server)).stream(prompt_of("[[say a]][[pause p]][[say b]]"), signal)
+    model = HttpModel(provider_of(server), chat_completions.API)
+    chunks = model.stream(prompt_of("[[say a]][[pause p]][[say b]]"), signal)
 
     assert [next(chunks), next(chunks)] == [Opened("message"), TextDelta("a")]
-    signal.call(Why.INTERRUPT)
+    signal.request(StopReason.INTERRUPT)
 
     assert list(chunks) == []
     server.wait_hung_up("p")
 
 
-def test_the_request_has_functions_only_and_asks_for_counts(server: ModelServer) -> None:
+def test_request_has_functions_only_and_asks_for_token_counts(server: ModelServer) -> None:
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     ask(server, prompt_of("hi", effort="low", output_schema=schema))
 
@@ -185,18 +205,18 @@ def test_the_request_has_functions_only_and_asks_for_counts(server: ModelServer)
     assert "start: PATCH" in patch["description"]
 
 
-def test_instructions_in_front_are_one_system_message_and_later_ones_are_not() -> None:
-    told = messages([message("developer", "a"), message("system", "b"), user("c"), message("developer", "d")])
+def test_leading_instructions_become_one_system_message_and_later_ones_do_not() -> None:
+    chat = messages([message("developer", "a"), message("system", "b"), user("c"), message("developer", "d")])
 
-    assert told == [
+    assert chat == [
         {"role": "system", "content": "a\n\nb"},
-        {"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]},
+        {"role": "user", "content": "c\n\nd"},
     ]
 
 
-def test_every_call_is_followed_by_its_outputs_whatever_stood_between() -> None:
+def test_every_call_is_followed_by_its_output_whatever_stood_between() -> None:
     reasoning = {"type": "reasoning", "summary": []}
-    told = messages(
+    chat = messages(
         [
             user("go"),
             message("assistant", "look"),
@@ -211,7 +231,7 @@ def test_every_call_is_followed_by_its_outputs_whatever_stood_between() -> None:
         ]
     )
 
-    assert [(one["role"], one["content"]) for one in told] == [
+    assert [(one["role"], one["content"]) for one in chat] == [
         ("user", "go"),
         ("assistant", "look"),
         ("tool", "A"),
@@ -220,24 +240,35 @@ def test_every_call_is_followed_by_its_outputs_whatever_stood_between() -> None:
         ("assistant", ""),
         ("tool", "ok"),
     ]
-    assert [made["id"] for made in told[1]["tool_calls"]] == ["a", "b"]
+    assert [made["id"] for made in chat[1]["tool_calls"]] == ["a", "b"]
 
 
-def test_images_of_a_tool_follow_its_message_as_the_users() -> None:
+def test_only_a_message_with_an_image_consists_of_parts() -> None:
     image = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
-    told = messages([call("a"), output("a", [image])])
+    texts = [{"type": "input_text", "text": "one"}, {"type": "input_text", "text": "two"}]
+    chat = messages(
+        [{**user(""), "content": texts}, message("assistant", "so"), {**user(""), "content": [*texts, image]}]
+    )
 
-    assert told[1] == {"role": "tool", "tool_call_id": "a", "content": "The image follows."}
-    assert told[2]["role"] == "user"
-    assert told[2]["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    assert chat[0]["content"] == "one\n\ntwo"
+    assert [part["type"] for part in chat[2]["content"]] == ["text", "text", "image_url"]
 
 
-def test_arguments_that_were_never_json_do_not_fail_every_later_request(server: ModelServer) -> None:
+def test_images_of_a_tool_follow_as_a_user_message() -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+    chat = messages([call("a"), output("a", [image])])
+
+    assert chat[1] == {"role": "tool", "tool_call_id": "a", "content": "The image follows."}
+    assert chat[2]["role"] == "user"
+    assert chat[2]["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+def test_arguments_that_are_no_json_do_not_fail_later_requests(server: ModelServer) -> None:
     ask(server, prompt_of("hi", call("a", '{"cmd": "l'), output("a"), "more"))
 
     arguments = server.requests[0].body["messages"][1]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(arguments) == {"invalid_json": '{"cmd": "l'}
 
 
-def test_a_call_without_output_gets_one() -> None:
+def test_call_without_output_gets_an_empty_one() -> None:
     assert messages([call("a")])[1]["content"] == "(no output)"

@@ -1,4 +1,4 @@
-"""Failures and cuts, as both APIs share them; driven through the Responses API."""
+"""Failures and cuts, which both APIs share; tested through the Responses API."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from shared.config import Provider
 from shared.errors import ModelError
 from tests.support.model_server import ModelServer
 from tests.workers.models.asking import prompt_of, provider_of, user
-from workers.agent.signal import Signal, Why
-from workers.models.chunks import Chunk, Closed, TextDelta, Usage
-from workers.models.client import HIGH_DEMAND, Stream, retry_after_seconds
-from workers.models.responses_api import ResponsesModel
+from workers.control.signal import Signal, StopReason
+from workers.models import responses_api
+from workers.models.chunks import Chunk, Closed, TextDelta, TokenUsage
+from workers.models.client import Stream
+from workers.models.failures import HIGH_DEMAND, retry_after_seconds
+from workers.models.http_model import HttpModel
 
 DEADLINE_SECONDS = 5
 BODY = {"model": "m", "stream": True, "input": [user("hi")]}
 
 
 def ask(provider: Provider, text: str, signal: Signal | None = None) -> list[Chunk]:
-    return list(ResponsesModel(provider).stream(prompt_of(text), signal or Signal()))
+    return list(HttpModel(provider, responses_api.API).stream(prompt_of(text), signal or Signal()))
 
 
 def failure(provider: Provider, text: str) -> ModelError:
@@ -35,14 +37,14 @@ def failure(provider: Provider, text: str) -> ModelError:
     return caught.value
 
 
-def said(chunks: list[Chunk]) -> str:
+def text_of(chunks: list[Chunk]) -> str:
     return "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta))
 
 
-def test_a_request_that_met_a_500_is_sent_again(server: ModelServer) -> None:
+def test_request_is_repeated_after_a_500(server: ModelServer) -> None:
     chunks = ask(provider_of(server, request_max_retries=1), "[[status 500 times=1]][[say hello]]")
 
-    assert said(chunks) == "hello"
+    assert text_of(chunks) == "hello"
     assert len(server.requests) == 2
 
 
@@ -85,12 +87,14 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
         {
             "info": {"responseTooManyFailedAttempts": {"httpStatusCode": 429}},
             "http_status": 429,
-            "retryable": False,
+            "retryable": True,
             "retry_after_s": None,
             "text": "exceeded retry limit, last status: 429 Too Many Requests",
         },
     ),
     ("[[status 429 retry_after=7]]", {"http_status": 429, "retryable": True, "retry_after_s": 7}),
+    ("[[status 429 Rate limit. Please try again in 1.2s.]]", {"retryable": True, "retry_after_s": 1.2}),
+    ("[[status 413 too large]]", {"info": {"httpConnectionFailed": {"httpStatusCode": 413}}, "retryable": False}),
     (
         "[[status 429 type=usage_limit_reached resets_at=1893456000 retry_after=7]]",
         {
@@ -123,7 +127,7 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("script", "expected"), FAILURES, ids=[script for script, _ in FAILURES])
-def test_failures_are_told_as_the_protocol_has_them(server: ModelServer, script: str, expected: dict[str, Any]) -> None:
+def test_failures_map_to_the_errors_of_the_protocol(server: ModelServer, script: str, expected: dict[str, Any]) -> None:
     error = failure(provider_of(server), script)
 
     text, begins = expected.pop("text", None), expected.pop("begins", None)
@@ -133,20 +137,20 @@ def test_failures_are_told_as_the_protocol_has_them(server: ModelServer, script:
     assert len(server.requests) == 1
 
 
-def test_a_429_is_left_to_the_turn_to_repeat(server: ModelServer) -> None:
+def test_429_is_not_repeated_inside_the_request(server: ModelServer) -> None:
     failure(provider_of(server, request_max_retries=3), "[[status 429 retry_after=0]]")
 
     assert len(server.requests) == 1
 
 
-def test_a_server_that_asks_for_a_long_wait_is_not_waited_for_inside_a_request(server: ModelServer) -> None:
+def test_long_retry_after_is_left_to_the_turn(server: ModelServer) -> None:
     error = failure(provider_of(server, request_max_retries=3), "[[status 503 retry_after=3600]]")
 
     assert error.retry_after_s == 3600
     assert len(server.requests) == 1
 
 
-def test_a_silent_stream_has_broken_after_the_idle_timeout(server: ModelServer) -> None:
+def test_silent_stream_breaks_after_the_idle_timeout(server: ModelServer) -> None:
     provider = provider_of(server, stream_idle_timeout_ms=50)
 
     for script in ("[[say a]][[pause p]]", "[[hold p]]"):
@@ -155,7 +159,7 @@ def test_a_silent_stream_has_broken_after_the_idle_timeout(server: ModelServer) 
         assert error.retryable
 
 
-def test_a_server_that_is_not_there_is_a_failure_that_may_pass(server: ModelServer) -> None:
+def test_refused_connection_is_retryable(server: ModelServer) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         error = failure(Provider("x", f"http://127.0.0.1:{nobody.getsockname()[1]}/v1", request_max_retries=1), "hi")
@@ -165,12 +169,12 @@ def test_a_server_that_is_not_there_is_a_failure_that_may_pass(server: ModelServ
     assert "refused" in str(error)
 
 
-def test_secrets_are_sent_and_never_told(server: ModelServer) -> None:
+def test_secrets_are_sent_and_never_quoted_in_errors(server: ModelServer) -> None:
     provider = provider_of(
         server, api_key="sk-secret", resolved_headers={"x-key": "header-secret"}, query_params={"k": "query-secret"}
     )
 
-    told = [
+    errors = [
         failure(provider, "[[status 400 Wrong key sk-secret, header-secret]]"),
         failure(provider, "[[status 401 Wrong key sk-secret, header-secret]]"),
         failure(provider, "[[fail server_error Wrong key sk-secret, header-secret]]"),
@@ -181,50 +185,51 @@ def test_secrets_are_sent_and_never_told(server: ModelServer) -> None:
     assert sent.headers["authorization"] == "Bearer sk-secret"
     assert sent.headers["x-key"] == "header-secret"
     assert sent.path.endswith("?k=query-secret")
-    for error in told:
+    for error in errors:
         assert "secret" not in f"{error} {error.details} {error.info}"
 
 
 def test_proxies_are_not_used_for_loopback(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
-    assert said(ask(provider_of(server), "[[say direct]]")) == "direct"
+    assert text_of(ask(provider_of(server), "[[say direct]]")) == "direct"
 
 
-def test_a_connection_whose_answer_was_read_to_its_end_is_used_again(server: ModelServer) -> None:
+def test_connection_is_reused_after_a_complete_answer(server: ModelServer) -> None:
     for _ in range(3):
         ask(provider_of(server), "[[say hi]]")
 
     assert server.connections == 1
 
 
-def test_a_late_cut_does_not_reach_the_next_user_of_the_connection(server: ModelServer) -> None:
+def test_late_cut_does_not_reach_the_next_request_on_the_connection(server: ModelServer) -> None:
     first = Stream(provider_of(server), "/responses", {}, orjson.dumps(BODY))
     list(first.events())
     first.close()
-    second = ResponsesModel(provider_of(server)).stream(prompt_of("[[say a]][[pause p]][[say b]]"), Signal())
+    model = HttpModel(provider_of(server), responses_api.API)
+    second = model.stream(prompt_of("[[say a]][[pause p]][[say b]]"), Signal())
     begun = [next(second), next(second)]
 
     first.cut()
     server.release("p")
 
-    assert said([*begun, *second]) == "ab"
+    assert text_of([*begun, *second]) == "ab"
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("why", list(Why))
+@pytest.mark.parametrize("reason", list(StopReason))
 @pytest.mark.parametrize("script", ["[[say so far]][[pause p]][[say never]]", "[[hold p]][[say never]]"])
-def test_a_call_cuts_the_stream_at_once_wherever_it_waits(server: ModelServer, script: str, why: Why) -> None:
+def test_stop_request_cuts_the_stream_wherever_it_waits(server: ModelServer, script: str, reason: StopReason) -> None:
     signal = Signal()
 
-    chunks = cut_when(lambda: server.wait_reached("p"), signal, why, provider_of(server), script)
+    chunks = cut_when(lambda: server.wait_reached("p"), signal, reason, provider_of(server), script)
 
-    assert "never" not in said(chunks)
-    assert not any(isinstance(chunk, Usage | Closed) for chunk in chunks)
+    assert "never" not in text_of(chunks)
+    assert not any(isinstance(chunk, TokenUsage | Closed) for chunk in chunks)
     server.wait_hung_up("p")
 
 
-def test_a_call_ends_the_wait_before_a_repetition(server: ModelServer) -> None:
+def test_stop_request_ends_the_wait_before_a_repetition(server: ModelServer) -> None:
     def one_request_failed() -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not server.requests and time.monotonic() < deadline:
@@ -232,10 +237,10 @@ def test_a_call_ends_the_wait_before_a_repetition(server: ModelServer) -> None:
 
     provider = provider_of(server, request_max_retries=5)
 
-    assert cut_when(one_request_failed, Signal(), Why.INTERRUPT, provider, "[[status 503 retry_after=30]]") == []
+    assert cut_when(one_request_failed, Signal(), StopReason.INTERRUPT, provider, "[[status 503 retry_after=30]]") == []
 
 
-def test_a_call_ends_the_wait_for_a_connection() -> None:
+def test_stop_request_ends_the_wait_for_a_connection() -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)
@@ -255,23 +260,23 @@ def test_a_call_ends_the_wait_for_a_connection() -> None:
                     return
                 threading.Event().wait(0.005)
 
-        chunks = cut_when(connecting, Signal(), Why.INTERRUPT, provider, "hi")
+        chunks = cut_when(connecting, Signal(), StopReason.INTERRUPT, provider, "hi")
 
         for filler in fillers:
             filler.close()
     assert chunks == []
 
 
-def test_a_call_that_stands_already_sends_nothing(server: ModelServer) -> None:
+def test_stop_requested_before_the_call_sends_nothing(server: ModelServer) -> None:
     signal = Signal()
-    signal.call(Why.STEER)
+    signal.request(StopReason.STEER)
 
     assert ask(provider_of(server), "[[say hi]]", signal) == []
     assert server.requests == []
 
 
-def test_a_reader_that_leaves_early_hangs_up(server: ModelServer) -> None:
-    chunks = ResponsesModel(provider_of(server)).stream(prompt_of("[[say a]][[pause p]]"), Signal())
+def test_reader_that_leaves_early_closes_the_connection(server: ModelServer) -> None:
+    chunks = HttpModel(provider_of(server), responses_api.API).stream(prompt_of("[[say a]][[pause p]]"), Signal())
 
     next(chunks)
     server.wait_reached("p")
@@ -280,22 +285,24 @@ def test_a_reader_that_leaves_early_hangs_up(server: ModelServer) -> None:
     server.wait_hung_up("p")
 
 
-def cut_when(ready: Callable[[], None], signal: Signal, why: Why, provider: Provider, script: str) -> list[Chunk]:
-    """Ask, call the signal once ready() has returned, and give what came until the stream ended."""
+def cut_when(
+    ready: Callable[[], None], signal: Signal, reason: StopReason, provider: Provider, script: str
+) -> list[Chunk]:
+    """Send a request, request a stop once ready() has returned; return the chunks until the stream ended."""
     chunks: list[Chunk] = []
     failures: list[BaseException] = []
 
     def read() -> None:
         try:
-            for chunk in ResponsesModel(provider).stream(prompt_of(script), signal):
+            for chunk in HttpModel(provider, responses_api.API).stream(prompt_of(script), signal):
                 chunks.append(chunk)
-        except BaseException as error:  # noqa: BLE001 - told to the test below
+        except BaseException as error:  # noqa: BLE001 - raised in the test below
             failures.append(error)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     ready()
-    signal.call(why)
+    signal.request(reason)
     reader.join(DEADLINE_SECONDS)
     assert not reader.is_alive()
     assert failures == []
@@ -308,7 +315,7 @@ def test_retry_after_is_seconds_or_nothing(header: str | None, seconds: float | 
 
 
 def test_retry_after_may_be_a_date() -> None:
-    told = retry_after_seconds(formatdate(time.time() + 100, usegmt=True))
+    seconds = retry_after_seconds(formatdate(time.time() + 100, usegmt=True))
 
-    assert told is not None
-    assert 90 < told <= 100
+    assert seconds is not None
+    assert 90 < seconds <= 100

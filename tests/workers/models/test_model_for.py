@@ -6,9 +6,8 @@ import pytest
 
 from shared.config import load
 from shared.errors import ModelError
-from workers.models import model_for
-from workers.models.chat_completions import ChatModel
-from workers.models.responses_api import ResponsesModel
+from workers.models import chat_completions, model_for, responses_api
+from workers.models.http_model import HttpModel
 from workers.models.scripted import ScriptedModel
 
 TOML = """
@@ -20,15 +19,17 @@ wire_api = "chat"
 """
 
 
-def test_the_provider_decides_which_model_answers(tmp_path: Path) -> None:
+def test_wire_api_of_the_provider_decides_which_adapter_answers(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(TOML)
     config = load(tmp_path, {})
 
-    assert isinstance(model_for(config, "local"), ChatModel)
-    assert isinstance(model_for(config, "openai"), ResponsesModel)
+    for name, api in {"local": chat_completions.API, "openai": responses_api.API}.items():
+        model = model_for(config, name)
+        assert isinstance(model, HttpModel)
+        assert model.api is api
     assert isinstance(model_for(config, "scripted"), ScriptedModel)
 
 
-def test_a_provider_that_is_gone_fails_the_turn_and_names_it(tmp_path: Path) -> None:
+def test_missing_provider_is_a_model_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="gone"):
         model_for(load(tmp_path, {}), "gone")

@@ -1,4 +1,4 @@
-"""The server that all other tests trust."""
+"""The scripted model server, on which all other tests rely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.model_server import ModelServer, parse
 from tests.workers.models.asking import provider_of, user
-from tests.workers.models.test_client import ask, said
+from tests.workers.models.test_client import ask, text_of
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -28,7 +28,7 @@ def post(server: ModelServer, path: str, body: dict[str, Any]) -> tuple[int, str
         return error.code, error.read().decode()
 
 
-def test_a_script_falls_into_answers_behind_its_calls() -> None:
+def test_script_is_split_into_answers_after_its_calls() -> None:
     answers = parse('x [[reason a]] [[say b c]] [[run d]]+[[run e]] [[patch f\ng]][[tool h {"i": [[1]]}]] [[say j]]')
 
     assert [[(step.verb, step.text) for step in answer] for answer in answers] == [
@@ -39,7 +39,7 @@ def test_a_script_falls_into_answers_behind_its_calls() -> None:
     ]
 
 
-def test_options_stand_in_front_and_an_environment_of_a_command_is_none() -> None:
+def test_options_come_first_and_variables_of_a_command_are_no_options() -> None:
     (say, run), *_ = parse("[[say n=3 delay_ms=2 a=b c]][[run n=3 env]]")
 
     assert (say.options, say.text) == ({"n": "3", "delay_ms": "2"}, "a=b c")
@@ -51,7 +51,7 @@ OUTPUT = {"type": "function_call_output", "call_id": "a", "output": ""}
 
 
 @pytest.mark.parametrize(
-    ("items", "told"),
+    ("items", "expected"),
     [
         ([CALL], "No tool output found for function call a."),
         ([OUTPUT], "No tool call found for function call output with call_id a."),
@@ -60,13 +60,13 @@ OUTPUT = {"type": "function_call_output", "call_id": "a", "output": ""}
         ([CALL, {**OUTPUT, "type": "custom_tool_call_output"}], "answers a function_call"),
     ],
 )
-def test_an_input_that_the_real_api_would_refuse_is_refused(
-    server: ModelServer, items: list[dict[str, Any]], told: str
+def test_input_that_the_real_api_would_refuse_is_refused(
+    server: ModelServer, items: list[dict[str, Any]], expected: str
 ) -> None:
     status, body = post(server, "/responses", {"input": [user("hi"), *items]})
 
     assert status == 400
-    assert told in json.loads(body)["error"]["message"]
+    assert expected in json.loads(body)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_messages_that_a_template_would_refuse_are_refused(server: ModelServer, 
     assert post(server, "/chat/completions", {"messages": messages})[0] == 400
 
 
-def test_requests_are_kept_for_this_process_and_others(server: ModelServer) -> None:
+def test_requests_are_recorded_for_this_process_and_others(server: ModelServer) -> None:
     post(server, "/responses", {"input": [user("hi")]})
 
     with OPENER.open(f"{server.base_url}/requests", timeout=5) as response:
-        told = json.load(response)
-    assert told[0]["body"] == server.requests[0].body == {"model": "m", "stream": True, "input": [user("hi")]}
+        recorded = json.load(response)
+    assert recorded[0]["body"] == server.requests[0].body == {"model": "m", "stream": True, "input": [user("hi")]}
 
 
-def test_a_schema_is_followed_and_its_script_is_not_played(server: ModelServer) -> None:
+def test_schema_is_followed_instead_of_the_script(server: ModelServer) -> None:
     schema = {"type": "object", "properties": {"title": {"type": "string", "maxLength": 5}}}
     body = {"input": [user("Title for:\n[[run rm]]")], "text": {"format": {"type": "json_schema", "schema": schema}}}
 
@@ -98,15 +98,15 @@ def test_a_schema_is_followed_and_its_script_is_not_played(server: ModelServer) 
     assert r"{\"title\":\"[[run\"}" in stream
 
 
-def test_a_file_releases_a_pause(tmp_path: Path) -> None:
+def test_file_releases_a_pause(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     with ModelServer(gate_dir=tmp_path) as server:
-        assert said(ask(provider_of(server), "[[say a]][[pause go]][[say b]]")) == "ab"
+        assert text_of(ask(provider_of(server), "[[say a]][[pause go]][[say b]]")) == "ab"
 
     assert (tmp_path / "go.reached").read_text() == "1"
 
 
-def test_injected_context_is_not_taken_for_what_the_person_typed(server: ModelServer) -> None:
+def test_injected_context_is_not_mistaken_for_the_users_message(server: ModelServer) -> None:
     _, stream = post(server, "/responses", {"input": [user("[[say a]]"), user("<environment_context/>")]})
 
     assert '"text":"a"' in stream

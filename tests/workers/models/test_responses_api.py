@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.support.model_server import ModelServer
+from tests.support.model_server import YIELD_MS, ModelServer
 from tests.workers.models.asking import prompt_of, provider_of
-from workers.agent.signal import Signal
+from workers.control.signal import Signal
+from workers.models import responses_api
 from workers.models.chunks import (
     Chunk,
     Closed,
@@ -16,22 +18,23 @@ from workers.models.chunks import (
     SummaryDelta,
     SummaryPart,
     TextDelta,
-    Usage,
+    TokenUsage,
 )
-from workers.models.responses_api import ResponsesModel
+from workers.models.http_model import HttpModel
 
-COUNTS = Usage(100, 10, 20, 5, 120, "resp_1")
+LS = json.dumps({"cmd": "ls", "yield_time_ms": YIELD_MS})  # of [[run ls]]
+COUNTS = TokenUsage(100, 10, 20, 5, 120, "resp_1")
 
 
 def ask(server: ModelServer, prompt: Prompt) -> list[Chunk]:
-    return list(ResponsesModel(provider_of(server)).stream(prompt, Signal()))
+    return list(HttpModel(provider_of(server), responses_api.API).stream(prompt, Signal()))
 
 
 def message(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 
-def test_a_plain_answer_opens_streams_closes_and_is_counted(server: ModelServer) -> None:
+def test_message_opens_streams_closes_and_is_counted(server: ModelServer) -> None:
     chunks = ask(server, prompt_of("hello you"))
 
     assert chunks == [
@@ -49,7 +52,7 @@ def test_deltas_split_across_writes_arrive_whole(server: ModelServer, size: int)
     assert [chunk.text for chunk in chunks if isinstance(chunk, TextDelta)] == ["grüße ", "🙂 ", "x"]
 
 
-def test_the_request_is_the_originals(server: ModelServer) -> None:
+def test_request_equals_that_of_the_original(server: ModelServer) -> None:
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     ask(server, prompt_of("hi", effort="low", summary="auto", output_schema=schema))
 
@@ -69,7 +72,7 @@ def test_the_request_is_the_originals(server: ModelServer) -> None:
     assert "instructions" not in body
 
 
-def test_reasoning_streams_its_summary_and_keeps_what_the_server_wants_back(server: ModelServer) -> None:
+def test_reasoning_streams_its_summary_and_keeps_its_encrypted_content(server: ModelServer) -> None:
     chunks = ask(server, prompt_of("[[reason first|second]][[say hi]]"))
 
     summary = [{"type": "summary_text", "text": "first"}, {"type": "summary_text", "text": "second"}]
@@ -95,7 +98,7 @@ def test_raw_reasoning_streams(server: ModelServer) -> None:
     ]
 
 
-def test_calls_come_closed_and_their_outputs_lead_on(server: ModelServer) -> None:
+def test_calls_come_closed_and_their_outputs_continue_the_script(server: ModelServer) -> None:
     script = '[[say look]][[run ls]]+[[tool view {"n": [[1]]}]][[patch *** Begin Patch]][[say done]]'
     first = ask(server, prompt_of(script))
     calls = [chunk.item for chunk in first if isinstance(chunk, Closed)]
@@ -107,7 +110,7 @@ def test_calls_come_closed_and_their_outputs_lead_on(server: ModelServer) -> Non
 
     assert calls == [
         message("look"),
-        {"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": '{"cmd": "ls"}'},
+        {"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": LS},
         {"type": "function_call", "call_id": "call_2", "name": "view", "arguments": '{"n": [[1]]}'},
     ]
     assert patch == {
@@ -119,7 +122,7 @@ def test_calls_come_closed_and_their_outputs_lead_on(server: ModelServer) -> Non
     assert third[1] == TextDelta("done")
 
 
-def test_items_that_are_never_announced_open_at_their_first_delta(server: ModelServer) -> None:
+def test_unannounced_items_open_at_their_first_delta(server: ModelServer) -> None:
     chunks = ask(server, prompt_of("[[bare]][[reason why]][[say hello]][[run ls]]"))
 
     assert chunks == [
@@ -130,21 +133,21 @@ def test_items_that_are_never_announced_open_at_their_first_delta(server: ModelS
         Opened("message"),
         TextDelta("hello"),
         Closed(message("hello")),
-        Closed({"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": '{"cmd": "ls"}'}),
+        Closed({"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": LS}),
         COUNTS,
     ]
 
 
-def test_an_answer_that_only_comes_with_the_end_is_not_lost(server: ModelServer) -> None:
+def test_answer_that_only_comes_with_the_end_is_kept(server: ModelServer) -> None:
     done = (
         '{"type": "response.completed", "response": {"output": [{"type": "message", "content": [{"text": "late"}]}]}}'
     )
     chunks = ask(server, prompt_of(f"[[raw {done}]]"))
 
-    assert chunks == [Opened("message"), Closed(message("late")), Usage()]
+    assert chunks == [Opened("message"), Closed(message("late")), TokenUsage()]
 
 
-def test_a_call_that_was_cut_off_is_no_call(server: ModelServer) -> None:
+def test_incomplete_call_is_dropped(server: ModelServer) -> None:
     item = '{"type": "function_call", "status": "incomplete", "call_id": "c", "name": "x", "arguments": "{"}'
     chunks = ask(server, prompt_of(f'[[raw {{"type": "response.output_item.done", "item": {item}}}]][[say hi]]'))
 
@@ -164,7 +167,7 @@ def test_call_ids_that_repeat_in_the_thread_are_replaced(server: ModelServer) ->
     assert made["call_id"] not in ("", "old")
 
 
-def test_unknown_events_are_passed_over(server: ModelServer) -> None:
+def test_unknown_events_are_ignored(server: ModelServer) -> None:
     chunks = ask(server, prompt_of('[[raw {"type": "response.queued"}]][[raw {"n": 1}]][[say hi]]'))
 
     assert TextDelta("hi") in chunks
@@ -176,7 +179,7 @@ def test_refusals_are_text(server: ModelServer) -> None:
     assert chunks[:-1] == [Opened("message"), TextDelta("no"), Closed(message("no"))]
 
 
-def test_what_no_store_can_keep_is_replaced_where_it_enters(server: ModelServer) -> None:
+def test_characters_that_no_database_can_store_are_replaced(server: ModelServer) -> None:
     raw = r'[[raw {"type": "response.output_text.delta", "delta": "a\u0000b\ud800c"}]]'
     chunks = ask(server, prompt_of(raw))
 

@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from shared.config import SCRIPTED_WORDS
 from tests.workers.models.asking import EXEC_COMMAND, prompt_of
-from workers.agent.signal import Signal, Why
-from workers.models.chunks import Chunk, Closed, Opened, Prompt, TextDelta, Usage
-from workers.models.scripted import INTRODUCTION, ScriptedModel
+from workers.control.signal import Signal, StopReason
+from workers.models import scripted
+from workers.models.chunks import Chunk, Closed, Opened, Prompt, TextDelta, TokenUsage
+from workers.models.scripted import INTRODUCTION, STREAM_LINES, WORDS, ScriptedModel
 
 TOOLS = [EXEC_COMMAND, {"type": "function", "name": "write_stdin"}]
 OUTPUT = (
@@ -24,61 +28,61 @@ def calls(chunks: list[Chunk]) -> list[tuple[str, dict[str, Any]]]:
     return [(item["name"], json.loads(item["arguments"])) for item in items if item["type"] == "function_call"]
 
 
-def said(chunks: list[Chunk]) -> str:
+def text_of(chunks: list[Chunk]) -> str:
     return "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta))
 
 
-def ran(call_id: str, cmd: str, told: str) -> list[dict[str, Any]]:
+def ran(call_id: str, cmd: str, output: str) -> list[dict[str, Any]]:
     arguments = json.dumps({"cmd": cmd})
     return [
         {"type": "function_call", "call_id": call_id, "name": "exec_command", "arguments": arguments},
-        {"type": "function_call_output", "call_id": call_id, "output": told},
+        {"type": "function_call_output", "call_id": call_id, "output": output},
     ]
 
 
-def test_it_says_plainly_what_it_is_and_how_to_configure_a_model() -> None:
+def test_introduction_explains_how_to_configure_a_model() -> None:
     chunks = ask("hello")
 
-    text = said(chunks)
+    text = text_of(chunks)
     assert "not a language model" in text
     assert "config.toml" in text
     assert chunks[0] == Opened("message")
     assert sum(isinstance(chunk, TextDelta) for chunk in chunks) > 5
     closed = next(chunk.item for chunk in chunks if isinstance(chunk, Closed))
     assert closed["content"] == [{"type": "output_text", "text": text}]
-    assert chunks[-1] == Usage()
+    assert chunks[-1] == TokenUsage()
     assert ask("hello") == chunks
 
 
-def test_a_dollar_sign_runs_the_rest() -> None:
+def test_dollar_sign_runs_the_command() -> None:
     chunks = ask("<environment_context>x</environment_context>", "$ ls -l")
 
     ((name, arguments),) = calls(chunks)
     assert (name, arguments["cmd"]) == ("exec_command", "ls -l")
-    assert said(chunks) == ""
+    assert text_of(chunks) == ""
 
 
-def test_it_says_what_came_out() -> None:
+def test_output_of_a_command_is_repeated() -> None:
     chunks = ask("$ ls", *ran("call_1", "ls", OUTPUT.format(code=3, text="one\ntwo\n")))
 
-    assert said(chunks) == "The command exited with code 3 and printed:\n\none\ntwo"
+    assert text_of(chunks) == "The command exited with code 3 and printed:\n\none\ntwo"
     assert calls(chunks) == []
 
 
-def test_long_output_is_told_briefly() -> None:
+def test_long_output_is_shortened() -> None:
     chunks = ask("$ x", *ran("call_1", "x", OUTPUT.format(code=0, text="y" * 100_000)))
 
-    assert len(said(chunks)) < 1000
-    assert "100000 characters" in said(chunks)
+    assert len(text_of(chunks)) < 1000
+    assert "100000 characters" in text_of(chunks)
 
 
-def test_an_outcome_that_is_unknown_is_told_as_it_is() -> None:
+def test_unknown_outcome_is_repeated_as_it_is() -> None:
     chunks = ask("$ ls", *ran("call_1", "ls", "started, outcome unknown: the worker was lost"))
 
-    assert "outcome unknown" in said(chunks)
+    assert "outcome unknown" in text_of(chunks)
 
 
-def test_a_command_that_goes_on_is_waited_for() -> None:
+def test_running_command_is_waited_for() -> None:
     first = ask("$ sleep 99", *ran("call_1", "sleep 99", RUNNING.format(session=7)))
     waiting = {"type": "function_call", "call_id": "call_2", "name": "write_stdin", "arguments": '{"session_id": 7}'}
     ended = {"type": "function_call_output", "call_id": "call_2", "output": OUTPUT.format(code=0, text="")}
@@ -86,7 +90,7 @@ def test_a_command_that_goes_on_is_waited_for() -> None:
 
     assert [(name, arguments["session_id"]) for name, arguments in calls(first)] == [("write_stdin", 7)]
     assert calls(second) == []
-    assert said(second) == "The command exited with code 0 and printed nothing."
+    assert text_of(second) == "The command exited with code 0 and printed nothing."
 
 
 def test_steering_during_a_command_is_answered_after_it() -> None:
@@ -96,11 +100,11 @@ def test_steering_during_a_command_is_answered_after_it() -> None:
     words = ask("$ a", *done, "be brief")
 
     assert [arguments["cmd"] for _, arguments in calls(command)] == ["b"]
-    assert "exited with code 0" in said(command)
-    assert said(words) == f"The command exited with code 0 and printed nothing.\n\n{INTRODUCTION}"
+    assert "exited with code 0" in text_of(command)
+    assert text_of(words) == f"The command exited with code 0 and printed nothing.\n\n{INTRODUCTION}"
 
 
-def test_commands_that_were_typed_together_all_run_under_ids_of_their_own() -> None:
+def test_several_commands_run_under_ids_of_their_own() -> None:
     said_before = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]}
     chunks = ask("$ a", *ran("call_1", "a", OUTPUT.format(code=0, text="")), said_before, "$ b", "$ c")
 
@@ -109,15 +113,15 @@ def test_commands_that_were_typed_together_all_run_under_ids_of_their_own() -> N
     assert [arguments["cmd"] for _, arguments in calls(chunks)] == ["b", "c"]
 
 
-def test_without_a_shell_it_says_so() -> None:
-    assert "no exec_command tool" in said(ask("$ ls", tools=[]))
+def test_missing_shell_is_reported() -> None:
+    assert "no exec_command tool" in text_of(ask("$ ls", tools=[]))
 
 
-def test_a_title_thread_gets_its_title() -> None:
+def test_title_thread_gets_its_title() -> None:
     title = {"type": "string", "minLength": 1, "maxLength": 36}
     schema = {"type": "object", "properties": {"title": title}, "required": ["title"], "additionalProperties": False}
     for typed in ("$ echo a very long command line that is no title", "fix it", ""):
-        text = said(ask(f"Generate a title.\n\nUser prompt:\n{typed}", output_schema=schema))
+        text = text_of(ask(f"Generate a title.\n\nUser prompt:\n{typed}", output_schema=schema))
 
         answer = json.loads(text)
         assert list(answer) == ["title"]
@@ -125,13 +129,60 @@ def test_a_title_thread_gets_its_title() -> None:
         assert answer["title"] == (typed or "Scripted model")[:36]
 
 
-def test_a_call_ends_the_answer_without_usage() -> None:
+def test_stop_request_ends_the_answer_without_usage() -> None:
     signal = Signal()
     prompt: Prompt = prompt_of("hello")
     chunks = ScriptedModel().stream(prompt, signal)
 
     next(chunks)
     next(chunks)
-    signal.call(Why.DRAIN)
+    signal.request(StopReason.DRAIN)
 
+    assert list(chunks) == []
+
+
+ALL_TOOLS = [{"type": "function", "name": name} for name in ("exec_command", "update_plan", "request_user_input")]
+ALL_TOOLS.append({"type": "custom", "name": "apply_patch"})
+
+
+def test_the_words_are_those_that_people_read() -> None:
+    assert list(WORDS) == list(SCRIPTED_WORDS)
+    assert all(f"`{word}`" in INTRODUCTION for word in WORDS)
+
+
+def test_a_word_is_shown_by_the_tools_of_an_agent() -> None:
+    def names(word: str) -> list[str]:
+        items = [chunk.item for chunk in ask(word, tools=ALL_TOOLS) if isinstance(chunk, Closed)]
+        return [item["name"] for item in items if "name" in item]
+
+    assert names("approval") == ["exec_command"]
+    assert calls(ask(" Approval\n", tools=ALL_TOOLS))[0][1]["sandbox_permissions"] == "require_escalated"
+    assert names("patch") == ["apply_patch"]
+    assert names("plan") == ["update_plan"] * 2
+    assert names("question") == ["request_user_input"]
+    assert text_of(ask("approval please", tools=ALL_TOOLS)) == INTRODUCTION
+
+
+def test_the_outcome_of_a_word_is_told() -> None:
+    call = {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": ""}
+    output = {"type": "custom_tool_call_output", "call_id": "c", "output": "Success."}
+
+    chunks = ask("patch", call, output, tools=ALL_TOOLS)
+
+    assert text_of(chunks) == "apply_patch answered:\n\nSuccess."
+    assert calls(chunks) == []
+
+
+def test_a_question_outside_of_plan_mode_says_how_to_get_there() -> None:
+    assert "/plan" in text_of(ask("question", tools=TOOLS))
+
+
+def test_a_stream_is_long_and_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripted, "STREAM_SECONDS", 0)
+
+    assert text_of(ask("stream")).count("\n") == STREAM_LINES - 1
+    signal = Signal()
+    chunks = ScriptedModel().stream(prompt_of("stream", tools=TOOLS), signal)
+    next(chunks)
+    signal.request(StopReason.INTERRUPT)
     assert list(chunks) == []

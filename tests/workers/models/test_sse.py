@@ -17,11 +17,11 @@ def test_chunks_may_end_anywhere(size: int) -> None:
     assert list(sse.split(chunks)) == EVENTS
 
 
-def test_an_unfinished_last_event_is_dropped() -> None:
+def test_unfinished_last_event_is_dropped() -> None:
     assert list(sse.split([b"data: 1\n\ndata: 2\n"])) == [b"1"]
 
 
-def test_an_event_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_without_end_is_malformed_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
 
     assert len(list(sse.split([b"data: " + b"x" * 500 + b"\n\n"] * 10))) == 10
@@ -40,10 +40,10 @@ def test_an_event_without_end_does_not_fill_the_memory(monkeypatch: pytest.Monke
         (rb'"\\u0000"', r"\u0000"),
     ],
 )
-def test_what_no_store_can_keep_becomes_a_replacement_character(data: bytes, value: object) -> None:
+def test_characters_that_no_database_can_store_are_replaced(data: bytes, value: object) -> None:
     assert sse.parse(data) == value
 
 
-def test_what_is_not_json_is_malformed() -> None:
+def test_event_that_is_not_json_is_malformed() -> None:
     with pytest.raises(sse.Malformed):
         sse.parse(b'{"type": "resp')

@@ -1,4 +1,4 @@
-"""Files of a workspace, opened by the server."""
+"""Files of a workspace that the server opens: nothing leads it out of the workspace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALLS: list[Callable[[Path, str], object]] = [
 
 @pytest.mark.parametrize("path", LEADING_OUT)
 @pytest.mark.parametrize("call", CALLS)
-def test_no_call_can_be_led_out_of_the_root(root: Path, call: Callable[[Path, str], object], path: str) -> None:
+def test_no_operation_leaves_the_root(root: Path, call: Callable[[Path, str], object], path: str) -> None:
     (root / "a").mkdir()
     (root / "up").symlink_to("../outside")
     (root / "away").symlink_to("/etc/passwd")
@@ -46,7 +46,7 @@ def test_no_call_can_be_led_out_of_the_root(root: Path, call: Callable[[Path, st
     assert (root.parent / "outside" / "secret").read_text() == "secret"
 
 
-def test_moving_and_deleting_cannot_be_led_out_either(root: Path) -> None:
+def test_moving_and_deleting_does_not_leave_the_root(root: Path) -> None:
     (root / "up").symlink_to("../outside")
     (root / "mine").write_text("mine")
 
@@ -60,7 +60,7 @@ def test_moving_and_deleting_cannot_be_led_out_either(root: Path) -> None:
     assert (root / "mine").read_text() == "mine"
 
 
-def test_links_that_stay_inside_are_read_through_but_not_written_through(root: Path) -> None:
+def test_inner_links_are_followed_for_reading_but_not_for_writing(root: Path) -> None:
     (root / "real").write_text("text")
     (root / "link").symlink_to("real")
 
@@ -72,7 +72,7 @@ def test_links_that_stay_inside_are_read_through_but_not_written_through(root: P
     assert os.listdir(root) == ["real"]
 
 
-def test_fifos_sockets_and_folders_are_not_read_and_do_not_block(root: Path) -> None:
+def test_reading_a_fifo_socket_or_folder_fails_without_blocking(root: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "folder").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -93,7 +93,7 @@ def test_fifos_sockets_and_folders_are_not_read_and_do_not_block(root: Path) -> 
                 files.write_bytes(root, name, b"")
 
 
-def test_a_file_larger_than_allowed_is_refused_and_one_just_as_large_is_not(root: Path) -> None:
+def test_file_is_read_up_to_exactly_the_limit(root: Path) -> None:
     (root / "file").write_bytes(b"12345")
 
     assert files.read_bytes(root, "file", 5) == b"12345"
@@ -101,7 +101,7 @@ def test_a_file_larger_than_allowed_is_refused_and_one_just_as_large_is_not(root
         files.read_bytes(root, "file", 4)
 
 
-def test_writing_replaces_at_once_keeps_the_mode_and_leaves_nothing_else(root: Path) -> None:
+def test_write_is_atomic_keeps_the_mode_and_leaves_no_other_file(root: Path) -> None:
     (root / "script").write_text("old")
     (root / "script").chmod(0o750)
     with open(root / "script") as reader:
@@ -113,7 +113,7 @@ def test_writing_replaces_at_once_keeps_the_mode_and_leaves_nothing_else(root: P
     assert os.listdir(root) == ["script"]
 
 
-def test_folders_are_made_and_those_made_are_named(root: Path) -> None:
+def test_make_folders_returns_those_that_it_made(root: Path) -> None:
     (root / "a").mkdir()
 
     assert files.make_folders(root, "a/b/c") == ["a/b", "a/b/c"]
@@ -125,7 +125,7 @@ def test_folders_are_made_and_those_made_are_named(root: Path) -> None:
         files.make_folders(root, "a/file/b")
 
 
-def test_files_move_and_are_listed_by_name(root: Path) -> None:
+def test_files_are_moved_and_listed_by_name(root: Path) -> None:
     files.make_folders(root, "folder")
     files.write_bytes(root, "b", b"text")
     files.rename(root, "b", "folder/c")
@@ -138,11 +138,11 @@ def test_files_move_and_are_listed_by_name(root: Path) -> None:
     assert not files.exists(root, "b")
     with pytest.raises(ToolError, match="more than 1 entries"):
         files.list_folder(root, "", 1)
-    with pytest.raises(ToolError, match="names no file"):
+    with pytest.raises(ToolError, match="not a file name"):
         files.write_bytes(root, "", b"")
 
 
-def test_what_is_missing_is_said_with_the_path_that_was_asked_for(root: Path) -> None:
+def test_missing_file_error_names_the_requested_path(root: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         files.read_bytes(root, "no/such", 1)
 

@@ -16,7 +16,7 @@ WORKSPACE_WRITE: dict[str, Any] = {"type": "workspaceWrite"}
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A server's folder with two workspaces, beside a folder of the user."""
+    """Make a server's folder with two workspaces, and a folder of the user beside it."""
     for folder in ("project/inner", "elsewhere", "home/workspaces/me/thread/inner", "home/workspaces/other/thread"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path / "home"
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Path:
         ({"type": "externalSandbox", "networkAccess": "restricted"}, "danger-full-access", True, True, True),
     ],
 )
-def test_each_kind_of_policy_writes_what_it_says(
+def test_each_kind_of_policy_allows_its_own_writes(
     home: Path, wire: dict[str, Any], kind: str, network: bool, writes_project: bool, writes_elsewhere: bool
 ) -> None:
     policy = SandboxPolicy.from_wire(wire, home.parent / "project", hidden=[home])
@@ -45,7 +45,7 @@ def test_each_kind_of_policy_writes_what_it_says(
     assert policy.may_read(Path("/etc/passwd"))
 
 
-def test_the_servers_folder_is_hidden_save_for_the_threads_own_workspace(home: Path) -> None:
+def test_servers_folder_is_hidden_except_the_threads_own_workspace(home: Path) -> None:
     own = home / "workspaces/me/thread"
     for workspace in (None, own):
         policy = SandboxPolicy.from_wire(WORKSPACE_WRITE, own, hidden=[home], workspace=workspace)
@@ -55,7 +55,7 @@ def test_the_servers_folder_is_hidden_save_for_the_threads_own_workspace(home: P
         assert not policy.may_read(home / "workspaces/other/thread/file")
 
 
-def test_a_user_of_a_server_reads_the_system_and_the_workspace_and_nothing_else(home: Path) -> None:
+def test_hosted_user_reads_only_the_system_and_the_workspace(home: Path) -> None:
     own = home / "workspaces/me/thread"
     policy = SandboxPolicy.from_wire(READ_ONLY, own / "inner", hidden=[home], workspace=own)
 
@@ -67,7 +67,7 @@ def test_a_user_of_a_server_reads_the_system_and_the_workspace_and_nothing_else(
     assert not policy.may_read(Path("/proc/self/environ"))
 
 
-def test_all_of_a_workspace_may_be_written_from_a_folder_in_it(home: Path) -> None:
+def test_whole_workspace_is_writable_from_a_folder_inside_it(home: Path) -> None:
     own = home / "workspaces/me/thread"
     policy = SandboxPolicy.from_wire(WORKSPACE_WRITE, own / "inner", hidden=[home], workspace=own)
 
@@ -75,7 +75,7 @@ def test_all_of_a_workspace_may_be_written_from_a_folder_in_it(home: Path) -> No
     assert policy.may_write(own / "file")
 
 
-def test_links_are_followed_before_a_path_is_judged(home: Path) -> None:
+def test_links_are_resolved_before_access_is_decided(home: Path) -> None:
     own = home / "workspaces/me/thread"
     (own / "away").symlink_to("../../other/thread")
     policy = SandboxPolicy.from_wire(WORKSPACE_WRITE, own, hidden=[home], workspace=own)
@@ -87,14 +87,14 @@ def test_links_are_followed_before_a_path_is_judged(home: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["../../other/thread", "/etc", "/", "../.."])
-def test_a_user_of_a_server_can_name_no_root_outside_of_the_workspace(home: Path, root: str) -> None:
+def test_hosted_user_cannot_name_a_root_outside_of_the_workspace(home: Path, root: str) -> None:
     own = home / "workspaces/me/thread"
     with pytest.raises(ToolError, match="outside of this thread's workspace"):
         SandboxPolicy.from_wire({**WORKSPACE_WRITE, "writableRoots": [root]}, own, hidden=[home], workspace=own)
 
 
-def test_the_servers_folder_itself_is_nobodys_root(home: Path) -> None:
-    with pytest.raises(ToolError, match="a folder of the server itself"):
+def test_servers_folder_cannot_be_a_root(home: Path) -> None:
+    with pytest.raises(ToolError, match="belongs to the server itself"):
         SandboxPolicy.from_wire(WORKSPACE_WRITE, home, hidden=[home])
-    with pytest.raises(ToolError, match="a folder of the server itself"):
+    with pytest.raises(ToolError, match="belongs to the server itself"):
         SandboxPolicy.from_wire(READ_ONLY, home, hidden=[home])

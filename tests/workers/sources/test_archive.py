@@ -1,4 +1,4 @@
-"""Archives: what is taken, and what refuses all of it."""
+"""Archives: what is accepted, and what causes the whole archive to be refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Entry = tuple[str, bytes, bytes | str]
 
 
 def tar_of(*entries: Entry, mode: str = "w") -> bytes:
-    """(name, type, content or target) of each."""
+    """Return a tar of entries: (name, type, content or target)."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]
         for name, kind, content in entries:
@@ -48,10 +48,10 @@ def zip_of(*entries: Entry) -> bytes:
     return out.getvalue()
 
 
-def clean(data: bytes, limits: Limits = LIMITS) -> dict[str, tuple[bytes, int, bytes | str]]:
-    """name → (type, mode, content or target) of the tar that comes out."""
+def repacked(data: bytes, limits: Limits = LIMITS) -> dict[str, tuple[bytes, int, bytes | str]]:
+    """Return name → (type, mode, content or target) of the repacked tar."""
     out = io.BytesIO()
-    archive.clean((data[at : at + 1000] for at in range(0, len(data), 1000)), limits, out)
+    archive.repack((data[at : at + 1000] for at in range(0, len(data), 1000)), limits, out)
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
         found: dict[str, tuple[bytes, int, bytes | str]] = {}
         for info in tar:
@@ -70,8 +70,8 @@ GOOD: tuple[Entry, ...] = (
 
 
 @pytest.mark.parametrize("pack", [tar_of, lambda *e: tar_of(*e, mode="w:gz"), zip_of], ids=["tar", "tar.gz", "zip"])
-def test_files_folders_and_links_that_stay_inside_come_out_without_special_bits(pack: Callable[..., bytes]) -> None:
-    found = clean(pack(*GOOD))
+def test_files_folders_and_inner_links_are_repacked_without_special_bits(pack: Callable[..., bytes]) -> None:
+    found = repacked(pack(*GOOD))
 
     assert found["./src/main.py"] == (FILE, 0o755, b"print()\n")
     assert found["./docs/a b.txt"][2] == b"x" * 5000
@@ -115,19 +115,19 @@ TAR_ONLY: dict[str, tuple[Entry, ...]] = {
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of], ids=["tar", "zip"])
 @pytest.mark.parametrize("what", HOSTILE)
-def test_an_entry_that_is_hostile_refuses_the_whole_archive(what: str, pack: Callable[..., bytes]) -> None:
+def test_hostile_entry_refuses_the_whole_archive(what: str, pack: Callable[..., bytes]) -> None:
     with pytest.raises(InvalidRequest, match="nothing of it was kept"):
-        clean(pack(("fine", FILE, b"fine"), *HOSTILE[what]))
+        repacked(pack(("fine", FILE, b"fine"), *HOSTILE[what]))
 
 
 @pytest.mark.parametrize("what", TAR_ONLY)
-def test_what_only_a_tar_can_hold_is_refused_too(what: str) -> None:
+def test_hostile_entries_that_only_a_tar_can_have_are_refused(what: str) -> None:
     with pytest.raises(InvalidRequest, match="nothing of it was kept"):
-        clean(tar_of(("fine", FILE, b"fine"), *TAR_ONLY[what]))
+        repacked(tar_of(("fine", FILE, b"fine"), *TAR_ONLY[what]))
 
 
 def overlapping_zip() -> bytes:
-    """Two entries that share their bytes."""
+    """Return a zip with two entries that share their bytes."""
     data = bytearray(zip_of(("a", FILE, b"0" * 1000), ("b", FILE, b"1" * 1000)))
     second = data.find(b"PK\x01\x02", data.find(b"PK\x01\x02") + 1)
     data[second + 42 : second + 46] = (0).to_bytes(4, "little")
@@ -135,10 +135,10 @@ def overlapping_zip() -> bytes:
 
 
 def lying_zip() -> bytes:
-    """One entry says that it is smaller than it is."""
+    """Return a zip with an entry that claims to be smaller than it is."""
     data = bytearray(zip_of(("a", FILE, b"0" * 100_000)))
-    place = data.find(b"PK\x01\x02")
-    data[place + 24 : place + 28] = (10).to_bytes(4, "little")
+    offset = data.find(b"PK\x01\x02")
+    data[offset + 24 : offset + 28] = (10).to_bytes(4, "little")
     return bytes(data)
 
 
@@ -159,29 +159,29 @@ BROKEN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_is_broken_or_a_bomb_is_refused(what: str) -> None:
+def test_damaged_archives_and_bombs_are_refused(what: str) -> None:
     with pytest.raises(InvalidRequest, match="nothing of it was kept"):
-        clean(BROKEN[what]())
+        repacked(BROKEN[what]())
 
 
-def test_the_ratio_is_limited_where_the_size_is_not() -> None:
+def test_compression_ratio_is_limited_even_without_a_size_limit() -> None:
     with pytest.raises(InvalidRequest, match=r"bomb|unpacks to more"):
-        clean(tar_of(("a", FILE, bytes(20 << 20)), mode="w:gz"), Limits(1 << 40, 50))
+        repacked(tar_of(("a", FILE, bytes(20 << 20)), mode="w:gz"), Limits(1 << 40, 50))
 
 
-def test_an_encrypted_zip_is_refused_by_its_flag() -> None:
+def test_encrypted_zip_is_refused_by_its_flag() -> None:
     data = bytearray(zip_of(("a", FILE, b"x")))
     data[6] |= 1
-    place = data.find(b"PK\x01\x02")
-    data[place + 8] |= 1
+    offset = data.find(b"PK\x01\x02")
+    data[offset + 8] |= 1
 
     with pytest.raises(InvalidRequest, match="encrypted"):
-        clean(bytes(data))
+        repacked(bytes(data))
 
 
-def test_a_header_that_is_a_bomb_itself_is_not_read() -> None:
+def test_oversized_header_is_not_read() -> None:
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
 
     with pytest.raises(InvalidRequest, match="header of more than 1 MiB"):
-        clean(info.tobuf() + b"a" * (2 << 20) + b"\0" * 1024)
+        repacked(info.tobuf() + b"a" * (2 << 20) + b"\0" * 1024)

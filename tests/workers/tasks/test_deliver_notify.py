@@ -12,13 +12,13 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
+from shared.config.webhooks import Webhook
 from shared.store.tables import outbox
-from shared.webhooks import Webhook
 from tests.support.wait import until
 from tests.support.webhook_receiver import SECRET, WebhookReceiver
 from tests.workers.builders import Bench, start
-from workers import notify
-from workers.agent import faults
+from workers.control import fault_points
+from workers.delivery import notify_program
 from workers.tasks import deliver_notify
 
 NOW = {"webhook_retry_seconds": (60.0, 60.0), "webhook_timeout_seconds": 5.0}
@@ -44,7 +44,7 @@ def rows(bench: Bench) -> list[Any]:
 
 
 def make_due(bench: Bench) -> None:
-    """The time to try again has come, or the worker that tried is long dead."""
+    """Make the next attempt due, as if its time had come or the worker that tried was long dead."""
     with bench.workers[0].store.database.write() as connection:
         connection.execute(update(outbox).values(due_at_ms=0, lease_until_ms=None))
 
@@ -52,11 +52,11 @@ def make_due(bench: Bench) -> None:
 # -- webhooks
 
 
-def test_a_webhook_gets_ids_under_a_signature_that_the_library_accepts(
+def test_webhook_receives_ids_with_a_valid_signature(
     open_bench: Callable[..., Bench], receiver: WebhookReceiver
 ) -> None:
     bench = open_bench(webhooks=(hook(receiver, "turn.started", "turn.completed"),))
-    turn = bench.say(bench.thread(), "[[say a secret]]")
+    turn = bench.run_turn(bench.thread(), "[[say a secret]]")
 
     deliver(bench)
 
@@ -77,11 +77,11 @@ def test_a_webhook_gets_ids_under_a_signature_that_the_library_accepts(
         (500, "HTTP 500"),
         (404, "HTTP 404"),
         (302, "HTTP 302: redirects are not followed"),
-        ("hang", "no answer within 0.3 s"),
-        ("drip", "no answer within 0.3 s"),
+        ("hang", "no response within 0.3 s"),
+        ("drip", "no response within 0.3 s"),
     ],
 )
-def test_what_is_not_taken_is_tried_again_later_and_in_the_end_given_up(
+def test_rejected_event_is_retried_by_schedule_and_then_given_up(
     open_bench: Callable[..., Bench], receiver: WebhookReceiver, answer: int | str, error: str
 ) -> None:
     with WebhookReceiver() as inside:
@@ -89,12 +89,12 @@ def test_what_is_not_taken_is_tried_again_later_and_in_the_end_given_up(
         receiver.answers = [answer] * 3
         server = {**NOW, "webhook_timeout_seconds": 0.3}
         bench = open_bench(webhooks=(hook(receiver, "turn.completed"),), server=server)
-        bench.say(bench.thread(), "hello")
+        bench.run_turn(bench.thread(), "hello")
 
         found = []
         for _ in range(3):
             deliver(bench)
-            deliver(bench)  # it is not due yet, or over
+            deliver(bench)  # it is not due yet, or given up
             found += [(row.state, row.error) for row in rows(bench)]
             make_due(bench)
 
@@ -105,13 +105,13 @@ def test_what_is_not_taken_is_tried_again_later_and_in_the_end_given_up(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{}/", "http://localhost:{}/", "http://[::ffff:127.0.0.1]:{}/"])
-def test_a_private_address_is_refused_unless_the_webhook_may(
+def test_private_address_is_refused_unless_allowed(
     open_bench: Callable[..., Bench], receiver: WebhookReceiver, url: str
 ) -> None:
     port = receiver.url.split(":")[2].split("/")[0]
     refused = hook(receiver, "turn.completed", url=url.format(port), allow_private=False)
     bench = open_bench(webhooks=(refused,), server=NOW)
-    bench.say(bench.thread(), "hello")
+    bench.run_turn(bench.thread(), "hello")
 
     deliver(bench)
 
@@ -126,23 +126,21 @@ def test_proxies_of_the_environment_are_not_used(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     bench = open_bench(webhooks=(hook(receiver, "turn.completed"),))
-    bench.say(bench.thread(), "hello")
+    bench.run_turn(bench.thread(), "hello")
 
     deliver(bench)
 
     assert len(receiver.received) == 1
 
 
-def test_a_receiver_that_hangs_does_not_hold_up_another(
-    open_bench: Callable[..., Bench], receiver: WebhookReceiver
-) -> None:
+def test_hanging_receiver_does_not_delay_another(open_bench: Callable[..., Bench], receiver: WebhookReceiver) -> None:
     with WebhookReceiver() as slow:
         slow.answers = ["hang"] * 100
         hooks = (hook(slow, "turn.started"), hook(receiver, "turn.completed"))
         bench = open_bench(webhooks=hooks, server={**NOW, "webhook_timeout_seconds": 20.0})
         thread = bench.thread()
         for _ in range(6):
-            bench.say(thread, "hello")
+            bench.run_turn(thread, "hello")
 
         running = [start(lambda: deliver(bench)) for _ in range(8)]
         until(lambda: len(receiver.received) == 6 and len(slow.received) == deliver_notify.AT_ONCE)
@@ -153,15 +151,15 @@ def test_a_receiver_that_hangs_does_not_hold_up_another(
         assert sum(row.state == "delivered" for row in rows(bench)) == 6
 
 
-def test_a_delivery_whose_worker_died_is_made_again_under_the_same_id(
+def test_delivery_of_a_dead_worker_is_repeated_with_the_same_id(
     open_bench: Callable[..., Bench], receiver: WebhookReceiver
 ) -> None:
     bench = open_bench(webhooks=(hook(receiver, "turn.completed"),), server=NOW)
-    bench.say(bench.thread(), "hello")
-    faults.call_at("after_webhook", die)
+    bench.run_turn(bench.thread(), "hello")
+    fault_points.call_at("after_webhook", die)
     with pytest.raises(Died):
         deliver(bench)
-    faults.call_at("", lambda: None)
+    fault_points.call_at("", lambda: None)
 
     deliver(bench)
     assert len(receiver.received) == 1
@@ -177,33 +175,36 @@ def test_a_delivery_whose_worker_died_is_made_again_under_the_same_id(
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A program that notes its last argument, its folder and its environment."""
+    """Return a program that records its last argument, its folder and its environment."""
     file = tmp_path / "notifier"
-    file.write_text(f'#!/bin/sh\nprintf "%s\\n" "$2" >> {tmp_path}/told\npwd > {tmp_path}/pwd\nenv > {tmp_path}/env\n')
+    file.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$2" >> {tmp_path}/notifications\npwd > {tmp_path}/pwd\nenv > {tmp_path}/env\n'
+    )
     file.chmod(0o700)
     return file
 
 
-def told(program: Path) -> list[Any]:
-    file = program.parent / "told"
+def notifications(program: Path) -> list[Any]:
+    """Return the arguments of the program's runs."""
+    file = program.parent / "notifications"
     return [orjson.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
 
 
-def test_the_program_is_told_what_was_typed_and_nothing_else(
+def test_program_receives_only_what_the_user_typed(
     open_bench: Callable[..., Bench], program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     bench = open_bench(notify=(str(program), "arg"), developer_instructions="be brief")
     (bench.cwd / "AGENTS.md").write_text("Injected.")
     thread = bench.thread()
-    bench.say(thread, "an earlier turn")
+    bench.run_turn(thread, "an earlier turn")
     deliver(bench)
-    faults.call_at("mid_stream", once(lambda: bench.begin(thread, "steered é\n  ")))
+    fault_points.call_at("mid_stream", once(lambda: bench.begin(thread, "steered é\n  ")))
 
-    turn = bench.say(thread, "[[say I look.]]", options={"client": "tests"})
+    turn = bench.run_turn(thread, "[[say I look.]]", options={"client": "tests"})
     deliver(bench)
 
-    assert told(program)[1:] == [
+    assert notifications(program)[1:] == [
         {
             "type": "agent-turn-complete",
             "thread-id": thread.id,
@@ -220,26 +221,26 @@ def test_the_program_is_told_what_was_typed_and_nothing_else(
     assert "sk-secret" not in environ
 
 
-def test_a_review_tells_of_no_client_and_not_of_our_own_words(open_bench: Callable[..., Bench], program: Path) -> None:
-    bench = open_bench(notify=(str(program), "arg"))
-    thread = bench.thread()
-    bench.say(thread, "Review the current changes.", options={"kind": "review", "review": "current changes"})
-    bench.say(thread, "look at x", options={"kind": "review", "review": "look at x"})
-
-    deliver(bench)
-
-    assert [one["input-messages"] for one in told(program)] == [[], ["look at x"]]
-    assert all("client" not in one for one in told(program))
-
-
-def test_a_thread_in_which_a_client_makes_up_titles_is_nobodys_business(
+def test_review_argument_has_no_client_and_no_text_of_the_server(
     open_bench: Callable[..., Bench], program: Path
 ) -> None:
     bench = open_bench(notify=(str(program), "arg"))
     thread = bench.thread()
+    bench.run_turn(thread, "Review the current changes.", options={"kind": "review", "review": "current changes"})
+    bench.run_turn(thread, "look at x", options={"kind": "review", "review": "look at x"})
+
+    deliver(bench)
+
+    assert [one["input-messages"] for one in notifications(program)] == [[], ["look at x"]]
+    assert all("client" not in one for one in notifications(program))
+
+
+def test_title_threads_are_not_notified(open_bench: Callable[..., Bench], program: Path) -> None:
+    bench = open_bench(notify=(str(program), "arg"))
+    thread = bench.thread()
     with bench.workers[0].store.database.write() as connection:
         connection.exec_driver_sql("UPDATE threads SET thread_source = 'thread_title'")
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
 
     assert rows(bench) == []
 
@@ -247,19 +248,19 @@ def test_a_thread_in_which_a_client_makes_up_titles_is_nobodys_business(
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        ("exit 3", "it ended with 3"),
+        ("exit 3", "it ended with exit code 3"),
         ("sleep 60 & sleep 60", "it ran for more than 0.2 s and was ended"),
         (None, "it could not be started: [Errno 2] No such file or directory"),
     ],
 )
-def test_a_program_that_fails_changes_nothing_and_is_not_run_again(
+def test_failing_program_changes_nothing_and_is_not_retried(
     open_bench: Callable[..., Bench], program: Path, script: str | None, error: str
 ) -> None:
     program.write_text(f"#!/bin/sh\necho $$ >> {program.parent}/ran\n{script}\n")
     if script is None:
         program.unlink()
     bench = open_bench(notify=(str(program),), server={"notify_timeout_seconds": 0.2})
-    turn = bench.say(bench.thread(), "hello")
+    turn = bench.run_turn(bench.thread(), "hello")
 
     deliver(bench)
     make_due(bench)
@@ -274,7 +275,7 @@ def test_a_program_that_fails_changes_nothing_and_is_not_run_again(
         until(lambda: not group_lives(int(pid)))
 
 
-def test_output_is_logged_without_what_was_typed_or_said(
+def test_program_output_is_logged_without_user_and_model_texts(
     open_bench: Callable[..., Bench], program: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     program.write_text(
@@ -282,9 +283,9 @@ def test_output_is_logged_without_what_was_typed_or_said(
         "echo beside sk-proj-abcdefghijklmnopqrstuvwx0123456789 >&2\n"
     )
     bench = open_bench(notify=(str(program),))
-    bench.say(bench.thread(), "[[say classified]]")
+    bench.run_turn(bench.thread(), "[[say classified]]")
 
-    with caplog.at_level(logging.INFO, "workers.notify"):
+    with caplog.at_level(logging.INFO, "workers.delivery.notify_program"):
         deliver(bench)
 
     assert "I got […]" in caplog.text
@@ -293,47 +294,45 @@ def test_output_is_logged_without_what_was_typed_or_said(
 
 
 @pytest.mark.parametrize("point", ["before_notify", "after_notify"])
-def test_a_program_whose_worker_died_is_not_run_again(
-    open_bench: Callable[..., Bench], program: Path, point: str
-) -> None:
+def test_program_of_a_dead_worker_is_not_run_again(open_bench: Callable[..., Bench], program: Path, point: str) -> None:
     bench = open_bench(notify=(str(program), "arg"))
-    bench.say(bench.thread(), "hello")
-    faults.call_at(point, die)
+    bench.run_turn(bench.thread(), "hello")
+    fault_points.call_at(point, die)
     with pytest.raises(Died):
         deliver(bench)
-    faults.call_at("", lambda: None)
+    fault_points.call_at("", lambda: None)
 
     make_due(bench)
     deliver(bench)
 
-    assert len(told(program)) == (point == "after_notify")
+    assert len(notifications(program)) == (point == "after_notify")
 
 
-def test_a_shutdown_leaves_the_program_running(tmp_path: Path) -> None:
+def test_shutdown_leaves_the_program_running(tmp_path: Path) -> None:
     leave = threading.Event()
     leave.set()
     script = f"sleep 0.2; echo done > {tmp_path}/done"
-    said: dict[str, Any] = {"input-messages": [], "last-assistant-message": None}
+    content: dict[str, Any] = {"input-messages": [], "last-assistant-message": None}
 
-    problem = notify.run(["sh", "-c", script], said, tmp_path, 30.0, leave)
+    problem = notify_program.run(["sh", "-c", script], content, tmp_path, 30.0, leave)
 
-    assert problem == "the worker shut down while it ran; it goes on unwatched"
+    assert problem == "the worker shut down while it ran; it runs on unattended"
     until((tmp_path / "done").exists)
 
 
-def test_what_is_longer_than_an_argument_may_be_is_shortened() -> None:
-    told = {"input-messages": ["é" * 100_000, "short"], "last-assistant-message": "x" * 200_000}
+def test_argument_is_shortened_to_the_limit() -> None:
+    content = {"input-messages": ["é" * 100_000, "short"], "last-assistant-message": "x" * 200_000}
 
-    argument = notify.encode(told)
+    argument = notify_program.encode(content)
 
-    assert len(argument.encode()) <= notify.MAX_ARGUMENT_BYTES
+    assert len(argument.encode()) <= notify_program.MAX_ARGUMENT_BYTES
     decoded = orjson.loads(argument)
     assert decoded["input-messages"][1] == "short"
     assert decoded["input-messages"][0].endswith("é…")
 
 
 class Died(Exception):
-    """Stands for a kill -9."""
+    """Simulates a kill -9."""
 
 
 def die() -> None:

@@ -1,4 +1,4 @@
-"""erasure.run: what was deleted is gone everywhere, and the receipt says what there was."""
+"""erasure.run: deleted data is removed everywhere, and the receipt counts it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from sqlalchemy import select, update
 
 from shared.clock import now_ms
 from shared.config import Retention
+from shared.config.feedback import FeedbackSettings
 from shared.errors import Conflict, NotFound
-from shared.feedback import FeedbackSettings
-from shared.store.audit import Act
+from shared.store.audit import AuditEntry
 from shared.store.erasures import Erasure
 from shared.store.tables import erasures, metadata, threads
 from shared.store.threads import Thread
 from shared.store.users import User
 from tests.workers.builders import Bench
-from workers.agent import sweep
+from workers import sweep
 from workers.sandbox import files
 from workers.services import Services
 from workers.tasks import erase, process_feedback, sweep_retention, write_session
-from workers.workspace import workspace_for
+from workers.workspace.folders import workspace_for
 
 CANARY = "canary-7f3a-text"
-OPERATOR = Act.of_operator("test")
+OPERATOR = AuditEntry.of_operator("test")
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def bench(open_bench: Callable[..., Bench], tmp_path: Path) -> Bench:
 
 
 def full_thread(bench: Bench, owner: str = "local") -> Thread:
-    """A thread with the canary in its message, its answer, a file, its name and its session file."""
+    """Return a thread with the canary in its message, its answer, a file, its name and its session file."""
     services = bench.workers[0]
     thread = bench.thread(owner)
-    bench.say(thread, f"[[say {CANARY}]]")
+    bench.run_turn(thread, f"[[say {CANARY}]]")
     services.store.threads.set_name(thread.id, owner, CANARY)
     folder = workspace_for(services.config.server.workspaces_dir, owner, thread.id)
     (folder / "sub").mkdir()
@@ -54,11 +54,11 @@ def full_thread(bench: Bench, owner: str = "local") -> Thread:
 
 
 def hits(bench: Bench, text: str = CANARY) -> set[str]:
-    """Where a text still stands: tables, Redis keys, files. Rows that hold ids for ever are not asked."""
+    """Return where a text still is: tables, Redis keys, files. Tables that keep ids forever are not searched."""
     found = set()
     with bench.workers[0].store.database.read() as connection:
         for table in metadata.sorted_tables:
-            rows = [tuple(row) for row in connection.execute(select(table))]  # a Row shortens what it shows of itself
+            rows = [tuple(row) for row in connection.execute(select(table))]  # the repr of a Row is shortened
             if table.name not in ("audit", "erasures") and text in repr(rows):
                 found.add(str(table.name))
     client = bench.connect()
@@ -84,7 +84,7 @@ def make_due(services: Services) -> None:
         connection.execute(update(erasures).values(due_at_ms=0))
 
 
-def test_a_deleted_thread_is_gone_from_rows_events_and_files_and_the_receipt_counts_them(bench: Bench) -> None:
+def test_deleted_thread_is_erased_everywhere_and_the_receipt_counts_it(bench: Bench) -> None:
     services = bench.workers[0]
     thread = full_thread(bench)
     assert {"items", "threads"} <= hits(bench)
@@ -102,15 +102,13 @@ def test_a_deleted_thread_is_gone_from_rows_events_and_files_and_the_receipt_cou
     (receipt,) = services.store.erasures.page(thread.owner, after_id=None, limit=9)
     assert receipt.done_at_ms is not None
     assert receipt.receipt == {
-        "threads": 1, "turns": 1, "mail": 1, "items": items, "events": events, "workspace_files": 2, "session_files": 1,
-        "feedback": 1,
+        "threads": 1, "turns": 1, "pending_inputs": 1, "items": items, "events": events, "workspace_files": 2,
+        "session_files": 1, "feedback": 1,
     }  # fmt: skip
     assert services.store.erasures.page("somebody else", after_id=None, limit=9) == []
 
 
-def test_an_erasure_that_was_cut_short_is_gone_on_with_and_its_first_count_stands(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_erasure_continues_and_keeps_its_first_count(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     services = bench.workers[0]
     thread = full_thread(bench)
     services.store.threads.delete(thread.id, thread.owner)
@@ -124,7 +122,7 @@ def test_an_erasure_that_was_cut_short_is_gone_on_with_and_its_first_count_stand
         erase.run(services)
     assert [one.done_at_ms for one in receipts(services)] == [None]
     make_due(services)
-    sweep.erase(services)  # rings where nobody listens
+    sweep.enqueue_erasures(services)  # enqueues a task that no worker runs
     erase.run(services)
 
     (receipt,) = receipts(services)
@@ -133,11 +131,11 @@ def test_an_erasure_that_was_cut_short_is_gone_on_with_and_its_first_count_stand
     assert hits(bench) == set()
 
 
-def test_a_worker_that_still_holds_the_thread_gets_the_time_of_its_lease(bench: Bench) -> None:
+def test_erasure_waits_for_the_lease_of_a_running_turn(bench: Bench) -> None:
     services = bench.workers[0]
     thread = bench.thread()
     bench.begin(thread, "hello")
-    claim = services.store.turns.claim("elsewhere", lease_ms=60_000, turns_at_once=0)
+    claim = services.store.claims.claim("elsewhere", lease_ms=60_000, turns_at_once=0)
     assert claim is not None
     folder = workspace_for(services.config.server.workspaces_dir, thread.owner, thread.id)
 
@@ -158,7 +156,7 @@ def ada(bench: Bench) -> User:
     return store.users.add("ada")
 
 
-def test_a_deleted_user_is_locked_out_at_once_and_everything_of_theirs_goes(bench: Bench, ada: User) -> None:
+def test_deleted_user_is_locked_out_at_once_and_erased_everywhere(bench: Bench, ada: User) -> None:
     services = bench.workers[0]
     store = services.store
     key = store.users.create_key("ada", "laptop")
@@ -168,9 +166,9 @@ def test_a_deleted_user_is_locked_out_at_once_and_everything_of_theirs_goes(benc
     bench.begin(running, "never run")
     others = full_thread(bench)
 
-    store.erasures.begin_user("ada", act=OPERATOR)
+    store.erasures.erase_user("ada", audit_entry=OPERATOR)
 
-    assert store.users.by_key(key) is None
+    assert store.users.find_by_key(key) is None
     erase.run(services)
     make_due(services)
     erase.run(services)
@@ -184,26 +182,26 @@ def test_a_deleted_user_is_locked_out_at_once_and_everything_of_theirs_goes(benc
     assert hits(bench) != set()
 
 
-def test_the_last_user_is_not_deleted(bench: Bench) -> None:
+def test_last_user_is_not_deleted(bench: Bench) -> None:
     store = bench.workers[0].store
     store.users.add("ada")
 
     with pytest.raises(Conflict, match="last user"):
-        store.erasures.begin_user("ada", act=OPERATOR)
+        store.erasures.erase_user("ada", audit_entry=OPERATOR)
     with pytest.raises(NotFound, match="no user 'eve'"):
-        store.erasures.begin_user("eve", act=OPERATOR)
+        store.erasures.erase_user("eve", audit_entry=OPERATOR)
 
     assert store.users.find("ada") is not None
 
 
-def test_what_is_older_than_its_retention_goes(open_bench: Callable[..., Bench]) -> None:
+def test_retention_sweep_removes_what_is_too_old(open_bench: Callable[..., Bench]) -> None:
     retention = Retention(threads_days=30, archived_threads_days=10, audit_days=90, receipts_days=90)
     bench = open_bench(retention=retention)
     services = bench.workers[0]
     store = services.store
     days = {name: bench.thread() for name in ("new", "old", "archived", "old archived")}
     for thread in days.values():
-        bench.say(thread, "hello")
+        bench.run_turn(thread, "hello")
     for name, age in (("new", 29), ("old", 31), ("archived", 9), ("old archived", 11)):
         if "archived" in name:
             store.threads.archive(days[name].id, "local")

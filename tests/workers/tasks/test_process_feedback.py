@@ -1,4 +1,4 @@
-"""A report is collected, redacted, delivered to each sink; and put off when that does not work."""
+"""feedback.process: a report is collected, redacted and delivered to each sink, or retried later."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from shared import turn_logs
-from shared.feedback import FeedbackSettings
+from shared.config.feedback import FeedbackSettings
+from shared.config.webhooks import Webhook
+from shared.logs import turn_logs
 from shared.store.feedback import Report
 from shared.store.tables import feedback
-from shared.webhooks import Webhook
 from tests.workers.builders import Bench
 from workers.services import Services
 from workers.tasks import process_feedback
@@ -30,8 +30,8 @@ def open_with(open_bench: Callable[..., Bench], directory: Path, **settings: Any
 
 
 def report(services: Services, thread_id: str | None, **given: Any) -> Report:
-    said = {"classification": "bug", "reason": "slow", "tags": {}, "include_logs": True, "per_day": 0}
-    return services.store.feedback.create("local", thread_id=thread_id, **{**said, **given})
+    defaults = {"classification": "bug", "reason": "slow", "tags": {}, "include_logs": True, "per_day": 0}
+    return services.store.feedback.create("local", thread_id=thread_id, **{**defaults, **given})
 
 
 def status(services: Services, made: Report) -> tuple[str, str | None]:
@@ -39,13 +39,11 @@ def status(services: Services, made: Report) -> tuple[str, str | None]:
     return now.status, now.error
 
 
-def test_the_threads_log_and_the_servers_lines_of_its_turns_go_with_it_and_no_secret(
-    open_bench: Callable[..., Bench], tmp_path: Path
-) -> None:
+def test_report_has_rollout_and_server_log_without_secrets(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     bench = open_with(open_bench, tmp_path / "reports")
     services = bench.workers[0]
     thread = bench.thread()
-    turn = bench.say(thread, f"[[say Your key: {CANARY}.]] [[run echo password=hunter2]]")
+    turn = bench.run_turn(thread, f"[[say Your key: {CANARY}.]] [[run echo password=hunter2]]")
     handler = turn_logs.TurnLogHandler(services.redis)
     record = logging.makeLogRecord({"msg": f"hello {CANARY}", "levelno": 20, "turn_id": turn.id})
     handler.emit(record)
@@ -62,14 +60,15 @@ def test_the_threads_log_and_the_servers_lines_of_its_turns_go_with_it_and_no_se
     assert "hunter2" not in file.read_text()
     assert "Your key: [REDACTED]" in json.dumps(content["rollout"])
     assert content["rolloutIsCut"] is False
-    assert [line.split()[-2:] for line in content["serverLog"] if "hello" in line] == [["hello", "[REDACTED]"]]
+    [line] = [line for line in content["serverLog"] if "hello" in line]
+    assert line.split()[-3:] == ["hello", "[REDACTED]", f"turn_id={turn.id}"]
     assert status(services, made) == ("delivered", None)
 
 
-def test_without_the_authors_word_no_log_goes_with_it(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_report_has_no_logs_without_the_authors_consent(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     bench = open_with(open_bench, tmp_path)
     services, thread = bench.workers[0], bench.thread()
-    bench.say(thread, "[[say Hello.]]")
+    bench.run_turn(thread, "[[say Hello.]]")
     made = report(services, thread.id, include_logs=False)
 
     process_feedback.run(services)
@@ -77,11 +76,18 @@ def test_without_the_authors_word_no_log_goes_with_it(open_bench: Callable[..., 
     assert "rollout" not in json.loads((tmp_path / f"{made.id}.json").read_text())
 
 
-def test_a_long_log_is_cut_and_says_so(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_only_what_fits_is_kept_while_a_rollout_is_read() -> None:
+    kept, cut = process_feedback.newest(iter([b"meta", b"1" * 6, b"2" * 3, b"3" * 3]), 10)
+
+    assert (kept, cut) == ([b"meta", b"2" * 3, b"3" * 3], True)
+    assert process_feedback.newest(iter([b"meta", b"1"]), 10) == ([b"meta", b"1"], False)
+
+
+def test_long_rollout_is_cut_and_marked(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     bench = open_with(open_bench, tmp_path, max_log_bytes=20_000)
     services, thread = bench.workers[0], bench.thread()
-    bench.say(thread, f"[[say {'x' * 9000}]]")
-    bench.say(thread, f"[[say {'y' * 9000}]]")
+    bench.run_turn(thread, f"[[say {'x' * 9000}]]")
+    bench.run_turn(thread, f"[[say {'y' * 9000}]]")
     made = report(services, thread.id)
 
     process_feedback.run(services)
@@ -93,9 +99,7 @@ def test_a_long_log_is_cut_and_says_so(open_bench: Callable[..., Bench], tmp_pat
     assert len(json.dumps(content["rollout"])) < 25_000
 
 
-def test_a_sink_that_does_not_work_is_tried_again_and_then_the_report_has_failed(
-    open_bench: Callable[..., Bench], tmp_path: Path
-) -> None:
+def test_failing_sink_is_retried_and_then_the_report_fails(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
     bench = open_with(open_bench, tmp_path / "taken", retry_seconds=(3600.0,))
     services = bench.workers[0]
@@ -118,7 +122,7 @@ def test_a_sink_that_does_not_work_is_tried_again_and_then_the_report_has_failed
 
 
 @pytest.mark.parametrize("lost", [None, "thread"])
-def test_a_report_about_no_thread_or_one_that_is_gone_is_delivered(
+def test_report_without_a_thread_or_with_a_deleted_one_is_delivered(
     open_bench: Callable[..., Bench], tmp_path: Path, lost: str | None
 ) -> None:
     services = open_with(open_bench, tmp_path).workers[0]

@@ -1,4 +1,4 @@
-"""Calls on a worker: what an owner may name, what is refused, what comes back."""
+"""Worker calls: what an owner may name, what is refused, and what is returned."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import base64
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from shared import calls
+from shared.errors import Overloaded
+from shared.event_names import call_channel, worker_channel
+from shared.events import worker_calls
 from shared.ids import new_id
 from shared.store.users import LOCAL_USER
 from tests.support.wait import until
 from tests.workers.builders import Bench, start
 from workers.calls import fs, fuzzy_file_search
-from workers.calls.running import MAX_CALLS_OF_OWNER, RunningCall
+from workers.calls.running import RunningCall
 from workers.sandbox import files
 from workers.tasks import run_call
 
@@ -27,18 +30,18 @@ READ_ONLY = {"type": "readOnly"}
 WRITES = {"type": "workspaceWrite"}
 
 
-class Asked:
-    """A call, and all that came back over its channel."""
+class CallProbe:
+    """A call, and all messages that were published on its channel."""
 
     def __init__(self, bench: Bench) -> None:
         self.id = new_id()
         self.messages: list[list[Any]] = []
         self._redis = bench.connect()
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-        self._pubsub.subscribe(calls.call_channel(self.id))
+        self._pubsub.subscribe(call_channel(self.id))
         assert self._pubsub.get_message(timeout=1) is None  # it is subscribed now
 
-    def hear(self) -> list[list[Any]]:
+    def read_messages(self) -> list[list[Any]]:
         while (message := self._pubsub.get_message(timeout=0.001)) is not None:
             self.messages.append(orjson.loads(message["data"]))
         return self.messages
@@ -49,21 +52,21 @@ class Asked:
     @property
     def answer(self) -> Any:
         """The result; an error as (name, message)."""
-        what, *values = self.hear()[-1]
+        what, *values = self.read_messages()[-1]
         if what == "stored":
-            return orjson.loads(self._redis.get(calls.call_channel(self.id)) or b"")
+            return orjson.loads(self._redis.get(call_channel(self.id)) or b"")
         return tuple(values) if what == "error" else values[0]
 
 
 def ask(bench: Bench, kind: str, params: dict[str, Any], owner: str = LOCAL_USER) -> Any:
-    asked = Asked(bench)
+    asked = CallProbe(bench)
     run_call.run(bench.workers[0], asked.id, kind, params, owner)
     assert asked.messages == []
     return asked.answer
 
 
 def own_folder(bench: Bench, owner: str) -> Path:
-    """With a file in it."""
+    """Make an owner's folder with a file in it."""
     folder = bench.workers[0].config.server.workspaces_dir / owner / "project"
     folder.mkdir(parents=True)
     (folder / "file").write_text(f"of {owner}")
@@ -71,7 +74,7 @@ def own_folder(bench: Bench, owner: str) -> Path:
 
 
 def command(*words: str, **params: Any) -> dict[str, Any]:
-    """Params of command/exec as the API sends them."""
+    """Return params of command/exec as the API sends them."""
     names = ("tty", "stream_stdin", "stream_output")
     asked = {"cwd": None, "env": {}, "sandbox_policy": WRITES, "timeout_ms": 20_000, "size": None}
     return {"command": list(words), **asked, "output_bytes_cap": 1 << 20, **dict.fromkeys(names, False), **params}
@@ -92,7 +95,7 @@ EVERY_FS_CALL: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
 ]
 
 
-def test_the_local_user_reads_and_writes_wherever_a_thread_of_theirs_could_work(bench: Bench) -> None:
+def test_local_user_reads_and_writes_wherever_a_thread_could_work(bench: Bench) -> None:
     path = str(bench.cwd / "deep" / "file")
 
     assert ask(bench, "fs/createDirectory", {"path": str(bench.cwd / "deep"), "recursive": True}) == {}
@@ -101,7 +104,7 @@ def test_the_local_user_reads_and_writes_wherever_a_thread_of_theirs_could_work(
     assert text_of(ask(bench, "fs/readFile", {"path": path})) == "hello"
 
 
-def test_a_path_that_is_not_there_is_told_in_the_words_of_the_system(bench: Bench) -> None:
+def test_missing_path_gives_the_systems_error(bench: Bench) -> None:
     gone = str(bench.cwd / "gone")
     not_there = ("NotFound", "No such file or directory (os error 2)")
 
@@ -114,7 +117,7 @@ def test_a_path_that_is_not_there_is_told_in_the_words_of_the_system(bench: Benc
 
 
 @pytest.mark.parametrize(("kind", "params"), EVERY_FS_CALL)
-def test_a_user_with_a_key_never_leaves_their_own_workspaces(
+def test_hosted_user_never_leaves_their_own_workspaces(
     bench: Bench, kind: str, params: Callable[[str], dict[str, Any]]
 ) -> None:
     theirs, mine = own_folder(bench, BOB), own_folder(bench, ALICE)
@@ -136,14 +139,14 @@ def test_a_user_with_a_key_never_leaves_their_own_workspaces(
         name, _ = ask(bench, kind, params(str(path)), ALICE)
         assert name in ("InvalidRequest", "NotFound"), path
 
-    assert sorted(one.name for one in theirs.iterdir()) == ["file"]
+    assert sorted(path.name for path in theirs.iterdir()) == ["file"]
     assert (theirs / "file").read_text() == "of bob"
     assert (bench.cwd / "file").read_text() == "on the host"
     assert text_of(ask(bench, "fs/readFile", {"path": str(mine / "file")}, ALICE)) == "of alice"
 
 
 @pytest.mark.parametrize(("kind", "params"), EVERY_FS_CALL)
-def test_nothing_of_the_server_itself_is_read_or_written(
+def test_files_of_the_server_itself_are_neither_read_nor_written(
     bench: Bench, kind: str, params: Callable[[str], dict[str, Any]]
 ) -> None:
     secret = bench.home / "config.toml"
@@ -162,7 +165,7 @@ def test_nothing_of_the_server_itself_is_read_or_written(
     assert (others / "file").read_text() == "of bob"
 
 
-def test_a_tree_that_holds_the_server_is_neither_removed_nor_copied(bench: Bench) -> None:
+def test_folder_that_contains_the_server_is_neither_removed_nor_copied(bench: Bench) -> None:
     above = str(bench.home.parent)
 
     removed = ask(bench, "fs/remove", {"path": above, "recursive": True, "force": True})
@@ -170,13 +173,13 @@ def test_a_tree_that_holds_the_server_is_neither_removed_nor_copied(bench: Bench
         bench, "fs/copy", {"source_path": above, "destination_path": "/var/tmp/threadhouse-copy", "recursive": True}
     )
 
-    assert removed == ("InvalidRequest", f"holds folders of the server itself: {above}")
+    assert removed == ("InvalidRequest", f"contains folders of the server itself: {above}")
     assert copied[0] == "InvalidRequest"
     assert bench.home.is_dir()
     assert not Path("/var/tmp/threadhouse-copy").exists()
 
 
-def test_a_folder_is_copied_with_links_as_links_and_not_into_itself(bench: Bench) -> None:
+def test_folder_copy_keeps_links_and_refuses_to_copy_into_itself(bench: Bench) -> None:
     source = bench.cwd / "source"
     (source / "inner").mkdir(parents=True)
     (source / "inner" / "run").write_text("#!/bin/sh")
@@ -195,21 +198,21 @@ def test_a_folder_is_copied_with_links_as_links_and_not_into_itself(bench: Bench
     assert os.readlink(target / "link") == "inner/run"
     assert (target / "inner" / "run").stat().st_mode & 0o777 == 0o755
     assert (target / "inner" / "run").read_text() == "#!/bin/sh"
-    assert copy(target)[0] == "InvalidRequest"  # a link is not written over
+    assert copy(target)[0] == "InvalidRequest"  # a link is not overwritten
 
 
-def test_removing_a_link_leaves_what_it_leads_to(bench: Bench) -> None:
+def test_removing_a_link_keeps_its_target(bench: Bench) -> None:
     (bench.cwd / "kept").mkdir()
     (bench.cwd / "link").symlink_to("kept")
 
     ask(bench, "fs/remove", {"path": str(bench.cwd / "link"), "recursive": True, "force": True})
-    held = ask(bench, "fs/remove", {"path": str(bench.cwd), "recursive": False, "force": True})
+    error = ask(bench, "fs/remove", {"path": str(bench.cwd), "recursive": False, "force": True})
 
-    assert [one.name for one in bench.cwd.iterdir()] == ["kept"]
-    assert held == ("InvalidRequest", "Directory not empty (os error 39)")
+    assert [path.name for path in bench.cwd.iterdir()] == ["kept"]
+    assert error == ("InvalidRequest", "Directory not empty (os error 39)")
 
 
-def test_metadata_and_entries_tell_links_from_what_they_lead_to(bench: Bench) -> None:
+def test_metadata_and_entries_distinguish_links_from_their_targets(bench: Bench) -> None:
     (bench.cwd / "folder").mkdir()
     (bench.cwd / "link").symlink_to("folder")
     (bench.cwd / "broken").symlink_to("nowhere")
@@ -235,21 +238,21 @@ def test_metadata_and_entries_tell_links_from_what_they_lead_to(bench: Bench) ->
     assert ask(bench, "fs/readFile", {"path": str(bench.cwd / "fifo")})[0] == "InvalidRequest"
 
 
-def test_a_file_is_read_up_to_a_limit_and_a_large_result_is_fetched(bench: Bench) -> None:
+def test_file_is_read_up_to_a_limit_and_a_large_result_is_stored(bench: Bench) -> None:
     data = os.urandom(fs.MAX_FILE_BYTES)
     (bench.cwd / "large").write_bytes(data)
-    asked = Asked(bench)
+    asked = CallProbe(bench)
 
     run_call.run(bench.workers[0], asked.id, "fs/readFile", {"path": str(bench.cwd / "large")}, LOCAL_USER)
 
-    assert asked.hear()[-1] == ["stored"]
+    assert [message for message in asked.read_messages() if message != ["alive"]][-1] == ["stored"]
     assert base64.b64decode(asked.answer["data_base64"]) == data
     with (bench.cwd / "large").open("ab") as file:
         file.write(b"x")
     assert ask(bench, "fs/readFile", {"path": str(bench.cwd / "large")})[0] == "InvalidRequest"
 
 
-def test_a_pinned_folder_is_not_followed_to_what_took_its_place(tmp_path: Path) -> None:
+def test_pinned_folder_that_was_replaced_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "file").write_text("secret")
@@ -266,7 +269,7 @@ def test_a_pinned_folder_is_not_followed_to_what_took_its_place(tmp_path: Path) 
 # -- commands
 
 
-def test_a_command_of_a_user_with_a_key_sees_their_workspaces_alone(bench: Bench) -> None:
+def test_command_of_a_hosted_user_sees_only_their_workspaces(bench: Bench) -> None:
     theirs, mine = own_folder(bench, BOB), own_folder(bench, ALICE)
     script = f"cat {mine}/file {theirs}/file {bench.home}/threadhouse.sqlite3; echo new > made; env"
 
@@ -282,14 +285,14 @@ def test_a_command_of_a_user_with_a_key_sees_their_workspaces_alone(bench: Bench
     assert ask(bench, "command/exec", command("true", sandbox_policy=rooted), ALICE)[0] == "InvalidRequest"
 
 
-def test_a_command_under_a_policy_that_reads_only_writes_nothing(bench: Bench) -> None:
+def test_read_only_command_writes_nothing(bench: Bench) -> None:
     result = ask(bench, "command/exec", command("touch", "new", cwd=str(bench.cwd), sandbox_policy=READ_ONLY))
 
     assert result["exit_code"] == 1
     assert "Read-only file system" in result["stderr"]
 
 
-def test_variables_reach_the_command_and_never_what_contains_it(bench: Bench) -> None:
+def test_variables_reach_the_command_but_not_bubblewrap(bench: Bench) -> None:
     library = bench.cwd / "library.so"
     library.write_text("no library")
     env = {"LD_PRELOAD": str(library), "MINE": "a=b", "HOME": None}
@@ -301,22 +304,22 @@ def test_variables_reach_the_command_and_never_what_contains_it(bench: Bench) ->
     assert result["stderr"].count("bwrap") == 0
 
 
-def test_a_command_that_cannot_be_started_is_told_apart_from_one_that_fails(bench: Bench) -> None:
+def test_missing_program_differs_from_a_failing_command(bench: Bench) -> None:
     assert ask(bench, "command/exec", command("true", cwd=str(bench.cwd / "gone")))[0] == "InvalidRequest"
     assert ask(bench, "command/exec", command("no-such-command"))["exit_code"] == 127
 
 
-def test_a_command_that_nobody_waits_for_any_more_is_ended(bench: Bench) -> None:
-    asked, worker = Asked(bench), bench.workers[0]
+def test_command_ends_when_its_caller_no_longer_waits(bench: Bench) -> None:
+    asked, worker = CallProbe(bench), bench.workers[0]
     running = start(lambda: run_call.run(worker, asked.id, "command/exec", command("sleep", "600"), LOCAL_USER))
-    until(lambda: asked.hear())
+    until(lambda: asked.read_messages())
 
     asked.leave()
 
     running.join()
 
 
-def test_a_call_that_nobody_waits_for_is_not_begun(bench: Bench) -> None:
+def test_call_without_a_waiting_caller_is_not_run(bench: Bench) -> None:
     params = {"path": str(bench.cwd / "file"), "data_base64": ""}
 
     run_call.run(bench.workers[0], new_id(), "fs/writeFile", params, LOCAL_USER)
@@ -324,19 +327,19 @@ def test_a_call_that_nobody_waits_for_is_not_begun(bench: Bench) -> None:
     assert not (bench.cwd / "file").exists()
 
 
-def test_output_that_is_not_taken_holds_the_command_up(bench: Bench) -> None:
-    asked, worker = Asked(bench), bench.workers[0]
+def test_unconsumed_output_pauses_the_command(bench: Bench) -> None:
+    asked, worker = CallProbe(bench), bench.workers[0]
     params = command("head", "-c", "64M", "/dev/zero", stream_output=True, output_bytes_cap=None, timeout_ms=None)
     running = start(lambda: run_call.run(worker, asked.id, "command/exec", params, LOCAL_USER))
-    until(lambda: len(asked.hear()) >= calls.OUTPUT_WINDOW + 1)
+    until(lambda: len(asked.read_messages()) >= worker_calls.OUTPUT_WINDOW + 1)
 
     taken = 0
-    while asked.hear()[-1][0] != "result":
+    while asked.read_messages()[-1][0] != "result":
         outputs = [message for message in asked.messages if message[0] == "output"]
-        assert len(outputs) - taken <= calls.OUTPUT_WINDOW
+        assert len(outputs) - taken <= worker_calls.OUTPUT_WINDOW
         taken = len(outputs)
-        told = orjson.dumps([asked.id, calls.TAKEN, taken])
-        bench.connect().publish(calls.worker_channel(worker.name), told)
+        acknowledgement = orjson.dumps([asked.id, worker_calls.CONSUMED, taken])
+        bench.connect().publish(worker_channel(worker.name), acknowledgement)
     running.join()
 
     pieces = [message[1]["delta_base64"] for message in asked.messages if message[0] == "output"]
@@ -345,24 +348,33 @@ def test_output_that_is_not_taken_holds_the_command_up(bench: Bench) -> None:
     assert asked.answer["exit_code"] == 0
 
 
-def test_one_owner_does_not_take_all_threads_of_a_worker(bench: Bench) -> None:
+def test_calls_of_one_owner_leave_threads_for_others(bench: Bench) -> None:
     worker = bench.workers[0]
-    for _ in range(MAX_CALLS_OF_OWNER):
-        call_id = new_id()
-        worker.calls.enter(RunningCall(call_id, ALICE, worker.calls.answer(call_id)))
+    running = []
+    with suppress(Overloaded):
+        for _ in range(worker.config.server.worker_concurrency):
+            call_id = new_id()
+            call = RunningCall(call_id, ALICE, worker.calls.answer(call_id))
+            worker.calls.enter(call)
+            running.append(call)
 
-    assert ask(bench, "fs/readDirectory", {"path": str(own_folder(bench, ALICE))}, ALICE)[0] == "Overloaded"
+    assert len(running) == worker.config.server.worker_concurrency // 4
+    path = {"path": str(own_folder(bench, ALICE))}
+    assert ask(bench, "fs/readDirectory", path, ALICE)[0] == "Overloaded"
     assert "entries" in ask(bench, "fs/readDirectory", {"path": str(own_folder(bench, BOB))}, BOB)
 
+    worker.calls.leave(running[0])
+    assert "entries" in ask(bench, "fs/readDirectory", path, ALICE)
 
-def test_a_fault_of_ours_is_told_without_its_details(bench: Bench) -> None:
+
+def test_internal_error_is_reported_without_details(bench: Bench) -> None:
     assert ask(bench, "fs/readFile", {"no": "path"}) == ("KeyError", "internal error")
 
 
 # -- searches and differences
 
 
-def test_a_search_in_a_repository_heeds_what_git_ignores(bench: Bench) -> None:
+def test_search_in_a_repository_skips_ignored_files(bench: Bench) -> None:
     subprocess.run(["git", "init", "-q", str(bench.cwd)], check=True)
     (bench.cwd / ".gitignore").write_text("built/\n")
     for name in ("src/main.py", "built/main.py", "docs/domain.md"):
@@ -382,7 +394,7 @@ def test_a_search_in_a_repository_heeds_what_git_ignores(bench: Bench) -> None:
     }
 
 
-def test_a_search_outside_of_a_repository_walks_and_follows_no_links(bench: Bench) -> None:
+def test_search_outside_of_a_repository_does_not_follow_links(bench: Bench) -> None:
     (bench.cwd / "alpha").mkdir()
     (bench.cwd / "alpha" / "beta.txt").touch()
     (bench.cwd / "alpha" / "round").symlink_to(bench.cwd)
@@ -412,13 +424,13 @@ def test_a_search_outside_of_a_repository_walks_and_follows_no_links(bench: Benc
         ("i", "İi", None),
     ],
 )
-def test_letters_are_found_in_their_order_and_close_together(query: str, path: str, indices: list[int] | None) -> None:
+def test_characters_are_matched_in_order_and_close_together(query: str, path: str, indices: list[int] | None) -> None:
     matched = fuzzy_file_search.match(query, path)
 
     assert (matched.indices if matched else None) == indices
 
 
-def test_the_difference_to_the_remote_has_commits_changes_and_new_files(bench: Bench) -> None:
+def test_diff_to_remote_has_commits_changes_and_new_files(bench: Bench) -> None:
     remote, work = bench.cwd / "remote", bench.cwd / "work"
 
     def git(*words: str) -> str:
@@ -445,3 +457,91 @@ def test_the_difference_to_the_remote_has_commits_changes_and_new_files(bench: B
     assert "+++ b/new" in result["diff"]
     assert not (work / "escaped").exists()
     assert ask(bench, "gitDiffToRemote", {"cwd": str(remote.parent)})[0] == "InvalidRequest"
+
+
+OLD: dict[str, bytes] = {
+    "naïve file.txt": b"one\ntwo\n",
+    "日本/ファイル": b"a\n",
+    'quo"te\t': b"q\n",
+    "binary": b"\0\1old",
+    "moved": b"".join(b"%d\n" % number for number in range(100)),
+    "script": b"#!/bin/sh\n",
+    "gone": b"x\n",
+    "crlf": b"a\r\nb\r\n",
+}
+NEW: dict[str, bytes] = {
+    "naïve file.txt": b"one\n2\n",
+    "日本/ファイル": b"b",
+    'quo"te\t': b"r\n",
+    "binary": b"\0\1new",
+    "moved to ñ": OLD["moved"],
+    "script": b"#!/bin/sh\n",
+    "crlf": b"a\r\nc\r\n",
+    "new ü": b"new\n",
+    "new binary": bytes(range(256)),
+    "empty": b"",
+    "-dash": b"x\n",
+}
+NOT_UTF8_OLD = {
+    "Latin-1": b"caf\xe9\nx\n",
+    "late NUL": b"a" * 9000 + b"\nq\0z\n",
+    "[x].py": b"\xe9\n",
+    "gone too": b"\xff\n",
+}
+NOT_UTF8_NEW = {
+    "Latin-1": b"caf\xe9\ny\n",
+    "late NUL": b"a" * 9000 + b"\nq\0z\nk\n",
+    "[x].py": b"\xe9\xe8\n",
+    "new": b"\xff\n",
+}
+CHANGES = {"UTF-8": (OLD, NEW), "not UTF-8": ({**OLD, **NOT_UTF8_OLD}, {**NEW, **NOT_UTF8_NEW})}
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES.values(), ids=CHANGES)
+def test_git_applies_the_diff_to_remote(bench: Bench, old: dict[str, bytes], new: dict[str, bytes]) -> None:
+    remote, work, other = (bench.cwd / name for name in ("remote", "work", "other"))
+
+    def git(*words: str, given: str | None = None) -> None:
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        data = given and given.encode()
+        subprocess.run(
+            ["git", *who, *words], cwd=work if work.exists() else "/", check=True, capture_output=True, input=data
+        )
+
+    git("init", "-q", "--bare", str(remote))
+    git("clone", "-q", str(remote), str(work))
+    write_files(work, old)
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    git("push", "-q", "origin", "HEAD")
+    for setting in ("diff.noprefix=true", "diff.mnemonicPrefix=true", "core.quotePath=true", "diff.submodule=log"):
+        git("config", *setting.split("="))
+    for name in old.keys() - new.keys():
+        (work / name).unlink()
+    git("add", "-A")
+    write_files(work, new)
+    (work / "script").chmod(0o755)
+    (work / "link").symlink_to("script")
+    git("add", "moved to ñ")
+    git("init", "-q", "nested")
+    (work / "nested" / "file").touch()
+
+    diff = ask(bench, "gitDiffToRemote", {"cwd": str(work)})["diff"]
+
+    assert "+++ b/naïve file.txt" in diff
+    git("clone", "-q", str(remote), str(other))
+    git("-C", str(other), "apply", given=diff)
+    found = {str(path.relative_to(other)): path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    assert {name: data for name, data in found.items() if not name.startswith(".git/")} == {
+        **new,
+        "link": new["script"],
+    }
+    assert (other / "link").is_symlink()
+    assert (other / "script").stat().st_mode & 0o777 == 0o755
+    assert ("rename from moved" in diff) is (new is NEW)
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    for name, data in contents.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)

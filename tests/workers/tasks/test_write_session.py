@@ -11,8 +11,9 @@ import pytest
 from shared import rollout
 from shared.store import Store
 from shared.store.connection import Database
-from shared.store.histories import Histories, History
+from shared.store.histories import Histories
 from shared.store.threads import Thread
+from shared.store.turns import Turn
 from tests.builders import make_thread
 from tests.workers.builders import Bench
 from workers.tasks import write_session
@@ -28,14 +29,14 @@ def write(bench: Bench, thread: Thread) -> None:
 
 
 def files(bench: Bench) -> list[str]:
-    """What there is below the home of sessions, drafts and all."""
+    """Return all files below the parent of the sessions folder, drafts included."""
     folders = (bench.home / "sessions", bench.home / "archived_sessions")
     return [str(path.relative_to(bench.home)) for one in folders for path in sorted(one.rglob("*")) if path.is_file()]
 
 
-def test_a_file_has_the_turns_that_have_ended(bench: Bench) -> None:
+def test_file_has_the_turns_that_have_ended(bench: Bench) -> None:
     thread = bench.thread()
-    turn = bench.say(thread, "[[run echo hello]] [[say Done.]]")
+    turn = bench.run_turn(thread, "[[run echo hello]] [[say Done.]]")
     bench.begin(thread, "this one waits")
 
     write(bench, thread)
@@ -51,9 +52,9 @@ def test_a_file_has_the_turns_that_have_ended(bench: Bench) -> None:
     ]
 
 
-def test_only_we_can_read_a_file(bench: Bench) -> None:
+def test_file_is_readable_by_the_server_only(bench: Bench) -> None:
     thread = bench.thread()
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
 
     write(bench, thread)
 
@@ -62,19 +63,19 @@ def test_only_we_can_read_a_file(bench: Bench) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_next_turn_is_in_the_same_file(bench: Bench) -> None:
+def test_next_turn_is_added_to_the_same_file(bench: Bench) -> None:
     thread = bench.thread()
     for text in ("one", "two"):
-        bench.say(thread, text)
+        bench.run_turn(thread, text)
         write(bench, thread)
 
     (name,) = files(bench)
     assert len(rollout.turn_ids((bench.home / name).open("rb"))) == 2
 
 
-def test_an_archived_thread_moves_and_comes_back(bench: Bench) -> None:
+def test_file_of_an_archived_thread_moves_and_returns(bench: Bench) -> None:
     thread, threads = bench.thread(), bench.workers[0].store.threads
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
     name = rollout.file_name(thread)
     write(bench, thread)
 
@@ -87,9 +88,9 @@ def test_an_archived_thread_moves_and_comes_back(bench: Bench) -> None:
     assert files(bench) == [f"sessions/{name}"]
 
 
-def test_a_deleted_thread_leaves_no_file(bench: Bench) -> None:
+def test_deleted_thread_leaves_no_file(bench: Bench) -> None:
     thread = bench.thread()
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
     write(bench, thread)
 
     bench.workers[0].store.threads.delete(thread.id, thread.owner)
@@ -98,10 +99,10 @@ def test_a_deleted_thread_leaves_no_file(bench: Bench) -> None:
     assert files(bench) == []
 
 
-def test_a_thread_without_a_turn_and_an_ephemeral_one_have_no_file(bench: Bench) -> None:
+def test_threads_without_turns_and_ephemeral_threads_have_no_file(bench: Bench) -> None:
     unused, worker = bench.thread(), bench.workers[0]
     ephemeral = make_thread(worker.store, worker.config, settings=unused.settings, ephemeral=True)
-    bench.say(ephemeral, "hello")
+    bench.run_turn(ephemeral, "hello")
 
     write(bench, unused)
     write(bench, ephemeral)
@@ -109,10 +110,10 @@ def test_a_thread_without_a_turn_and_an_ephemeral_one_have_no_file(bench: Bench)
     assert files(bench) == []
 
 
-def test_without_a_folder_nothing_is_written(open_bench: Callable[..., Bench]) -> None:
+def test_nothing_is_written_without_a_sessions_dir(open_bench: Callable[..., Bench]) -> None:
     bench = open_bench()
     thread = bench.thread()
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
 
     write(bench, thread)
 
@@ -120,25 +121,25 @@ def test_without_a_folder_nothing_is_written(open_bench: Callable[..., Bench]) -
 
 
 class Interrupted(Histories):
-    """Something happens right after the first reading of a thread."""
+    """Calls a function right after a thread is read for the first time."""
 
     def __init__(self, database: Database, happens: Callable[[], None]) -> None:
         super().__init__(database)
         self._happens: list[Callable[[], None]] = [happens]
 
-    def all_users_find(self, thread_id: str) -> History | None:
+    def all_users_find(self, thread_id: str) -> tuple[Thread, list[Turn]] | None:
         found = super().all_users_find(thread_id)
         while self._happens:
             self._happens.pop()()
         return found
 
 
-def test_a_slow_writer_does_not_undo_what_another_has_written(bench: Bench) -> None:
+def test_slow_writer_does_not_overwrite_a_newer_file(bench: Bench) -> None:
     thread = bench.thread()
-    bench.say(thread, "one")
+    bench.run_turn(thread, "one")
 
     def go_on() -> None:
-        bench.say(thread, "two")
+        bench.run_turn(thread, "two")
         write(bench, thread)
 
     store = Store(bench.workers[0].config.database_url)
@@ -151,16 +152,16 @@ def test_a_slow_writer_does_not_undo_what_another_has_written(bench: Bench) -> N
     assert len(rollout.turn_ids((bench.home / name).open("rb"))) == 2
 
 
-def test_a_file_in_which_somebody_else_went_on_is_left_as_it_is(bench: Bench) -> None:
+def test_file_with_foreign_turns_is_not_changed(bench: Bench) -> None:
     thread = bench.thread()
-    bench.say(thread, "one")
+    bench.run_turn(thread, "one")
     write(bench, thread)
     path = bench.home / files(bench)[0]
     with path.open("ab") as file:
         file.write(b'{"type": "event_msg", "payload": {"type": "task_started", "turn_id": "of codex"}}\n')
     before = path.read_bytes()
 
-    bench.say(thread, "two")
+    bench.run_turn(thread, "two")
     write(bench, thread)
 
     assert path.read_bytes() == before

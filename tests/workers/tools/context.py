@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workers.agent.signal import Signal
+from workers.control.signal import Signal
 from workers.sandbox.policy import SandboxPolicy
-from workers.sandbox.sessions import Sessions
-from workers.tools.base import Call, ToolContext
+from workers.sandbox.sessions import CommandSessions
+from workers.tools.base import ToolCall, ToolContext
 
 
 @dataclass
 class Published:
-    """What went to clients: (method, params) of notifications, (item_id, item) completed later."""
+    """What was sent to clients: (method, params) of notifications, (item_id, item) completed later."""
 
     emitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     completed: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -37,11 +37,11 @@ def make_context(
         cwd=cwd,
         sandbox=SandboxPolicy.from_wire(policy, cwd, hidden=hidden, workspace=workspace),
         signal=Signal(),
-        sessions=Sessions(),
+        sessions=CommandSessions(),
         emit=lambda method, params: published.emitted.append((method, params)),
         complete_later=lambda item_id, item: published.completed.append((item_id, item)),
     )
 
 
-def make_call(name: str, arguments: str) -> Call:
-    return Call(item_id="019e3a5c-0000-7000-8000-000000000003", call_id="call_1", name=name, arguments=arguments)
+def make_call(name: str, arguments: str) -> ToolCall:
+    return ToolCall(item_id="019e3a5c-0000-7000-8000-000000000003", call_id="call_1", name=name, arguments=arguments)

@@ -1,4 +1,4 @@
-"""Diffs: of one change, backwards, and of a whole turn, as the original shows them."""
+"""Diffs of one change, reverted diffs, and diffs of a whole turn, in the original's format."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ HUNKS = {
 
 
 @pytest.mark.parametrize(("old", "new", "diff"), HUNKS.values(), ids=HUNKS)
-def test_a_change_is_shown_as_unified_hunks(old: str, new: str, diff: str) -> None:
+def test_change_becomes_unified_hunks(old: str, new: str, diff: str) -> None:
     assert hunks(old, new) == diff
 
 
-def test_any_change_can_be_taken_back_by_its_hunks() -> None:
+def test_hunks_revert_any_change() -> None:
     chance = random.Random(7)
     for _ in range(200):
         old, new = (
@@ -54,12 +54,12 @@ def test_any_change_can_be_taken_back_by_its_hunks() -> None:
         assert reverted(new, hunks(old, new)) == old
 
 
-def test_hunks_that_do_not_fit_take_nothing_back() -> None:
+def test_hunks_that_do_not_fit_are_not_reverted() -> None:
     assert reverted("something else\n", hunks("one\n", "two\n")) is None
 
 
 @pytest.mark.timeout(20)
-def test_a_rewritten_big_file_is_shown_at_bounded_cost() -> None:
+def test_diff_of_a_rewritten_large_file_has_bounded_cost() -> None:
     old, new = ("".join(f"{n}{mark}\n" for n in range(100 * MAX_EDITS)) for mark in "ab")
 
     assert reverted(new, hunks(old, new)) == old
@@ -79,7 +79,7 @@ def delete(name: str, content: str) -> dict[str, Any]:
 
 
 def diff_of(calls: list[list[dict[str, Any]]], **now: str) -> str:
-    """The turn's diff, when these files are there now (f_txt for f.txt)."""
+    """Return the turn's diff when these files exist now (f_txt for f.txt)."""
     return turn_diff(calls, CWD, {str(CWD / name.replace("_", ".")): text for name, text in now.items()}.get)
 
 
@@ -87,14 +87,14 @@ HELLO = "94954abda49de8615a048f8d2e64b5de848e27a1"
 ZEROS = "0" * 40
 
 
-def test_an_added_file_is_shown_as_the_original_shows_it() -> None:
+def test_added_file_has_the_originals_diff() -> None:
     assert diff_of([[add("new.txt", "hello\nworld\n")]], new_txt="hello\nworld\n") == (
         f"diff --git a/new.txt b/new.txt\nnew file mode 100644\nindex {ZEROS}..{HELLO}\n"
         "--- /dev/null\n+++ b/new.txt\n@@ -0,0 +1,2 @@\n+hello\n+world\n"
     )
 
 
-def test_an_updated_file_is_shown_as_the_original_shows_it() -> None:
+def test_updated_file_has_the_originals_diff() -> None:
     assert diff_of([[update("f.txt", "one\n", "two\n")]], f_txt="two\n") == (
         "diff --git a/f.txt b/f.txt\n"
         "index 5626abf0f72e58d7a153368ba57db4c673c0e171..f719efd430d52bcfc8566a43b2eb655688d38871\n"
@@ -102,7 +102,7 @@ def test_an_updated_file_is_shown_as_the_original_shows_it() -> None:
     )
 
 
-def test_a_file_outside_the_working_directory_is_shown_as_the_original_shows_it() -> None:
+def test_file_outside_the_working_directory_has_the_originals_diff() -> None:
     change = {"path": "/home/user/outside.txt", "kind": {"type": "add"}, "diff": "hello\nworld\n"}
 
     diff = turn_diff([[change]], CWD, {"/home/user/outside.txt": "hello\nworld\n"}.get)
@@ -110,18 +110,18 @@ def test_a_file_outside_the_working_directory_is_shown_as_the_original_shows_it(
     assert diff.startswith("diff --git a//home/user/outside.txt b//home/user/outside.txt\nnew file mode 100644\n")
 
 
-def test_a_deleted_file_is_shown_with_the_lines_it_had() -> None:
+def test_deleted_file_is_shown_with_its_former_lines() -> None:
     assert diff_of([[delete("f.txt", "hello\nworld\n")]]) == (
         f"diff --git a/f.txt b/f.txt\ndeleted file mode 100644\nindex {HELLO}..{ZEROS}\n"
         "--- a/f.txt\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-hello\n-world\n"
     )
 
 
-def test_an_added_empty_file_has_no_hunks() -> None:
+def test_added_empty_file_has_no_hunks() -> None:
     assert diff_of([[add("e", "")]], e="").endswith(f"index {ZEROS}..e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n")
 
 
-def test_a_move_is_a_deletion_and_an_addition() -> None:
+def test_move_is_shown_as_deletion_and_addition() -> None:
     diff = diff_of([[update("a", "one\n", "two\n", move_to="b")]], b="two\n")
 
     assert "--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n" in diff
@@ -144,7 +144,7 @@ TURNS: dict[str, tuple[list[list[dict[str, Any]]], dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("calls", "now", "shown"), TURNS.values(), ids=TURNS)
-def test_the_turn_is_shown_from_before_its_first_patch_until_now(
+def test_turn_diff_spans_from_before_the_first_patch_until_now(
     calls: list[list[dict[str, Any]]], now: dict[str, str], shown: str
 ) -> None:
     assert shown in diff_of(calls, **now)
@@ -159,11 +159,11 @@ NOTHING_LEFT = {
 
 
 @pytest.mark.parametrize(("calls", "now"), NOTHING_LEFT.values(), ids=NOTHING_LEFT)
-def test_what_is_undone_or_no_longer_known_is_not_shown(calls: list[list[dict[str, Any]]], now: dict[str, str]) -> None:
+def test_undone_and_unknown_changes_are_not_shown(calls: list[list[dict[str, Any]]], now: dict[str, str]) -> None:
     assert diff_of(calls, **now) == ""
 
 
-def test_a_file_that_cannot_be_read_any_more_is_left_out() -> None:
+def test_file_that_cannot_be_read_any_more_is_left_out() -> None:
     def read(path: str) -> str | None:
         if path.endswith("/f"):
             raise ToolError("a symbolic link")
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_any_more_is_left_out() -> None:
     assert diff.startswith("diff --git a/g b/g\n")
 
 
-def test_a_huge_file_is_only_named() -> None:
+def test_huge_file_is_only_named() -> None:
     content = "x" * MAX_TURN_DIFF_BYTES + "\n"
 
     diff = diff_of([[add("big", content), add("small", "x\n")]], big=content, small="x\n")

@@ -1,6 +1,8 @@
-"""The grammar of patches: what is read, what is refused, and where hunks land."""
+"""The grammar of patches: what is parsed, what is refused, and where hunks are applied."""
 
 from __future__ import annotations
+
+import tracemalloc
 
 import pytest
 
@@ -8,7 +10,7 @@ from shared.errors import ToolError
 from workers.tools.patch_grammar import (
     MAX_CHANGES,
     MAX_PATCH_BYTES,
-    MAX_PLACES,
+    MAX_SEARCHES,
     Add,
     Delete,
     Hunk,
@@ -38,7 +40,7 @@ GOOD = {
         patch("*** Update File: a", "@@ class A:", "@@  def f():", "+n", "*** End of File"),
         [Update("a", None, (Hunk(("class A:", " def f():"), (("+", "n"),), True),))],
     ),
-    "an empty line is a kept one": (
+    "an empty line is a kept line": (
         patch("*** Update File: a", "@@", "-x", "", "+y"),
         [Update("a", None, (Hunk((), (("-", "x"), (" ", ""), ("+", "y")), False),))],
     ),
@@ -60,7 +62,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("text", "changes"), GOOD.values(), ids=GOOD)
-def test_a_patch_is_read(text: str, changes: list[object]) -> None:
+def test_patch_is_parsed(text: str, changes: list[object]) -> None:
     assert parse(text) == changes
 
 
@@ -87,12 +89,15 @@ BAD = {
     "move behind a hunk": (patch("*** Update File: a", "@@", "-x", "*** Move to: b"), "line 5: expected"),
     "too long": (patch("*** Add File: a", "+" + "x" * MAX_PATCH_BYTES), f"longer than {MAX_PATCH_BYTES} bytes"),
     "too many files": (patch(*["*** Delete File: a"] * (MAX_CHANGES + 1)), f"more than {MAX_CHANGES} files"),
-    "too many hunks": (patch("*** Update File: a", *["@@", "+x"] * (MAX_PLACES + 1)), f"more than {MAX_PLACES} hunks"),
+    "too many hunks": (
+        patch("*** Update File: a", *["@@", "+x"] * (MAX_SEARCHES + 1)),
+        f"more than {MAX_SEARCHES} hunks",
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
-def test_a_malformed_patch_is_refused_with_the_line_and_what_was_expected(text: str, message: str) -> None:
+def test_malformed_patch_error_names_the_line_and_what_was_expected(text: str, message: str) -> None:
     with pytest.raises(ToolError) as error:
         parse(text)
 
@@ -125,12 +130,27 @@ UPDATES = {
     "no final newline, last line replaced": ("a\nb", [" a", "-b", "+c"], "a\nc"),
     "no final newline, appended": ("a\nb", ["@@", "+c"], "a\nb\nc"),
     "no final newline, CRLF": ("a\r\nb", ["@@", "+c"], "a\r\nb\r\nc"),
+    "mixed line ends, replaced": ("a\n b\r\n c\r\n", ["  b", "- c", "+ d", "+ e"], "a\n b\r\n d\r\n e\r\n"),
+    "mixed line ends, put before": ("a\n b\r\n", ["+n", "- b"], "a\nn\r\n"),
+    "mixed line ends, inserted": ("a\r\nb\n", [" a", "+n", " b"], "a\r\nn\r\nb\n"),
+    "mixed line ends, first": ("a\r\nb\n", ["+n", " a"], "n\r\na\r\nb\n"),
+    "mixed line ends, LF among CRLF": ("a\r\nb\nc\r\n", ["-b", "+n", "+m"], "a\r\nn\nm\nc\r\n"),
+    "mixed line ends, open last line": ("a\nb\r\nc", ["-c", "+n", "+m"], "a\nb\r\nn\r\nm"),
+    "CR alone": ("a\rb\r", ["-b", "+n", "+m"], "a\rn\rm\r"),
+    "byte order mark": ("\ufeffimport x\n", ["@@", "-import x", "+import y"], "\ufeffimport y\n"),
+    "byte order mark, kept line": ("\ufeffa\nb\n", [" a", "-b", "+c"], "\ufeffa\nc\n"),
+    "byte order mark, anchor": ("\ufeffa\nb\n", ["@@ a", "-b", "+c"], "\ufeffa\nc\n"),
+    "byte order mark, copied": ("\ufeffa\nb\n", ["-\ufeffa", "+\ufeffc"], "\ufeffc\nb\n"),
+    "byte order mark, new first line": ("\ufeffa\r\n", ["+n", " a"], "\ufeffn\r\na\r\n"),
+    "bytes that are no UTF-8": ("caf\udce9\nb\n", [" caf\ufffd", "-b", "+c"], "caf\udce9\nc\n"),
+    "blank lines before the next marker": ("a\nb\n", ["-b", "+c", "", "", ""], "a\nc\n"),
+    "only blank lines": ("a\n\n", ["+c", ""], "a\nc\n\n"),
     "other line separators are text": ("a\u2028b\x0cc\nd\n", ["-d", "+e"], "a\u2028b\x0cc\ne\n"),
 }
 
 
 @pytest.mark.parametrize(("content", "lines", "result"), UPDATES.values(), ids=UPDATES)
-def test_hunks_land_where_their_lines_stand(content: str, lines: list[str], result: str) -> None:
+def test_hunks_are_applied_where_their_lines_are(content: str, lines: list[str], result: str) -> None:
     [change] = parse(patch("*** Update File: f", *lines))
 
     assert isinstance(change, Update)
@@ -150,7 +170,7 @@ MISSES = {
 
 
 @pytest.mark.parametrize(("content", "lines", "message"), MISSES.values(), ids=MISSES)
-def test_a_hunk_that_fits_nowhere_is_refused_with_its_lines(content: str, lines: list[str], message: str) -> None:
+def test_hunk_that_fits_nowhere_is_refused_with_its_lines(content: str, lines: list[str], message: str) -> None:
     [change] = parse(patch("*** Update File: f", *lines))
 
     assert isinstance(change, Update)
@@ -159,10 +179,32 @@ def test_a_hunk_that_fits_nowhere_is_refused_with_its_lines(content: str, lines:
     assert message in str(error.value)
 
 
-@pytest.mark.timeout(10)
-def test_repeated_lines_do_not_make_the_search_quadratic() -> None:
+@pytest.mark.timeout(100)  # a search that is not linear would take hours
+def test_search_is_linear_with_repeated_lines() -> None:
     [change] = parse(patch("*** Update File: f", *["-a"] * 100_000, "-b"))
 
     assert isinstance(change, Update)
     with pytest.raises(ToolError):
         updated("a\n" * 400_000, change.hunks, "f")
+
+
+@pytest.mark.timeout(100)  # one search for each blank line would take hours
+def test_blank_lines_at_the_end_of_a_hunk_cost_one_search() -> None:
+    [change] = parse(patch("*** Update File: f", "-b", *[""] * 200_000))
+
+    assert isinstance(change, Update)
+    with pytest.raises(ToolError):
+        updated("a\n" * 4_000_000, change.hunks, "f")
+
+
+def test_large_file_of_short_lines_needs_little_memory() -> None:
+    [change] = parse(patch("*** Update File: f", "- b", "+c"))
+    assert isinstance(change, Update)
+    content = "a\n" * 400_000 + "b\n"
+
+    tracemalloc.start()
+    assert updated(content, change.hunks, "f").endswith("a\nc\n")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak_bytes < 12 * len(content)

@@ -1,4 +1,4 @@
-"""What a line for the shell says."""
+"""What is recognized in a shell command line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_plain_commands_are_split_into_words(line: str, commands: list[list[str]
         " ; ",
     ],
 )
-def test_a_line_with_more_than_words_is_not_taken_apart(line: str) -> None:
+def test_line_with_shell_syntax_is_not_split(line: str) -> None:
     assert shell_words.split(line) is None
     assert not shell_words.is_allowed(line, [["ls"], ["echo"], ["cat"], ["sleep"]])
     assert shell_words.amendment(line, ["ls"]) is None
@@ -72,7 +72,7 @@ def test_a_line_with_more_than_words_is_not_taken_apart(line: str) -> None:
         ("tool " + "word " * 16, None, None),
     ],
 )
-def test_a_rule_is_proposed_that_allows_this_line_and_not_everything(
+def test_proposed_rule_allows_this_line_but_not_everything(
     line: str, prefix_rule: list[str] | None, amendment: tuple[str, ...] | None
 ) -> None:
     assert shell_words.amendment(line, prefix_rule) == amendment
@@ -92,7 +92,7 @@ def test_a_rule_is_proposed_that_allows_this_line_and_not_everything(
         ("npm 'test; rm'", False),
     ],
 )
-def test_a_rule_allows_lines_of_which_every_command_begins_with_it(line: str, allowed: bool) -> None:
+def test_rule_allows_lines_whose_commands_all_begin_with_it(line: str, allowed: bool) -> None:
     assert shell_words.is_allowed(line, [["npm", "test"]]) is allowed
 
 
@@ -129,7 +129,7 @@ def listed(command: str, path: str | None) -> dict[str, Any]:
         ("ls; cat a", [listed("ls", None), read("cat a", "/home/user/project/a")]),
     ],
 )
-def test_reading_listing_and_searching_are_recognised(line: str, actions: list[dict[str, Any]]) -> None:
+def test_reading_listing_and_searching_are_recognized(line: str, actions: list[dict[str, Any]]) -> None:
     assert shell_words.actions(line, CWD) == actions
 
 
@@ -149,5 +149,5 @@ def test_reading_listing_and_searching_are_recognised(line: str, actions: list[d
         "wc -l",
     ],
 )
-def test_whatever_else_is_done_makes_the_whole_line_unknown(line: str) -> None:
+def test_any_other_command_makes_the_whole_line_unknown(line: str) -> None:
     assert shell_words.actions(line, CWD) == [{"type": "unknown", "command": line}]

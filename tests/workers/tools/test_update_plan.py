@@ -13,7 +13,7 @@ from tests.workers.tools.context import make_call, make_context
 from workers.tools import update_plan
 
 
-def test_a_plan_is_published_in_the_wires_words(tmp_path: Path) -> None:
+def test_plan_is_published_with_wire_statuses(tmp_path: Path) -> None:
     arguments = {
         "explanation": "why",
         "plan": [
@@ -24,11 +24,11 @@ def test_a_plan_is_published_in_the_wires_words(tmp_path: Path) -> None:
     }
     ctx = make_context(tmp_path)
 
-    plan = update_plan.plan(make_call("update_plan", json.dumps(arguments)), ctx)
+    plan = update_plan.prepare(make_call("update_plan", json.dumps(arguments)), ctx)
     outcome = update_plan.run(plan, ctx)
 
     assert plan.item is None
-    assert plan.question is None
+    assert plan.requirement is None
     assert outcome.item is None
     assert outcome.output == "Plan updated"
     steps = [("one", "completed"), ("two", "inProgress"), ("three", "pending")]
@@ -39,7 +39,7 @@ def test_a_plan_is_published_in_the_wires_words(tmp_path: Path) -> None:
 def test_the_explanation_may_be_missing(tmp_path: Path) -> None:
     ctx = make_context(tmp_path)
 
-    outcome = update_plan.run(update_plan.plan(make_call("update_plan", '{"plan": []}'), ctx), ctx)
+    outcome = update_plan.run(update_plan.prepare(make_call("update_plan", '{"plan": []}'), ctx), ctx)
 
     assert outcome.notifications == [("turn/plan/updated", {"explanation": None, "plan": []})]
 
@@ -60,13 +60,13 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
-def test_a_plan_that_makes_no_sense_is_refused(tmp_path: Path, arguments: object, message: str) -> None:
+def test_invalid_plan_is_refused(tmp_path: Path, arguments: object, message: str) -> None:
     with pytest.raises(ToolError) as error:
-        update_plan.plan(make_call("update_plan", json.dumps(arguments)), make_context(tmp_path))
+        update_plan.prepare(make_call("update_plan", json.dumps(arguments)), make_context(tmp_path))
 
     assert message in str(error.value)
 
 
 def test_arguments_that_are_not_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="not JSON"):
-        update_plan.plan(make_call("update_plan", "plan: a"), make_context(tmp_path))
+        update_plan.prepare(make_call("update_plan", "plan: a"), make_context(tmp_path))

@@ -1,20 +1,18 @@
-"""view_image: real pictures only, and only those that the thread may see."""
+"""view_image: only real images, and only those that the thread may see."""
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
 import pytest
 
 from shared.errors import ToolError
+from shared.images import MAX_IMAGE_BYTES
+from tests.support.images import JPEG, PNG, WHOLE, data_url, png
 from tests.workers.tools.context import make_call, make_context
 from workers.tools import view_image
-from workers.tools.base import Outcome, ToolContext
-from workers.tools.view_image import MAX_IMAGE_BYTES
-
-PNG = b"\x89PNG\r\n\x1a\nrest"
+from workers.tools.base import ToolContext, ToolResult
 
 
 @pytest.fixture
@@ -24,30 +22,21 @@ def cwd(tmp_path: Path) -> Path:
     return folder
 
 
-def view(ctx: ToolContext, path: object) -> Outcome:
-    return view_image.run(view_image.plan(make_call("view_image", json.dumps({"path": path})), ctx), ctx)
+def view(ctx: ToolContext, path: object) -> ToolResult:
+    return view_image.run(view_image.prepare(make_call("view_image", json.dumps({"path": path})), ctx), ctx)
 
 
-KINDS = {
-    "image/png": PNG,
-    "image/jpeg": b"\xff\xd8\xff\xe0rest",
-    "image/gif": b"GIF89arest",
-    "image/webp": b"RIFF\x10\0\0\0WEBPrest",
-}
-
-
-@pytest.mark.parametrize(("media_type", "data"), KINDS.items(), ids=KINDS)
-def test_a_picture_is_shown_to_the_model_by_what_it_is(cwd: Path, media_type: str, data: bytes) -> None:
+@pytest.mark.parametrize(("media_type", "data"), WHOLE.items(), ids=WHOLE)
+def test_media_type_comes_from_the_content(cwd: Path, media_type: str, data: bytes) -> None:
     (cwd / "picture.bin").write_bytes(data)
 
     outcome = view(make_context(cwd, "readOnly"), "picture.bin")
 
-    url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    assert outcome.output == [{"type": "input_image", "image_url": url}]
+    assert outcome.output == [{"type": "input_image", "image_url": data_url(data, media_type)}]
     assert outcome.item == {"type": "imageView", "path": str(cwd / "picture.bin")}
 
 
-def test_an_absolute_path_works(cwd: Path) -> None:
+def test_absolute_path_is_accepted(cwd: Path) -> None:
     (cwd / "p.png").write_bytes(PNG)
 
     assert view(make_context(cwd), str(cwd / "p.png")).item == {"type": "imageView", "path": str(cwd / "p.png")}
@@ -64,16 +53,22 @@ REFUSED = {
     "no text": 7,
     "empty": "",
     "NUL": "p\0.png",
+    "empty file": "empty.png",
+    "half a PNG": "half.png",
+    "half a JPEG": "half.jpg",
 }
 
 
 @pytest.mark.parametrize("path", REFUSED.values(), ids=REFUSED)
-def test_anything_else_is_refused(cwd: Path, tmp_path: Path, path: object) -> None:
+def test_anything_but_an_image_is_refused(cwd: Path, tmp_path: Path, path: object) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "p.png").write_bytes(PNG)
     (cwd / "text.png").write_text("not a picture")
     (cwd / "folder").mkdir()
-    (cwd / "big.png").write_bytes(PNG + bytes(MAX_IMAGE_BYTES))
+    (cwd / "big.png").write_bytes(png(filler=MAX_IMAGE_BYTES))
+    (cwd / "empty.png").touch()
+    (cwd / "half.png").write_bytes(PNG[: len(PNG) // 2])
+    (cwd / "half.jpg").write_bytes(JPEG[: len(JPEG) // 2])
     (cwd / "link.png").symlink_to(tmp_path / "outside" / "p.png")
     (cwd / "out").symlink_to(tmp_path / "outside")
 
@@ -81,9 +76,9 @@ def test_anything_else_is_refused(cwd: Path, tmp_path: Path, path: object) -> No
         view(make_context(cwd, workspace=cwd), path)
 
 
-def test_another_threads_picture_is_refused(cwd: Path, tmp_path: Path) -> None:
+def test_image_of_another_thread_is_refused(cwd: Path, tmp_path: Path) -> None:
     other = tmp_path.resolve() / "p.png"
     other.write_bytes(PNG)
 
-    with pytest.raises(ToolError, match="outside of what this thread may see"):
+    with pytest.raises(ToolError, match="this thread may not see that path"):
         view(make_context(cwd, workspace=cwd), str(other))

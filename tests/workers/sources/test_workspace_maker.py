@@ -1,4 +1,4 @@
-"""Workspaces that begin with something: made once, whole, by whoever gets to it, and told as a command of the turn."""
+"""Workspaces made from a source: once, completely, by one of several workers, and shown as a command of the turn."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
+from shared.config.workspaces import GitCredential, GitHost, WorkspaceSettings
 from shared.ids import new_id
 from shared.store.threads import Thread
 from shared.store.users import LOCAL_USER
 from shared.store.workspaces import FAILED, READY
-from shared.workspaces import GitCredential, GitHost, Workspaces
 from tests.support.git_server import TOKEN, USER, GitServer, git, make_repository
 from tests.support.turns import command
 from tests.workers.builders import PROVIDER, Bench, Freeze, start
-from tests.workers.tasks.test_run_call import Asked
-from workers.agent import faults
-from workers.sources import making
+from tests.workers.tasks.test_run_call import CallProbe
+from workers.control import fault_points
+from workers.sources import workspace_maker
 from workers.tasks import run_call
 
 ALICE = "alice"
@@ -38,17 +38,17 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
         yield running
 
 
-def settings(server: GitServer, *, private: bool = True, http: bool = True, **more: Any) -> Workspaces:
+def settings(server: GitServer, *, private: bool = True, http: bool = True, **more: Any) -> WorkspaceSettings:
     credential = GitCredential(server.host, ("*",), USER, "TOKEN", TOKEN)
     hosts = {server.host: GitHost(private, http)}
-    return Workspaces(git_hosts=hosts, credentials={"robot": credential}, **more)
+    return WorkspaceSettings(git_hosts=hosts, credentials={"robot": credential}, **more)
 
 
 Open = Callable[..., Bench]
 
 
 def thread_from(bench: Bench, source: dict[str, Any], owner: str = LOCAL_USER) -> Thread:
-    """A thread that is to begin with something."""
+    """Return a thread whose workspace is made from a source."""
     store, config = bench.workers[0].store, bench.workers[0].config
     from shared.clock import now_ms
 
@@ -79,17 +79,17 @@ def folder(bench: Bench, thread: Thread) -> Path:
 
 
 def beside(bench: Bench, owner: str = LOCAL_USER) -> list[str]:
-    """What is left of the making of workspaces."""
-    return [one for one in os.listdir(bench.workers[0].config.server.workspaces_dir / owner) if one.startswith(".")]
+    """Return what is left of temporary folders."""
+    return [name for name in os.listdir(bench.workers[0].config.server.workspaces_dir / owner) if name.startswith(".")]
 
 
 def make(bench: Bench, thread: Thread) -> None:
-    making.make(bench.workers[0].config, bench.workers[0].store, thread.id, thread.owner)
+    workspace_maker.make_workspace(bench.workers[0].config, bench.workers[0].store, thread.id, thread.owner)
 
 
 def upload(bench: Bench, data: bytes, owner: str = LOCAL_USER) -> dict[str, Any]:
     archives = bench.workers[0].store.archives
-    archive_id = archives.begin(owner)
+    archive_id = archives.create(owner)
     for number, at in enumerate(range(0, len(data), 1000)):
         archives.append(archive_id, owner, number, data[at : at + 1000])
     archives.finish(archive_id, owner)
@@ -107,46 +107,46 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 
 def read(bench: Bench, thread: Thread, format_: str) -> bytes:
-    """What a download gives. Errors: AssertionError with the refusal."""
+    """Return what a download gives. Errors: AssertionError with the error."""
     made = bench.workers[0].store.workspaces.find(thread.id, thread.owner)
     start_tree, base = (made.start_tree, made.base) if made else (None, None)
-    asked = Asked(bench)
+    asked = CallProbe(bench)
     params = {"thread_id": thread.id, "format": format_, "start_tree": start_tree, "base": base}
     run_call.run(bench.workers[0], asked.id, "thread/workspace/read", params, thread.owner)
-    messages = asked.hear()
+    messages = asked.read_messages()
     assert messages[-1][0] == "result", messages[-1]
     outputs = [value for what, *values in messages if what == "output" for value in values]
-    return b"".join(base64.b64decode(one["delta_base64"]) for one in outputs if one["stream"] == "stdout")
+    return b"".join(base64.b64decode(piece["delta_base64"]) for piece in outputs if piece["stream"] == "stdout")
 
 
 # -- from git
 
 
-def test_the_first_turn_works_in_the_clone_and_says_so(open_bench: Open, server: GitServer) -> None:
+def test_first_turn_works_in_the_clone_and_shows_the_clone_command(open_bench: Open, server: GitServer) -> None:
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url(), "credential": "robot"})
 
-    turn = bench.say(thread, command("cat README; env; cat .git/config; git log --oneline; git status --short"))
+    turn = bench.run_turn(thread, command("cat README; env; cat .git/config; git log --oneline; git status --short"))
 
     assert turn.status == "completed", turn.error
-    cloned, _, told = [item for item in bench.shown(thread) if item["type"] in ("commandExecution", "userMessage")]
+    cloned, _, shown = [item for item in bench.shown(thread) if item["type"] in ("commandExecution", "userMessage")]
     assert cloned["command"] == f"git clone --depth=50 {server.url()} ."
     assert (cloned["status"], cloned["exitCode"]) == ("completed", 0)
-    assert "two\n" in told["aggregatedOutput"]
-    assert " two\n" in told["aggregatedOutput"]
-    assert '[branch "main"]' in told["aggregatedOutput"]
+    assert "two\n" in shown["aggregatedOutput"]
+    assert " two\n" in shown["aggregatedOutput"]
+    assert '[branch "main"]' in shown["aggregatedOutput"]
     at = folder(bench, thread)
     assert (at / "link").is_symlink()
     assert os.access(at / "run.sh", os.X_OK)
     assert beside(bench) == []
 
 
-def test_the_token_is_nowhere(open_bench: Open, server: GitServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_token_appears_nowhere(open_bench: Open, server: GitServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url(), "credential": "robot"})
     freeze = Freeze()
-    faults.call_at("mid_clone", freeze)
+    fault_points.call_at("mid_clone", freeze)
 
     turn = bench.begin(thread, command("env; cat /proc/self/environ /proc/1/environ; git config --list"))
     running = bench.start_run()
@@ -162,8 +162,8 @@ def test_the_token_is_nowhere(open_bench: Open, server: GitServer, caplog: pytes
     files = b"".join(file.read_bytes() for file in bench.home.rglob("workspaces/**/*") if file.is_file())
     for secret in secrets:
         assert not any(secret in line for line in lines)
-        for place in (rows, events, files, caplog.text.encode()):
-            assert secret not in place
+        for output in (rows, events, files, caplog.text.encode()):
+            assert secret not in output
     assert b"two" in files
 
 
@@ -177,7 +177,7 @@ def test_the_token_is_nowhere(open_bench: Open, server: GitServer, caplog: pytes
         ("sha", "one\n", None),
     ],
 )
-def test_a_branch_a_tag_or_a_commit_is_checked_out(
+def test_branch_tag_or_commit_is_checked_out(
     open_bench: Open, server: GitServer, ref: str, readme: str, head: str | None
 ) -> None:
     bench = open_bench(workspaces=settings(server, git_depth=1))
@@ -198,9 +198,9 @@ def test_a_branch_a_tag_or_a_commit_is_checked_out(
 
 
 def refused(bench: Bench, source: dict[str, Any]) -> str:
-    """Why a thread cannot begin with that; nothing of it is left."""
+    """Return why a workspace cannot be made from a source, and check that nothing of it is left."""
     thread = thread_from(bench, source)
-    turn = bench.say(thread, "hello")
+    turn = bench.run_turn(thread, "hello")
     assert turn.status == "failed"
     assert turn.error is not None
     found = bench.workers[0].store.workspaces.find(thread.id, LOCAL_USER)
@@ -211,7 +211,7 @@ def refused(bench: Bench, source: dict[str, Any]) -> str:
     return str(turn.error["message"])
 
 
-def test_what_the_operator_does_not_allow_is_refused_by_the_worker_too(open_bench: Open, server: GitServer) -> None:
+def test_worker_refuses_sources_that_the_operator_does_not_allow(open_bench: Open, server: GitServer) -> None:
     named = {"gitUrl": server.url(), "credential": "robot"}
 
     private = refused(open_bench(workspaces=settings(server, private=False)), named)
@@ -230,7 +230,7 @@ def test_other_hosts_plain_http_and_other_protocols_are_refused(open_bench: Open
     assert server.seen == []
 
 
-def test_a_redirect_to_another_host_is_not_followed(open_bench: Open, server: GitServer, tmp_path: Path) -> None:
+def test_redirect_to_another_host_is_not_followed(open_bench: Open, server: GitServer, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     with GitServer(other) as target:
@@ -253,7 +253,7 @@ def test_a_redirect_to_another_host_is_not_followed(open_bench: Open, server: Gi
         ({"credential": "robot", "ref": "--upload-pack=id"}, {}, "not a branch"),
     ],
 )
-def test_why_a_clone_failed_is_the_error_of_the_turn(
+def test_turn_error_says_why_the_clone_failed(
     open_bench: Open, server: GitServer, source: dict[str, Any], more: dict[str, Any], words: str
 ) -> None:
     reason = refused(open_bench(workspaces=settings(server, **more)), {"gitUrl": server.url(), **source})
@@ -261,15 +261,13 @@ def test_why_a_clone_failed_is_the_error_of_the_turn(
     assert words in reason
 
 
-def test_a_repository_that_is_not_there_says_so_and_the_next_turn_tries_again(
-    open_bench: Open, server: GitServer
-) -> None:
+def test_missing_repository_is_reported_and_the_next_turn_retries(open_bench: Open, server: GitServer) -> None:
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url("later.git"), "credential": "robot"})
-    first = bench.say(thread, "hello")
+    first = bench.run_turn(thread, "hello")
     make_repository(server.root, "later.git")
 
-    second = bench.say(thread, "again")
+    second = bench.run_turn(thread, "again")
 
     assert first.error is not None
     assert "no such repository" in first.error["message"]
@@ -277,19 +275,19 @@ def test_a_repository_that_is_not_there_says_so_and_the_next_turn_tries_again(
     assert (folder(bench, thread) / "README").exists()
 
 
-def test_a_clone_that_takes_too_long_is_ended(open_bench: Open, server: GitServer) -> None:
+def test_clone_that_takes_too_long_is_ended(open_bench: Open, server: GitServer) -> None:
     bench = open_bench(workspaces=settings(server, git_seconds=1.0))
-    server.held.clear()
+    server.serving.clear()
 
     reason = refused(bench, {"gitUrl": server.url(), "credential": "robot"})
 
     assert "not done in 1 seconds" in reason
 
 
-def test_an_interrupt_ends_a_clone_and_the_next_turn_makes_it(open_bench: Open, server: GitServer) -> None:
+def test_interrupt_ends_a_clone_and_the_next_turn_retries(open_bench: Open, server: GitServer) -> None:
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url(), "credential": "robot"})
-    server.held.clear()
+    server.serving.clear()
     turn = bench.begin(thread, "hello")
     follower = bench.follow(thread)
     running = bench.start_run()
@@ -297,24 +295,28 @@ def test_an_interrupt_ends_a_clone_and_the_next_turn_makes_it(open_bench: Open, 
 
     services = bench.workers[0]
     services.store.turns.interrupt(thread.id, LOCAL_USER, None)
-    from workers.agent.signal import Why
+    from workers.control.signal import StopReason
 
-    services.running[turn.id].call(Why.INTERRUPT)
+    services.running[turn.id].request(StopReason.INTERRUPT)
     running.join()
-    server.held.set()
+    server.serving.set()
 
     assert bench.turn(turn).status == "interrupted"
+    clone = bench.shown(thread)[0]
+    assert (clone["status"], clone["aggregatedOutput"]) == ("failed", "stopped before it was done\n")
     assert beside(bench) == []
-    assert bench.say(thread, "again").status == "completed"
+    assert bench.run_turn(thread, "again").status == "completed"
     assert (folder(bench, thread) / "README").exists()
 
 
 @pytest.mark.parametrize("point", ["mid_clone", "before_placed"])
-def test_of_two_makers_one_makes_it_and_the_other_waits(open_bench: Open, server: GitServer, point: str) -> None:
+def test_of_two_workers_one_makes_the_workspace_and_the_other_waits(
+    open_bench: Open, server: GitServer, point: str
+) -> None:
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url(), "credential": "robot"})
     freeze = Freeze()
-    faults.call_at(point, freeze)
+    fault_points.call_at(point, freeze)
     first = start(lambda: make(bench, thread))
     assert freeze.reached.wait(20)
     second = start(lambda: make(bench, thread))
@@ -327,7 +329,7 @@ def test_of_two_makers_one_makes_it_and_the_other_waits(open_bench: Open, server
     assert len([line for line in server.seen if line.startswith("GET")]) <= 2  # one ls-remote, one fetch
 
 
-def test_hooks_filters_and_submodules_of_a_repository_do_nothing(open_bench: Open, server: GitServer) -> None:
+def test_hooks_filters_and_submodules_of_a_repository_are_not_run(open_bench: Open, server: GitServer) -> None:
     work = server.root / "project.git-work"
     (work / ".gitattributes").write_text("* filter=evil diff=evil\n")
     (work / ".gitmodules").write_text('[submodule "x"]\n\tpath = x\n\turl = http://127.0.0.1:1/x\n')
@@ -350,40 +352,40 @@ def test_hooks_filters_and_submodules_of_a_repository_do_nothing(open_bench: Ope
 # -- from an archive
 
 
-def test_a_thread_begins_with_an_archive_that_is_gone_then(open_bench: Open) -> None:
+def test_archive_is_unpacked_once_and_then_deleted(open_bench: Open) -> None:
     bench = open_bench()
     source = upload(bench, tar_of({"a/b.txt": b"hello\n"}))
     thread = thread_from(bench, source)
 
-    turn = bench.say(thread, command("cat a/b.txt"))
+    turn = bench.run_turn(thread, command("cat a/b.txt"))
 
     assert turn.status == "completed", turn.error
     assert bench.shown(thread)[-2]["aggregatedOutput"] == "hello\n"
     assert refused(bench, source).endswith("kept for a day")
 
 
-def test_a_hostile_archive_leaves_nothing_and_says_why(open_bench: Open) -> None:
+def test_hostile_archive_is_refused_with_a_reason_and_leaves_nothing(open_bench: Open) -> None:
     bench = open_bench()
 
     reason = refused(bench, upload(bench, tar_of({"good": b"1", "../evil": b"2"})))
 
-    assert "leads out: '../evil'" in reason
+    assert "leads out of the archive: '../evil'" in reason
 
 
-def test_somebody_elses_archive_is_none(open_bench: Open) -> None:
+def test_archive_of_another_user_is_not_found(open_bench: Open) -> None:
     bench = open_bench()
     source = upload(bench, tar_of({"a": b"1"}), ALICE)
 
     assert "no archive" in refused(bench, source)
 
 
-def test_files_that_are_there_already_are_not_written_over(open_bench: Open) -> None:
+def test_existing_files_are_not_overwritten(open_bench: Open) -> None:
     bench = open_bench()
     thread = thread_from(bench, upload(bench, tar_of({"a": b"1"})))
     folder(bench, thread).mkdir(parents=True)
     (folder(bench, thread) / "a").write_text("mine")
 
-    with pytest.raises(making.Failed, match="files in the workspace already"):
+    with pytest.raises(workspace_maker.WorkspaceFailed, match="files in the workspace already"):
         make(bench, thread)
 
     assert (folder(bench, thread) / "a").read_text() == "mine"
@@ -393,7 +395,7 @@ def test_files_that_are_there_already_are_not_written_over(open_bench: Open) -> 
 # -- from another workspace
 
 
-def test_a_copy_keeps_links_as_links_and_modes(open_bench: Open) -> None:
+def test_copy_keeps_links_and_modes(open_bench: Open) -> None:
     bench = open_bench()
     origin = thread_from(bench, upload(bench, tar_of({"a/b.txt": b"hello\n"})))
     make(bench, origin)
@@ -409,8 +411,8 @@ def test_a_copy_keeps_links_as_links_and_modes(open_bench: Open) -> None:
     assert read(bench, fork, "diff") == b""
 
 
-def test_a_copy_has_limits(open_bench: Open) -> None:
-    bench = open_bench(workspaces=Workspaces(max_entries=3))
+def test_copy_has_limits(open_bench: Open) -> None:
+    bench = open_bench(workspaces=WorkspaceSettings(max_entries=3))
     origin = thread_from(bench, upload(bench, tar_of({"a": b"1"})))
     make(bench, origin)
     for name in "bcd":
@@ -423,7 +425,7 @@ def test_a_copy_has_limits(open_bench: Open) -> None:
 
 
 def change(at: Path) -> None:
-    """Something of everything."""
+    """Make changes of every kind."""
     (at / "README").write_text("three\n")
     (at / "run.sh").unlink()
     (at / "new folder").mkdir()
@@ -433,9 +435,9 @@ def change(at: Path) -> None:
     (at / "pointer").symlink_to("/nowhere")
 
 
-def same_files(one: Path, other: Path) -> bool:
+def same_files(left: Path, right: Path) -> bool:
     done = subprocess.run(
-        ["diff", "-r", "--no-dereference", "-x", ".git", "-x", "*.log", str(one), str(other)],
+        ["diff", "-r", "--no-dereference", "-x", ".git", "-x", "*.log", str(left), str(right)],
         capture_output=True,
         check=False,
     )
@@ -444,7 +446,7 @@ def same_files(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("with_git", [True, False], ids=["clone", "archive"])
-def test_the_diff_applied_to_the_start_gives_the_workspace(
+def test_diff_applied_to_the_start_gives_the_workspace(
     open_bench: Open, server: GitServer, tmp_path: Path, with_git: bool
 ) -> None:
     bench = open_bench(workspaces=settings(server))
@@ -452,7 +454,7 @@ def test_the_diff_applied_to_the_start_gives_the_workspace(
     git(tmp_path, "clone", "-q", str(server.root / "project.git"), str(original))
     source = {"gitUrl": server.url(), "credential": "robot"}
     if not with_git:
-        files = {one: (original / one).read_bytes() for one in ("README", "run.sh", ".gitignore")}
+        files = {name: (original / name).read_bytes() for name in ("README", "run.sh", ".gitignore")}
         source = upload(bench, tar_of(files))
         for name in ("link", ".git/HEAD"):
             (original / name).unlink()
@@ -472,7 +474,7 @@ def test_the_diff_applied_to_the_start_gives_the_workspace(
     assert same_files(original, folder(bench, thread))
 
 
-def test_a_bundle_of_a_clone_has_the_agents_commits_and_goes_on_from_the_start(
+def test_bundle_of_a_clone_has_the_agents_commits_on_top_of_the_start(
     open_bench: Open, server: GitServer, tmp_path: Path
 ) -> None:
     bench = open_bench(workspaces=settings(server, git_depth=1))
@@ -494,7 +496,7 @@ def test_a_bundle_of_a_clone_has_the_agents_commits_and_goes_on_from_the_start(
     assert same_files(mine, at)
 
 
-def test_a_bundle_without_git_can_be_cloned(open_bench: Open, tmp_path: Path) -> None:
+def test_bundle_of_a_workspace_without_git_can_be_cloned(open_bench: Open, tmp_path: Path) -> None:
     bench = open_bench()
     thread = thread_from(bench, upload(bench, tar_of({"README": b"1\n", "run.sh": b"2\n", ".gitignore": b"*.log\n"})))
     make(bench, thread)
@@ -507,7 +509,7 @@ def test_a_bundle_without_git_can_be_cloned(open_bench: Open, tmp_path: Path) ->
     assert same_files(tmp_path / "mine", folder(bench, thread))
 
 
-def test_a_thread_that_began_with_nothing_has_a_diff_bundle_and_tar_too(bench: Bench, tmp_path: Path) -> None:
+def test_empty_workspace_has_diff_bundle_and_tar_too(bench: Bench, tmp_path: Path) -> None:
     thread = bench.thread()
     assert read(bench, thread, "diff") == b""
     at = folder(bench, thread)
@@ -516,7 +518,7 @@ def test_a_thread_that_began_with_nothing_has_a_diff_bundle_and_tar_too(bench: B
     (at / "nested" / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     (at / "nested" / "b").write_text("b\n")
 
-    patch, bundle, tar = (read(bench, thread, one) for one in ("diff", "bundle", "tar"))
+    patch, bundle, tar = (read(bench, thread, format_) for format_ in ("diff", "bundle", "tar"))
 
     assert b"+++ b/a\n" in patch
     assert b"+++ b/nested/b\n" in patch
@@ -525,7 +527,7 @@ def test_a_thread_that_began_with_nothing_has_a_diff_bundle_and_tar_too(bench: B
         assert {"./a", "./nested/.git/HEAD", "./nested/b"} <= set(opened.getnames())
 
 
-def test_nothing_of_a_hostile_repository_runs_when_it_is_read(open_bench: Open, server: GitServer) -> None:
+def test_reading_a_hostile_repository_runs_nothing_of_it(open_bench: Open, server: GitServer) -> None:
     bench = open_bench(workspaces=settings(server))
     thread = thread_from(bench, {"gitUrl": server.url(), "credential": "robot"})
     make(bench, thread)
@@ -545,7 +547,7 @@ def test_nothing_of_a_hostile_repository_runs_when_it_is_read(open_bench: Open, 
     assert b"# v2 git bundle" in read(bench, thread, "bundle")
 
 
-def test_a_start_that_is_gone_is_said_and_the_tar_still_works(open_bench: Open) -> None:
+def test_missing_start_is_reported_and_the_tar_still_works(open_bench: Open) -> None:
     bench = open_bench()
     thread = thread_from(bench, upload(bench, tar_of({"a": b"1"})))
     make(bench, thread)
@@ -557,11 +559,11 @@ def test_a_start_that_is_gone_is_said_and_the_tar_still_works(open_bench: Open) 
     assert b"./a" in read(bench, thread, "tar")
 
 
-def test_threads_see_neither_another_start_nor_their_own(open_bench: Open) -> None:
+def test_threads_cannot_see_the_start_of_any_workspace(open_bench: Open) -> None:
     bench = open_bench()
     thread = thread_from(bench, upload(bench, tar_of({"a": b"1"}), ALICE), ALICE)
 
-    bench.say(thread, command("ls -a .. ../*.start"))
+    bench.run_turn(thread, command("ls -a .. ../*.start"))
 
-    told = bench.shown(thread)[-2]["aggregatedOutput"]
-    assert f"{thread.id}.start" not in told.replace("../*.start", "")
+    shown = bench.shown(thread)[-2]["aggregatedOutput"]
+    assert f"{thread.id}.start" not in shown.replace("../*.start", "")

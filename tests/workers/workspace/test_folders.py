@@ -1,4 +1,4 @@
-"""The folder of a thread, and what is read of it for the model and for clients."""
+"""The folder of a thread, and what is read from it for the model and for clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from workers.sandbox.policy import SandboxPolicy
-from workers.workspace import MAX_INSTRUCTIONS_BYTES, environment_context, git_info, instructions, workspace_for
+from workers.workspace.folders import environment_context, git_info, workspace_for
 
 THREAD = "019e3a5c-0000-7000-8000-000000000001"
 SHA, OTHER_SHA = "a" * 40, "b" * 40
@@ -30,7 +30,7 @@ def write(path: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_a_threads_folder_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_threads_folder_is_made_once_with_mode_0700(tmp_path: Path) -> None:
     folder = workspace_for(tmp_path / "workspaces", "local", THREAD)
     (folder / "file").touch()
 
@@ -41,70 +41,23 @@ def test_a_threads_folder_is_made_once_for_its_owner_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("owner", ["", ".", "..", "a/b", "../x", "a\0b", "a\n", "x" * 129])
-def test_no_owner_names_a_folder_elsewhere(tmp_path: Path, owner: str) -> None:
-    with pytest.raises(ValueError, match="no folder"):
+def test_owner_cannot_name_a_folder_elsewhere(tmp_path: Path, owner: str) -> None:
+    with pytest.raises(ValueError, match="name of a folder"):
         workspace_for(tmp_path, owner, THREAD)
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match="name of a folder"):
         workspace_for(tmp_path, "local", f"../{owner}")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_instructions_come_from_the_projects_root_down_to_the_working_directory(root: Path) -> None:
-    write(root / "AGENTS.md", "above the project")
-    (root / "p" / ".git").mkdir(parents=True)
-    write(root / "p" / "AGENTS.md", "project\n")
-    write(root / "p" / "a" / "AGENTS.md", "folder")
-    write(root / "p" / "a" / "AGENTS.override.md", "instead")
-    write(root / "p" / "a" / "b" / "AGENTS.md", "below")
-    write(root / "p" / "a" / "b" / "AGENTS.override.md", " \n")
+def test_the_place_of_a_missing_git_folder_is_no_repository(root: Path) -> None:
+    write(root / ".git" / "HEAD", "ref: refs/heads/main")
+    (root / "a" / ".git").mkdir(parents=True)
 
-    found = instructions(root / "p" / "a" / "b", root)
-
-    assert found == [
-        (root / "p" / "AGENTS.md", "project"),
-        (root / "p" / "a" / "AGENTS.override.md", "instead"),
-        (root / "p" / "a" / "b" / "AGENTS.md", "below"),
-    ]
+    assert git_info(root / "a", root) == git_info(root, root)
 
 
-def test_without_a_repository_only_the_working_directory_counts(root: Path) -> None:
-    write(root / "AGENTS.md", "above")
-    write(root / "p" / "AGENTS.md", "here")
-
-    assert instructions(root / "p", root) == [(root / "p" / "AGENTS.md", "here")]
-
-
-def test_a_repository_above_the_root_is_not_looked_at(root: Path) -> None:
-    (root.parent / ".git").mkdir()
-    write(root.parent / "AGENTS.md", "not for this thread")
-
-    assert instructions(root, root) == []
-
-
-def test_instructions_are_cut_at_their_limit(root: Path) -> None:
-    (root / ".git").mkdir()
-    write(root / "AGENTS.md", "é" * (MAX_INSTRUCTIONS_BYTES // 2 - 5))
-    write(root / "a" / "AGENTS.md", "xé" * 100)
-    write(root / "a" / "b" / "AGENTS.md", "too late")
-
-    found = instructions(root / "a" / "b", root)
-
-    assert [path.parent for path, _ in found] == [root, root / "a"]
-    assert found[1][1] == "xéxéxéx"
-
-
-def test_hostile_instruction_files_are_left_out(root: Path, tmp_path: Path) -> None:
-    secret = write(tmp_path / "secret", "secret")
-    (root / ".git").mkdir()
-    (root / "AGENTS.md").symlink_to(secret)
-    (root / "a" / "AGENTS.md").mkdir(parents=True)
-    write(root / "a" / "b\n<x>" / "AGENTS.md", b"\xff\xfe text")
-
-    assert instructions(root / "a" / "b\n<x>", root) == [(root / "a" / "b\n<x>" / "AGENTS.md", "�� text")]
-
-
-def test_the_environment_is_told_in_the_originals_shape(root: Path) -> None:
+def test_environment_has_the_originals_format_and_says_what_becomes_of_tmp(root: Path) -> None:
     cwd = root / "a<b>"
     cwd.mkdir()
     sandbox = SandboxPolicy.from_wire({"type": "workspaceWrite"}, cwd, hidden=[])
@@ -118,6 +71,7 @@ def test_the_environment_is_told_in_the_originals_shape(root: Path) -> None:
         "  <sandbox_mode>workspace-write</sandbox_mode>\n"
         "  <network_access>restricted</network_access>\n"
         f"  <writable_roots><root>{root}/a&lt;b&gt;</root></writable_roots>\n"
+        "  <tmp>each command has its own /tmp, which ends with it</tmp>\n"
         "  <shell>bash</shell>\n"
         "  <current_date>2026-11-22</current_date>\n"
         "  <timezone>Etc/UTC</timezone>\n"
@@ -125,7 +79,7 @@ def test_the_environment_is_told_in_the_originals_shape(root: Path) -> None:
     )
 
 
-def test_the_environment_names_no_writable_roots_where_there_are_none(root: Path) -> None:
+def test_environment_without_writable_roots_names_none(root: Path) -> None:
     sandbox = SandboxPolicy.from_wire({"type": "dangerFullAccess"}, root, hidden=[])
 
     text = environment_context(root, sandbox, "never", datetime(2026, 1, 2, tzinfo=UTC))
@@ -140,7 +94,7 @@ def repository(folder: Path, head: str = "ref: refs/heads/main\n", **files: str)
         write(folder / ".git" / name.replace("__", "/").replace("_", "-"), text)
 
 
-def test_facts_of_a_repository_are_those_that_git_would_tell(root: Path) -> None:
+def test_git_info_agrees_with_git(root: Path) -> None:
     def git(*words: str, at: Path = root) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
         clean = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
@@ -169,7 +123,7 @@ def test_facts_of_a_repository_are_those_that_git_would_tell(root: Path) -> None
     assert git_info(project, root) == expected | {"branch": None}
 
 
-def test_there_are_no_facts_without_a_repository(root: Path) -> None:
+def test_no_git_info_without_a_repository(root: Path) -> None:
     repository(root.parent)
 
     assert git_info(root, root) is None
@@ -179,7 +133,7 @@ HOSTILE_HEADS = ["", "nonsense", "ref: ../../secret", "ref: refs/heads/../../../
 
 
 @pytest.mark.parametrize("head", HOSTILE_HEADS)
-def test_a_hostile_head_tells_nothing(root: Path, head: str) -> None:
+def test_hostile_head_gives_no_git_info(root: Path, head: str) -> None:
     write(root / "secret", OTHER_SHA)
     repository(root / "p", head)
 
@@ -188,7 +142,7 @@ def test_a_hostile_head_tells_nothing(root: Path, head: str) -> None:
     assert facts in (None, {"sha": None, "branch": None, "originUrl": None})
 
 
-def test_a_repository_elsewhere_is_not_read(root: Path, tmp_path: Path) -> None:
+def test_git_file_that_points_outside_is_not_followed(root: Path, tmp_path: Path) -> None:
     repository(tmp_path / "victim", SHA)
     write(root / "file" / ".git", f"gitdir: {tmp_path}/victim/.git")
     write(root / "relative" / ".git", "gitdir: ../../victim/.git")
@@ -214,7 +168,7 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize(("address", "shown"), ADDRESSES.items())
-def test_the_origins_address_never_carries_a_credential(root: Path, address: str, shown: str | None) -> None:
+def test_origin_url_never_contains_a_credential(root: Path, address: str, shown: str | None) -> None:
     others = '[core]\n\turl = no\n[remote "fork"]\n\turl = no\n'
     repository(root, SHA, config=f'{others}[remote "origin"]\n\tfetch = +refs/*:refs/*\n\turl = {address}\n')
 

@@ -1,16 +1,18 @@
-"""What a running turn must hear: more input, a stop, a shutdown."""
+"""Stop requests to a running turn: steer, interrupt, drain."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shared import mailbox
+from shared.events import turn_signals
 from shared.store.threads import Thread
 from shared.store.turns import Claim
+from tests.builders import SilentQueue, unread_inputs
 from tests.support import order
 from tests.support.wait import until
 from tests.workers.agent.test_turn import inputs, outputs, texts, types
@@ -21,19 +23,19 @@ WAITS = "touch started; until [ -e go ]; do sleep 0.02; done; echo over"
 
 def steer(bench: Bench, thread: Thread, text: str) -> None:
     turn = bench.begin(thread, text)
-    mailbox.announce(bench.connect(), mailbox.STEER, turn.id)
+    turn_signals.publish(bench.connect(), turn_signals.STEER, turn.id)
 
 
 def interrupt(bench: Bench, thread: Thread) -> None:
     turn = bench.workers[0].store.turns.interrupt(thread.id, thread.owner, None)
-    mailbox.announce(bench.connect(), mailbox.INTERRUPT, turn.id)
+    turn_signals.publish(bench.connect(), turn_signals.INTERRUPT, turn.id)
 
 
 def wait_for_file(path: Path) -> None:
     until(path.exists)
 
 
-def test_input_in_mid_stream_cuts_the_stream_and_the_model_sees_it(bench: Bench) -> None:
+def test_steer_cuts_the_stream_and_reaches_the_model(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
     running = bench.start_run()
@@ -54,7 +56,7 @@ def test_input_in_mid_stream_cuts_the_stream_and_the_model_sees_it(bench: Bench)
     assert bench.workers[0].log.snapshot(thread.id).open_items == []
 
 
-def test_input_while_a_command_runs_waits_for_its_end(bench: Bench) -> None:
+def test_steer_waits_for_a_running_command(bench: Bench) -> None:
     thread = bench.thread()
     bench.begin(thread, f"[[run {WAITS}]]")
     running = bench.start_run()
@@ -71,13 +73,13 @@ def test_input_while_a_command_runs_waits_for_its_end(bench: Bench) -> None:
     assert inputs(bench)[-1]["content"][0]["text"] == "and then?"
 
 
-def test_input_that_comes_with_the_last_word_is_answered_in_the_same_turn(bench: Bench) -> None:
+def test_input_during_the_last_answer_is_answered_in_the_same_turn(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "[[say one]][[pause p]]")
     running = bench.start_run()
     bench.model.wait_reached("p")
 
-    bench.begin(thread, "two")  # not announced: the end itself must notice
+    bench.begin(thread, "two")  # without a signal: the end of the turn must find it
     bench.model.release("p")
     running.join()
 
@@ -86,7 +88,7 @@ def test_input_that_comes_with_the_last_word_is_answered_in_the_same_turn(bench:
     assert types(bench.shown(thread)) == ["userMessage", "agentMessage", "userMessage", "agentMessage"]
 
 
-def test_a_stop_in_mid_stream_ends_the_turn_at_once(bench: Bench) -> None:
+def test_interrupt_cuts_the_stream_and_ends_the_turn(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "[[say half]][[pause p]][[say never]]")
     running = bench.start_run()
@@ -101,12 +103,13 @@ def test_a_stop_in_mid_stream_ends_the_turn_at_once(bench: Bench) -> None:
     ended = bench.turn(turn)
     assert (ended.status, ended.error, seen.turns) == ("interrupted", None, {turn.id: "interrupted"})
     assert types(bench.shown(thread)) == ["userMessage"]
-    assert bench.say(thread, "hello").status == "completed"
+    assert bench.run_turn(thread, "hello").status == "completed"
 
 
-def test_a_stop_in_mid_command_ends_its_whole_tree_before_the_turn(bench: Bench) -> None:
+def test_interrupt_ends_all_processes_of_a_command_before_the_turn(bench: Bench) -> None:
     thread = bench.thread()
-    turn = bench.begin(thread, "[[run (sleep 60; touch escaped) & touch started; sleep 60]]+[[run touch second]]")
+    patch = "[[patch *** Begin Patch\n*** Add File: second\n+one\n*** End Patch]]"
+    turn = bench.begin(thread, f"[[run (sleep 60; touch escaped) & touch started; sleep 60]]+{patch}")
     running = bench.start_run()
     wait_for_file(bench.cwd / "started")
 
@@ -119,12 +122,12 @@ def test_a_stop_in_mid_command_ends_its_whole_tree_before_the_turn(bench: Bench)
     command = bench.shown(thread)[1]
     assert (command["type"], command["status"]) == ("commandExecution", "failed")
     assert not (bench.cwd / "second").exists()
-    bench.say(thread, "hello")
+    bench.run_turn(thread, "hello")
     assert "stopped by interrupt" in outputs(bench)[0]
     assert "not run" in outputs(bench)[1]
 
 
-def test_what_was_said_before_a_stop_stays(bench: Bench) -> None:
+def test_input_before_an_interrupt_is_kept(bench: Bench) -> None:
     thread = bench.thread()
     bench.begin(thread, "[[say half]][[pause p]]")
     running = bench.start_run()
@@ -134,11 +137,11 @@ def test_what_was_said_before_a_stop_stays(bench: Bench) -> None:
     interrupt(bench, thread)
     running.join()
 
-    said = [item["content"][0]["text"] for item in bench.shown(thread)]
-    assert said == ["[[say half]][[pause p]]", "one more thing"]
+    messages = [item["content"][0]["text"] for item in bench.shown(thread)]
+    assert messages == ["[[say half]][[pause p]]", "one more thing"]
 
 
-def test_a_stop_that_was_not_announced_is_heard_at_the_next_renewal(open_bench: Callable[..., Bench]) -> None:
+def test_lease_renewal_finds_an_interrupt_without_a_signal(open_bench: Callable[..., Bench]) -> None:
     bench = open_bench(server={"lease_seconds": 2.0, "renewal_seconds": 0.1, "authority_seconds": 1.5})
     thread = bench.thread()
     turn = bench.begin(thread, "[[say half]][[pause p]]")
@@ -151,22 +154,22 @@ def test_a_stop_that_was_not_announced_is_heard_at_the_next_renewal(open_bench: 
     assert bench.turn(turn).status == "interrupted"
 
 
-def test_a_renewal_does_not_call_for_input_that_a_step_has_found(
+def test_lease_renewal_does_not_steer_for_input_that_a_step_has_read(
     open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = open_bench(server={"lease_seconds": 5.0, "renewal_seconds": 0.02, "authority_seconds": 4.5})
-    turns, thread = bench.workers[0].store.turns, bench.thread()
+    claims, thread = bench.workers[0].journal_store.claims, bench.thread()
     turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
-    (letter,) = turns.unread(turn.id)
+    (pending,) = unread_inputs(bench.workers[0].store, turn.id)
     under_way, looks = threading.Event(), []
 
-    def late_called(_: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
+    def late_stops(_: Collection[Claim]) -> tuple[set[str], dict[str, int]]:
         if not under_way.is_set():
             return set(), {}
-        looks.append(letter)
-        return set(), {turn.id: letter.id}  # it is on its way to the model, and its commit still waits
+        looks.append(pending)
+        return set(), {turn.id: pending.id}  # the step has read it, and has not committed that
 
-    monkeypatch.setattr(turns, "called", late_called)
+    monkeypatch.setattr(claims, "requested_stops", late_stops)
     running = bench.start_run()
     bench.model.wait_reached("p")
     under_way.set()
@@ -178,7 +181,7 @@ def test_a_renewal_does_not_call_for_input_that_a_step_has_found(
     assert len(bench.model.requests) == 1
 
 
-def test_a_stop_while_a_broken_stream_waits_to_begin_again(bench: Bench) -> None:
+def test_interrupt_ends_the_wait_before_a_retry(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "[[status 429 retry_after=50 Later.]]")
     running = bench.start_run()
@@ -192,7 +195,7 @@ def test_a_stop_while_a_broken_stream_waits_to_begin_again(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("script", ["[[say half]][[pause p]][[say whole]]", f"[[run {WAITS}]][[pause p]][[say whole]]"])
-def test_a_shutdown_hands_its_turn_to_another_worker(bench: Bench, script: str) -> None:
+def test_drain_requeues_the_turn_for_another_worker(bench: Bench, script: str) -> None:
     thread, other = bench.thread(), bench.worker()
     turn = bench.begin(thread, script)
     running = bench.start_run(bench.workers[0])
@@ -214,14 +217,14 @@ def test_a_shutdown_hands_its_turn_to_another_worker(bench: Bench, script: str) 
     assert len(seen.completed) == len({item["id"] for item in bench.shown(thread)})
 
 
-def test_a_shutdown_ends_a_long_command_and_the_model_is_told(bench: Bench) -> None:
+def test_drain_ends_a_long_command_and_reports_it_to_the_model(bench: Bench) -> None:
     thread, other = bench.thread(), bench.worker()
     turn = bench.begin(
         thread,
         f'[[tool exec_command {{"cmd": "echo ran >> log; {WAITS}", "yield_time_ms": 250}}]][[pause p]][[say whole]]',
     )
     running = bench.start_run(bench.workers[0])
-    bench.model.wait_reached("p")  # the call has yielded; its command goes on
+    bench.model.wait_reached("p")  # the call has yielded; its command runs on
     until((bench.cwd / "log").exists)
 
     bench.workers[0].drain()
@@ -236,7 +239,27 @@ def test_a_shutdown_ends_a_long_command_and_the_model_is_told(bench: Bench) -> N
     assert any("stopped by shutdown" in text for text in texts(bench, "developer"))
 
 
-def test_a_draining_worker_takes_no_turn(bench: Bench) -> None:
+@pytest.mark.parametrize("script", ["[[say half]][[pause p]]", "[[run touch started; sleep 60]]"])
+def test_a_turn_that_leaves_a_draining_worker_wakes_another_one(bench: Bench, script: str) -> None:
+    queue: Any = SilentQueue()
+    bench.workers[0].queue = queue
+    thread = bench.thread()
+    turn = bench.begin(thread, script)
+    running = bench.start_run()
+    if "run" in script:
+        wait_for_file(bench.cwd / "started")
+    else:
+        bench.model.wait_reached("p")
+
+    bench.workers[0].drain()
+    if "run" in script:  # the turn ends; otherwise it is requeued
+        interrupt(bench, thread)
+    running.join()
+
+    assert queue.enqueued == [turn.id]
+
+
+def test_draining_worker_claims_no_turn(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "hello")
 
@@ -246,7 +269,7 @@ def test_a_draining_worker_takes_no_turn(bench: Bench) -> None:
     assert bench.turn(turn).phase == "queued"
 
 
-def test_a_turn_waiting_in_the_queue_that_is_stopped_ends_with_what_was_said(bench: Bench) -> None:
+def test_interrupt_ends_a_queued_turn_and_keeps_its_input(bench: Bench) -> None:
     thread = bench.thread()
     turn = bench.begin(thread, "never read")
 

@@ -1,4 +1,4 @@
-"""Webhooks over HTTPS: whose certificate is trusted, and for which name."""
+"""Webhooks over HTTPS: which certificates are trusted, and for which name."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from shared.config.webhooks import Webhook
 from shared.store.outbox import Outgoing
-from shared.webhooks import Webhook
 from tests.support.webhook_receiver import SECRET, WebhookReceiver
-from workers import webhooks
+from workers.delivery import webhook_sender
 
 SECONDS = 10.0
 
 
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """SSL_CERT_FILE is read once a process; each test here is like a process of its own."""
-    webhooks._tls.cache_clear()
+    """Forget the TLS context: SSL_CERT_FILE is read once per process, and each test needs its own."""
+    webhook_sender._tls.cache_clear()
     yield monkeypatch
-    webhooks._tls.cache_clear()
+    webhook_sender._tls.cache_clear()
 
 
 def certificate(folder: Path, name: str) -> Path:
-    """A certificate that signs itself, and its key: PEM."""
+    """Write a self-signed certificate and its key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver")])
     now = datetime.now(UTC)
@@ -50,10 +50,10 @@ def certificate(folder: Path, name: str) -> Path:
 
 def send(receiver: WebhookReceiver) -> str | None:
     outgoing = Outgoing("msg_1", receiver.url, "turn.started", {"turnId": "t"}, 0, "pending", 0, 0, 0, None)
-    return webhooks.send(Webhook(receiver.url, SECRET, allow_private=True), outgoing, SECONDS)
+    return webhook_sender.send(Webhook(receiver.url, SECRET, allow_private=True), outgoing, SECONDS)
 
 
-def test_a_certificate_of_the_operators_authority_is_trusted(tmp_path: Path, trusting: pytest.MonkeyPatch) -> None:
+def test_certificate_of_the_operators_authority_is_trusted(tmp_path: Path, trusting: pytest.MonkeyPatch) -> None:
     file = certificate(tmp_path, "localhost")
     trusting.setenv("SSL_CERT_FILE", str(file))
 
@@ -66,9 +66,9 @@ def test_a_certificate_of_the_operators_authority_is_trusted(tmp_path: Path, tru
 @pytest.mark.parametrize(
     ("name", "trusted", "complaint"),
     [("localhost", False, "self-signed certificate"), ("other.example", True, "Hostname mismatch")],
-    ids=["of nobody we know", "of another name"],
+    ids=["of an unknown authority", "of another name"],
 )
-def test_another_certificate_is_refused_before_anything_is_said(
+def test_other_certificate_is_refused_before_anything_is_sent(
     tmp_path: Path, trusting: pytest.MonkeyPatch, name: str, trusted: bool, complaint: str
 ) -> None:
     file = certificate(tmp_path, name)

@@ -1,0 +1,57 @@
+"""Calls of tools that end unusually: the model and the user are told, and the turn goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.errors import ClaimLost
+from tests.support import order
+from tests.workers.agent.test_turn import outputs
+from tests.workers.builders import Bench
+from workers.tools import exec_command
+
+
+def test_a_tool_that_breaks_fails_its_call_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> object:
+        raise RuntimeError("nobody expected this")
+
+    monkeypatch.setattr(exec_command, "run", break_down)
+    thread = bench.thread()
+
+    turn = bench.run_turn(thread, "[[run true]][[say Then.]]")
+
+    order.check(bench.events(thread))
+    assert turn.status == "completed"
+    assert [item.get("status") for item in bench.shown(thread)[1:]] == ["failed", None]
+    bench.run_turn(thread, "next")
+    assert "internal error; what it did is not known" in json.dumps(outputs(bench))
+
+
+def test_a_tool_whose_claim_is_lost_stores_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: object) -> object:
+        raise ClaimLost("another worker has claimed the turn")
+
+    monkeypatch.setattr(exec_command, "run", lose)
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[run true]]")
+
+    bench.start_run().join()
+
+    assert bench.turn(turn).phase == "running"
+    assert [row.answered for row in bench.items(thread) if row.kind == "commandExecution"] == [False]
+
+
+def test_a_command_that_ends_between_two_calls_completes_its_item(bench: Bench) -> None:
+    call: dict[str, Any] = {"cmd": "while [ ! -e go ]; do sleep 0.02; done; echo ended", "yield_time_ms": 250}
+    thread = bench.thread()
+
+    bench.run_turn(thread, f"[[tool exec_command {json.dumps(call)}]][[run touch go; sleep 1]][[say Then.]]")
+
+    events = bench.events(thread)
+    order.check(events, sessions=True)
+    first, _, message = bench.shown(thread)[1:]
+    assert (first["status"], first["aggregatedOutput"]) == ("completed", "ended\n")
+    assert message["type"] == "agentMessage"

@@ -1,0 +1,33 @@
+"""The sweep: which workers it wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shared.config import Limits
+from tests.builders import SilentQueue
+from tests.workers.builders import Bench
+from workers import sweep
+
+
+def test_turns_over_their_users_cap_wake_no_worker_and_run_when_a_place_is_free(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(limits=Limits(turns_at_once=1))
+    queue: Any = SilentQueue()
+    bench.workers[0].queue = queue
+    turns = [bench.begin(bench.thread(), f"[[pause {name}]]") for name in ("a", "b", "c")]
+    sweep.wake_workers(bench.workers[0])
+    assert queue.enqueued == [""], "one of the three may run"
+
+    running = bench.start_run()
+    bench.model.wait_reached("a")
+    sweep.wake_workers(bench.workers[0])
+    assert queue.enqueued == [""], "none of the other two may run"
+
+    for name in ("a", "b", "c"):
+        bench.model.release(name)
+    running.join()
+    assert [bench.turn(turn).status for turn in turns] == ["completed"] * 3
+    assert queue.enqueued == [""], "the end of a turn is followed by the next without a wake-up"
