@@ -1,4 +1,4 @@
-"""The listener over a real Redis that goes away and comes back: what was missed is read from the log."""
+"""The relay over a real Redis that goes away and comes back: missed events are read from the log."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ import pytest
 
 from api.app import make_services
 from api.cli import embedded_redis
-from shared import announcements
 from shared.config import embedded_redis_url
+from shared.events import durable_events
 from shared.store.threads import Thread
-from tests.builders import Client, House, SilentQueue, claim_turn, delta, end_turn, make_house, make_thread, make_turn
+from tests.builders import (
+    Backend,
+    Client,
+    SilentQueue,
+    claim_turn,
+    delta,
+    end_turn,
+    make_backend,
+    make_thread,
+    make_turn,
+)
 from tests.support.wait import until
 
 
 class Redis:
-    """A server of our own, with the configuration of an embedded one."""
+    """A Redis server with the configuration of an embedded one."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -45,60 +55,60 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, empty_database: Path, redis: Redis) -> Iterator[House]:
-    house = make_house(tmp_path, empty_database, redis_url=redis.url)
+def backend(tmp_path: Path, empty_database: Path, redis: Redis) -> Iterator[Backend]:
+    backend = make_backend(tmp_path, empty_database, redis_url=redis.url)
     queue: Any = SilentQueue()
-    house.services = replace(make_services(house.config), queue=queue)
-    yield house
-    house.close()
+    backend.services = replace(make_services(backend.config), queue=queue)
+    yield backend
+    backend.close()
 
 
-def follow(house: House, thread: Thread) -> Client:
-    client = house.connect()
+def follow(backend: Backend, thread: Thread) -> Client:
+    client = backend.connect()
     client.call("thread/resume", {"threadId": thread.id})
     return client
 
 
-def kill_listener(house: House) -> None:
-    """Cut the listener's connection, and no other."""
-    assert house.services.redis.client_kill_filter(_type="pubsub") == 1
+def kill_listener(backend: Backend) -> None:
+    """Cut the listener's connection, and no other connection."""
+    assert backend.services.redis.client_kill_filter(_type="pubsub") == 1
 
 
-def test_what_a_cut_listener_missed_is_read_from_the_log(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    client = follow(house, thread)
+def test_events_missed_by_a_cut_listener_are_read_from_the_log(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    client = follow(backend, thread)
 
     expected = ""
     for cut in range(3):
-        kill_listener(house)
+        kill_listener(backend)
         for number in range(3):
-            house.publish(thread, delta(thread.id, "a", f"{cut}.{number} "))
+            backend.publish(thread, delta(thread.id, "a", f"{cut}.{number} "))
             expected += f"{cut}.{number} "
         client.wait_for_delta(f"{cut}.2 ")
 
     assert client.text("a") == expected
 
 
-def test_an_end_that_redis_forgot_is_told_when_it_is_back(house: House, redis: Redis) -> None:
-    thread = make_thread(house.store, house.config)
-    make_turn(house.store, thread)
-    client = follow(house, thread)
-    claim = claim_turn(house.store)
-    house.publish(thread, *announcements.turn_started(claim.turn))
+def test_the_end_of_a_turn_that_redis_lost_is_republished(backend: Backend, redis: Redis) -> None:
+    thread = make_thread(backend.store, backend.config)
+    make_turn(backend.store, thread)
+    client = follow(backend, thread)
+    claim = claim_turn(backend.store)
+    backend.publish(thread, *durable_events.turn_started(claim.turn))
     client.wait_for_method("turn/started")
 
     redis.stop()
-    end_turn(house.store, claim)
+    end_turn(backend.store, claim)
     redis.start()
-    house.services.redis.flushall()
+    backend.services.redis.flushall()
 
     client.wait_for_method("turn/completed")
     assert client.methods().count("turn/started") == 1
 
 
-def test_requests_during_an_outage_are_told_to_come_back(house: House, redis: Redis) -> None:
-    thread = make_thread(house.store, house.config)
-    client = house.connect()
+def test_requests_during_an_outage_are_refused_as_retryable(backend: Backend, redis: Redis) -> None:
+    thread = make_thread(backend.store, backend.config)
+    client = backend.connect()
     redis.stop()
 
     error = client.error("thread/resume", {"threadId": thread.id})
@@ -108,5 +118,5 @@ def test_requests_during_an_outage_are_told_to_come_back(house: House, redis: Re
     assert read["thread"]["id"] == thread.id
     redis.start()
     until(lambda: "result" in client.reply("thread/resume", {"threadId": thread.id}))
-    house.publish(thread, delta(thread.id, "a", "x"))
+    backend.publish(thread, delta(thread.id, "a", "x"))
     client.wait_for_delta("x")

@@ -1,4 +1,4 @@
-"""The client of the HTTP door, and the first turn, against a door that plays a script."""
+"""The HTTP client and the first turn, against a server with scripted answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shared.errors import InvalidRequest, ThreadhouseError, Unauthorized, Unavai
 Answers = dict[str, tuple[int, str, bytes]]
 
 
-class Door(ThreadingHTTPServer):
-    """Answers each path with (status, content type, body) and keeps what it was sent."""
+class ScriptedServer(ThreadingHTTPServer):
+    """Answers each path with (status, content type, body), and records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -28,7 +28,7 @@ class Door(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Door
+    server: ScriptedServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -46,15 +46,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nobody listens there: a client that asks it fails
-    server = Door()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nothing listens there: a client that uses the proxy fails
+    started = ScriptedServer()
+    thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server
-    server.shutdown()
+    yield started
+    started.shutdown()
     thread.join()
-    server.server_close()
+    started.server_close()
 
 
 def sse(*events: tuple[str, dict[str, Any]]) -> tuple[int, str, bytes]:
@@ -62,37 +62,37 @@ def sse(*events: tuple[str, dict[str, Any]]) -> tuple[int, str, bytes]:
     return 200, "text/event-stream", "".join(frames).encode()
 
 
-def test_a_call_posts_its_params_and_gives_the_result(door: Door) -> None:
-    door.answers["/v2/thread/start"] = (200, "application/json", b'{"thread": {"id": "t"}}')
+def test_call_posts_the_params_and_returns_the_result(server: ScriptedServer) -> None:
+    server.answers["/v2/thread/start"] = (200, "application/json", b'{"thread": {"id": "t"}}')
 
-    assert Client(door.url, "th_1").call("thread/start", {"model": "m"}) == {"thread": {"id": "t"}}
+    assert Client(server.url, "th_1").call("thread/start", {"model": "m"}) == {"thread": {"id": "t"}}
 
-    path, headers, body = door.requests[0]
+    path, headers, body = server.requests[0]
     assert (path, json.loads(body)) == ("/v2/thread/start", {"model": "m"})
     assert headers["Authorization"] == "Bearer th_1"
     assert headers["Accept"] == "application/json"
 
 
-def test_a_stream_is_its_events_without_comments_and_half_events(door: Door) -> None:
-    door.answers["/v2/turn/start"] = (
+def test_stream_skips_comments_and_an_incomplete_last_event(server: ScriptedServer) -> None:
+    server.answers["/v2/turn/start"] = (
         200,
         "text/event-stream",
-        b'event: result\ndata: {"turn": 1}\n\n: still there\n\n'
-        b'id: 7-0\nevent: x/y\ndata: {"a":\ndata:  "\xc3\xa9"}\n\ndata: {"cut',
+        b'event: result\ndata: {"result": 1}\n\n: still there\n\n'
+        b'id: 7-0\nevent: x/y\ndata: {"method":\ndata:  "\xc3\xa9"}\n\ndata: {"cut',
     )
 
-    events = list(Client(door.url).stream("turn/start", {}))
+    events = list(Client(server.url).stream("turn/start", {}))
 
-    assert events == [Event(None, "result", {"turn": 1}), Event("7-0", "x/y", {"a": "é"})]
-    assert door.requests[0][1]["Accept"] == "text/event-stream"
+    assert events == [Event(None, "result", {"result": 1}), Event("7-0", "x/y", {"method": "é"})]
+    assert server.requests[0][1]["Accept"] == "text/event-stream"
 
 
-def test_events_after_a_cursor_are_asked_for_with_it(door: Door) -> None:
-    door.answers["/v2/thread/events?threadId=t"] = sse(("x", {}))
+def test_events_sends_the_cursor_as_last_event_id(server: ScriptedServer) -> None:
+    server.answers["/v2/thread/events?threadId=t"] = sse(("x", {}))
 
-    assert [event.name for event in Client(door.url).events("t", after="7-0")] == ["x"]
+    assert [event.name for event in Client(server.url).events("t", after="7-0")] == ["x"]
 
-    assert door.requests[0][1]["Last-Event-ID"] == "7-0"
+    assert server.requests[0][1]["Last-Event-ID"] == "7-0"
 
 
 @pytest.mark.parametrize(
@@ -105,25 +105,25 @@ def test_events_after_a_cursor_are_asked_for_with_it(door: Door) -> None:
         (404, b'"text"', InvalidRequest, "HTTP 404"),
     ],
 )
-def test_a_refusal_is_an_error_with_the_servers_words(
-    door: Door, status: int, body: bytes, error: type[ThreadhouseError], message: str
+def test_an_error_response_raises_an_error_with_the_detail_of_the_server(
+    server: ScriptedServer, status: int, body: bytes, error: type[ThreadhouseError], message: str
 ) -> None:
-    door.answers["/v2/x"] = (status, "application/problem+json", body)
+    server.answers["/v2/x"] = (status, "application/problem+json", body)
 
     with pytest.raises(error, match=message):
-        Client(door.url).call("x", {})
+        Client(server.url).call("x", {})
 
 
-def test_nobody_listening_is_unavailable_and_not_ready(door: Door) -> None:
+def test_without_a_server_calls_are_unavailable_and_it_is_not_ready(server: ScriptedServer) -> None:
     client = Client("http://127.0.0.1:1")
 
     with pytest.raises(Unavailable, match=r"no answer from 127\.0\.0\.1:1"):
         client.call("x", {})
     assert not client.is_ready()
-    door.answers["/readyz"] = (503, "text/plain", b"")
-    assert not Client(door.url).is_ready()
-    door.answers["/readyz"] = (200, "text/plain", b"")
-    assert Client(door.url).is_ready()
+    server.answers["/readyz"] = (503, "text/plain", b"")
+    assert not Client(server.url).is_ready()
+    server.answers["/readyz"] = (200, "text/plain", b"")
+    assert Client(server.url).is_ready()
 
 
 COMMAND = {"type": "commandExecution", "command": "uname", "status": "completed", "aggregatedOutput": "Linux\n"}
@@ -139,12 +139,12 @@ def completed(**changes: str) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def first(door: Door) -> Door:
-    door.answers["/v2/thread/start"] = (200, "application/json", b'{"thread": {"id": "t"}}')
-    return door
+def first(server: ScriptedServer) -> ScriptedServer:
+    server.answers["/v2/thread/start"] = (200, "application/json", b'{"thread": {"id": "t"}}')
+    return server
 
 
-def test_the_first_turn_shows_what_streams(first: Door) -> None:
+def test_the_first_turn_writes_streamed_text(first: ScriptedServer) -> None:
     output = ("item/commandExecution/outputDelta", {"params": {"delta": "Linux\n"}})
     message = ("item/agentMessage/delta", {"params": {"delta": "Done."}})
     first.answers["/v2/turn/start"] = turn(output, completed(), message)
@@ -156,7 +156,7 @@ def test_the_first_turn_shows_what_streams(first: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "complaint"),
+    ("answer", "message"),
     [
         (turn(completed(status="failed")), "command failed: Linux"),
         (turn(completed(), status="failed"), "ended failed: .*why"),
@@ -164,8 +164,10 @@ def test_the_first_turn_shows_what_streams(first: Door) -> None:
         (sse(completed()), "stream ended before the turn did"),
     ],
 )
-def test_a_first_turn_that_did_not_work_fails(first: Door, answer: tuple[int, str, bytes], complaint: str) -> None:
+def test_a_failed_first_turn_raises_unavailable(
+    first: ScriptedServer, answer: tuple[int, str, bytes], message: str
+) -> None:
     first.answers["/v2/turn/start"] = answer
 
-    with pytest.raises(Unavailable, match=complaint):
+    with pytest.raises(Unavailable, match=message):
         first_turn.run(Client(first.url), lambda text: None)

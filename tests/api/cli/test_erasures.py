@@ -11,31 +11,34 @@ from click.testing import CliRunner, Result
 
 from api.cli.erasures import erasures
 from api.cli.users import users
-from tests.builders import House
+from tests.builders import Backend
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(house: House) -> Run:
-    """Runs a command of a home with the users ann and bob."""
+def run(backend: Backend) -> Run:
+    """A function that runs a command in a home with the users ann and bob."""
     for name in ("ann", "bob"):
-        house.store.users.add(name)
+        backend.store.users.add(name)
 
     def run(command: click.Command, *arguments: str) -> Result:
-        environ = {"THREADHOUSE_HOME": str(house.config.home), "THREADHOUSE_DATABASE_URL": house.config.database_url}
+        environ = {
+            "THREADHOUSE_HOME": str(backend.config.home),
+            "THREADHOUSE_DATABASE_URL": backend.config.database_url,
+        }
         return CliRunner().invoke(command, arguments, env=environ)
 
     return run
 
 
-def test_a_deleted_user_has_a_receipt(run: Run, house: House) -> None:
-    key = house.store.users.create_key("ann", "laptop")
+def test_users_delete_leaves_a_receipt(run: Run, backend: Backend) -> None:
+    key = backend.store.users.create_key("ann", "laptop")
 
     deleted = run(users, "delete", "ann", "--yes")
 
     assert deleted.exit_code == 0
-    assert house.store.users.by_key(key) is None
+    assert backend.store.users.find_by_key(key) is None
     listed = orjson.loads(run(erasures, "list", "--json").output)
     assert listed["receipt"] == {"users": 1, "api_keys": 1}
     assert listed["done_at_ms"] is None
@@ -44,14 +47,14 @@ def test_a_deleted_user_has_a_receipt(run: Run, house: House) -> None:
     assert "1 api_keys, 1 users" in run(erasures, "list").output
 
 
-def test_nobody_is_deleted_without_a_yes(run: Run, house: House) -> None:
+def test_users_delete_asks_for_confirmation(run: Run, backend: Backend) -> None:
     assert run(users, "delete", "ann").exit_code == 1
 
-    assert house.store.users.find("ann") is not None
+    assert backend.store.users.find("ann") is not None
 
 
-def test_an_unknown_receipt_is_told_so(run: Run) -> None:
+def test_show_fails_for_an_unknown_erasure(run: Run) -> None:
     shown = run(erasures, "show", "nothing")
 
     assert shown.exit_code == 1
-    assert "no erasure nothing; see: threadhouse erasures list" in shown.output
+    assert "no erasure nothing: see `threadhouse erasures list`" in shown.output

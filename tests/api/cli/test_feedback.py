@@ -1,4 +1,4 @@
-"""threadhouse feedback, as an operator calls it on the host."""
+"""threadhouse feedback, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from api.cli import commands
 from shared.store import Store
 
-SAID: dict[str, Any] = {"thread_id": None, "tags": {}, "include_logs": False, "per_day": 0}
+REPORT: dict[str, Any] = {"thread_id": None, "tags": {}, "include_logs": False, "per_day": 0}
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def ids(store: Store) -> list[str]:
-    """A report that was delivered, one that failed, and one that waits; of two users."""
+    """The ids of a delivered, a failed and a waiting report of two users."""
     made = [
-        store.feedback.create(owner, classification="bug", reason=reason, **SAID).id
+        store.feedback.create(owner, classification="bug", reason=reason, **REPORT).id
         for owner, reason in (("ada", "first"), ("bob", "second"), ("ada", "third"))
     ]
     first = store.feedback.claim(lease_ms=60_000)
@@ -39,7 +39,7 @@ def ids(store: Store) -> list[str]:
     assert store.feedback.finish(first, json.dumps({"rollout": ["a line"]}), {})
     second = store.feedback.claim(lease_ms=60_000)
     assert second is not None
-    store.feedback.put_off(second, "the disk is full", None)
+    store.feedback.retry_or_fail(second, "the disk is full", None)
     return made
 
 
@@ -51,7 +51,7 @@ def rows(*words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(*words, "--json").stdout.splitlines()]
 
 
-def test_the_list_has_everybodys_reports_newest_first(ids: list[str]) -> None:
+def test_list_shows_the_reports_of_all_users_newest_first(ids: list[str]) -> None:
     assert [row["id"] for row in rows("list")] == ids[::-1]
     assert [(row["id"], row["userId"], row["error"]) for row in rows("list", "--status", "failed")] == [
         (ids[1], "bob", "the disk is full")
@@ -61,7 +61,7 @@ def test_the_list_has_everybodys_reports_newest_first(ids: list[str]) -> None:
     assert run("list", "--status", "lost").exit_code == 2
 
 
-def test_a_report_is_shown_with_what_was_collected_for_it_when_that_is_asked_for(ids: list[str], store: Store) -> None:
+def test_show_includes_the_collected_content_on_request_and_is_audited(ids: list[str], store: Store) -> None:
     shown = run("show", ids[1]).stdout
     assert "status: failed\nerror: the disk is full\n" in shown
     assert "rollout" not in run("show", ids[0]).stdout
@@ -69,12 +69,14 @@ def test_a_report_is_shown_with_what_was_collected_for_it_when_that_is_asked_for
     (row,) = rows("show", ids[0], "--content")
     assert (row["reason"], row["content"]) == ("first", {"rollout": ["a line"]})
 
-    looks = store.audit.all_users_page(action="feedback show")
+    shown_entries = store.audit.all_users_page(action="feedback show")
 
-    assert [(row.owner, row.subject_id) for row in looks] == [("operator", ids[place]) for place in (1, 0, 0, 0)]
+    assert [(row.owner, row.subject_id) for row in shown_entries] == [
+        ("operator", ids[index]) for index in (1, 0, 0, 0)
+    ]
 
 
-def test_a_failed_report_is_processed_again_and_no_other(ids: list[str], store: Store) -> None:
+def test_retry_queues_a_failed_report_and_refuses_others(ids: list[str], store: Store) -> None:
     again, other, unknown = run("retry", ids[1]), run("retry", ids[0]), run("retry", "nope")
 
     assert (again.exit_code, other.exit_code, unknown.exit_code) == (0, 1, 1)

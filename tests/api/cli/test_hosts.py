@@ -1,4 +1,4 @@
-"""What the command line says of a host: the doctor, and who may not be root."""
+"""threadhouse doctor, and commands that refuse to run as root."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from api.cli import commands, worker
 from shared.config import load
 from shared.errors import ConfigError
 from shared.store import Store
-from shared.store.connection import migrate
+from shared.store.migrations import migrate
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which is refused")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the command must refuse it")
 
 
-def diagnose(home: Path) -> str:
+def run_doctor(home: Path) -> str:
     return CliRunner().invoke(commands, ["doctor", "--home", str(home)], env={"THREADHOUSE_HOME": str(home)}).output
 
 
-def test_the_doctor_checks_the_sandbox_by_the_runner_and_advises(tmp_path: Path) -> None:
-    said = diagnose(tmp_path)
+def test_doctor_checks_the_sandbox_through_the_runner_and_prints_warnings(tmp_path: Path) -> None:
+    output = run_doctor(tmp_path)
 
-    assert "ok      runner: each worker starts one of its own" in said
-    assert "ok      sandbox: bubblewrap contains commands" in said
-    assert f"ok      workspaces: {tmp_path}/workspaces is writable" in said
-    assert ("warning root:" in said) == (os.geteuid() == 0)
-    assert "warning cgroups: none are delegated" in said
+    assert "ok      runner: each worker starts its own tool runner" in output
+    assert "ok      sandbox: bubblewrap isolates commands" in output
+    assert f"ok      workspaces: {tmp_path}/workspaces is writable" in output
+    assert ("warning root:" in output) == (os.geteuid() == 0)
+    assert "ok      memory: a command over its limit was ended by the " in output
 
 
-def test_the_doctor_says_when_the_configured_runner_does_not_answer(tmp_path: Path) -> None:
+def test_doctor_fails_when_the_configured_runner_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[server]\ntool_runner = "runner.sock"\n')
 
-    said = diagnose(tmp_path)
+    output = run_doctor(tmp_path)
 
-    assert f"failed  runner: the tool runner does not answer at {tmp_path}/runner.sock" in said
-    assert "threadhouse runner" in said
+    assert f"failed  runner: the tool runner does not answer at {tmp_path}/runner.sock" in output
+    assert "threadhouse runner" in output
 
 
 @root
-def test_workers_of_a_server_with_users_or_other_machines_as_clients_do_not_run_as_root(tmp_path: Path) -> None:
+def test_worker_refuses_root_when_there_are_users_or_remote_clients(tmp_path: Path) -> None:
     def config(more: str = "") -> None:
         (tmp_path / "config.toml").write_text(f"[server]\n{more}\n")
         worker.refuse_root(load(tmp_path, {}))
 
     migrate(load(tmp_path, {}).database_url)
     config()
-    with pytest.raises(ConfigError, match="start it as a user of its own"):
+    with pytest.raises(ConfigError, match="start it as another user"):
         config('host = "0.0.0.0"')
 
     store = Store(load(tmp_path, {}).database_url)
@@ -60,8 +60,8 @@ def test_workers_of_a_server_with_users_or_other_machines_as_clients_do_not_run_
 
 
 @root
-def test_a_runner_does_not_run_as_root() -> None:
+def test_runner_refuses_root() -> None:
     result = CliRunner().invoke(commands, ["runner", "--socket", "/nonexistent/runner.sock"])
 
     assert isinstance(result.exception, ConfigError)
-    assert "as a user of its own" in str(result.exception)
+    assert "start the runner as another user" in str(result.exception)

@@ -1,4 +1,4 @@
-"""The supervisor and the embedded Redis, as processes that are really started, killed and stopped."""
+"""The supervisor and the embedded Redis, as real processes that are started, killed and stopped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from shared.errors import ConfigError
 from tests.support import wait
 from tests.support.wait import DEADLINE_SECONDS
 
-# Prints each child's pid, and "stopped" when all of them are.
+# Prints the pid of its child, and "stopped" when the child has ended.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ say("stopped")
 
 
 class Supervised:
-    """The program above, with its one child."""
+    """PROGRAM as a process, with its one child."""
 
     def __init__(self, home: Path, child: str) -> None:
         self.process = subprocess.Popen(
@@ -68,15 +69,15 @@ def supervise(tmp_path: Path) -> Iterator[Callable[[str], Supervised]]:
         supervised.process.communicate()
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_redis_answers_on_a_socket_that_only_its_user_can_reach(
+def test_redis_listens_only_on_a_socket_in_a_private_folder(
     tmp_path: Path, supervise: Callable[[str], Supervised]
 ) -> None:
     supervised = supervise("redis")
@@ -84,42 +85,41 @@ def test_redis_answers_on_a_socket_that_only_its_user_can_reach(
     assert embedded_redis.answers(tmp_path)
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
     listening = Path(f"/proc/{supervised.child_pid}/net/tcp").read_text().splitlines()
-    inodes = {os.readlink(fd) for fd in Path(f"/proc/{supervised.child_pid}/fd").iterdir()}
+    inodes = set()
+    for fd in Path(f"/proc/{supervised.child_pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            inodes.add(os.readlink(fd))
     assert not [line for line in listening[1:] if f"socket:[{line.split()[9]}]" in inodes]
 
 
-def test_a_stop_signal_ends_redis_and_then_the_supervisor(
-    tmp_path: Path, supervise: Callable[[str], Supervised]
-) -> None:
+def test_a_stop_signal_ends_redis_before_the_supervisor(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
     supervised = supervise("redis")
 
     supervised.process.terminate()
-    said, errors = supervised.process.communicate(timeout=DEADLINE_SECONDS)
+    output, errors = supervised.process.communicate(timeout=DEADLINE_SECONDS)
 
-    assert (said, errors, supervised.process.returncode) == ("stopped\n", "", 0)
-    assert not is_there(supervised.child_pid)
+    assert (output, errors, supervised.process.returncode) == ("stopped\n", "", 0)
+    assert not is_running(supervised.child_pid)
     assert not embedded_redis.answers(tmp_path)
 
 
-def test_kill_9_of_the_supervisor_leaves_no_redis_behind(
-    tmp_path: Path, supervise: Callable[[str], Supervised]
-) -> None:
+def test_kill_9_of_the_supervisor_ends_redis(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
     supervised = supervise("redis")
 
     supervised.process.kill()
 
-    wait.until(lambda: not is_there(supervised.child_pid))
+    wait.until(lambda: not is_running(supervised.child_pid))
     assert not embedded_redis.answers(tmp_path)
 
 
-def test_a_dead_redis_starts_again_with_what_it_knew(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
+def test_a_killed_redis_is_restarted_with_its_data(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
     supervised = supervise("redis")
     with redis.Redis.from_url(embedded_redis_url(tmp_path)) as client:
         client.set("key", "value")
 
         os.kill(supervised.child_pid, signal.SIGKILL)
 
-        wait.until(lambda: not is_there(supervised.child_pid))
+        wait.until(lambda: not is_running(supervised.child_pid))
         wait.until(lambda: embedded_redis.answers(tmp_path))
         assert client.get("key") == b"value"
     assert supervised.process.stdout is not None
@@ -141,14 +141,14 @@ def test_redis_serves_a_home_whose_path_is_too_long_for_a_socket(tmp_path: Path)
         embedded_redis.socket_path(home).parent.rmdir()
 
 
-def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+def test_redis_refuses_a_socket_folder_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "run").symlink_to("/tmp")
 
     with pytest.raises(ConfigError, match="expected a folder of user"):
         embedded_redis.command(tmp_path)
 
 
-def test_a_second_stop_signal_does_not_wait_for_a_child_that_will_not_end(
+def test_a_second_stop_signal_kills_a_child_that_ignores_sigterm(
     tmp_path: Path, supervise: Callable[[str], Supervised]
 ) -> None:
     stubborn = f'trap "touch {tmp_path}/asked" TERM; touch {tmp_path}/ready; while :; do read x < {tmp_path}/pipe; done'
@@ -157,15 +157,15 @@ def test_a_second_stop_signal_does_not_wait_for_a_child_that_will_not_end(
 
     supervised.process.terminate()
     wait.until((tmp_path / "asked").exists)
-    assert is_there(supervised.child_pid)
+    assert is_running(supervised.child_pid)
     supervised.process.send_signal(signal.SIGINT)
-    said, _ = supervised.process.communicate(timeout=DEADLINE_SECONDS)
+    output, _ = supervised.process.communicate(timeout=DEADLINE_SECONDS)
 
-    assert said == "stopped\n"
-    assert not is_there(supervised.child_pid)
+    assert output == "stopped\n"
+    assert not is_running(supervised.child_pid)
 
 
-def test_a_child_that_fails_at_its_start_is_shown_with_the_end_of_its_log(
+def test_a_child_that_fails_to_start_is_reported_with_the_end_of_its_log(
     supervise: Callable[[str], Supervised],
 ) -> None:
     supervised = supervise("echo what went wrong >&2; exit 3")
@@ -175,9 +175,7 @@ def test_a_child_that_fails_at_its_start_is_shown_with_the_end_of_its_log(
     assert "    what went wrong" in errors
 
 
-def test_the_log_of_the_run_before_is_kept_beside_the_new_one(
-    tmp_path: Path, supervise: Callable[[str], Supervised]
-) -> None:
+def test_the_log_of_the_previous_run_is_kept(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
     for word in ("first", "second"):
         supervised = supervise(f"echo {word}; touch {tmp_path}/ready; exec cat /dev/zero > /dev/null")
         supervised.process.terminate()

@@ -1,4 +1,4 @@
-"""threadhouse export and import, on a home with a database and nothing that runs."""
+"""threadhouse export and import, in a home with a database and no running server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.store import Store
 from shared.store.histories import History
 
-MODEL_SAID = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}
+MODEL_ITEM = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}
 
 
 @pytest.fixture
@@ -40,21 +40,22 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(commands, [str(argument) for argument in arguments])
 
 
-def imported(*arguments: str | Path) -> str:
-    """The id that an import has printed."""
+def import_file(*arguments: str | Path) -> str:
+    """Import a file; return the id that the command prints."""
     result = run("import", *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout.split()[-1]
 
 
-def found(store: Store, thread_id: str) -> History:
-    history = store.histories.all_users_find(thread_id)
-    assert history is not None
-    return history
+def find_history(store: Store, thread_id: str) -> History:
+    found = store.histories.all_users_find(thread_id)
+    assert found is not None
+    thread, turns = found
+    return History(thread, turns, [row for turn in turns for row in store.items.of_turn(turn.id)])
 
 
 def rollout_file(folder: Path, **context: Any) -> tuple[Path, str]:
-    """A file of the original with one turn, and its thread's id. context: members of its turn_context."""
+    """Write a Codex rollout file with one turn; return its path and thread id. context: members of its turn_context."""
     thread_id, turn_id = new_id(), new_id()
     asked = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi."}]}
     message = {"type": "UserMessage", "id": new_id(), "content": [{"type": "text", "text": "Hi."}]}
@@ -67,7 +68,7 @@ def rollout_file(folder: Path, **context: Any) -> tuple[Path, str]:
         ("response_item", asked),
         ("event_msg", {"type": "item_completed", "item": message, "completed_at_ms": 1}),
         ("event_msg", {"type": "item_completed", "item": answer, "completed_at_ms": 2}),
-        ("response_item", MODEL_SAID),
+        ("response_item", MODEL_ITEM),
         ("event_msg", {"type": "task_complete", "turn_id": turn_id}),
     ]
     lines = [
@@ -79,63 +80,63 @@ def rollout_file(folder: Path, **context: Any) -> tuple[Path, str]:
     return path, thread_id
 
 
-def test_an_imported_thread_has_its_id_its_turns_and_what_the_model_remembers(home: Path, store: Store) -> None:
+def test_import_keeps_the_id_the_turns_and_the_model_items(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home)
 
-    assert imported(path) == thread_id
+    assert import_file(path) == thread_id
 
-    history = found(store, thread_id)
+    history = find_history(store, thread_id)
     assert [turn.status for turn in history.turns] == ["completed"]
     assert [row.kind for row in history.items] == ["userMessage", "agentMessage"]
-    assert history.items[-1].model_items == [MODEL_SAID]
+    assert history.items[-1].model_items == [MODEL_ITEM]
     listed = store.threads.find(thread_id, "local")
     assert listed is not None
     assert (listed.preview, listed.materialized, listed.status()) == ("Hi.", True, {"type": "notLoaded"})
 
 
-def test_an_exported_thread_is_imported_as_the_same(home: Path, store: Store) -> None:
+def test_an_exported_thread_is_unchanged_after_import(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home)
-    imported(path)
-    before = found(store, thread_id)
+    import_file(path)
+    before = find_history(store, thread_id)
 
     assert run("export", thread_id, "-o", home / "out.jsonl").exit_code == 0
     store.threads.delete(thread_id, "local")
-    assert imported(home / "out.jsonl") == thread_id
+    assert import_file(home / "out.jsonl") == thread_id
 
-    after = found(store, thread_id)
+    after = find_history(store, thread_id)
     assert (after.turns, after.items) == (before.turns, before.items)
     assert run("export", thread_id).stdout_bytes == (home / "out.jsonl").read_bytes()
 
 
-def test_a_thread_that_is_here_already_becomes_a_second_one(home: Path, store: Store) -> None:
+def test_importing_a_thread_again_creates_a_second_thread(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home)
-    imported(path)
+    import_file(path)
 
-    second = imported(path)
+    second = import_file(path)
 
     assert second != thread_id
-    assert len(found(store, second).items) == len(found(store, thread_id).items) == 2
+    assert len(find_history(store, second).items) == len(find_history(store, thread_id).items) == 2
 
 
-def test_with_users_a_thread_needs_its_owner(home: Path, store: Store) -> None:
+def test_import_requires_an_owner_when_there_are_users(home: Path, store: Store) -> None:
     user = store.users.add("ada")
     path, thread_id = rollout_file(home)
 
     assert isinstance(run("import", path).exception, InvalidRequest)
     assert isinstance(run("import", path, "--owner", "nobody").exception, NotFound)
-    assert imported(path, "--owner", "ada") == thread_id
+    assert import_file(path, "--owner", "ada") == thread_id
 
-    assert found(store, thread_id).thread.owner == user.id
+    assert find_history(store, thread_id).thread.owner == user.id
     assert store.threads.find(thread_id, "local") is None
 
 
-def test_settings_that_the_owner_could_not_ask_for_are_the_servers(home: Path, store: Store) -> None:
+def test_import_replaces_settings_that_the_owner_may_not_use(home: Path, store: Store) -> None:
     store.users.add("ada")
     path, thread_id = rollout_file(home, sandbox_policy={"type": "danger-full-access"}, approval_policy="never")
 
     result = run("import", path, "--owner", "ada")
 
-    settings = found(store, thread_id).thread.settings
+    settings = find_history(store, thread_id).thread.settings
     assert settings["sandboxPolicy"]["type"] == "workspaceWrite"
     assert settings["modelProvider"] == "scripted"
     assert settings["approvalPolicy"] == "never"
@@ -144,26 +145,26 @@ def test_settings_that_the_owner_could_not_ask_for_are_the_servers(home: Path, s
     assert "outside of the folders" in result.stderr
 
 
-def test_a_setting_that_makes_no_sense_is_not_taken_over(home: Path, store: Store) -> None:
+def test_import_skips_an_invalid_setting(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home, effort="very", summary="concise")
 
     result = run("import", path)
 
-    settings = found(store, thread_id).thread.settings
+    settings = find_history(store, thread_id).thread.settings
     assert (settings["effort"], settings["summary"]) == (None, "concise")
     assert "very" in result.stderr
 
 
-def test_a_folder_that_is_not_here_is_replaced_by_the_threads_own(home: Path, store: Store) -> None:
+def test_import_replaces_a_missing_folder_with_the_workspace_of_the_thread(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home, cwd="/nowhere/at/all")
 
     result = run("import", path)
 
-    assert found(store, thread_id).thread.settings["cwd"] == str(home / "workspaces" / "local" / thread_id)
-    assert "there is no folder /nowhere/at/all here" in result.stderr
+    assert find_history(store, thread_id).thread.settings["cwd"] == str(home / "workspaces" / "local" / thread_id)
+    assert "there is no folder /nowhere/at/all on this host" in result.stderr
 
 
-def test_a_file_that_is_no_rollout_is_refused_and_stores_nothing(home: Path, store: Store) -> None:
+def test_import_refuses_an_invalid_file_and_stores_nothing(home: Path, store: Store) -> None:
     path, thread_id = rollout_file(home)
     path.write_text(path.read_text() + "{}\n{}\n")
 
@@ -174,7 +175,7 @@ def test_a_file_that_is_no_rollout_is_refused_and_stores_nothing(home: Path, sto
     assert store.histories.all_users_find(thread_id) is None
 
 
-def test_exporting_a_thread_that_is_not_there_says_so(home: Path) -> None:
+def test_export_fails_for_an_unknown_thread(home: Path) -> None:
     result = run("export", new_id(), "-o", home / "out.jsonl")
 
     assert isinstance(result.exception, NotFound)

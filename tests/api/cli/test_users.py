@@ -1,4 +1,4 @@
-"""threadhouse users, keys and audit, as an operator calls them on the host."""
+"""threadhouse users, keys and audit, as an operator runs them."""
 
 from __future__ import annotations
 
@@ -25,42 +25,53 @@ def rows(home: Path, *words: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """Of a home whose database the first command makes."""
+    """The store of a home whose database the first command creates."""
     assert run(tmp_path, "users", "add", "ada", "--role", "admin").exit_code == 0
     store = Store(f"sqlite:///{tmp_path}/threadhouse.sqlite3")
     yield store
     store.close()
 
 
-def test_keys_are_shown_once_listed_without_their_secret_and_revoked(tmp_path: Path, store: Store) -> None:
+def test_a_key_is_created_listed_without_its_secret_and_revoked(tmp_path: Path, store: Store) -> None:
     key = run(tmp_path, "keys", "create", "ada", "--label", "ci", "--expires", "90d").output.split()[-1]
     listed = run(tmp_path, "keys", "list").output
     row = rows(tmp_path, "keys", "list", "ada")[0]
 
-    assert store.users.by_key(key) is not None
+    assert store.users.find_by_key(key) is not None
     assert "ci" in listed
     assert key not in listed
     assert row["expires_at_ms"] - row["created_at_ms"] == pytest.approx(90 * 86_400_000, abs=5_000)
     assert run(tmp_path, "keys", "revoke", row["id"]).exit_code == 0
-    assert store.users.by_key(key) is None
+    assert store.users.find_by_key(key) is None
     assert run(tmp_path, "keys", "create", "ada", "--expires", "soon").exit_code == 2
 
 
-def test_a_disabled_user_is_locked_out_and_stopped_when_asked(tmp_path: Path, store: Store) -> None:
+def test_disable_revokes_access_and_with_stop_interrupts_turns(tmp_path: Path, store: Store) -> None:
     key = run(tmp_path, "keys", "create", "ada").output.split()[-1]
-    ada = store.users.by_name("ada").id
+    ada = store.users.get("ada").id
     turn = make_turn(store, make_thread(store, make_config(tmp_path), ada))
 
     assert run(tmp_path, "users", "disable", "ada", "--stop").output.splitlines()[0] == "interrupted 1 turns"
 
-    assert store.users.by_key(key) is None
+    assert store.users.find_by_key(key) is None
     assert store.turns.get(turn.id, ada).status == "interrupted"
     assert rows(tmp_path, "users", "list")[0]["disabled_at_ms"] is not None
     run(tmp_path, "users", "enable", "ada")
-    assert store.users.by_key(key) is not None
+    assert store.users.find_by_key(key) is not None
 
 
-def test_the_audit_log_tells_what_operators_did(tmp_path: Path, store: Store) -> None:
+def test_disable_with_stop_enqueues_webhook_deliveries(tmp_path: Path, store: Store) -> None:
+    hook = '[[webhooks]]\nurl = "https://hooks.example/in"\nsecret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"\n'
+    (tmp_path / "config.toml").write_text(hook)
+    ada = store.users.get("ada").id
+    make_turn(store, make_thread(store, make_config(tmp_path), ada))
+
+    run(tmp_path, "users", "disable", "ada", "--stop")
+
+    assert [delivery.event for delivery in store.outbox.list_webhooks(["pending"], 10)] == ["turn.interrupted"]
+
+
+def test_audit_lists_and_filters_the_actions_of_operators(tmp_path: Path, store: Store) -> None:
     run(tmp_path, "keys", "create", "ada")
     run(tmp_path, "users", "disable", "ada")
 
@@ -69,3 +80,16 @@ def test_the_audit_log_tells_what_operators_did(tmp_path: Path, store: Store) ->
     assert len(rows(tmp_path, "audit", "--action", "keys create", "--user", "operator")) == 1
     assert rows(tmp_path, "audit", "--user", "ada") == []
     assert run(tmp_path, "audit", "--user", "nobody").exit_code == 1
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_suggested_command_names_the_home_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    monkeypatch.setenv("THREADHOUSE_HOME", str(tmp_path))
+    home = ["--home", str(tmp_path)] if given else []
+
+    added = CliRunner().invoke(commands, ["users", "add", *home, "ann"])
+
+    assert added.exit_code == 0, added.output
+    assert f"threadhouse keys create{' --home ' + str(tmp_path) if given else ''} ann\n" in added.output

@@ -20,7 +20,7 @@ HOOK = f'[[webhooks]]\nurl = "{URL}"\nsecret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3OD
 
 @pytest.fixture
 def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """With one delivery that was given up, and one that waits."""
+    """A store with one delivery that was given up, and one that waits."""
     monkeypatch.setenv("THREADHOUSE_HOME", str(tmp_path))
     monkeypatch.delenv("THREADHOUSE_DATABASE_URL", raising=False)
     shutil.copy(empty_database, tmp_path / "threadhouse.sqlite3")
@@ -41,7 +41,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(commands, ["webhooks", *arguments])
 
 
-def test_the_list_shows_what_was_given_up_and_why(store: Store) -> None:
+def test_list_shows_dead_deliveries_with_their_error(store: Store) -> None:
     (line,) = run("list").stdout.splitlines()
     assert "dead  turn.failed  https://hooks.example/in  1 attempt: HTTP 500" in line
     assert len(run("list", "--state", "all").stdout.splitlines()) == 2
@@ -50,17 +50,17 @@ def test_the_list_shows_what_was_given_up_and_why(store: Store) -> None:
     assert (found["event"], found["data"], found["attempts"]) == ("feedback.processed", {"turnId": "t"}, 0)
 
 
-def test_a_replay_keeps_the_id_and_is_due_at_once(store: Store) -> None:
+def test_replay_keeps_the_id_and_makes_the_delivery_due(store: Store) -> None:
     (dead,) = store.outbox.list_webhooks(["dead"], 10)
 
     result = run("replay", dead.id)
 
-    assert result.stdout == f"{dead.id} is sent again\n"
+    assert result.stdout == f"{dead.id} is queued again\n"
     due = [store.outbox.claim(lease_ms=1000, at_once=9) for _ in range(2)]
     assert (dead.id, 1) in [(one.id, one.attempts) for one in due if one]
 
 
-def test_a_replay_of_what_is_unknown_or_belongs_to_no_webhook_any_more_fails(store: Store, tmp_path: Path) -> None:
+def test_replay_fails_for_unknown_ids_and_removed_webhooks(store: Store, tmp_path: Path) -> None:
     (dead,) = store.outbox.list_webhooks(["dead"], 10)
 
     unknown = run("replay", "nope")

@@ -1,4 +1,4 @@
-"""command/exec and other calls, as far as the API goes: what is refused, what a worker is asked, what comes back."""
+"""command/exec and other worker calls, seen from the API: refusals, the call to the worker, its output and result."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from api.connection import MAX_SLOW_REQUESTS
-from shared.calls import MAX_EARLY_MESSAGES, Answer
-from tests.builders import Client, House
+from api.delivery.connection import MAX_SLOW_REQUESTS
+from shared.events.worker_calls import MAX_EARLY_MESSAGES, WorkerReply
+from tests.builders import Backend, Client
 from tests.support.wait import until
 
 ALICE = "alice"
 
 
-def answer_to(house: House, place: int = -1) -> Answer:
-    """A worker's end of a call that was asked for."""
-    return Answer(house.services.redis, house.calls[place][0])
+def answer_to(backend: Backend, index: int = -1) -> WorkerReply:
+    """Return the worker's side of a call; by default the newest."""
+    return WorkerReply(backend.services.redis, backend.calls[index][0])
 
 
 def exec_request(request_id: int, **params: Any) -> dict[str, Any]:
@@ -52,30 +52,30 @@ def reply(client: Client, request_id: int) -> dict[str, Any]:
         ({"permissionProfile": "mine"}, -32602, "permissionProfile"),
     ],
 )
-def test_what_does_not_go_together_is_refused_and_no_worker_asked(
-    house: House, params: dict[str, Any], code: int, message: str
+def test_contradictory_params_are_refused_without_calling_a_worker(
+    backend: Backend, params: dict[str, Any], code: int, message: str
 ) -> None:
-    error = house.connect().error("command/exec", {"command": ["true"], **params})
+    error = backend.connect().error("command/exec", {"command": ["true"], **params})
 
     assert error["code"] == code
     assert message in error["message"]
-    assert house.calls == []
+    assert backend.calls == []
 
 
-def test_a_user_with_a_key_asks_for_no_more_than_the_server_allows(house: House) -> None:
-    client = house.connect(ALICE)
-    bob = str(house.config.server.workspaces_dir / "bob")
+def test_a_hosted_user_cannot_exceed_what_the_server_allows(backend: Backend) -> None:
+    client = backend.connect(ALICE)
+    bob = str(backend.config.server.workspaces_dir / "bob")
 
-    beyond: list[dict[str, Any]] = [
+    forbidden: list[dict[str, Any]] = [
         {"sandboxPolicy": {"type": "dangerFullAccess"}},
         {"permissionProfile": ":danger-full-access"},
         {"sandboxPolicy": {"type": "workspaceWrite", "writableRoots": ["/"]}},
         {"cwd": bob},
         {"cwd": "/"},
     ]
-    for params in beyond:
+    for params in forbidden:
         assert client.error("command/exec", {"command": ["true"], **params})["code"] == -32602, params
-    asked: list[tuple[str, dict[str, Any]]] = [
+    requests: list[tuple[str, dict[str, Any]]] = [
         ("fs/readFile", {"path": f"{bob}/file"}),
         ("fs/writeFile", {"path": f"{bob}/file", "dataBase64": ""}),
         ("fs/copy", {"sourcePath": bob, "destinationPath": bob}),
@@ -83,43 +83,43 @@ def test_a_user_with_a_key_asks_for_no_more_than_the_server_allows(house: House)
         ("fuzzyFileSearch/sessionStart", {"sessionId": "s", "roots": [bob]}),
         ("gitDiffToRemote", {"cwd": bob}),
     ]
-    for method, params in asked:
+    for method, params in requests:
         assert client.error(method, params)["code"] == -32602, method
-    assert house.calls == []
+    assert backend.calls == []
 
 
-def test_where_every_command_only_reads_no_file_is_written(open_house: Callable[..., House]) -> None:
-    house = open_house(server={"sandbox_modes": ("read-only",)}, sandbox_mode="read-only")
+def test_files_cannot_be_written_when_only_the_read_only_mode_is_allowed(open_backend: Callable[..., Backend]) -> None:
+    backend = open_backend(server={"sandbox_modes": ("read-only",)}, sandbox_mode="read-only")
 
-    error = house.connect().error("fs/writeFile", {"path": "/tmp/file", "dataBase64": ""})
+    error = backend.connect().error("fs/writeFile", {"path": "/tmp/file", "dataBase64": ""})
 
     assert error["code"] == -32600
-    assert house.calls == []
+    assert backend.calls == []
 
 
-def test_bytes_that_are_no_base64_are_refused(house: House) -> None:
-    error = house.connect().error("fs/writeFile", {"path": "/tmp/file", "dataBase64": "no base64"})
+def test_invalid_base64_is_refused(backend: Backend) -> None:
+    error = backend.connect().error("fs/writeFile", {"path": "/tmp/file", "dataBase64": "no base64"})
 
-    assert (error["code"], house.calls) == (-32602, [])
+    assert (error["code"], backend.calls) == (-32602, [])
 
 
-def test_the_worker_is_asked_under_the_server_s_policy_and_for_the_one_who_asks(house: House) -> None:
-    client = house.connect(ALICE)
+def test_a_worker_is_called_with_the_servers_policy_and_the_callers_id(backend: Backend) -> None:
+    client = backend.connect(ALICE)
 
     client.send(exec_request(100))
 
-    _, kind, params, owner = house.calls[0]
+    _, kind, params, owner = backend.calls[0]
     assert (kind, owner) == ("command/exec", ALICE)
     assert params["sandbox_policy"]["type"] == "workspaceWrite"
     assert (params["timeout_ms"], params["output_bytes_cap"], params["cwd"]) == (10_000, 1 << 20, None)
-    answer_to(house).result({"exit_code": 0, "stdout": "x" * (1 << 20), "stderr": ""})
+    answer_to(backend).result({"exit_code": 0, "stdout": "x" * (1 << 20), "stderr": ""})
     assert reply(client, 100)["result"]["stdout"] == "x" * (1 << 20)
 
 
-def test_output_goes_before_the_result_and_to_its_connection_only(house: House) -> None:
-    client, other = house.connect(), house.connect()
+def test_output_is_sent_before_the_result_and_only_to_its_connection(backend: Backend) -> None:
+    client, other = backend.connect(), backend.connect()
     client.send(exec_request(107, processId="p", streamStdoutStderr=True))
-    worker = answer_to(house)
+    worker = answer_to(backend)
 
     worker.begin("worker")
     worker.output({"stream": "stdout", "delta_base64": "aGk=", "cap_reached": False})
@@ -134,45 +134,45 @@ def test_output_goes_before_the_result_and_to_its_connection_only(house: House) 
 
 
 @pytest.mark.parametrize("name", ["InvalidRequest", "NotFound", "CallLost", "KeyError"])
-def test_an_error_of_the_worker_is_told_as_one_of_ours(house: House, name: str) -> None:
+def test_a_workers_error_becomes_the_requests_error(backend: Backend, name: str) -> None:
     from shared import errors
 
     kind = getattr(errors, name, KeyError)
-    client = house.connect()
+    client = backend.connect()
     client.send(exec_request(100))
 
-    answer_to(house).error(kind("because"))
+    answer_to(backend).error(kind("because"))
 
     error = reply(client, 100)["error"]
     expected = {"InvalidRequest": -32600, "NotFound": -32600, "CallLost": -32001, "KeyError": -32603}
     assert error["code"] == expected[name]
     assert error["message"] == ("internal error" if name == "KeyError" else "because")
-    assert "data" not in error  # nobody is asked to repeat what may have been carried out
+    assert "data" not in error  # without data no client repeats what a worker may have done
 
 
-def test_what_is_written_before_the_command_has_begun_waits_for_it(house: House) -> None:
-    client = house.connect()
+def test_input_that_is_sent_before_the_command_starts_is_kept_for_it(backend: Backend) -> None:
+    client = backend.connect()
     client.send(exec_request(100, processId="p", streamStdin=True))
     for _ in range(MAX_EARLY_MESSAGES):
         client.call("command/exec/write", {"processId": "p", "deltaBase64": base64.b64encode(b"x").decode()})
     full = client.error("command/exec/write", {"processId": "p", "closeStdin": True})
-    pubsub = house.services.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    pubsub = backend.services.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.subscribe("worker:w")
     pubsub.get_message(timeout=1)
 
-    answer_to(house).begin("w")
+    answer_to(backend).begin("w")
 
-    heard: list[object] = []
+    received: list[object] = []
 
-    def hear() -> bool:
+    def all_received() -> bool:
         message = pubsub.get_message(timeout=0.01)
         if message is not None:
-            heard.append(message)
-        return len(heard) == MAX_EARLY_MESSAGES
+            received.append(message)
+        return len(received) == MAX_EARLY_MESSAGES
 
-    until(hear)
+    until(all_received)
     assert full["code"] == -32001
-    answer_to(house).result({"exit_code": 0, "stdout": "", "stderr": ""})
+    answer_to(backend).result({"exit_code": 0, "stdout": "", "stderr": ""})
     reply(client, 100)
 
 
@@ -183,8 +183,10 @@ def test_what_is_written_before_the_command_has_begun_waits_for_it(house: House)
         ("command/exec/resize", {"processId": "p", "size": {"rows": 5, "cols": 5}}),
     ],
 )
-def test_a_command_without_input_or_terminal_takes_none(house: House, method: str, params: dict[str, Any]) -> None:
-    client = house.connect()
+def test_input_and_resizing_need_a_command_that_was_started_for_them(
+    backend: Backend, method: str, params: dict[str, Any]
+) -> None:
+    client = backend.connect()
     unknown = client.error(method, params)
     client.send(exec_request(100, processId="p", streamStdoutStderr=True))
 
@@ -193,27 +195,27 @@ def test_a_command_without_input_or_terminal_takes_none(house: House, method: st
     assert unknown["message"] == "no active command/exec for process id 'p'"
     assert "command/exec" in refused["message"]
     assert refused["message"] != unknown["message"]
-    answer_to(house).result({"exit_code": 0, "stdout": "", "stderr": ""})
+    answer_to(backend).result({"exit_code": 0, "stdout": "", "stderr": ""})
     reply(client, 100)
 
 
-def test_a_connection_has_so_many_slow_requests_at_once(house: House) -> None:
-    client = house.connect()
+def test_the_number_of_slow_requests_per_connection_is_limited(backend: Backend) -> None:
+    client = backend.connect()
     for number in range(MAX_SLOW_REQUESTS):
         client.send(exec_request(1000 + number))
 
     client.send(exec_request(9999))
 
     assert reply(client, 9999)["error"]["code"] == -32001
-    assert len(house.calls) == MAX_SLOW_REQUESTS
+    assert len(backend.calls) == MAX_SLOW_REQUESTS
     client.call("thread/loaded/list")
     client.connection.close(1000, "")
     until(lambda: client.connection.slow_requests.acquire(blocking=False))
 
 
 @pytest.mark.parametrize("method", ["fs/watch", "fs/unwatch", "process/spawn", "process/kill"])
-def test_what_is_refused_by_design_says_why(house: House, method: str) -> None:
-    error = house.connect().error(method, {})
+def test_a_method_refused_by_design_gives_a_reason(backend: Backend, method: str) -> None:
+    error = backend.connect().error(method, {})
 
     assert error["code"] == -32601
     assert "is not served" in error["message"]

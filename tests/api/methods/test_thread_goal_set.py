@@ -1,13 +1,13 @@
-"""thread/goal/set, get and clear: what a thread is to reach."""
+"""thread/goal/set, get and clear: a thread's goal."""
 
 from __future__ import annotations
 
-from tests.builders import House, make_thread
+from tests.builders import Backend, make_thread
 
 
-def test_a_goal_is_kept_told_to_followers_changed_and_forgotten(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    client, follower = house.connect(), house.connect()
+def test_a_goal_is_stored_published_changed_and_cleared(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    client, follower = backend.connect(), backend.connect()
     follower.call("thread/resume", {"threadId": thread.id})
 
     goal = client.call("thread/goal/set", {"threadId": thread.id, "objective": "ship it", "tokenBudget": 100})["goal"]
@@ -23,9 +23,9 @@ def test_a_goal_is_kept_told_to_followers_changed_and_forgotten(house: House) ->
     assert client.call("thread/goal/clear", {"threadId": thread.id}) == {"cleared": False}
 
 
-def test_another_objective_is_a_new_goal(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    client = house.connect()
+def test_another_objective_makes_a_new_goal(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    client = backend.connect()
     client.call("thread/goal/set", {"threadId": thread.id, "objective": "one", "status": "complete"})
 
     goal = client.call("thread/goal/set", {"threadId": thread.id, "objective": "two"})["goal"]
@@ -33,19 +33,19 @@ def test_another_objective_is_a_new_goal(house: House) -> None:
     assert (goal["objective"], goal["status"]) == ("two", "active")
 
 
-def test_tokens_count_from_the_goal_on(house: House) -> None:
+def test_tokens_are_counted_from_when_the_goal_was_set(backend: Backend) -> None:
     usage = {"totalTokens": 50}
-    thread = make_thread(house.store, house.config, token_usage={"total": usage, "last": usage})
-    client = house.connect()
+    thread = make_thread(backend.store, backend.config, token_usage={"total": usage, "last": usage})
+    client = backend.connect()
 
     goal = client.call("thread/goal/set", {"threadId": thread.id, "objective": "one"})["goal"]
 
     assert goal["tokensUsed"] == 0
 
 
-def test_the_first_goal_needs_an_objective(house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_the_first_goal_needs_an_objective(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
 
-    error = house.connect().error("thread/goal/set", {"threadId": thread.id, "status": "paused"})
+    error = backend.connect().error("thread/goal/set", {"threadId": thread.id, "status": "paused"})
 
     assert error["code"] == -32600

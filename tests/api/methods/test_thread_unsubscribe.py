@@ -1,38 +1,38 @@
-"""thread/unsubscribe: what it answers; that nothing more is heard stands in tests/api/test_relay.py."""
+"""thread/unsubscribe: its result. That no more events arrive is tested in tests/api/delivery/test_relay.py."""
 
 from __future__ import annotations
 
 from shared.ids import new_id
-from tests.builders import House, make_thread, make_turn
+from tests.builders import Backend, make_thread, make_turn
 
 
-def status(house: House, thread_id: str, owner: str = "local") -> str:
-    answer: str = house.connect(owner).call("thread/unsubscribe", {"threadId": thread_id})["status"]
+def status(backend: Backend, thread_id: str, owner: str = "local") -> str:
+    answer: str = backend.connect(owner).call("thread/unsubscribe", {"threadId": thread_id})["status"]
     return answer
 
 
-def test_a_thread_that_is_not_there_is_not_loaded(house: House) -> None:
-    assert status(house, new_id()) == "notLoaded"
+def test_an_unknown_thread_is_not_loaded(backend: Backend) -> None:
+    assert status(backend, new_id()) == "notLoaded"
 
 
-def test_somebody_elses_thread_is_answered_like_one_that_is_not_there(house: House) -> None:
-    assert status(house, make_thread(house.store, house.config, "ann").id, "bob") == "notLoaded"
+def test_another_users_thread_is_answered_like_an_unknown_one(backend: Backend) -> None:
+    assert status(backend, make_thread(backend.store, backend.config, "ann").id, "bob") == "notLoaded"
 
 
-def test_a_thread_of_ones_own_that_one_does_not_follow(house: House) -> None:
-    used = make_thread(house.store, house.config)
-    unused, busy = (make_thread(house.store, house.config, used_at_ms=0) for _ in range(2))
-    make_turn(house.store, busy)
+def test_a_thread_that_the_connection_does_not_follow(backend: Backend) -> None:
+    used = make_thread(backend.store, backend.config)
+    unused, busy = (make_thread(backend.store, backend.config, used_at_ms=0) for _ in range(2))
+    make_turn(backend.store, busy)
 
-    assert [status(house, thread.id) for thread in (used, unused, busy)] == [
+    assert [status(backend, thread.id) for thread in (used, unused, busy)] == [
         "notSubscribed",
         "notLoaded",
         "notSubscribed",
     ]
 
 
-def test_it_is_left_on_one_connection_and_its_turn_goes_on(house: House) -> None:
-    client, other = house.connect(), house.connect()
+def test_only_this_connection_stops_following_and_the_turn_goes_on(backend: Backend) -> None:
+    client, other = backend.connect(), backend.connect()
     thread_id = client.call("thread/start")["thread"]["id"]
     other.call("thread/resume", {"threadId": thread_id})
     client.call("turn/start", {"threadId": thread_id, "input": [{"type": "text", "text": "hello"}]})

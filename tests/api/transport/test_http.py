@@ -12,17 +12,19 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import make_app
-from shared import announcements
-from shared.events import Event
+from shared.config import SCRIPTED, SCRIPTED_WORDS
+from shared.events import durable_events
+from shared.events.log import Event
 from shared.store.threads import Thread
-from tests.builders import House, claim_turn, delta, end_turn, make_message, make_thread, make_turn, text_input
+from tests.api.transport.test_dispatch import fail_to_store
+from tests.builders import Backend, claim_turn, delta, end_turn, make_message, make_thread, make_turn, text_input
 
 STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
-def http(house: House) -> FlaskClient:
-    return make_app(house.services).test_client()
+def http(backend: Backend) -> FlaskClient:
+    return make_app(backend.services).test_client()
 
 
 def json_of(response: TestResponse) -> Any:
@@ -67,18 +69,20 @@ def get_events(http: FlaskClient, thread: Thread, cursor: str | None = None) -> 
     return Stream(http.get(f"/v2/thread/events?threadId={thread.id}", headers=headers))
 
 
-def end(house: House) -> None:
-    """A worker takes the waiting turn and ends it."""
-    announcements.announce(house.store, house.services.events, end_turn(house.store, claim_turn(house.store)))
+def end(backend: Backend) -> None:
+    """Claim the waiting turn and end it, as a worker does."""
+    durable_events.publish_missing(
+        backend.store, backend.services.events, end_turn(backend.store, claim_turn(backend.store))
+    )
 
 
-def test_a_method_answers_with_its_result_as_the_body(http: FlaskClient, house: House) -> None:
+def test_the_result_of_a_method_is_the_body(http: FlaskClient, backend: Backend) -> None:
     thread = json_of(http.post("/v2/thread/start", json={}))["thread"]
 
     turn = json_of(http.post("/v2/turn/start", json={"threadId": thread["id"], "input": text_input("hi")}))["turn"]
 
     assert turn["status"] == "inProgress"
-    assert house.rung == [turn["id"]]
+    assert backend.enqueued == [turn["id"]]
     assert http.post("/v2/account/read").status_code == 200
 
 
@@ -94,7 +98,7 @@ def test_a_method_answers_with_its_result_as_the_body(http: FlaskClient, house: 
         ("/v2/serverRequest/respond", '{"requestId": "5", "result": {}}', 400, -32602),
     ],
 )
-def test_a_refusal_is_a_problem_document(http: FlaskClient, path: str, body: str, status: int, code: int) -> None:
+def test_an_error_is_a_problem_document(http: FlaskClient, path: str, body: str, status: int, code: int) -> None:
     response = http.post(path, data=body)
 
     assert response.status_code == status
@@ -103,12 +107,12 @@ def test_a_refusal_is_a_problem_document(http: FlaskClient, path: str, body: str
     assert json_of(response)["status"] == status
 
 
-def test_an_overload_says_when_to_come_back(open_house: Callable[..., House]) -> None:
+def test_an_overload_carries_retry_after(open_backend: Callable[..., Backend]) -> None:
     from shared.config import Limits
 
-    house = open_house(limits=Limits(queued_turns=1))
-    http = make_app(house.services).test_client()
-    threads = [make_thread(house.store, house.config) for _ in range(2)]
+    backend = open_backend(limits=Limits(queued_turns=1))
+    http = make_app(backend.services).test_client()
+    threads = [make_thread(backend.store, backend.config) for _ in range(2)]
 
     replies = [http.post("/v2/turn/start", json={"threadId": thread.id, "input": []}) for thread in threads]
 
@@ -121,46 +125,46 @@ def test_a_body_over_sixteen_mebibytes_is_refused(http: FlaskClient) -> None:
     assert http.post("/v2/thread/start", data=b"x" * (16 * 1024 * 1024 + 1)).status_code == 413
 
 
-def test_a_streamed_turn_begins_with_the_result_and_ends_with_the_turn(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_a_streamed_turn_begins_with_the_result_and_ends_with_the_turn(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
 
     stream = Stream(
         http.post("/v2/turn/start", json={"threadId": thread.id, "input": text_input("hi")}, headers=STREAM)
     )
     result = stream.next()
-    end(house)
+    end(backend)
 
     assert result["event"] == "result"
     assert result["data"]["result"]["turn"]["status"] == "inProgress"
     assert stream.rest()[-2:] == ["thread/status/changed", "turn/completed"]
 
 
-def test_a_streamed_thread_ends_with_its_next_turn(http: FlaskClient, house: House) -> None:
+def test_a_streamed_thread_ends_with_its_next_turn(http: FlaskClient, backend: Backend) -> None:
     stream = Stream(http.post("/v2/thread/start", json={}, headers=STREAM))
     thread_id = stream.next()["data"]["result"]["thread"]["id"]
     assert stream.next()["event"] == "thread/started"
 
-    make_turn(house.store, house.store.threads.get(thread_id, "local"))
-    end(house)
+    make_turn(backend.store, backend.store.threads.get(thread_id, "local"))
+    end(backend)
 
     assert stream.rest()[-1] == "turn/completed"
 
 
-def test_the_same_idempotency_key_again_starts_no_second_turn(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_a_repeated_idempotency_key_starts_no_second_turn(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
     body = {"threadId": thread.id, "input": text_input("once")}
     first = json_of(http.post("/v2/turn/start", json=body, headers={"Idempotency-Key": "k1"}))["turn"]
-    end(house)
+    end(backend)
 
     again = Stream(http.post("/v2/turn/start", json=body, headers={"Idempotency-Key": "k1", **STREAM}))
 
     assert again.next()["data"]["result"]["turn"]["id"] == first["id"]
     assert again.rest() == ["turn/completed"]
-    assert len(house.store.turns.of_thread(thread.id, "local")) == 1
+    assert len(backend.store.turns.of_thread(thread.id, "local")) == 1
 
 
-def test_a_stream_that_was_cut_goes_on_behind_the_last_event_id(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_a_reconnected_stream_continues_after_the_last_event_id(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
     first = get_events(http, thread)
     start = Event(
         "item/started",
@@ -169,11 +173,11 @@ def test_a_stream_that_was_cut_goes_on_behind_the_last_event_id(http: FlaskClien
         item_id="a",
         role="start",
     )
-    house.publish(thread, start, *(delta(thread.id, "a", f"{number} ") for number in range(10)))
+    backend.publish(thread, start, *(delta(thread.id, "a", f"{number} ") for number in range(10)))
     first.until("item/agentMessage/delta")
     cut = first.next()
     first.response.close()
-    house.publish(
+    backend.publish(
         thread, *(delta(thread.id, "a", f"{number} ") for number in range(10, 20)), delta(thread.id, "a", ".")
     )
 
@@ -184,31 +188,31 @@ def test_a_stream_that_was_cut_goes_on_behind_the_last_event_id(http: FlaskClien
     second.response.close()
 
 
-def test_a_stream_says_at_once_where_it_stands(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    house.publish(thread, delta(thread.id, "a", "before"))
+def test_a_stream_begins_with_its_cursor(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    backend.publish(thread, delta(thread.id, "a", "before"))
 
     stream = get_events(http, thread)
-    house.publish(thread, delta(thread.id, "a", "after"))
+    backend.publish(thread, delta(thread.id, "a", "after"))
     first = stream.next()
     stream.response.close()
 
-    assert stream.opening == f"id: {house.services.events.read(thread.id, '0-0')[0].id}"
+    assert stream.opening == f"id: {backend.services.events.read(thread.id, '0-0')[0].id}"
     assert first["data"]["params"]["delta"] == "after"
 
 
-def test_a_cursor_that_the_log_no_longer_holds_is_told_first(open_house: Callable[..., House]) -> None:
-    house = open_house(server={"event_log_length": 10})
-    http = make_app(house.services).test_client()
-    thread = make_thread(house.store, house.config)
-    house.publish(thread, delta(thread.id, "a", "first"))
-    cursor = house.services.events.snapshot(thread.id).last_id
+def test_a_stream_with_an_expired_cursor_begins_with_cursor_expired(open_backend: Callable[..., Backend]) -> None:
+    backend = open_backend(server={"event_log_length": 10})
+    http = make_app(backend.services).test_client()
+    thread = make_thread(backend.store, backend.config)
+    backend.publish(thread, delta(thread.id, "a", "first"))
+    cursor = backend.services.events.snapshot(thread.id).last_id
     for number in range(300):
-        house.publish(thread, delta(thread.id, "a", f"{number}"))
+        backend.publish(thread, delta(thread.id, "a", f"{number}"))
 
     stream = get_events(http, thread, cursor)
     expired = stream.next()
-    house.publish(thread, delta(thread.id, "a", "new"))
+    backend.publish(thread, delta(thread.id, "a", "new"))
 
     assert expired["event"] == "threadhouse/cursorExpired"
     assert expired["data"]["params"]["threadId"] == thread.id
@@ -216,13 +220,13 @@ def test_a_cursor_that_the_log_no_longer_holds_is_told_first(open_house: Callabl
     stream.response.close()
 
 
-def test_a_question_comes_as_an_event_and_is_answered_with_a_request(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    make_turn(house.store, thread)
-    claim = claim_turn(house.store)
+def test_a_server_request_is_an_event_and_its_answer_a_request(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
     params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1}
     method = "item/commandExecution/requestApproval"
-    house.store.turns.park(claim, method, "i", params, [], expires_in_ms=60_000)
+    backend.store.claims.park(claim, method, "i", params, [], expires_in_ms=60_000)
     stream = get_events(http, thread)
     asked = stream.until(method)["data"]
 
@@ -234,46 +238,76 @@ def test_a_question_comes_as_an_event_and_is_answered_with_a_request(http: Flask
     stream.response.close()
 
 
-def test_a_stream_that_its_client_left_is_forgotten(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_an_answer_that_cannot_be_stored_gets_a_status_and_may_be_sent_again(
+    http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_turn(backend.store, make_thread(backend.store, backend.config))
+    asked = backend.store.claims.park(claim_turn(backend.store), "item/tool/call", "i", {}, [], expires_in_ms=60_000)
+    assert asked is not None
+    answer = {"requestId": asked.id, "result": {"success": True}}
+
+    with monkeypatch.context() as outage:
+        outage.setattr(type(backend.store.turns), "answer", fail_to_store)
+        refused = http.post("/v2/serverRequest/respond", json=answer)
+    with monkeypatch.context() as outage:  # stored, and not published
+        outage.setattr(durable_events, "publish_missing", fail_to_store)
+        stored = http.post("/v2/serverRequest/respond", json=answer)
+
+    assert (refused.status_code, stored.status_code) == (503, 200)
+    assert backend.enqueued == [asked.turn_id]
+
+
+def test_closing_a_stream_ends_its_subscription(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
     stream = get_events(http, thread)
-    house.publish(thread, delta(thread.id, "a", "x"))
+    backend.publish(thread, delta(thread.id, "a", "x"))
     stream.next()
 
     stream.response.close()
 
-    assert not [name for name in house.services.relay._channels if thread.id in name]
+    assert backend.services.relay.followers(thread.id) == 0
 
 
-def test_events_of_somebody_elses_thread_are_not_found(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config, owner="other")
+def test_events_of_another_users_thread_are_not_found(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config, owner="other")
 
     assert http.get(f"/v2/thread/events?threadId={thread.id}").status_code == 404
 
 
-def test_a_thread_is_read_with_its_items(http: FlaskClient, house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    make_turn(house.store, thread)
-    claim = claim_turn(house.store)
-    make_message(house.store, claim, "the answer")
-    end_turn(house.store, claim)
+def test_thread_read_returns_the_items(http: FlaskClient, backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
+    make_message(backend.store, claim, "the answer")
+    end_turn(backend.store, claim)
 
     read = json_of(http.post("/v2/thread/read", json={"threadId": thread.id, "includeTurns": True}))["thread"]
 
     assert [item["text"] for item in read["turns"][0]["items"]] == ["the answer"]
 
 
-def test_health_is_for_probes_and_not_for_pages(http: FlaskClient, house: House) -> None:
+def test_health_checks_answer_probes_and_refuse_pages(http: FlaskClient, backend: Backend) -> None:
     assert [http.get(path).status_code for path in ("/readyz", "/healthz", "/")] == [200, 200, 200]
     origin = {"Origin": "http://localhost"}
     assert [http.get(path, headers=origin).status_code for path in ("/readyz", "/healthz")] == [403, 403]
 
-    house.redis_server.connected = False
+    backend.redis_server.connected = False
 
     assert [http.get(path).status_code for path in ("/readyz", "/healthz")] == [503, 200]
 
 
-def test_requests_of_foreign_pages_and_names_are_refused(http: FlaskClient) -> None:
+def test_the_front_page_names_the_words_of_the_built_in_script(open_backend: Callable[..., Backend]) -> None:
+    def page(**settings: Any) -> str:
+        return make_app(open_backend(**settings).services).test_client().get("/").get_data(as_text=True)
+
+    scripted, configured = page(model_provider=SCRIPTED), page(model_provider="openai")
+
+    for word, meaning in SCRIPTED_WORDS.items():
+        assert f"<li><code>{word}</code>: {meaning}" in scripted
+    assert "A built-in script answers" not in configured
+
+
+def test_foreign_origins_and_hosts_are_refused(http: FlaskClient) -> None:
     def status(**headers: str) -> int:
         return http.post("/v2/account/read", json={}, headers=headers).status_code
 
@@ -283,15 +317,15 @@ def test_requests_of_foreign_pages_and_names_are_refused(http: FlaskClient) -> N
     assert [status(Host=name) for name in ("127.0.0.1:8765", "[::1]:8765", "localhost:1")] == [200, 200, 200]
 
 
-def test_without_users_other_machines_are_not_served(http: FlaskClient) -> None:
+def test_a_server_without_users_refuses_other_machines(http: FlaskClient) -> None:
     response = http.post("/v2/account/read", json={}, environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
 
     assert response.status_code == 401
 
 
-def test_with_users_every_request_needs_a_key(http: FlaskClient, house: House) -> None:
-    house.store.users.add("ada")
-    key = house.store.users.create_key("ada", "laptop")
+def test_with_users_every_request_needs_a_key(http: FlaskClient, backend: Backend) -> None:
+    backend.store.users.add("ada")
+    key = backend.store.users.create_key("ada", "laptop")
 
     def status(value: str) -> int:
         return http.post("/v2/account/read", json={}, headers={"Authorization": value}).status_code

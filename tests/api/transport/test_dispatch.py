@@ -6,26 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from shared import announcements
-from tests.builders import House, claim_turn, end_turn, make_message, make_thread, make_turn, text_input
+from shared.events import durable_events
+from tests.builders import (
+    Backend,
+    claim_turn,
+    end_turn,
+    make_message,
+    make_thread,
+    make_turn,
+    text_input,
+    unread_inputs,
+)
 
-# What the terminal client sends: every optional member, as null (CLIENTS 1.1).
+# The params of the terminal client: every optional member, as null (CLIENTS 1.1).
 TUI_THREAD_START = dict.fromkeys(
     ("model", "modelProvider", "cwd", "approvalPolicy", "approvalsReviewer", "permissions", "serviceName",
      "baseInstructions", "developerInstructions", "personality", "environments", "threadSource", "dynamicTools")
 ) | {"sandbox": "read-only", "config": {}, "ephemeral": False, "historyMode": "paginated"}  # fmt: skip
 
 
-def test_nothing_is_served_before_the_handshake(house: House) -> None:
-    client = house.connect(initialized=False)
+def test_methods_are_refused_before_the_handshake(backend: Backend) -> None:
+    client = backend.connect(initialized=False)
 
     assert client.error("thread/list", {}) == {"code": -32600, "message": "Not initialized"}
     assert "missing field `clientInfo`" in client.error("initialize", {})["message"]
     result = client.call("initialize", {"clientInfo": {"name": "a/b c", "version": "1", "title": None}})
 
     name, _, rest = result["userAgent"].partition("/")
-    assert (name, rest.split()[0]) == ("threadhouse", "0.169.0")
+    assert (name, rest.split()[0]) == ("threadhouse", "0.171.0")
     assert client.call("thread/list", {})["data"] == []
 
 
@@ -46,8 +56,8 @@ def test_nothing_is_served_before_the_handshake(house: House) -> None:
         {"id": 999, "error": {"code": 1, "message": "no"}},
     ],
 )
-def test_what_is_no_request_is_dropped_and_the_connection_stays(house: House, frame: Any) -> None:
-    client = house.connect()
+def test_frames_that_are_no_requests_are_dropped(backend: Backend, frame: Any) -> None:
+    client = backend.connect()
     before = len(client.frames)
 
     client.send(frame)
@@ -57,16 +67,16 @@ def test_what_is_no_request_is_dropped_and_the_connection_stays(house: House, fr
 
 
 @pytest.mark.parametrize("request_id", [0, 7, "initialize", "9d1"])
-def test_an_id_comes_back_as_it_was(house: House, request_id: Any) -> None:
-    client = house.connect()
+def test_a_reply_carries_the_id_of_its_request(backend: Backend, request_id: Any) -> None:
+    client = backend.connect()
 
     client.send({"id": request_id, "method": "account/read", "params": {}, "jsonrpc": "2.0"})
 
     assert client.wait_for(lambda frame: frame.get("id") == request_id and "userId" in frame.get("result", {}))
 
 
-def test_a_new_thread_is_told_after_its_reply_with_every_member(house: House) -> None:
-    client, other = house.connect(), house.connect()
+def test_thread_started_follows_the_reply_with_every_member(backend: Backend) -> None:
+    client, other = backend.connect(), backend.connect()
 
     result = client.call("thread/start", TUI_THREAD_START)
 
@@ -75,61 +85,61 @@ def test_a_new_thread_is_told_after_its_reply_with_every_member(house: House) ->
     assert started == result["thread"]
     assert other.wait_for_method("thread/started")["params"]["thread"]["id"] == started["id"]
     assert result["sandbox"] == {"type": "readOnly", "networkAccess": False}
-    assert result["cwd"] == str(house.config.server.workspaces_dir / "local" / started["id"])
-    assert not (house.config.server.workspaces_dir).exists()
+    assert result["cwd"] == str(backend.config.server.workspaces_dir / "local" / started["id"])
+    assert not (backend.config.server.workspaces_dir).exists()
 
 
-def test_a_turn_is_rung_after_its_reply_and_its_events_follow_it(house: House) -> None:
-    client = house.connect()
+def test_a_turn_is_enqueued_after_its_reply_and_its_events_follow(backend: Backend) -> None:
+    client = backend.connect()
     thread_id = client.call("thread/start", {})["thread"]["id"]
 
     turn = client.call("turn/start", {"threadId": thread_id, "input": [{"type": "text", "text": "hi"}]})["turn"]
 
     assert (turn["status"], turn["items"], turn["startedAt"]) == ("inProgress", [], None)
-    assert house.rung == [turn["id"]]
-    claim = claim_turn(house.store)
-    announcements.announce(house.store, house.services.events, end_turn(house.store, claim))
+    assert backend.enqueued == [turn["id"]]
+    claim = claim_turn(backend.store)
+    durable_events.publish_missing(backend.store, backend.services.events, end_turn(backend.store, claim))
     client.wait_for_method("turn/completed")
     assert client.methods()[-1] == "turn/completed"
 
 
-def test_input_for_a_running_turn_steers_it(house: House) -> None:
-    client = house.connect()
-    thread = make_thread(house.store, house.config)
-    turn = make_turn(house.store, thread)
-    commands: Any = house.services.redis
-    mailbox = commands.pubsub()
-    mailbox.subscribe("mailbox")
-    mailbox.get_message(timeout=1)
+def test_input_for_a_running_turn_steers_it(backend: Backend) -> None:
+    client = backend.connect()
+    thread = make_thread(backend.store, backend.config)
+    turn = make_turn(backend.store, thread)
+    commands: Any = backend.services.redis
+    signals = commands.pubsub()
+    signals.subscribe("turn-signals")
+    signals.get_message(timeout=1)
 
     result = client.call("turn/start", {"threadId": thread.id, "input": text_input("more")})
 
     assert result["turn"]["id"] == turn.id
-    assert mailbox.get_message(timeout=1)["data"] == f"steer {turn.id}".encode()
-    assert len(house.store.turns.unread(turn.id)) == 2
-    assert house.rung == []
+    assert signals.get_message(timeout=1)["data"] == f"steer {turn.id}".encode()
+    assert len(unread_inputs(backend.store, turn.id)) == 2
+    assert backend.enqueued == []
 
 
-def test_the_same_client_message_again_changes_nothing(house: House) -> None:
-    client = house.connect()
-    thread = make_thread(house.store, house.config)
+def test_a_repeated_client_message_id_starts_no_second_turn(backend: Backend) -> None:
+    client = backend.connect()
+    thread = make_thread(backend.store, backend.config)
     params = {"threadId": thread.id, "input": text_input("once"), "clientUserMessageId": "m1"}
 
     first, second = client.call("turn/start", params), client.call("turn/start", params)
 
     turn_id = first["turn"]["id"]
     assert turn_id == second["turn"]["id"]
-    assert len(house.store.turns.unread(turn_id)) == 1
+    assert len(unread_inputs(backend.store, turn_id)) == 1
     more = {**params, "expectedTurnId": turn_id, "clientUserMessageId": "m2"}
     assert client.call("turn/steer", more) == client.call("turn/steer", more) == {"turnId": turn_id}
-    assert len(house.store.turns.unread(turn_id)) == 2
+    assert len(unread_inputs(backend.store, turn_id)) == 2
 
 
-def test_interrupting_a_waiting_turn_ends_it_after_the_reply(house: House) -> None:
-    client = house.connect()
-    thread = make_thread(house.store, house.config)
+def test_interrupt_ends_a_waiting_turn_after_the_reply(backend: Backend) -> None:
+    client = backend.connect()
+    thread = make_thread(backend.store, backend.config)
     client.call("thread/resume", {"threadId": thread.id})
-    turn = make_turn(house.store, thread)
+    turn = make_turn(backend.store, thread)
 
     assert client.call("turn/interrupt", {"threadId": thread.id, "turnId": turn.id}) == {}
 
@@ -138,12 +148,12 @@ def test_interrupting_a_waiting_turn_ends_it_after_the_reply(house: House) -> No
     assert client.methods()[-2:] == ["thread/status/changed", "turn/completed"]
 
 
-def test_too_many_queued_turns_are_refused(open_house: Callable[..., House]) -> None:
+def test_too_many_queued_turns_are_refused(open_backend: Callable[..., Backend]) -> None:
     from shared.config import Limits
 
-    house = open_house(limits=Limits(queued_turns=1))
-    client = house.connect()
-    first, second = make_thread(house.store, house.config), make_thread(house.store, house.config)
+    backend = open_backend(limits=Limits(queued_turns=1))
+    client = backend.connect()
+    first, second = make_thread(backend.store, backend.config), make_thread(backend.store, backend.config)
     client.call("turn/start", {"threadId": first.id, "input": []})
 
     error = client.error("turn/start", {"threadId": second.id, "input": []})
@@ -152,18 +162,18 @@ def test_too_many_queued_turns_are_refused(open_house: Callable[..., House]) -> 
     assert error["data"]["codexErrorInfo"] == "server_overloaded"
 
 
-def test_the_first_answer_to_a_question_wins_and_everyone_hears_of_it(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    clients = [house.connect(), house.connect()]
+def test_the_first_answer_wins_and_every_client_sees_it_resolved(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    clients = [backend.connect(), backend.connect()]
     for client in clients:
         client.call("thread/resume", {"threadId": thread.id})
-    make_turn(house.store, thread)
-    claim = claim_turn(house.store)
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
     params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1}
-    approval = house.store.turns.park(
+    approval = backend.store.claims.park(
         claim, "item/commandExecution/requestApproval", "i", params, [], expires_in_ms=60_000
     )
-    house.publish(thread, *announcements.question_asked(approval))
+    backend.publish(thread, *durable_events.approval_requested(approval))
 
     for client in clients:
         client.wait_for_method("item/commandExecution/requestApproval")
@@ -173,24 +183,59 @@ def test_the_first_answer_to_a_question_wins_and_everyone_hears_of_it(house: Hou
     for client in clients:
         resolved = client.wait_for_method("serverRequest/resolved")
         assert resolved["params"] == {"threadId": thread.id, "requestId": approval.id}
-    stored = house.store.approvals.find(approval.id, "local")
+    stored = backend.store.approvals.find(approval.id, "local")
     assert stored is not None
     assert stored.answer == {"decision": "accept"}
-    assert house.rung == [claim.turn_id]
+    assert backend.enqueued == [claim.turn_id]
 
 
-def test_somebody_elses_thread_and_question_are_like_unknown_ones(house: House) -> None:
-    thread = make_thread(house.store, house.config, owner="owner")
-    make_turn(house.store, thread)
-    claim = claim_turn(house.store)
-    approval = house.store.turns.park(
+def test_an_answer_that_cannot_be_stored_is_reported_to_its_sender_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = make_thread(backend.store, backend.config)
+    sender, other = backend.connect(), backend.connect()
+    for client in (sender, other):
+        client.call("thread/resume", {"threadId": thread.id})
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
+    params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1}
+    method = "item/commandExecution/requestApproval"
+    approval = backend.store.claims.park(claim, method, "i", params, [], expires_in_ms=60_000)
+    assert approval is not None
+    events = [*durable_events.turn_started(claim.turn), *durable_events.approval_requested(approval)]
+    backend.publish(thread, *events)
+    sender.wait_for_method(method)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(type(backend.store.turns), "answer", fail_to_store)
+        sender.send({"id": approval.id, "result": {"decision": "accept"}})
+
+    reported = sender.wait_for_method("error")["params"]
+    assert (reported["threadId"], reported["turnId"]) == (thread.id, claim.turn_id)
+    assert reported["willRetry"] is True
+    assert f"request {approval.id} was not stored" in reported["error"]["message"]
+    sender.send({"id": approval.id, "result": {"decision": "accept"}})  # the request is still open
+    for client in (sender, other):
+        client.wait_for_method("serverRequest/resolved")
+    assert "error" not in other.methods()
+
+
+def fail_to_store(*_: Any, **__: Any) -> None:
+    raise OperationalError("UPDATE approvals", None, Exception("the connection was cut"))
+
+
+def test_threads_and_requests_of_other_users_are_not_found(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config, owner="owner")
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
+    approval = backend.store.claims.park(
         claim, "item/commandExecution/requestApproval", "i", {"threadId": thread.id}, [], expires_in_ms=60_000
     )
-    stranger = house.connect("stranger")
+    stranger = backend.connect("stranger")
 
     stranger.send({"id": approval.id, "result": {"decision": "accept"}})
 
-    stored = house.store.approvals.find(approval.id, "owner")
+    stored = backend.store.approvals.find(approval.id, "owner")
     assert stored is not None
     assert stored.state == "pending"
     requests: dict[str, dict[str, Any]] = {
@@ -213,13 +258,13 @@ def test_somebody_elses_thread_and_question_are_like_unknown_ones(house: House) 
     assert stranger.call("thread/loaded/list")["data"] == []
 
 
-def test_a_thread_in_mid_turn_is_resumed_with_its_completed_items(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    turn = make_turn(house.store, thread)
-    claim = claim_turn(house.store)
-    done = make_message(house.store, claim, "one")
-    make_message(house.store, claim, "still open", completed=False)
-    client = house.connect()
+def test_resume_during_a_turn_returns_its_completed_items(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    turn = make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
+    done = make_message(backend.store, claim, "one")
+    make_message(backend.store, claim, "still open", completed=False)
+    client = backend.connect()
 
     result = client.call("thread/resume", {"threadId": thread.id})
     without = client.call("thread/resume", {"threadId": thread.id, "excludeTurns": True})
@@ -231,15 +276,15 @@ def test_a_thread_in_mid_turn_is_resumed_with_its_completed_items(house: House) 
     assert result["turnsBackwardsCursor"] is not None
 
 
-def test_turns_and_items_are_listed_a_page_at_a_time(house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_turns_and_items_are_listed_page_by_page(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
     ids = []
     for number in range(5):
-        ids.append(make_turn(house.store, thread).id)
-        claim = claim_turn(house.store)
-        make_message(house.store, claim, f"answer {number}")
-        end_turn(house.store, claim)
-    client = house.connect()
+        ids.append(make_turn(backend.store, thread).id)
+        claim = claim_turn(backend.store)
+        make_message(backend.store, claim, f"answer {number}")
+        end_turn(backend.store, claim)
+    client = backend.connect()
 
     def walk(method: str, **params: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -262,12 +307,12 @@ def test_turns_and_items_are_listed_a_page_at_a_time(house: House) -> None:
     assert page["data"][0]["id"] == ids[-1]
 
 
-def test_threads_are_listed_newest_first_with_a_cursor_that_stays_valid(house: House) -> None:
-    client = house.connect()
-    threads = [make_thread(house.store, house.config, materialized=True) for _ in range(3)]
+def test_threads_are_listed_newest_first_with_a_cursor_that_stays_valid(backend: Backend) -> None:
+    client = backend.connect()
+    threads = [make_thread(backend.store, backend.config, materialized=True) for _ in range(3)]
 
     first = client.call("thread/list", {"limit": 2})
-    make_thread(house.store, house.config, materialized=True)
+    make_thread(backend.store, backend.config, materialized=True)
     rest = client.call("thread/list", {"limit": 2, "cursor": first["nextCursor"]})
     newer = client.call("thread/list", {"cursor": first["backwardsCursor"], "sortDirection": "asc"})
 
@@ -279,10 +324,10 @@ def test_threads_are_listed_newest_first_with_a_cursor_that_stays_valid(house: H
     assert len(client.call("thread/list", {"limit": 0})["data"]) == 1
 
 
-def test_a_thread_is_archived_and_brought_back(house: House) -> None:
-    client = house.connect()
-    thread = make_thread(house.store, house.config, materialized=True)
-    make_turn(house.store, thread)
+def test_a_thread_is_archived_and_unarchived(backend: Backend) -> None:
+    client = backend.connect()
+    thread = make_thread(backend.store, backend.config, materialized=True)
+    make_turn(backend.store, thread)
     client.call("thread/resume", {"threadId": thread.id})
 
     client.call("thread/archive", {"threadId": thread.id})
@@ -296,9 +341,9 @@ def test_a_thread_is_archived_and_brought_back(house: House) -> None:
     client.wait_for_method("thread/unarchived")
 
 
-def test_a_deleted_thread_is_gone_and_a_worker_is_told_to_remove_the_rest(house: House) -> None:
-    client, other = house.connect(), house.connect()
-    thread = make_thread(house.store, house.config, materialized=True)
+def test_deleting_a_thread_enqueues_the_erasure_of_its_files(backend: Backend) -> None:
+    client, other = backend.connect(), backend.connect()
+    thread = make_thread(backend.store, backend.config, materialized=True)
     client.call("thread/resume", {"threadId": thread.id})
 
     client.call("thread/delete", {"threadId": thread.id})
@@ -308,41 +353,56 @@ def test_a_deleted_thread_is_gone_and_a_worker_is_told_to_remove_the_rest(house:
     assert client.error("thread/read", {"threadId": thread.id})["message"].startswith("thread not loaded")
     (erasure,) = client.call("erasure/list")["data"]
     assert (erasure["threadId"], erasure["receipt"], erasure["doneAtMs"]) == (thread.id, {"threads": 1}, None)
-    assert house.rung == ["erasure"]
+    assert backend.enqueued == ["erasure"]
 
 
-def test_settings_that_a_turn_overrides_are_told_once_they_change(house: House) -> None:
-    client = house.connect()
+def test_settings_that_a_turn_changes_are_published_once(backend: Backend) -> None:
+    client = backend.connect()
     thread_id = client.call("thread/start", {})["thread"]["id"]
     mode = {"mode": "plan", "settings": {"model": "other", "reasoning_effort": None, "developer_instructions": None}}
     params = {"threadId": thread_id, "input": [], "model": "scripted", "collaborationMode": mode}
 
     client.call("turn/start", params)
-    told = client.wait_for_method("thread/settings/updated")["params"]["threadSettings"]
+    settings = client.wait_for_method("thread/settings/updated")["params"]["threadSettings"]
     client.call("turn/start", params)
     client.call("account/read")
 
-    assert (told["model"], told["collaborationMode"]) == ("other", mode)
+    assert (settings["model"], settings["collaborationMode"]) == ("other", mode)
     assert client.methods().count("thread/settings/updated") == 1
 
 
-def test_title_threads_are_served_unless_the_operator_says_no(open_house: Callable[..., House]) -> None:
+def test_title_threads_are_refused_with_titles_false(open_backend: Callable[..., Backend]) -> None:
     config = {"features.shell_tool": False, "web_search": "disabled", "mcp_servers": {}, "tools.update_plan.enabled": 0}
     params = {"threadSource": "thread_title", "ephemeral": True, "config": config, "environments": []}
 
-    served = open_house().connect().call("thread/start", params)
-    refused = open_house(server={"titles": False}).connect().error("thread/start", params)
+    served = open_backend().connect().call("thread/start", params)
+    refused = open_backend(server={"titles": False}).connect().error("thread/start", params)
 
     assert (served["thread"]["threadSource"], served["thread"]["ephemeral"]) == ("thread_title", True)
     assert "titles" in refused["message"]
 
 
-def test_users_with_keys_stay_in_their_own_workspaces_and_out_of_full_access(house: House) -> None:
-    client = house.connect("user-1")
-    own = house.config.server.workspaces_dir / "user-1"
+@pytest.mark.parametrize("key", ["mcp_servers", "mcp_servers.files"])
+def test_mcp_servers_of_an_editor_are_ignored_with_a_warning(backend: Backend, key: str) -> None:
+    client = backend.connect()
 
-    assert client.call("thread/start", {"cwd": f"{own}/x/"})["cwd"] == f"{own}/x"
+    client.call("thread/start", {"config": {key: {"files": {"command": "npx"}}}})
+
+    message = client.wait_for_method("warning")["params"]["message"]
+    assert f"`{key}` is ignored" in message
+    assert message.endswith("This server starts no MCP servers yet, so the agent does not have their tools.")
+
+
+def test_users_with_keys_get_no_foreign_folders_and_no_full_access(backend: Backend) -> None:
+    client = backend.connect("user-1")
+    own = backend.config.server.workspaces_dir / "user-1"
+
+    started = client.call("thread/start")
+    inner = {"threadId": started["thread"]["id"], "cwd": f"{started['cwd']}/x/"}
+    client.call("thread/settings/update", inner)
+    assert client.wait_for_method("thread/settings/updated")["params"]["threadSettings"]["cwd"] == f"{started['cwd']}/x"
     for params in (
+        {"cwd": f"{own}/x"},
         {"cwd": "/etc"},
         {"cwd": f"{own}-evil"},
         {"cwd": f"{own}/../user-2"},
@@ -355,8 +415,8 @@ def test_users_with_keys_stay_in_their_own_workspaces_and_out_of_full_access(hou
 
 
 @pytest.mark.parametrize("method", ["collaborationMode/list", "hooks/list", "app/list"])
-def test_methods_without_effect_answer_with_or_without_params(house: House, method: str) -> None:
-    client = house.connect()
+def test_methods_without_effect_answer_with_or_without_params(backend: Backend, method: str) -> None:
+    client = backend.connect()
 
     assert "result" in client.reply(method)
     assert "result" in client.reply(method, {"threadId": "x"})

@@ -8,16 +8,16 @@ from contextlib import suppress
 import pytest
 import websocket
 
-from api import connection as connections
 from api.app import make_app
-from tests.builders import House, delta, make_thread
+from api.delivery.outgoing import MAX_QUEUED_FRAMES
+from tests.builders import Backend, delta, make_thread
 from tests.support.protocol_client import ProtocolClient, connect, dial
 from tests.support.wsgi_server import serve
 
 
 @pytest.fixture
-def address(house: House) -> Iterator[str]:
-    with serve(make_app(house.services)) as address:
+def address(backend: Backend) -> Iterator[str]:
+    with serve(make_app(backend.services)) as address:
         yield address
 
 
@@ -35,20 +35,20 @@ def refusal(url: str, **headers: str) -> int:
     return int(refused.value.status_code)
 
 
-def test_any_path_and_query_are_served(address: str) -> None:
+def test_an_upgrade_is_accepted_on_any_path(address: str) -> None:
     client = connect(f"ws://{address}/some/path?x=1")
 
     assert client.initialize()["platformFamily"] == "unix"
 
 
-def test_pages_of_other_origins_and_foreign_names_are_refused(address: str) -> None:
+def test_foreign_origins_and_hosts_are_refused(address: str) -> None:
     assert refusal(f"ws://{address}/", Origin="https://evil.example") == 403
     assert refusal(f"ws://{address}/", Origin=f"http://{address}") == 403
     assert refusal(f"ws://{address}/", Host="evil.example:80") == 403
 
 
 @pytest.mark.parametrize("line", [b"Sec-WebSocket-Version: 99", b"Sec-WebSocket-Extensions: \xb2", b"X: no version"])
-def test_an_upgrade_that_is_none_is_refused(address: str, line: bytes) -> None:
+def test_a_malformed_upgrade_is_refused(address: str, line: bytes) -> None:
     with dial(f"ws://{address}/") as opened:
         opened.sendall(
             b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + line + b"\r\n\r\n"
@@ -57,9 +57,9 @@ def test_an_upgrade_that_is_none_is_refused(address: str, line: bytes) -> None:
         assert opened.recv(100).split(b" ")[1] == b"400"
 
 
-def test_once_there_is_a_user_a_key_is_needed(house: House, address: str) -> None:
-    house.store.users.add("ada")
-    key = house.store.users.create_key("ada", "laptop")
+def test_a_server_with_users_requires_a_key(backend: Backend, address: str) -> None:
+    backend.store.users.add("ada")
+    key = backend.store.users.create_key("ada", "laptop")
 
     assert refusal(f"ws://{address}/") == 401
     assert refusal(f"ws://{address}/", Authorization="Bearer th_wrong") == 401
@@ -70,7 +70,7 @@ def test_once_there_is_a_user_a_key_is_needed(house: House, address: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["not json", "[1, 2]", '"text"', '{"id": 1', '{"id": 9, "method": 5}', "[" * 5000])
-def test_frames_that_are_no_messages_are_dropped(client: ProtocolClient, text: str) -> None:
+def test_malformed_frames_are_dropped(client: ProtocolClient, text: str) -> None:
     client.send(text)
 
     assert client.request("account/read")["account"] is None
@@ -92,16 +92,16 @@ def test_nul_and_lone_surrogates_become_replacement_characters(client: ProtocolC
     assert client.wait_for_method("thread/name/updated")["params"]["threadName"] == "x\ufffd"
 
 
-def test_a_megabyte_is_fine_and_more_than_sixteen_close_the_connection(client: ProtocolClient) -> None:
+def test_a_frame_over_16_mebibytes_closes_the_connection(client: ProtocolClient) -> None:
     client.request("skills/list", {"cwds": ["x" * (1 << 20)]})
 
-    with suppress(OSError, websocket.WebSocketException):  # the server may be quicker than the sending
+    with suppress(OSError, websocket.WebSocketException):  # the server may close before all is sent
         client.send("x" * (17 << 20))
 
     assert client.wait_until_lost().code in (1009, None)
 
 
-def test_fragments_of_one_message_are_one_message(client: ProtocolClient) -> None:
+def test_fragments_are_joined_to_one_message(client: ProtocolClient) -> None:
     frame = websocket.ABNF
     client._socket.send_frame(frame.create_frame('{"id": "f", "method":', frame.OPCODE_TEXT, fin=0))
     client._socket.send_frame(frame.create_frame(' "account/read", "params": {}}', frame.OPCODE_CONT, fin=1))
@@ -121,17 +121,17 @@ def test_a_ping_is_answered(client: ProtocolClient) -> None:
     assert client.request("account/read")
 
 
-def test_a_client_that_stops_reading_gets_everything_when_it_goes_on(house: House, address: str) -> None:
-    thread = make_thread(house.store, house.config)
+def test_a_client_that_pauses_reading_misses_nothing(backend: Backend, address: str) -> None:
+    thread = make_thread(backend.store, backend.config)
     client = connect(f"ws://{address}/")
     client.initialize()
     client.request("thread/resume", {"threadId": thread.id})
-    count = connections.MAX_QUEUED_FRAMES * 3
+    count = MAX_QUEUED_FRAMES * 3
 
-    with client._arrived:  # the reader stands still: nothing is taken off the socket
+    with client._arrived:  # blocks the reader, so that nothing is read from the socket
         for number in range(count):
-            house.publish(thread, delta(thread.id, "a", f"{number:06} " + "x" * 1000))
-    house.publish(thread, delta(thread.id, "a", "end"))
+            backend.publish(thread, delta(thread.id, "a", f"{number:06} " + "x" * 1000))
+    backend.publish(thread, delta(thread.id, "a", "end"))
 
     client.wait_for(lambda frame: frame.get("params", {}).get("delta") == "end")
     numbers = [frame["params"]["delta"][:6] for frame in client.notifications]

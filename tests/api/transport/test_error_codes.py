@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from api.error_codes import CODES, wire_error
+from api.app import make_services
+from api.transport.error_codes import CODES, wire_error
 from shared import errors
-from tests.builders import House, claim_turn, end_turn, make_thread, make_turn, text_input
+from shared.store.connection import POOL_SIZE
+from shared.store.outages import OutcomeUnknown
+from tests.builders import Backend, claim_turn, end_turn, make_thread, make_turn, text_input
 
 UNKNOWN = "01a202e8-05e8-7e83-b3af-000000000000"
 
@@ -22,17 +28,53 @@ def test_every_error_of_a_request_has_a_code() -> None:
     assert [leaf for leaf in leaves(errors.RequestError) if leaf not in CODES] == []
 
 
-def test_an_overload_says_when_to_come_back_in_the_words_that_the_sdk_retries_on() -> None:
+def test_an_overload_carries_the_retry_time_that_the_sdk_reads() -> None:
     body = wire_error(errors.Overloaded("too many turns", retry_after_ms=2500), "turn/start").body()
 
     assert body["code"] == -32001
     assert body["data"] == {"codexErrorInfo": "server_overloaded", "retryAfterMs": 2500}
 
 
-def test_an_unforeseen_error_is_told_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
-    told = wire_error(RuntimeError("secret path"), "turn/start")
+def test_a_request_that_gets_no_connection_of_the_pool_is_refused_soon(backend: Backend) -> None:
+    services = make_services(backend.config)
+    engine = services.store.database.engine
+    held = [engine.connect() for _ in range(POOL_SIZE)]
+    begun_s = time.monotonic()
 
-    assert told.body() == {"code": -32603, "message": "internal error"}
+    with pytest.raises(TimeoutError) as raised:
+        services.store.users.exist()
+
+    assert time.monotonic() - begun_s < 10
+    error = wire_error(raised.value, "turn/start")
+    assert error.codes == CODES[errors.Overloaded]
+    assert error.retry_after_ms == 1000
+    for connection in held:
+        connection.close()
+    services.store.close()
+
+
+def test_change_that_the_database_did_not_confirm_is_not_offered_for_a_retry() -> None:
+    error = wire_error(OutcomeUnknown(None, None, Exception("connection lost during COMMIT")), "turn/start")
+
+    assert error.codes == CODES[errors.CallLost]
+    assert error.retry_after_ms is None
+    assert "check whether it was made" in error.message
+
+
+@pytest.mark.parametrize("state", ["25006", "53300", "57P03", "40001"])
+def test_database_that_refuses_to_work_for_a_moment_is_unavailable(state: str) -> None:
+    refused = psycopg.errors.lookup(state)("refused")
+
+    error = wire_error(DBAPIError(None, None, refused), "turn/start")
+
+    assert error.codes == CODES[errors.Unavailable]
+    assert error.retry_after_ms is not None
+
+
+def test_an_unexpected_error_is_logged_and_hidden_from_clients(caplog: pytest.LogCaptureFixture) -> None:
+    error = wire_error(RuntimeError("secret path"), "turn/start")
+
+    assert error.body() == {"code": -32603, "message": "internal error"}
     assert "secret path" in caplog.text
 
 
@@ -45,7 +87,7 @@ REFUSALS = [
     ("thread/start", {"sandbox": "bogus"}, -32602, "Invalid request: unknown variant `bogus`, expected one of `read-"),
     ("thread/start", {"approvalPolicy": "on-failure"}, -32602, "Invalid request: unknown variant `on-failure`, expect"),
     ("thread/start", {"config": {"notify": ["rm"]}}, -32602, "config.notify: "),
-    ("thread/start", {"config": {"mcp_servers": {"x": {}}}}, -32602, "config.mcp_servers: "),
+    ("thread/start", {"config": {"hooks.x": {}}}, -32602, "config.hooks.x: "),
     ("thread/start", {"cwd": "relative"}, -32602, "cwd: expected an absolute path"),
     ("thread/start", {"cwd": "/a/../b"}, -32602, "cwd: expected an absolute path"),
     ("thread/start", {"modelProvider": "other"}, -32602, "Model provider `other` not found"),
@@ -76,14 +118,16 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("method", "params", "code", "message"), REFUSALS)
-def test_a_refusal_has_the_originals_words(house: House, method: str, params: object, code: int, message: str) -> None:
-    thread = make_thread(house.store, house.config)
-    make_turn(house.store, thread)
-    end_turn(house.store, claim_turn(house.store))
+def test_error_messages_are_those_of_the_original(
+    backend: Backend, method: str, params: object, code: int, message: str
+) -> None:
+    thread = make_thread(backend.store, backend.config)
+    make_turn(backend.store, thread)
+    end_turn(backend.store, claim_turn(backend.store))
     if isinstance(params, dict) and params.get("threadId") == "THREAD":
         params = {**params, "threadId": thread.id}
 
-    client = house.connect()
+    client = backend.connect()
     error = client.error(method, params)
 
     assert error["code"] == code
@@ -91,18 +135,18 @@ def test_a_refusal_has_the_originals_words(house: House, method: str, params: ob
     assert client.call("account/read")["requiresOpenaiAuth"] is False
 
 
-def test_turns_of_a_thread_in_which_nothing_was_said_are_refused(house: House) -> None:
-    thread = make_thread(house.store, house.config)
+def test_turns_of_a_thread_without_messages_are_refused(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
 
-    error = house.connect().error("thread/turns/list", {"threadId": thread.id})
+    error = backend.connect().error("thread/turns/list", {"threadId": thread.id})
 
     assert error["message"].startswith(f"thread {thread.id} is not materialized yet")
 
 
-def test_the_wrong_turn_is_named_in_the_words_that_the_sdk_parses(house: House) -> None:
-    thread = make_thread(house.store, house.config)
-    turn = make_turn(house.store, thread)
-    client = house.connect()
+def test_steering_the_wrong_turn_names_the_active_one(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    turn = make_turn(backend.store, thread)
+    client = backend.connect()
 
     steer = client.error("turn/steer", {"threadId": thread.id, "input": [], "expectedTurnId": UNKNOWN})
     interrupt = client.error("turn/interrupt", {"threadId": thread.id, "turnId": UNKNOWN})
@@ -118,13 +162,13 @@ def test_the_wrong_turn_is_named_in_the_words_that_the_sdk_parses(house: House) 
         ("review", "review/start", {"target": {"type": "custom", "instructions": "Look."}}),
     ],
 )
-def test_a_turn_that_takes_no_messages_says_what_it_is(
-    house: House, kind: str, method: str, params: dict[str, object]
+def test_steering_a_compaction_or_review_names_its_kind(
+    backend: Backend, kind: str, method: str, params: dict[str, object]
 ) -> None:
-    thread = make_thread(house.store, house.config)
-    client = house.connect()
+    thread = make_thread(backend.store, backend.config)
+    client = backend.connect()
     client.call(method, {"threadId": thread.id, **params})
-    (turn,) = house.store.turns.of_thread(thread.id, thread.owner)
+    (turn,) = backend.store.turns.of_thread(thread.id, thread.owner)
     message = {"threadId": thread.id, "input": text_input("and?")}
 
     for error in (
