@@ -1,4 +1,4 @@
-"""One deployment for all tests of the wire, on SQLite and on Postgres: two API processes and three workers."""
+"""Fixtures of the wire tests: a shared deployment per database, each with two API processes and three workers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 
 
-@pytest.fixture(scope="session", params=DATABASES)
-def shared_deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    require(request.param)
-    with Deployment(tmp_path_factory.mktemp(request.param), request.param, api=2, workers=3) as deployment:
+@pytest.fixture(scope="package")
+def sqlite_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("sqlite"), "sqlite", api=2, workers=3) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="package")
+def postgres_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("postgres"), "postgres", api=2, workers=3) as deployment:
+        yield deployment
+
+
+@pytest.fixture(params=DATABASES)
+def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
+    # A single parametrized package fixture would not do: pytest tears it down whenever the parameter changes.
+    deployment: Deployment = request.getfixturevalue(f"{request.param}_deployment")
+    return deployment
 
 
 @pytest.fixture
 def deployment(shared_deployment: Deployment) -> Iterator[Deployment]:
-    with shown_when_it_fails(shared_deployment):
+    with logs_shown_on_failure(shared_deployment):
         yield shared_deployment

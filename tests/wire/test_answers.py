@@ -1,4 +1,4 @@
-"""Two clients answer the same question at once, each on a node of its own: one answer counts, and both hear of it."""
+"""Two clients on two nodes answer the same approval request at once: one answer counts, and both are notified."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.turns import check_order, command, is_end, of_thread, start_t
 APPROVAL = "item/commandExecution/requestApproval"
 RESOLVED = "serverRequest/resolved"
 SCRIPT = f"[[say Now.]]{command('echo ran >> probe')}[[say n=20 delay_ms=5]]"
-One = TypeVar("One")
-Answer = TypeVar("Answer")
-ROUNDS = range(5)  # that a race may go either way
+AnyClient = TypeVar("AnyClient")
+Outcome = TypeVar("Outcome")
+ROUNDS = range(5)  # several, so that either client may win the race
 
 
 @pytest.mark.parametrize("decisions", [("accept", "accept"), ("accept", "decline")], ids="_and_".join)
-def test_of_two_answers_at_once_one_counts_and_both_clients_see_the_same(
+def test_one_of_two_simultaneous_answers_counts_and_both_clients_see_the_same_frames(
     deployment: Deployment, decisions: tuple[str, str]
 ) -> None:
     clients = [deployment.connect(0), deployment.connect(1)]
@@ -43,7 +43,7 @@ def test_of_two_answers_at_once_one_counts_and_both_clients_see_the_same(
         assert_settled(clients, thread, turn_id, request_id, decisions)
 
 
-def test_of_two_answers_over_http_the_second_is_told_that_it_came_too_late(deployment: Deployment) -> None:
+def test_the_later_of_two_answers_over_http_is_refused(deployment: Deployment) -> None:
     clients = [deployment.connect(0), deployment.connect(1)]
     for _ in ROUNDS:
         thread, turn_id, request_id = ask(clients)
@@ -64,7 +64,7 @@ def test_of_two_answers_over_http_the_second_is_told_that_it_came_too_late(deplo
 
 
 def ask(clients: list[ProtocolClient]) -> tuple[dict[str, Any], str, int]:
-    """A thread that both follow, its turn, and the id of the question that both were asked."""
+    """Start a turn that asks both clients for approval. Return (thread, turn id, request id)."""
     asker, other = clients
     thread = asker.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
     other.request("thread/resume", {"threadId": thread["id"]})
@@ -77,26 +77,28 @@ def ask(clients: list[ProtocolClient]) -> tuple[dict[str, Any], str, int]:
     return thread, turn_id, asked[0]["id"]
 
 
-def at_once(answer: Callable[[One, str], Answer], clients: list[One], decisions: tuple[str, ...]) -> list[Answer]:
-    """What each answer came to."""
+def at_once(
+    answer: Callable[[AnyClient, str], Outcome], clients: list[AnyClient], decisions: tuple[str, ...]
+) -> list[Outcome]:
+    """Let each client answer at the same moment. Return the outcomes, in the order of the clients."""
     barrier = Barrier(len(clients))
 
-    def give(client: One, decision: str) -> Answer:
+    def answer_together(client: AnyClient, decision: str) -> Outcome:
         barrier.wait(DEADLINE_S)
         return answer(client, decision)
 
     with ThreadPoolExecutor(len(clients)) as pool:
-        return list(pool.map(give, clients, decisions))
+        return list(pool.map(answer_together, clients, decisions))
 
 
 def assert_settled(
     clients: list[ProtocolClient], thread: dict[str, Any], turn_id: str, request_id: int, decisions: tuple[str, ...]
 ) -> None:
-    """One decision was carried out, once; both clients saw the same, byte for byte."""
+    """Assert that one decision was carried out once, and that both clients received the same frames, byte for byte."""
     seen = [of_thread(client.received, thread["id"]) for client in clients]
     assert json.dumps(seen[0]) == json.dumps(seen[1])
-    told = [frame["method"] for frame in seen[0]]
-    assert told.count(APPROVAL) == told.count(RESOLVED) == 1
+    methods = [frame["method"] for frame in seen[0]]
+    assert methods.count(APPROVAL) == methods.count(RESOLVED) == 1
     assert sum(is_end(frame, turn_id) for frame in seen[0]) == 1
     assert check_order(seen[0]).resolved == {request_id}
     items = stored_turn(clients[0], thread["id"], turn_id)["items"]

@@ -1,4 +1,4 @@
-"""Requests that need a workspace: asked of an API process, carried out by a worker."""
+"""Requests that need a workspace: an API process receives them, and a worker carries them out."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ from tests.support.protocol_client import ProtocolClient, RpcError
 from tests.support.turns import start_thread
 from tests.support.wait import until
 
+SOON_S = 5  # half the time after which the API gives up on a silent worker
 LONG = ["/bin/sh", "-c", "echo up; sleep 600"]
+
+
+@pytest.fixture(params=["sqlite"])  # the database does not matter in these tests
+def shared_deployment(sqlite_deployment: Deployment) -> Deployment:
+    return sqlite_deployment
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment whose only worker may be killed."""
+    """A deployment of these tests alone: they kill its API process and its only worker."""
     with Deployment(tmp_path_factory.mktemp("calls")) as deployment:
         yield deployment
 
 
 def begin(client: ProtocolClient, process_id: str, command: list[str], **params: Any) -> int:
-    """A streamed command that goes on; returns the request's id when it has said something."""
+    """Start a streamed command that keeps running. Return the id of the request once output has arrived."""
     asked = {"command": command, "processId": process_id, "streamStdoutStderr": True, "disableTimeout": True}
     request_id = client.send_request("command/exec", {**asked, **params})
     client.wait_for(lambda frame: is_output(frame, process_id))
@@ -39,7 +45,7 @@ def is_output(frame: dict[str, Any], process_id: str) -> bool:
 
 
 def output(client: ProtocolClient, process_id: str) -> bytes:
-    """All that a command has said so far."""
+    """Return the output of a command so far."""
     deltas = [frame["params"] for frame in list(client.received) if is_output(frame, process_id)]
     return b"".join(base64.b64decode(delta["deltaBase64"]) for delta in deltas)
 
@@ -50,7 +56,7 @@ def write(client: ProtocolClient, process_id: str, text: str, **params: Any) -> 
 
 
 def processes_of(marker: str) -> list[str]:
-    """Command lines on this host that hold a marker."""
+    """Return the command lines on this host that contain a marker."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -62,7 +68,7 @@ def processes_of(marker: str) -> list[str]:
     return found
 
 
-def test_a_command_runs_in_the_folder_it_is_asked_for(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_command_runs_in_the_requested_folder_and_environment(deployment: Deployment, tmp_path: Path) -> None:
     client = deployment.connect()
 
     result = client.request(
@@ -73,7 +79,7 @@ def test_a_command_runs_in_the_folder_it_is_asked_for(deployment: Deployment, tm
     assert result == {"exitCode": 3, "stdout": f"{tmp_path}\n", "stderr": "me\n"}
 
 
-def test_the_diff_of_a_terminal_client_comes_from_git(deployment: Deployment, tmp_path: Path) -> None:
+def test_git_commands_of_a_terminal_client_return_its_diff(deployment: Deployment, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "new.txt").write_text("hello\n")
     client = deployment.connect()
@@ -88,14 +94,14 @@ def test_the_diff_of_a_terminal_client_comes_from_git(deployment: Deployment, tm
     assert "+\x1b[m\x1b[32mhello" in shown["stdout"]
 
 
-def test_a_thread_that_has_had_no_turn_has_a_folder_for_commands(deployment: Deployment) -> None:
+def test_a_command_runs_in_the_folder_of_a_thread_without_turns(deployment: Deployment) -> None:
     client = deployment.connect()
     cwd = client.request("thread/start")["thread"]["cwd"]
 
     assert client.request("command/exec", {"command": ["pwd"], "cwd": cwd})["stdout"] == f"{cwd}\n"
 
 
-def test_a_terminal_is_typed_into_resized_and_ended(deployment: Deployment) -> None:
+def test_a_terminal_accepts_input_a_resize_and_termination(deployment: Deployment) -> None:
     client = deployment.connect()
     script = "trap 'stty size' WINCH; echo up; while read -r line; do echo \"<$line>\"; stty size; done"
     request_id = begin(client, "tty", ["/bin/bash", "-c", script], tty=True, size={"rows": 10, "cols": 40})
@@ -114,7 +120,7 @@ def test_a_terminal_is_typed_into_resized_and_ended(deployment: Deployment) -> N
     assert refused.value.code == -32600
 
 
-def test_input_that_comes_right_behind_the_command_reaches_it_and_ends_it(deployment: Deployment) -> None:
+def test_input_sent_right_after_the_command_reaches_it_and_can_be_closed(deployment: Deployment) -> None:
     client = deployment.connect()
     asked = {"command": ["cat"], "processId": "cat", "streamStdin": True, "streamStdoutStderr": True}
     request_id = client.send_request("command/exec", asked)
@@ -128,7 +134,7 @@ def test_input_that_comes_right_behind_the_command_reaches_it_and_ends_it(deploy
     assert output(client, "cat") == data
 
 
-def test_output_comes_whole_and_in_order_before_the_result(deployment: Deployment) -> None:
+def test_output_arrives_completely_and_in_order_before_the_result(deployment: Deployment) -> None:
     client = deployment.connect()
     asked = {"command": ["seq", "1000000"], "processId": "seq", "streamStdoutStderr": True, "disableOutputCap": True}
 
@@ -137,7 +143,7 @@ def test_output_comes_whole_and_in_order_before_the_result(deployment: Deploymen
     assert output(client, "seq") == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
 
 
-def test_the_cap_of_the_output_is_told_once(deployment: Deployment) -> None:
+def test_reaching_the_output_cap_is_reported_once(deployment: Deployment) -> None:
     client = deployment.connect()
     asked = {"command": ["seq", "100000"], "processId": "cap", "streamStdoutStderr": True, "outputBytesCap": 10}
 
@@ -149,7 +155,7 @@ def test_the_cap_of_the_output_is_told_once(deployment: Deployment) -> None:
     assert [delta["capReached"] for delta in deltas].count(True) == 1
 
 
-def test_a_command_ends_at_its_time(deployment: Deployment) -> None:
+def test_a_command_ends_at_its_timeout(deployment: Deployment) -> None:
     client = deployment.connect()
 
     result = client.request("command/exec", {"command": ["/bin/sh", "-c", "echo a; sleep 60"], "timeoutMs": 200})
@@ -157,7 +163,7 @@ def test_a_command_ends_at_its_time(deployment: Deployment) -> None:
     assert result == {"exitCode": 124, "stdout": "a\n", "stderr": ""}
 
 
-def test_a_slow_request_does_not_hold_up_those_behind_it(deployment: Deployment) -> None:
+def test_a_slow_request_does_not_block_later_requests(deployment: Deployment) -> None:
     client = deployment.connect()
     request_id = begin(client, "slow", LONG)
 
@@ -170,7 +176,7 @@ def test_a_slow_request_does_not_hold_up_those_behind_it(deployment: Deployment)
     assert client.result(request_id)["exitCode"] != 0
 
 
-def test_a_client_that_leaves_takes_its_commands_with_it(deployment: Deployment) -> None:
+def test_closing_a_connection_ends_its_commands(deployment: Deployment) -> None:
     client, other = deployment.connect(), deployment.connect()
     marker = f"left-{os.urandom(4).hex()}"
     begin(client, "left", ["/bin/sh", "-c", f"echo up; sleep 600; : {marker}"])
@@ -183,7 +189,7 @@ def test_a_client_that_leaves_takes_its_commands_with_it(deployment: Deployment)
     until(lambda: not processes_of(marker))
 
 
-def test_files_are_written_read_and_listed_on_the_worker(deployment: Deployment, tmp_path: Path) -> None:
+def test_the_worker_writes_reads_and_lists_files(deployment: Deployment, tmp_path: Path) -> None:
     client = deployment.connect()
     large = os.urandom(1024 * 1024)
     file = str(tmp_path / "a" / "b.bin")
@@ -206,7 +212,7 @@ def test_files_are_written_read_and_listed_on_the_worker(deployment: Deployment,
     assert deployment.http().call("fs/getMetadata", {"path": f"{tmp_path}/c/b.bin"}) == metadata
 
 
-def test_the_server_s_own_folder_is_nobody_s_to_read(deployment: Deployment) -> None:
+def test_no_client_can_read_the_files_of_the_server_itself(deployment: Deployment) -> None:
     client = deployment.connect()
 
     for path in (deployment.home / "config.toml", Path("/proc/self/environ")):
@@ -217,7 +223,7 @@ def test_the_server_s_own_folder_is_nobody_s_to_read(deployment: Deployment) -> 
     assert "model" not in shown["stdout"]
 
 
-def test_a_search_session_tells_what_it_finds_for_the_newest_query(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_search_session_reports_results_for_the_newest_query(deployment: Deployment, tmp_path: Path) -> None:
     (tmp_path / "main.py").touch()
     client = deployment.connect()
 
@@ -227,22 +233,22 @@ def test_a_search_session_tells_what_it_finds_for_the_newest_query(deployment: D
     client.wait_for_method("fuzzyFileSearch/sessionCompleted")
     client.request("fuzzyFileSearch/sessionStop", {"sessionId": "s"})
 
-    told = [f["params"] for f in client.received if f.get("method") == "fuzzyFileSearch/sessionUpdated"]
-    assert told[-1]["query"] == "mpy"
-    assert [found["path"] for found in told[-1]["files"]] == ["main.py"]
-    assert told[-1]["files"][0]["indices"] == [0, 5, 6]
+    updates = [f["params"] for f in client.received if f.get("method") == "fuzzyFileSearch/sessionUpdated"]
+    assert updates[-1]["query"] == "mpy"
+    assert [found["path"] for found in updates[-1]["files"]] == ["main.py"]
+    assert updates[-1]["files"][0]["indices"] == [0, 5, 6]
     with pytest.raises(RpcError, match="session not found"):
         client.request("fuzzyFileSearch/sessionUpdate", {"sessionId": "s", "query": "x"})
 
 
-def test_a_worker_that_is_lost_in_mid_call_ends_it_with_an_error(own: Deployment) -> None:
+def test_a_call_fails_when_its_worker_is_killed(own: Deployment) -> None:
     client = own.connect()
     marker = f"lost-{os.urandom(4).hex()}"
     request_id = begin(client, "lost", ["/bin/sh", "-c", f"echo up; sleep 600; : {marker}"])
 
     own.workers[0].kill()
 
-    with pytest.raises(RpcError, match="the worker was lost; perhaps it was carried out") as lost:
+    with pytest.raises(RpcError, match="the worker was lost; the request may have taken effect") as lost:
         client.result(request_id)
     assert (lost.value.code, lost.value.data) == (-32001, None)
     until(lambda: not processes_of(marker))
@@ -250,18 +256,18 @@ def test_a_worker_that_is_lost_in_mid_call_ends_it_with_an_error(own: Deployment
     assert client.request("command/exec", {"command": ["echo", "back"]})["stdout"] == "back\n"
 
 
-def test_a_worker_that_shuts_down_ends_its_calls_at_once(own: Deployment) -> None:
+def test_a_call_fails_at_once_when_its_worker_shuts_down(own: Deployment) -> None:
     client = own.connect()
     request_id = begin(client, "drained", LONG)
 
     own.workers[0].stop()
 
     with pytest.raises(RpcError, match="the worker shut down"):
-        client.result(request_id, 1)
+        client.result(request_id, SOON_S)
     own.start_worker(own.workers[0])
 
 
-def test_an_api_process_that_is_killed_leaves_no_command_behind(own: Deployment) -> None:
+def test_killing_an_api_process_ends_its_commands(own: Deployment) -> None:
     client = own.connect()
     marker = f"orphan-{os.urandom(4).hex()}"
     begin(client, "orphan", ["/bin/sh", "-c", f"echo up; sleep 600; : {marker}"])

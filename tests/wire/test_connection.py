@@ -1,4 +1,4 @@
-"""Connections that misbehave harm nobody, and strangers learn nothing."""
+"""Misbehaving connections do not affect others, and users learn nothing about the threads of other users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import websocket
 
-from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 from tests.support.event_stream import EventStream
 from tests.support.protocol_client import RpcError, connect, dial
 from tests.support.turns import (
@@ -26,7 +26,12 @@ from tests.support.turns import (
 MIB = 1024 * 1024
 
 
-def test_a_client_that_does_not_read_for_a_while_gets_everything(deployment: Deployment) -> None:
+@pytest.fixture(params=["sqlite"])  # the database does not matter in these tests
+def shared_deployment(sqlite_deployment: Deployment) -> Deployment:
+    return sqlite_deployment
+
+
+def test_a_client_that_stops_reading_for_a_while_receives_every_frame(deployment: Deployment) -> None:
     busy = deployment.connect(0)
     thread_id = start_thread(busy)
     url = deployment.urls[1].replace("http", "ws") + "/"
@@ -72,14 +77,16 @@ def test_a_client_that_does_not_read_for_a_while_gets_everything(deployment: Dep
     ],
     ids=json.dumps,
 )
-def test_what_is_no_request_is_dropped_and_the_connection_stays(deployment: Deployment, frame: Any) -> None:
+def test_a_frame_that_is_not_a_request_is_ignored_and_the_connection_stays_open(
+    deployment: Deployment, frame: Any
+) -> None:
     client = deployment.connect()
 
     client.send(frame)
     client.send_bytes(b"\x00\xff")
 
     assert "data" in client.request("thread/list", {"limit": 1})
-    assert [one for one in client.received if "error" in one] == []
+    assert [reply for reply in client.received if "error" in reply] == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ def test_what_is_no_request_is_dropped_and_the_connection_stays(deployment: Depl
         ("turn/start", {"threadId": "nonsense", "input": []}, -32600, "invalid thread id: "),
     ],
 )
-def test_a_wrong_request_gets_an_error_and_the_connection_stays(
+def test_an_invalid_request_gets_an_error_and_the_connection_stays_open(
     deployment: Deployment, method: str, params: Any, code: int, message: str
 ) -> None:
     client = deployment.connect()
@@ -107,7 +114,7 @@ def test_a_wrong_request_gets_an_error_and_the_connection_stays(
     assert "data" in client.request("thread/list", {"limit": 1})
 
 
-def test_nothing_is_served_before_the_handshake(deployment: Deployment) -> None:
+def test_requests_before_the_handshake_are_refused(deployment: Deployment) -> None:
     client = connect(deployment.urls[0].replace("http", "ws") + "/")
 
     with pytest.raises(RpcError) as refused:
@@ -118,7 +125,7 @@ def test_nothing_is_served_before_the_handshake(deployment: Deployment) -> None:
     client.drop()
 
 
-def test_a_frame_of_a_mebibyte_is_served_and_one_above_sixteen_closes_only_its_connection(
+def test_a_frame_of_one_mebibyte_is_served_and_one_above_sixteen_closes_its_connection_only(
     deployment: Deployment,
 ) -> None:
     client, other = deployment.connect(), deployment.connect()
@@ -129,14 +136,14 @@ def test_a_frame_of_a_mebibyte_is_served_and_one_above_sixteen_closes_only_its_c
 
     try:
         client.send('"' + "x" * (16 * MIB) + '"')
-    except OSError:  # it was closed while we still sent
+    except OSError:  # the server closed the connection while the frame was being sent
         pass
 
     assert client.wait_until_lost().code in (1009, None)
     assert "data" in other.request("thread/list", {"limit": 1})
 
 
-def test_an_upgrade_for_a_foreign_page_is_refused(deployment: Deployment) -> None:
+def test_an_upgrade_from_a_foreign_origin_is_refused(deployment: Deployment) -> None:
     url = deployment.urls[0].replace("http", "ws") + "/"
 
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
@@ -145,29 +152,28 @@ def test_an_upgrade_for_a_foreign_page_is_refused(deployment: Deployment) -> Non
     assert refused.value.status_code == 403
 
 
-# -- somebody else's thread
+# -- another user's thread
 
 
 @pytest.fixture(params=DATABASES)
-def door(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Deployment]:
-    """An API process without workers, to be opened for two users."""
-    require(request.param)
-    with Deployment(tmp_path, request.param, workers=0) as deployment, shown_when_it_fails(deployment):
+def without_workers(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Deployment]:
+    """A deployment with one API process and no workers."""
+    with Deployment(tmp_path, request.param, workers=0) as deployment, logs_shown_on_failure(deployment):
         yield deployment
 
 
-def test_somebody_elses_thread_is_answered_like_one_that_is_not_there(door: Deployment) -> None:
+def test_a_thread_of_another_user_is_answered_like_an_unknown_one(without_workers: Deployment) -> None:
     keys = []
     for name in ("alice", "bob"):
-        door.store.users.add(name)
-        keys.append(door.store.users.create_key(name, "laptop"))
-    url = door.urls[0].replace("http", "ws") + "/"
+        without_workers.store.users.add(name)
+        keys.append(without_workers.store.users.create_key(name, "laptop"))
+    url = without_workers.urls[0].replace("http", "ws") + "/"
     alice, bob = connect(url, keys[0]), connect(url, keys[1])
     alice.initialize()
     bob.initialize()
     hers = start_thread(alice)
     turn_id = start_turn(alice, hers, "secret")
-    nobodys = "01a20429-0000-7000-8000-000000000000"
+    unknown = "01a20429-0000-7000-8000-000000000000"
 
     def refusals(thread_id: str) -> list[tuple[int, str]]:
         refused = []
@@ -186,13 +192,13 @@ def test_somebody_elses_thread_is_answered_like_one_that_is_not_there(door: Depl
             refused.append((caught.value.code, caught.value.message.replace(thread_id, "ID")))
         return refused
 
-    assert refusals(hers) == refusals(nobodys)
+    assert refusals(hers) == refusals(unknown)
     assert bob.request("thread/list", {})["data"] == []
     assert [thread["id"] for thread in alice.request("thread/list", {})["data"]] == [hers]
     assert [frame["method"] for frame in bob.notifications] == []
-    without = EventStream(door.urls[0], f"/v2/thread/events?threadId={hers}")
-    assert without.wait_for_end() == []
-    assert without.status == 401
+    unauthenticated = EventStream(without_workers.urls[0], f"/v2/thread/events?threadId={hers}")
+    assert unauthenticated.wait_for_end() == []
+    assert unauthenticated.status == 401
     for client in (alice, bob):
         client.drop()
 
@@ -205,7 +211,7 @@ def test_somebody_elses_thread_is_answered_like_one_that_is_not_there(door: Depl
         (b"GET /healthz HTTP/1.1\r\nSCRIPT_NAME: /elsewhere\r\n", b"200"),
     ],
 )
-def test_malformed_chunks_and_headers_of_the_gateway_are_no_fault_of_ours(
+def test_malformed_chunks_and_gateway_headers_do_not_cause_a_server_error(
     deployment: Deployment, request_bytes: bytes, status: bytes
 ) -> None:
     with dial(deployment.urls[0]) as opened:

@@ -1,4 +1,4 @@
-"""thread/delete: rows go at once, a worker removes the rest, and the receipt says what there was."""
+"""thread/delete removes rows at once, a worker removes the rest, and the receipt counts what was removed."""
 
 from __future__ import annotations
 
@@ -10,68 +10,83 @@ import pytest
 from sqlalchemy import create_engine, inspect, text, update
 
 from shared.clock import now_ms
-from shared.events import thread_channel
-from shared.queue import SWEEP_RETENTION, make_celery
+from shared.event_names import thread_channel
+from shared.queue import make_celery
 from shared.store.tables import threads
 from shared.store.threads import LOADED_FOR_MS
-from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 from tests.support.protocol_client import ProtocolClient, RpcError
 from tests.support.turns import command, run_turn, start_thread
 from tests.support.wait import until
+from workers.tasks import sweep_retention
 
 CANARY = "canary-51c2-whole"
 
 
-@pytest.fixture(params=DATABASES)
-def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
-    """Its worker serves background jobs, too."""
-    require(request.param)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that contains all files of the deployments."""
+    return tmp_path_factory.mktemp("erasure")
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def running(request: pytest.FixtureRequest, folder: Path) -> Iterator[Deployment]:
+    """A deployment whose worker also serves background jobs and feedback."""
+    files = folder / request.param
     settings: dict[str, object] = {
-        "feedback": {"sinks": ["database", "directory"], "directory": str(tmp_path / "reports")},
+        "feedback": {"sinks": ["database", "directory"], "directory": str(files / "reports")},
         "sandbox_mode": "workspace-write",
         "approval_policy": "never",
     }
-    server: dict[str, object] = {"sessions_dir": str(tmp_path / "sessions")}
+    server: dict[str, object] = {"sessions_dir": str(files / "sessions")}
     queues = "turns,calls,feedback,background"
-    (tmp_path / "home").mkdir()
-    with (
-        Deployment(tmp_path / "home", request.param, server=server, settings=settings, queues=queues) as running,
-        shown_when_it_fails(running),
-    ):
+    (files / "home").mkdir(parents=True)
+    with Deployment(files / "home", request.param, server=server, settings=settings, queues=queues) as running:
+        yield running
+
+
+@pytest.fixture
+def deployment(running: Deployment) -> Iterator[Deployment]:
+    with logs_shown_on_failure(running):
         yield running
 
 
 def in_rows(deployment: Deployment) -> set[str]:
-    """Tables with the canary."""
+    """Return the names of the tables that contain the canary."""
     engine = create_engine(deployment.database_url)
     try:
         with engine.connect() as connection:
             tables = inspect(connection).get_table_names()
-            rows = {one: connection.execute(text(f'SELECT * FROM "{one}"')).all() for one in tables}
-            return {one for one, found in rows.items() if CANARY in repr([tuple(row) for row in found])}
+            rows = {table: connection.execute(text(f'SELECT * FROM "{table}"')).all() for table in tables}
+            return {table for table, found in rows.items() if CANARY in repr([tuple(row) for row in found])}
     finally:
         engine.dispose()
 
 
 def in_redis(deployment: Deployment) -> set[str]:
-    """Keys with the canary, by the form that Redis itself would write to its disk."""
+    """Return the Redis keys whose dump (the form that Redis writes to disk) contains the canary."""
     client = deployment.redis
+    client.config_set("rdbcompression", "no")
     return {key.decode() for key in client.keys("*") if CANARY.encode() in (client.dump(key) or b"")}
 
 
 def in_files(folder: Path) -> set[str]:
-    """Files with the canary, but for those of the database and of Redis, which are asked themselves."""
+    """Return the names of files that contain the canary, except those of the database and of Redis.
+
+    `in_rows` and `in_redis` query these two.
+    """
     files = [path for path in folder.rglob("*") if path.is_file()]
     files = [path for path in files if "sqlite3" not in path.name and "redis" not in str(path)]
     return {path.name for path in files if CANARY.encode() in path.read_bytes()}
 
 
 def receipt(client: ProtocolClient, thread_id: str) -> dict[str, Any] | None:
+    """Return the receipt of a finished erasure, or None."""
     found = client.request("erasure/list", {})["data"]
-    return next((one["receipt"] for one in found if one["threadId"] == thread_id and one["doneAtMs"]), None)
+    return next((row["receipt"] for row in found if row["threadId"] == thread_id and row["doneAtMs"]), None)
 
 
-def test_a_deleted_thread_leaves_nothing_but_a_receipt(deployment: Deployment, tmp_path: Path) -> None:
+def test_deleting_a_thread_removes_everything_but_a_receipt(deployment: Deployment, folder: Path) -> None:
     client = deployment.connect()
     thread = client.request("thread/start")["thread"]
     thread_id = thread["id"]
@@ -80,14 +95,14 @@ def test_a_deleted_thread_leaves_nothing_but_a_receipt(deployment: Deployment, t
     report = {"threadId": thread_id, "classification": "bug", "reason": CANARY, "includeLogs": True}
     client.request("feedback/upload", report)
     until(lambda: client.request("feedback/list", {})["data"][0]["status"] == "delivered")
-    until(lambda: len(in_files(tmp_path)) == 3)  # what the command wrote, the report and the session file
+    until(lambda: len(in_files(folder)) == 3)  # the file of the command, the report and the session file
     assert {"threads", "items", "feedback", "feedback_contents"} <= in_rows(deployment)
     assert in_redis(deployment)
 
     client.request("thread/delete", {"threadId": thread_id})
 
     until(lambda: receipt(client, thread_id) is not None)
-    assert (in_rows(deployment), in_redis(deployment), in_files(tmp_path)) == (set(), set(), set())
+    assert (in_rows(deployment), in_redis(deployment), in_files(folder)) == (set(), set(), set())
     counted = receipt(client, thread_id) or {}
     expected = {"threads": 1, "turns": 1, "feedback": 1, "workspace_files": 1, "session_files": 1}
     assert expected.items() <= counted.items()
@@ -95,7 +110,7 @@ def test_a_deleted_thread_leaves_nothing_but_a_receipt(deployment: Deployment, t
     assert counted["events"] > 5
 
 
-def test_threads_that_are_not_kept_go_with_all_that_is_theirs_half_an_hour_after_the_last_look(
+def test_ephemeral_and_empty_threads_are_erased_half_an_hour_after_their_last_use(
     deployment: Deployment,
 ) -> None:
     client, other = deployment.connect(), deployment.connect()
@@ -120,7 +135,7 @@ def test_threads_that_are_not_kept_go_with_all_that_is_theirs_half_an_hour_after
         long_ago = now_ms() - LOADED_FOR_MS - 1000
         connection.execute(update(threads).where(threads.c.id.in_(started)).values(used_at_ms=long_ago))
     assert not started & loaded(client)
-    make_celery(deployment.config.redis_url).send_task(SWEEP_RETENTION)
+    make_celery(deployment.config.redis_url).send_task(sweep_retention.NAME)
 
     until(lambda: not Path(ephemeral["cwd"]).exists())
     until(lambda: not deployment.redis.keys(f"*{ephemeral['id']}*"))

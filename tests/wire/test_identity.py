@@ -1,4 +1,4 @@
-"""Keys and tokens at the doors of real API processes: refused before any frame, ended on every node, never in a log."""
+"""API keys and tokens: bad ones are refused before any frame, revoked ones end on every node, none is logged."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.cli.client import Client
-from api.watch import ROUND_SECONDS, UNAUTHORIZED
-from tests.support.deployment import Deployment, Process, clean_environ, free_port, shown_when_it_fails
+from api.delivery.close_codes import UNAUTHORIZED
+from api.transport.credential_watch import ROUND_SECONDS
+from tests.support.deployment import Deployment, Process, clean_environ, free_port, logs_shown_on_failure
 from tests.support.event_stream import EventStream
 from tests.support.protocol_client import ProtocolClient, connect, dial
 from tests.support.turns import run_turn, start_thread
 
 SECRET = "a shared secret of more than thirty-two bytes"
-SOON_SECONDS = ROUND_SECONDS + 15  # much less than the minute that is promised
+SOON_SECONDS = ROUND_SECONDS + 15  # much less than the promised minute
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Two nodes that take keys and tokens, and log all that they can."""
+    """Two nodes that accept keys and tokens and log at level debug."""
     home = tmp_path_factory.mktemp("guarded")
     (home / "secret").write_text(SECRET)
     server: dict[str, object] = {"log_level": "debug", "hosts": ["threads.example"]}
     auth: dict[str, object] = {"jwt_secret_file": "secret", "issuer": "i", "audience": "a", "create_users": True}
-    with Deployment(home, api=2, workers=1, server=server, auth=auth) as deployment, shown_when_it_fails(deployment):
+    with Deployment(home, api=2, workers=1, server=server, auth=auth) as deployment, logs_shown_on_failure(deployment):
         yield deployment
 
 
@@ -47,7 +48,7 @@ def token(**claims: object) -> str:
     return jwt.encode({"sub": "tom", "iss": "i", "aud": "a", "exp": int(time.time()) + 600, **claims}, SECRET, "HS256")
 
 
-def test_who_is_not_known_is_refused_before_any_frame(guarded: Deployment) -> None:
+def test_an_unknown_caller_is_refused_before_any_frame(guarded: Deployment) -> None:
     revoked = guarded.add_user("rita")[1]
     guarded.store.users.revoke_key(guarded.store.users.keys("rita")[0].id)
     bad = (None, "th_wrong", revoked, token(aud="b"), token(exp=1), "eyJhbGciOiJub25lIn0.e30.")
@@ -64,20 +65,20 @@ def test_who_is_not_known_is_refused_before_any_frame(guarded: Deployment) -> No
             build_opener(ProxyHandler({})).open(foreign)
 
 
-def test_what_ended_credentials_opened_ends_on_every_node_and_no_log_knows_them(guarded: Deployment) -> None:
+def test_connections_of_ended_credentials_close_on_every_node_and_logs_contain_no_secret(guarded: Deployment) -> None:
     _, key = guarded.add_user("ada")
     spare = guarded.store.users.create_key("ada", "spare")
-    short = token(exp=int(time.time()) + 3 - 30)  # beyond its time, within the leeway for three seconds more
-    sockets = [guarded.connect(node, token=one) for node in (0, 1) for one in (key, short)]
+    short = token(exp=int(time.time()) + 3 - 30)  # expired, but within the leeway for three more seconds
+    sockets = [guarded.connect(node, token=credential) for node in (0, 1) for credential in (key, short)]
     staying = guarded.connect(0, token=spare)
     thread_id = start_thread(sockets[0])
     stream = EventStream(guarded.urls[1], f"/v2/thread/events?threadId={thread_id}", token=key)
     run_turn(sockets[0], thread_id, "[[say hello]]")
     stream.wait_for_name("turn/completed")
 
-    guarded.store.users.revoke_key(next(one.id for one in guarded.store.users.keys("ada") if one.name == "laptop"))
+    guarded.store.users.revoke_key(next(row.id for row in guarded.store.users.keys("ada") if row.name == "laptop"))
 
-    assert [one.wait_until_lost(SOON_SECONDS).code for one in sockets] == [UNAUTHORIZED] * 4
+    assert [client.wait_until_lost(SOON_SECONDS).code for client in sockets] == [UNAUTHORIZED] * 4
     stream.wait_for_end(SOON_SECONDS)
     assert staying.request("thread/list")["data"][0]["id"] == thread_id
     logs = b"".join(file.read_bytes() for file in guarded.home.glob("*.log"))
@@ -89,7 +90,7 @@ def test_what_ended_credentials_opened_ends_on_every_node_and_no_log_knows_them(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(certificate, key) for 127.0.0.1, signed by itself."""
+    """The paths (certificate, key) of a self-signed certificate for 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "threadhouse test")])
@@ -108,7 +109,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_one_node_serves_tls_by_itself(guarded: Deployment, certificate: tuple[Path, Path]) -> None:
+def test_an_api_process_serves_tls_without_a_proxy(guarded: Deployment, certificate: tuple[Path, Path]) -> None:
     certfile, keyfile = certificate
     port = free_port()
     words = ("web", "--port", str(port), "--certfile", str(certfile), "--keyfile", str(keyfile))
@@ -135,11 +136,11 @@ def test_one_node_serves_tls_by_itself(guarded: Deployment, certificate: tuple[P
             "SSL_CERT_FILE": str(certfile),
         }
         run = [sys.executable, "-P", "-m", "api.cli", "exec", "[[say over TLS]]"]
-        told = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
-        assert told.returncode == 0, told.stderr
-        assert "over TLS" in told.stdout
+        trusting_run = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
+        assert trusting_run.returncode == 0, trusting_run.stderr
+        assert "over TLS" in trusting_run.stdout
         del environ["SSL_CERT_FILE"]
-        untrusting = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
-        assert untrusting.returncode == 1
+        untrusting_run = subprocess.run(run, env=environ, cwd=os.getcwd(), capture_output=True, text=True, timeout=60)
+        assert untrusting_run.returncode == 1
     finally:
         node.kill()

@@ -1,7 +1,7 @@
-"""Somebody else's things, and things that are not there, cannot be told apart: on every method, route and stream.
+"""A user cannot distinguish the objects of another user from absent ones, on any method, route or stream.
 
-The requests are generated from the method table (tests/support/probes.py). Alice has a thread with a turn that ended
-and one that waits for her, a command that runs, a search, files; Bob asks for all of it by name.
+The requests are generated from the method table (tests/support/probes.py). Alice has a thread with a completed turn and
+one that waits for her approval, a running command, a search and files; Bob requests all of it by id.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from sqlalchemy import select
 
 from api.app import make_app
 from shared.store.tables import metadata
-from tests.builders import House, make_thread
-from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.builders import Backend, make_thread
+from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 from tests.support.event_stream import EventStream
-from tests.support.probes import Probe, Things, nobodys, normalised, probes
+from tests.support.probes import Probe, Things, normalised, probes, unknown_things
 from tests.support.protocol_client import ProtocolClient, RpcError
 from tests.support.turns import command, run_turn, start_turn, wait_for_end
 
 CANARY = "alices-canary"
 APPROVAL = "item/commandExecution/requestApproval"
-CHANGES_BY_ITSELF = {"last_used_at_ms", "session_due_at_ms", "announced"}
-# Rule → (HTTP method, path, body) that names somebody's things; None: it tells nothing of anybody.
+CHANGES_BY_ITSELF = {"last_used_at_ms", "session_due_at_ms", "published_state"}
+# URL rule → (HTTP method, path, body) that names objects of a user; None: the route names no object of a user.
 ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/": None,
     "/<path:path>": None,  # WebSocket upgrades
@@ -39,10 +39,10 @@ ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/healthz": None,
     "/openapi.json": None,
     "/docs": None,
-    "/v2/<path:method>": None,  # by the probes
+    "/v2/<path:method>": None,  # covered by the probes
     "/v2/thread/events": lambda things: ("GET", f"/v2/thread/events?threadId={things.thread}", None),
     "/v2/thread/workspace": lambda things: ("GET", f"/v2/thread/workspace?threadId={things.thread}", None),
-    "/v2/workspace/archive": None,  # makes something of one's own
+    "/v2/workspace/archive": None,  # creates an object of the caller
     "/v2/serverRequest/respond": lambda things: (
         "POST",
         "/v2/serverRequest/respond",
@@ -53,8 +53,8 @@ STREAMED = ("thread/resume", "turn/start")
 
 
 @dataclass
-class Household:
-    """Two users of a deployment."""
+class TwoUsers:
+    """Alice and Bob, users of one deployment. things: the objects of Alice."""
 
     deployment: Deployment
     alice: ProtocolClient
@@ -64,10 +64,11 @@ class Household:
     things: Things
 
     def own_thread(self) -> str:
-        """A new thread of Bob's."""
+        """Create a thread of Bob. Return its id."""
         return make_thread(self.deployment.store, self.deployment.config, self.bobs_id, materialized=True).id
 
     def by_socket(self, probe: Probe) -> str:
+        """Send a probe as Bob over his WebSocket. Return the normalised answer."""
         try:
             answer: Any = {"result": self.bob.request(probe.method, probe.filled(self.own_thread))}
         except RpcError as error:
@@ -75,6 +76,7 @@ class Household:
         return normalised(answer, self.things)
 
     def by_http(self, verb: str, path: str, body: Any, *, accept: str = "application/json") -> str:
+        """Send a request as Bob over HTTP to the other node. Return the normalised status and body."""
         parts = urlsplit(self.deployment.urls[1])
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
         headers = {"Authorization": f"Bearer {self.bobs_key}", "Accept": accept, "Content-Type": "application/json"}
@@ -87,19 +89,18 @@ class Household:
 
 
 @pytest.fixture(scope="module", params=DATABASES)
-def household(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
-    require(request.param)
+def users(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoUsers]:
     home = tmp_path_factory.mktemp("isolation")
-    with Deployment(home, request.param, api=2, workers=1) as deployment, shown_when_it_fails(deployment):
+    with Deployment(home, request.param, api=2, workers=1) as deployment, logs_shown_on_failure(deployment):
         (alices_id, alices_key), (bobs_id, bobs_key) = deployment.add_user("alice"), deployment.add_user("bob")
         alice, bob = deployment.connect(0, token=alices_key), deployment.connect(0, token=bobs_key)
-        yield Household(
+        yield TwoUsers(
             deployment, alice, bob, bobs_id, bobs_key, alices_things(deployment, alice, alices_id, alices_key)
         )
 
 
 def upload(deployment: Deployment, key: str) -> dict[str, Any]:
-    """An archive of Alice's."""
+    """Upload an archive as Alice. Return the answer."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("empty"))
@@ -112,6 +113,7 @@ def upload(deployment: Deployment, key: str) -> dict[str, Any]:
 
 
 def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, key: str) -> Things:
+    """Create an object of each kind as Alice. Return their ids."""
     thread = alice.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
     first = run_turn(alice, thread["id"], f"[[say {CANARY}]]", clientUserMessageId="alices-message")
     start_turn(alice, thread["id"], command(f"echo {CANARY}"))
@@ -148,86 +150,86 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, k
     )
 
 
-def test_somebody_elses_things_are_answered_like_ones_that_are_not_there(household: Household) -> None:
-    theirs, nothing = household.things, nobodys(household.things)
-    before, files = dump(household), tree(household)
+def test_objects_of_another_user_are_answered_like_absent_ones(users: TwoUsers) -> None:
+    theirs, nothing = users.things, unknown_things(users.things)
+    before, files = dump(users), tree(users)
 
     different = []
     for hers, none in zip(probes(theirs), probes(nothing), strict=True):
-        told = normalised(household.by_socket(hers), nothing), normalised(household.by_socket(none), nothing)
-        if told[0] != told[1] or CANARY in told[0]:
-            different.append((hers, *told))
+        answers = [normalised(users.by_socket(probe), nothing) for probe in (hers, none)]
+        if answers[0] != answers[1] or CANARY in answers[0]:
+            different.append((hers, *answers))
         paths = [("POST", f"/v2/{hers.method}", "application/json")]
         paths += [("POST", f"/v2/{hers.method}", "text/event-stream")] if is_stream(hers) else []
         for verb, path, accept in paths:
-            said = [
-                normalised(household.by_http(verb, path, one.filled(household.own_thread), accept=accept), nothing)
-                for one in (hers, none)
+            answers = [
+                normalised(users.by_http(verb, path, probe.filled(users.own_thread), accept=accept), nothing)
+                for probe in (hers, none)
             ]
-            if said[0] != said[1] or CANARY in said[0]:
-                different.append((hers, *said))
+            if answers[0] != answers[1] or CANARY in answers[0]:
+                different.append((hers, *answers))
     for make in filter(None, ROUTES.values()):
-        said = [normalised(household.by_http(*make(one)), nothing) for one in (theirs, nothing)]
-        assert said[0] == said[1]
+        answers = [normalised(users.by_http(*make(things)), nothing) for things in (theirs, nothing)]
+        assert answers[0] == answers[1]
 
     assert not different, "\n".join(f"{probe.method} ({probe.about}):\n  {a}\n  {b}" for probe, a, b in different)
-    assert dump(household) == before
-    assert tree(household) == files
+    assert dump(users) == before
+    assert tree(users) == files
 
 
-def test_nothing_that_happens_to_somebody_else_is_heard(household: Household) -> None:
-    theirs, nobody = household.things, nobodys(household.things)
+def test_a_user_receives_no_events_of_another_user(users: TwoUsers) -> None:
+    theirs, nobody = users.things, unknown_things(users.things)
     for method in ("thread/resume", "thread/unsubscribe"):
         with_ids = {"threadId": theirs.thread}
         try:
-            household.bob.request(method, with_ids)
+            users.bob.request(method, with_ids)
         except RpcError:
             assert method == "thread/resume"
     for things in (theirs, nobody):
         stream = EventStream(
-            household.deployment.urls[0], f"/v2/thread/events?threadId={things.thread}", token=household.bobs_key
+            users.deployment.urls[0], f"/v2/thread/events?threadId={things.thread}", token=users.bobs_key
         )
         assert stream.wait_for_end() == []
         assert stream.status == 404
-    household.bob.send({"id": theirs.request, "result": {"decision": "accept"}})
-    household.bob.request("thread/list", {})  # behind the answer, which nobody waited for
+    users.bob.send({"id": theirs.request, "result": {"decision": "accept"}})
+    users.bob.request("thread/list", {})  # its reply shows that the answer has been processed
 
-    waiting = household.alice.request("thread/read", {"threadId": theirs.thread})["thread"]
-    household.alice.send({"id": theirs.request, "result": {"decision": "accept"}})
-    turn = household.alice.request("thread/turns/list", {"threadId": theirs.thread, "limit": 1})["data"][0]
-    wait_for_end(household.alice, turn["id"])
-    household.alice.request("thread/name/set", {"threadId": theirs.thread, "name": CANARY})
-    household.alice.wait_for_method("thread/name/updated")
-    household.bob.request("thread/list", {})
+    waiting = users.alice.request("thread/read", {"threadId": theirs.thread})["thread"]
+    users.alice.send({"id": theirs.request, "result": {"decision": "accept"}})
+    turn = users.alice.request("thread/turns/list", {"threadId": theirs.thread, "limit": 1})["data"][0]
+    wait_for_end(users.alice, turn["id"])
+    users.alice.request("thread/name/set", {"threadId": theirs.thread, "name": CANARY})
+    users.alice.wait_for_method("thread/name/updated")
+    users.bob.request("thread/list", {})
 
     assert waiting["status"]["activeFlags"] == ["waitingOnApproval"]
-    told = json.dumps(household.bob.notifications)
-    assert theirs.thread not in told
-    assert CANARY not in json.dumps(household.bob.received)
+    received = json.dumps(users.bob.notifications)
+    assert theirs.thread not in received
+    assert CANARY not in json.dumps(users.bob.received)
 
 
-def test_every_route_is_known_here(house: House) -> None:
-    """A new route says in ROUTES how it names things, or that it names none."""
-    assert {str(rule) for rule in make_app(house.services).url_map.iter_rules()} == set(ROUTES)
+def test_routes_lists_every_route_of_the_application(backend: Backend) -> None:
+    """A new route needs an entry in ROUTES: a request that names objects of a user, or None."""
+    assert {str(rule) for rule in make_app(backend.services).url_map.iter_rules()} == set(ROUTES)
 
 
 def is_stream(probe: Probe) -> bool:
     return probe.method in STREAMED and "own thread" not in probe.about
 
 
-def dump(household: Household) -> list[tuple[str, str]]:
-    """Every row of every table that has the id of Alice or of her thread in it."""
-    with household.deployment.store.database.read() as connection:
+def dump(users: TwoUsers) -> list[tuple[str, str]]:
+    """Return each (table, row) that contains the id of Alice or of her thread, sorted."""
+    with users.deployment.store.database.read() as connection:
         rows = [
             (table.name, json.dumps({name: row[name] for name in row if name not in CHANGES_BY_ITSELF}, default=str))
             for table in metadata.sorted_tables
             for row in connection.execute(select(table)).mappings()
         ]
-    names = (household.things.user, household.things.thread)
+    names = (users.things.user, users.things.thread)
     return sorted((table, row) for table, row in rows if any(name in row for name in names))
 
 
-def tree(household: Household) -> dict[str, bytes]:
-    """Alice's files."""
-    folder = Path(household.things.workspaces) / household.things.user
+def tree(users: TwoUsers) -> dict[str, bytes]:
+    """Return path → content of Alice's files; a folder has no content."""
+    folder = Path(users.things.workspaces) / users.things.user
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}

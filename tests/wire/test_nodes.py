@@ -1,4 +1,4 @@
-"""Several API processes and workers are one server: what happens on one node is seen on every other."""
+"""Several API processes and workers act as one server: events of one node reach the clients of every other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCRIPT = (
 )
 
 
-def test_clients_of_two_nodes_see_turns_of_either_byte_for_byte(deployment: Deployment) -> None:
+def test_clients_of_two_nodes_receive_the_same_bytes_of_each_turn(deployment: Deployment) -> None:
     clients = [deployment.connect(0), deployment.connect(1)]
     threads = [start_thread(clients[number % 2]) for number in range(6)]
     for client in clients:
@@ -48,19 +48,19 @@ def test_clients_of_two_nodes_see_turns_of_either_byte_for_byte(deployment: Depl
         seen = [
             [
                 json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode()
-                for frame in of_thread(one, thread_id)
+                for frame in of_thread(received, thread_id)
             ]
-            for one in (clients[0].received, clients[1].received)
+            for received in (clients[0].received, clients[1].received)
         ]
         assert seen[0] == seen[1] == [event.data for event in stream.events]
-        told = check_order(of_thread(clients[0].received, thread_id)).completed
+        completed = check_order(of_thread(clients[0].received, thread_id)).completed
         stored = stored_turn(clients[0], thread_id, turn_id)
-        assert list(told.values()) == stored["items"]
+        assert list(completed.values()) == stored["items"]
         assert stored["status"] == "completed"
         assert [item["status"] for item in stored["items"] if "status" in item] == ["completed", "completed"]
 
 
-def test_every_reply_comes_before_the_events_that_it_causes(deployment: Deployment) -> None:
+def test_a_reply_arrives_before_the_events_that_its_request_causes(deployment: Deployment) -> None:
     client = deployment.connect()
     threads = []
 
@@ -73,7 +73,9 @@ def test_every_reply_comes_before_the_events_that_it_causes(deployment: Deployme
         assert started in after_reply(client.received, request_id)
 
     turn_input = [{"type": "text", "text": "[[say ok]]"}]
-    requests = [client.send_request("turn/start", {"threadId": one, "input": turn_input}) for one in threads]
+    requests = [
+        client.send_request("turn/start", {"threadId": thread_id, "input": turn_input}) for thread_id in threads
+    ]
     for thread_id, request_id in zip(threads, requests, strict=True):
         wait_for_end(client, client.result(request_id)["turn"]["id"])
         assert len(of_thread(after_reply(client.received, request_id), thread_id)) == len(
@@ -81,7 +83,7 @@ def test_every_reply_comes_before_the_events_that_it_causes(deployment: Deployme
         )
 
 
-def test_an_approval_asked_on_both_nodes_is_answered_on_one_and_settled_on_both(deployment: Deployment) -> None:
+def test_an_approval_answered_on_one_node_is_resolved_on_both(deployment: Deployment) -> None:
     asker, other = deployment.connect(0), deployment.connect(1)
     thread = asker.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
     other.request("thread/resume", {"threadId": thread["id"]})
@@ -106,7 +108,7 @@ def test_an_approval_asked_on_both_nodes_is_answered_on_one_and_settled_on_both(
     check_order(of_thread(asker.received, thread["id"]))
 
 
-def test_a_declined_command_does_not_run_and_the_model_is_told(deployment: Deployment) -> None:
+def test_a_declined_command_does_not_run_and_its_output_informs_the_model(deployment: Deployment) -> None:
     client = deployment.connect()
     thread = client.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
     stream = follow(deployment.urls[1], thread["id"])
@@ -121,7 +123,7 @@ def test_a_declined_command_does_not_run_and_the_model_is_told(deployment: Deplo
     assert "declined" in deployment.model.requests[-1].body["input"][-1]["output"]
 
 
-def test_an_interrupt_on_another_node_cuts_the_models_stream(deployment: Deployment) -> None:
+def test_an_interrupt_on_another_node_cancels_the_model_stream(deployment: Deployment) -> None:
     first, second = deployment.connect(0), deployment.connect(1)
     thread_id = start_thread(first)
     turn_id = start_turn(first, thread_id, "[[say half a ]][[pause interrupt]][[say message]]")
@@ -139,8 +141,10 @@ def test_an_interrupt_on_another_node_cuts_the_models_stream(deployment: Deploym
 def test_an_interrupt_ends_the_whole_process_tree_of_a_command(deployment: Deployment) -> None:
     first, second = deployment.connect(0), deployment.connect(1)
     thread = first.request("thread/start")["thread"]
-    deaf = "trap '' TERM; (setsid sh -c 'while :; do echo x >> beats; sleep 0.02; done' &) ; echo begun; sleep 60"
-    turn_id = start_turn(first, thread["id"], command(deaf))
+    ignores_sigterm = (
+        "trap '' TERM; (setsid sh -c 'while :; do echo x >> beats; sleep 0.02; done' &) ; echo begun; sleep 60"
+    )
+    turn_id = start_turn(first, thread["id"], command(ignores_sigterm))
     first.wait_for(lambda frame: is_delta(frame, "begun"))
     beats = Path(thread["cwd"]) / "beats"
     until(beats.exists)
@@ -151,12 +155,12 @@ def test_an_interrupt_ends_the_whole_process_tree_of_a_command(deployment: Deplo
     lines = beats.read_text()
     assert run_turn(first, thread["id"], command("sleep 0.2; echo later"))["status"] == "completed"
     assert beats.read_text() == lines
-    outputs = [one["output"] for one in deployment.model.requests[-1].body["input"] if "output" in one]
+    outputs = [item["output"] for item in deployment.model.requests[-1].body["input"] if "output" in item]
     assert "interrupt" in outputs[0]
     check_order(of_thread(first.received, thread["id"]))
 
 
-def test_input_from_another_node_cuts_the_answer_and_is_read_in_the_same_turn(deployment: Deployment) -> None:
+def test_input_from_another_node_interrupts_the_answer_and_is_read_in_the_same_turn(deployment: Deployment) -> None:
     first, second = deployment.connect(0), deployment.connect(1)
     thread_id = start_thread(first)
     turn_id = start_turn(first, thread_id, "[[say long ]][[pause steer]]")
@@ -172,7 +176,7 @@ def test_input_from_another_node_cuts_the_answer_and_is_read_in_the_same_turn(de
     check_order(of_thread(first.received, thread_id))
 
 
-def test_somebody_who_does_not_follow_hears_of_threads_and_not_of_turns(deployment: Deployment) -> None:
+def test_a_client_that_does_not_follow_a_thread_gets_its_status_and_no_turn_events(deployment: Deployment) -> None:
     owner, other = deployment.connect(0), deployment.connect(1)
     thread_id = start_thread(owner)
 

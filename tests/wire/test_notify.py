@@ -1,4 +1,4 @@
-"""The notify program and webhooks of a real deployment: who is told what, and how often."""
+"""The notify program and webhooks of a real deployment: what each receives, and how often."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.webhooks import EVENTS
-from tests.support.deployment import Deployment, shown_when_it_fails
+from shared.config.webhooks import EVENTS
+from tests.support.deployment import Deployment, logs_shown_on_failure
 from tests.support.notifier import Notifier
 from tests.support.turns import command, is_delta, run_turn, start_thread, start_turn, wait_for_end
 from tests.support.wait import until
@@ -29,7 +29,7 @@ def notifier(tmp_path_factory: pytest.TempPathFactory) -> Notifier:
 
 @pytest.fixture(scope="module")
 def receivers() -> Iterator[list[WebhookReceiver]]:
-    """Three: one that may be reached, one that may not, and one whose redirects lead to."""
+    """Three receivers: one that is allowed, one that is refused, and the target of the redirects of the first."""
     with WebhookReceiver() as first, WebhookReceiver() as refused, WebhookReceiver() as inside:
         yield [first, refused, inside]
 
@@ -54,21 +54,21 @@ def running(
 
 @pytest.fixture
 def deployment(running: Deployment) -> Iterator[Deployment]:
-    with shown_when_it_fails(running):
+    with logs_shown_on_failure(running):
         yield running
 
 
 def events_of(receiver: WebhookReceiver, turn_id: str) -> list[str]:
-    """What it took of a turn; the signature of each is checked."""
-    payloads = [one.verified() for one in list(receiver.received) if one.answered == 200]
-    return sorted(one["type"] for one in payloads if one["data"]["turnId"] == turn_id)
+    """Return the types of the webhooks of a turn that the receiver accepted, sorted. Checks each signature."""
+    payloads = [request.verified() for request in list(receiver.received) if request.answered == 200]
+    return sorted(payload["type"] for payload in payloads if payload["data"]["turnId"] == turn_id)
 
 
-def test_the_program_gets_exactly_what_was_typed_in_the_turn(
+def test_the_notify_program_gets_exactly_the_typed_input_of_the_turn(
     deployment: Deployment, notifier: Notifier, tmp_path: Path
 ) -> None:
     client = deployment.connect()
-    (tmp_path / "AGENTS.md").write_text("Injected by the house.")
+    (tmp_path / "AGENTS.md").write_text("Injected by the backend.")
     started = {"cwd": str(tmp_path), "developerInstructions": "Be brief."}
     thread = client.request("thread/start", started)["thread"]
     earlier = run_turn(client, thread["id"], "[[say earlier]]")
@@ -81,9 +81,9 @@ def test_the_program_gets_exactly_what_was_typed_in_the_turn(
     turn_id = client.request("turn/start", {"threadId": thread["id"], "input": first})["turn"]["id"]
     client.wait_for(lambda frame: is_delta(frame, "one"))
     steer = {"threadId": thread["id"], "expectedTurnId": turn_id}
-    client.request("turn/steer", {**steer, "input": [text('Faster: "é" \\ \''), text("now")]})
+    # Input interrupts the stream. The second input pauses the turn again: it cannot end before the third arrives.
+    client.request("turn/steer", {**steer, "input": [text('Faster: "é" \\ \''), text("[[pause typed again]]")]})
     client.request("turn/start", {"threadId": thread["id"], "input": [text("[[say Well.]]")]})
-    deployment.model.release("typed")
     turn = wait_for_end(client, turn_id)
 
     until(lambda: turn_id in notifier.turn_ids())
@@ -95,16 +95,16 @@ def test_the_program_gets_exactly_what_was_typed_in_the_turn(
         "client": "test_client",
         "input-messages": [
             "Look at this:\n[[say one ]][[pause typed]][[say two]]",
-            'Faster: "é" \\ \'\nnow',
+            'Faster: "é" \\ \'\n[[pause typed again]]',
             "[[say Well.]]",
         ],
         "last-assistant-message": turn["items"][-1]["text"],
     }
-    assert "Injected by the house." in str(deployment.model.requests[-1].body)
+    assert "Injected by the backend." in str(deployment.model.requests[-1].body)
     assert notifier.turn_ids() == [earlier["id"], turn_id]
 
 
-def test_turns_that_did_not_complete_run_no_program(deployment: Deployment, notifier: Notifier) -> None:
+def test_failed_and_interrupted_turns_do_not_run_the_notify_program(deployment: Deployment, notifier: Notifier) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
     failed = run_turn(client, thread_id, "[[status 400 no]]")
@@ -120,46 +120,50 @@ def test_turns_that_did_not_complete_run_no_program(deployment: Deployment, noti
     assert {failed["id"], interrupted}.isdisjoint(notifier.turn_ids())
 
 
-def test_a_webhook_hears_of_turns_and_questions_once_it_works(
+def test_a_webhook_is_retried_until_turns_and_approvals_are_delivered_once(
     deployment: Deployment, receivers: list[WebhookReceiver]
 ) -> None:
     first, refused, inside = receivers
+    # Deliveries that earlier tests caused would consume some of the scripted answers.
+    until(lambda: not deployment.store.outbox.list_webhooks(["pending"], 1))
     first.location = inside.url
     first.answers = [500, "hang", 302, "drip"]
     client = deployment.connect()
     thread = client.request("thread/start", {"approvalPolicy": "untrusted"})["thread"]
 
     turn_id = start_turn(client, thread["id"], command("touch hushhush") + "[[say fine]]")
-    question = client.wait_for(lambda frame: frame.get("method") == APPROVAL)
-    client.send({"id": question["id"], "result": {"decision": "decline"}})
+    approval = client.wait_for(lambda frame: frame.get("method") == APPROVAL)
+    client.send({"id": approval["id"], "result": {"decision": "decline"}})
     wait_for_end(client, turn_id)
     expected = ["approval.requested", "approval.resolved", "turn.completed", "turn.started"]
     until(lambda: events_of(first, turn_id) == expected)
 
-    mine = [one for one in first.received if one.verified()["data"]["turnId"] == turn_id]
-    assert {one.answered for one in mine} == {200, 500, "hang", 302, "drip"}
+    mine = [request for request in first.received if request.verified()["data"]["turnId"] == turn_id]
+    assert {request.answered for request in mine} == {200, 500, "hang", 302, "drip"}
     assert len(mine) == 8
-    assert len({one.headers["webhook-id"] for one in mine}) == 4
-    assert all(b"hushhush" not in one.body for one in mine)
+    assert len({request.headers["webhook-id"] for request in mine}) == 4
+    assert all(b"hushhush" not in request.body for request in mine)
     assert inside.received == []
-    until(lambda: any(one.data["turnId"] == turn_id for one in deployment.store.outbox.list_webhooks(["dead"], 100)))
+    until(lambda: any(row.data["turnId"] == turn_id for row in deployment.store.outbox.list_webhooks(["dead"], 100)))
     assert refused.received == []
-    (dead,) = [one for one in deployment.store.outbox.list_webhooks(["dead"], 100) if one.data["turnId"] == turn_id]
+    (dead,) = [row for row in deployment.store.outbox.list_webhooks(["dead"], 100) if row.data["turnId"] == turn_id]
     assert (dead.target, dead.attempts) == (refused.url, 7)
     assert "private, local and reserved addresses are refused" in str(dead.error)
 
 
-def test_a_replay_is_sent_again_under_its_id(deployment: Deployment, receivers: list[WebhookReceiver]) -> None:
+def test_replaying_a_delivery_sends_it_again_under_the_same_id(
+    deployment: Deployment, receivers: list[WebhookReceiver]
+) -> None:
     client = deployment.connect()
     turn_id = run_turn(client, start_thread(client), "[[say fine]]")["id"]
     until(lambda: events_of(receivers[0], turn_id) == ["turn.completed", "turn.started"])
     until(lambda: len(deployment.store.outbox.list_webhooks(["pending"], 100)) == 0)
     found = deployment.store.outbox.list_webhooks(["delivered"], 100)
-    (told,) = [one for one in found if one.data["turnId"] == turn_id and one.event == "turn.completed"]
+    (delivered,) = [row for row in found if row.data["turnId"] == turn_id and row.event == "turn.completed"]
 
-    command_line = [sys.executable, "-P", "-m", "api.cli", "webhooks", "replay", told.id]
+    command_line = [sys.executable, "-P", "-m", "api.cli", "webhooks", "replay", delivered.id]
     subprocess.run(command_line, env={**deployment.environ, "HOOK_SECRET": SECRET}, check=True)
 
     until(lambda: events_of(receivers[0], turn_id) == ["turn.completed", "turn.completed", "turn.started"])
-    ids = [one.headers["webhook-id"] for one in receivers[0].received]
-    assert ids.count(told.id) == 2
+    ids = [request.headers["webhook-id"] for request in receivers[0].received]
+    assert ids.count(delivered.id) == 2

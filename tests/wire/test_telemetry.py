@@ -1,4 +1,4 @@
-"""Telemetry against a collector of the test's own: what a run tells, by which way, and what it never tells."""
+"""Telemetry against a collector of the tests: what a run exports, by which protocol, and what it never exports."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 
-from tests.support.deployment import Deployment, shown_when_it_fails
+from tests.support.deployment import Deployment, logs_shown_on_failure
 from tests.support.model_server import CF_RAY
-from tests.support.otlp_sink import OtlpSink, Told, plain
+from tests.support.otlp_sink import Exported, OtlpSink, plain
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import command, is_delta, run_turn, start_thread, start_turn, wait_for_end
 from tests.support.wait import until
 
 SOON = {"OTEL_BLRP_SCHEDULE_DELAY": "50", "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
-NEVER = dict.fromkeys(SOON, "60000")  # only a flush can send anything
+NEVER = dict.fromkeys(SOON, "60000")  # only a flush sends anything
 TOKEN = "collector-token-1"
 CANARY = "sk-proj-" + "c4n4ry" * 8
 APPROVAL = "item/commandExecution/requestApproval"
@@ -30,7 +30,8 @@ import os, sys, traceback
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("opentelemetry", "grpc", "requests") or name.startswith("google.protobuf"):
-            if not any("/redis/" in frame.filename for frame in traceback.extract_stack()):  # redis-py looks for itself
+            # redis-py imports it on its own when it is installed.
+            if not any("/redis/" in frame.filename for frame in traceback.extract_stack()):
                 with open(os.environ["ASKED_FOR"], "a") as file:
                     print(name, file=file)
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -39,22 +40,32 @@ sys.meta_path.insert(0, Absent())
 COMMON = {"event.name", "event.timestamp", "conversation.id", "app.version", "terminal.type"}
 
 
-def otel(sink: OtlpSink, way: str, **more: object) -> dict[str, object]:
-    """[otel] that tells the sink everything, by one of three ways."""
+def otel(sink: OtlpSink, protocol: str, **more: object) -> dict[str, object]:
+    """Return an [otel] section that exports everything to the sink.
+
+    protocol: "binary" or "json" (both over HTTP), or "grpc"
+    """
 
     def exporter(kind: str) -> dict[str, object]:
         headers = {"x-token": "Bearer ${COLLECTOR_TOKEN}"}
-        if way == "grpc":
+        if protocol == "grpc":
             return {"otlp-grpc": {"endpoint": sink.grpc_url, "headers": headers}}
-        return {"otlp-http": {"endpoint": f"{sink.http_url}/v1/{kind}", "protocol": way, "headers": headers}}
+        return {"otlp-http": {"endpoint": f"{sink.http_url}/v1/{kind}", "protocol": protocol, "headers": headers}}
 
     exporters = {"exporter": "logs", "trace_exporter": "traces", "metrics_exporter": "metrics"}
     return {"environment": "staging", **{key: exporter(kind) for key, kind in exporters.items()}, **more}
 
 
-def deployed(home: Path, sink: OtlpSink, way: str, environ: dict[str, str] = SOON, **more: object) -> Deployment:
+def deployed(
+    home: Path,
+    sink: OtlpSink,
+    protocol: str,
+    environ: dict[str, str] = SOON,
+    server: dict[str, object] | None = None,
+    **more: object,
+) -> Deployment:
     environ = {**environ, "COLLECTOR_TOKEN": TOKEN, "API_KEY": "model-key-1"}
-    return Deployment(home, settings={"otel": otel(sink, way, **more)}, environ=environ)
+    return Deployment(home, settings={"otel": otel(sink, protocol, **more)}, environ=environ, server=server)
 
 
 @pytest.fixture
@@ -63,70 +74,72 @@ def sink() -> Iterator[OtlpSink]:
         yield sink
 
 
-def answered(client: ProtocolClient, thread_id: str, script: str, *decisions: str) -> dict[str, Any]:
-    """A turn whose questions get these answers, one after the other."""
+def run_with_decisions(client: ProtocolClient, thread_id: str, script: str, *decisions: str) -> dict[str, Any]:
+    """Run a turn and answer its approval requests with these decisions, in order. Return the completed turn."""
     turn_id = start_turn(client, thread_id, script, approvalPolicy="untrusted")
     asked: set[int] = set()
     for decision in decisions:
-        question = client.wait_for(
+        approval = client.wait_for(
             lambda f: f.get("method") == APPROVAL and f["params"]["turnId"] == turn_id and f["id"] not in asked
         )
-        asked.add(question["id"])
-        client.send({"id": question["id"], "result": {"decision": decision}})
+        asked.add(approval["id"])
+        client.send({"id": approval["id"], "result": {"decision": decision}})
     return wait_for_end(client, turn_id)
 
 
-@pytest.mark.parametrize("way", ["binary", "json", "grpc"])
-def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink: OtlpSink, way: str) -> None:
-    with deployed(tmp_path, sink, way) as deployment, shown_when_it_fails(deployment):
+@pytest.mark.parametrize("protocol", ["binary", "json", "grpc"])
+def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink: OtlpSink, protocol: str) -> None:
+    with deployed(tmp_path, sink, protocol) as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         thread_id = start_thread(client)
         probe = command("echo probe")
 
         run_turn(client, thread_id, f"[[say Hello there.]]{probe}[[usage in=30 out=4 cached=2 reasoning=1]]")
-        answered(client, thread_id, probe.replace("probe", "yes"), "accept")
-        answered(client, thread_id, command("echo twice") + command("echo twice"), "acceptForSession")
-        answered(client, thread_id, probe.replace("probe", "no"), "decline")
-        answered(client, thread_id, probe.replace("probe", "stop"), "cancel")
+        run_with_decisions(client, thread_id, probe.replace("probe", "yes"), "accept")
+        run_with_decisions(client, thread_id, command("echo twice") + command("echo twice"), "acceptForSession")
+        run_with_decisions(client, thread_id, probe.replace("probe", "no"), "decline")
+        run_with_decisions(client, thread_id, probe.replace("probe", "stop"), "cancel")
         run_turn(client, thread_id, "[[status 500 times=1]][[say At last.]]")
         failed = run_turn(client, thread_id, "[[status 400 nonsense]]")
         assert failed["status"] == "failed"
         sink.wait_for("logs", "threadhouse.turn_ended", 7)
         sink.wait_for("logs", "codex.tool_result", 6)
 
-    def told(name: str, **attributes: str) -> list[dict[str, Any]]:
-        return [one.attributes for one in sink.named("logs", name, conversation__id=thread_id, **attributes)]
+    def exported(name: str, **attributes: str) -> list[dict[str, Any]]:
+        return [record.attributes for record in sink.named("logs", name, conversation__id=thread_id, **attributes)]
 
     [started] = sink.named("logs", "codex.conversation_starts")
     assert started.service == "threadhouse-api"
     assert started.attributes["provider_name"] == "mock"
     assert (started.resource["env"], started.headers["x-token"]) == ("staging", f"Bearer {TOKEN}")
-    for one in sink.told["logs"]:
-        assert one.what["severityNumber"] == 9
-        assert one.what.get("eventName") == one.name
-        assert one.what.get("body", {}) == {}  # null
-        if one.name.startswith("codex.") and one.name != "codex.startup_phase":
-            assert one.attributes.keys() >= COMMON
-    for one in sink.named("logs", "codex.api_request"):
-        assert one.attributes.keys() >= {"model", "slug", "originator", "turn.id"}
-        assert one.service == "threadhouse-worker"
+    for record in sink.exported["logs"]:
+        assert record.content["severityNumber"] == 9
+        assert record.content.get("eventName") == record.name
+        assert record.content.get("body", {}) == {}  # the body is null
+        if record.name.startswith("codex.") and record.name != "codex.startup_phase":
+            assert record.attributes.keys() >= COMMON
+    for record in sink.named("logs", "codex.api_request"):
+        assert record.attributes.keys() >= {"model", "slug", "originator", "turn.id"}
+        assert record.service == "threadhouse-worker"
 
-    assert {one["prompt"] for one in told("codex.user_prompt")} == {"[REDACTED]"}
-    assert told("codex.user_prompt")[-1]["prompt_length"] == str(len("[[status 400 nonsense]]"))
+    assert {record["prompt"] for record in exported("codex.user_prompt")} == {"[REDACTED]"}
+    assert exported("codex.user_prompt")[-1]["prompt_length"] == str(len("[[status 400 nonsense]]"))
     requests = [
-        (one["attempt"], one["http.response.status_code"], one.get("error.message"))
-        for one in told("codex.api_request")
+        (record["attempt"], record["http.response.status_code"], record.get("error.message"))
+        for record in exported("codex.api_request")
     ]
     assert requests[-3:] == [("0", "500", "http 500"), ("1", "200", None), ("0", "400", "http 400")]
-    assert all(int(one["duration_ms"]) >= 0 for one in told("codex.api_request"))
-    assert {one.get("cf_ray") for one in told("codex.api_request", http__response__status_code="200")} == {CF_RAY}
-    kinds = {one["event.kind"] for one in told("codex.sse_event")}
+    assert all(int(record["duration_ms"]) >= 0 for record in exported("codex.api_request"))
+    assert {record.get("cf_ray") for record in exported("codex.api_request", http__response__status_code="200")} == {
+        CF_RAY
+    }
+    kinds = {record["event.kind"] for record in exported("codex.sse_event")}
     assert kinds >= {"response.created", "response.output_text.delta", "response.output_item.done"}
-    [counted] = told("codex.sse_event", input_token_count="30")
+    [counted] = exported("codex.sse_event", input_token_count="30")
     assert counted["event.kind"] == "response.completed"
     assert (counted["output_token_count"], counted["cached_token_count"]) == ("4", "2")
     assert (counted["reasoning_token_count"], counted["tool_token_count"]) == ("1", "34")
-    decided = [(one["decision"], one["source"]) for one in told("codex.tool_decision")]
+    decided = [(record["decision"], record["source"]) for record in exported("codex.tool_decision")]
     assert decided == [
         ("approved", "config"),
         ("approved", "user"),
@@ -135,16 +148,16 @@ def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink:
         ("denied", "user"),
         ("abort", "user"),
     ]
-    results = told("codex.tool_result")
-    assert [one["success"] for one in results] == ["true"] * 4 + ["false"] * 2
-    assert {one["tool_name"] for one in results} == {"exec_command"}
-    assert all(one["call_id"] for one in results)
+    results = exported("codex.tool_result")
+    assert [record["success"] for record in results] == ["true"] * 4 + ["false"] * 2
+    assert {record["tool_name"] for record in results} == {"exec_command"}
+    assert all(record["call_id"] for record in results)
     assert json.loads(results[0]["arguments"])["cmd"] == "echo probe"
     assert "probe" in results[0]["output"]
-    assert len(told("codex.turn_ttft")) == 2  # the turns in which the model said something before a tool ran it out
-    assert len(told("threadhouse.turn_claimed")) == 7 + 4
-    assert len(told("threadhouse.turn_parked")) == 4
-    assert [one["status"] for one in told("threadhouse.turn_ended")] == [
+    assert len(exported("codex.turn_ttft")) == 2  # the turns in which the model sent text before its tool call
+    assert len(exported("threadhouse.turn_claimed")) == 7 + 4
+    assert len(exported("threadhouse.turn_parked")) == 4
+    assert [record["status"] for record in exported("threadhouse.turn_ended")] == [
         *["completed"] * 4,
         "interrupted",
         "completed",
@@ -158,48 +171,53 @@ def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink:
         assert sink.named("metrics", metric)
 
 
-def way_up(sink: OtlpSink, span: Told) -> list[str]:
-    """The names of a span and of those that it is part of, as far as they have arrived."""
-    spans = {one.what["spanId"]: one for one in list(sink.told["traces"])}
+def ancestry(sink: OtlpSink, span: Exported) -> list[str]:
+    """Return the names of a span and of its ancestors that have arrived so far, innermost first."""
+    spans = {each.content["spanId"]: each for each in list(sink.exported["traces"])}
     names = [span.name]
-    while parent := spans.get(span.what.get("parentSpanId", "")):
-        assert parent.what["traceId"] == span.what["traceId"]
+    while parent := spans.get(span.content.get("parentSpanId", "")):
+        assert parent.content["traceId"] == span.content["traceId"]
         names.append(parent.name)
         span = parent
     return names
 
 
-def test_one_trace_goes_from_the_websocket_request_to_the_tool(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary") as deployment, shown_when_it_fails(deployment):
+def test_one_trace_reaches_from_the_websocket_request_to_the_tool(tmp_path: Path, sink: OtlpSink) -> None:
+    # With a rare sweep the only wake-up is that of the request. A turn that a wake-up of the sweep claims is in the
+    # same trace, as a child of the request itself.
+    no_sweep: dict[str, object] = {"sweep_seconds": 600}
+    with deployed(tmp_path, sink, "binary", server=no_sweep) as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         run_turn(client, start_thread(client), command("echo probe"))
         [tool] = sink.wait_for("traces", "tool")
-        trace_id = tool.what["traceId"]
+        trace_id = tool.content["traceId"]
         whole = ["tool", "turn", "run/turn.run", "apply_async/turn.run", "turn/start"]
 
-        until(lambda: way_up(sink, tool) == whole)
+        until(lambda: ancestry(sink, tool) == whole)
 
-        spans = {one.what["spanId"]: one for one in sink.told["traces"] if one.what["traceId"] == trace_id}
-        assert {one.service for one in spans.values()} == {"threadhouse-api", "threadhouse-worker"}
-        names = {one.name for one in spans.values()}
+        spans = {
+            span.content["spanId"]: span for span in sink.exported["traces"] if span.content["traceId"] == trace_id
+        }
+        assert {span.service for span in spans.values()} == {"threadhouse-api", "threadhouse-worker"}
+        names = {span.name for span in spans.values()}
         assert "model" in names
-        assert any(name.startswith("INSERT") for name in names)  # the API's, over SQLAlchemy
+        assert any(name.startswith("INSERT") for name in names)  # a span of SQLAlchemy in the API
         [record] = sink.wait_for("logs", "codex.tool_result")
-        assert record.what["traceId"] == trace_id
+        assert record.content["traceId"] == trace_id
 
         theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
         request = Request(f"{deployment.urls[0]}/v2/thread/start", b"{}", {"Content-Type": "application/json"})
         request.add_header("traceparent", f"00-{theirs}-00f067aa0ba902b7-01")
         urlopen(request).close()
-        until(lambda: any(span.what["traceId"] == theirs for span in list(sink.told["traces"])))
+        until(lambda: any(span.content["traceId"] == theirs for span in list(sink.exported["traces"])))
         asked = "[[tool exec_command " + json.dumps({"cmd": "true", "sandbox_permissions": "require_escalated"}) + "]]"
         run_turn(client, start_thread(client), asked)
         [left] = sink.wait_for("logs", "codex.sandbox_outcome")
         assert (left.attributes["outcome"], left.attributes["tool_name"]) == ("denied", "exec_command")
 
 
-def test_text_is_told_only_where_it_may_be_and_never_with_a_secret(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary", log_user_prompt=True) as deployment, shown_when_it_fails(deployment):
+def test_exported_text_is_redacted(tmp_path: Path, sink: OtlpSink) -> None:
+    with deployed(tmp_path, sink, "binary", log_user_prompt=True) as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         thread_id = start_thread(client)
 
@@ -214,8 +232,8 @@ def test_text_is_told_only_where_it_may_be_and_never_with_a_secret(tmp_path: Pat
     assert not any(CANARY.encode() in body or TOKEN.encode() in body for body in sink.bodies)
 
 
-def test_what_tools_do_is_not_told_when_that_is_switched_off(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary", log_tool_output=False) as deployment, shown_when_it_fails(deployment):
+def test_tool_output_is_not_exported_when_it_is_switched_off(tmp_path: Path, sink: OtlpSink) -> None:
+    with deployed(tmp_path, sink, "binary", log_tool_output=False) as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         thread_id = start_thread(client)
 
@@ -227,49 +245,50 @@ def test_what_tools_do_is_not_told_when_that_is_switched_off(tmp_path: Path, sin
 
 
 def without_the_extra(folder: Path) -> dict[str, str]:
-    """What a process is started with that finds no part of the extra, and notes in a file what it looked for."""
+    """Return an environment in which no package of the extra can be imported; each attempt is recorded in a file."""
     (folder / "blocker").mkdir()
     (folder / "blocker" / "sitecustomize.py").write_text(BLOCKER)
     return {"PYTHONPATH": str(folder / "blocker"), "ASKED_FOR": str(folder / "asked_for")}
 
 
 def test_without_an_exporter_nothing_is_loaded_and_no_connection_is_made(tmp_path: Path, sink: OtlpSink) -> None:
-    told = {"exporter": "none", "trace_exporter": "none", "metrics_exporter": "none"}
+    settings = {"exporter": "none", "trace_exporter": "none", "metrics_exporter": "none"}
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.http_url, **without_the_extra(tmp_path)}
-    with Deployment(tmp_path, settings={"otel": told}, environ=environ) as deployment:
+    with Deployment(tmp_path, settings={"otel": settings}, environ=environ) as deployment:
         beat = deployment.add_beat()
         client = deployment.connect()
         run_turn(client, start_thread(client), command("echo quietly"))
-        beat.wait_until(lambda: beat.says("beat: Starting"))
+        beat.wait_until(lambda: beat.has_logged("beat: Starting"))
     assert not (tmp_path / "asked_for").exists(), (tmp_path / "asked_for").read_text()
     assert sink.connections == 0
 
 
-def test_without_the_extra_everything_else_works_and_the_log_says_what_to_install(
-    tmp_path: Path, sink: OtlpSink
-) -> None:
+def test_without_the_extra_turns_run_and_the_log_names_what_to_install(tmp_path: Path, sink: OtlpSink) -> None:
     with deployed(tmp_path, sink, "binary", without_the_extra(tmp_path)) as deployment:
         client = deployment.connect()
         turn = run_turn(client, start_thread(client), command("echo quietly"))
-        told = [process.says("pip install 'threadhouse[otel]'") for process in (*deployment.api, *deployment.workers)]
+        processes = (*deployment.api, *deployment.workers)
+        hinted = [process.has_logged("pip install 'threadhouse[otel]'") for process in processes]
     assert turn["status"] == "completed"
-    assert told == [True, True]
+    assert hinted == [True, True]
     assert (tmp_path / "asked_for").exists()
     assert sink.connections == 0
 
 
-@pytest.mark.parametrize(("way", "number"), [("binary", signal.SIGTERM), ("grpc", signal.SIGINT)], ids=["term", "int"])
-def test_what_was_told_right_before_the_end_arrives(
-    tmp_path: Path, sink: OtlpSink, way: str, number: signal.Signals
+@pytest.mark.parametrize(
+    ("protocol", "number"), [("binary", signal.SIGTERM), ("grpc", signal.SIGINT)], ids=["term", "int"]
+)
+def test_records_from_right_before_the_shutdown_are_exported(
+    tmp_path: Path, sink: OtlpSink, protocol: str, number: signal.Signals
 ) -> None:
-    with deployed(tmp_path, sink, way, NEVER) as deployment, shown_when_it_fails(deployment):
+    with deployed(tmp_path, sink, protocol, NEVER) as deployment, logs_shown_on_failure(deployment):
         beat = deployment.add_beat()
         client = deployment.connect()
         thread_id = start_thread(client)
         start_turn(client, thread_id, "[[say Here I am.]][[pause for_ever]]")
         client.wait_for(lambda frame: is_delta(frame))
-        beat.wait_until(lambda: beat.says("beat: Starting"))
-        assert sink.told["logs"] == []
+        beat.wait_until(lambda: beat.has_logged("beat: Starting"))
+        assert sink.exported["logs"] == []
 
         for process in (*deployment.workers, *deployment.api, beat):
             process.signal(number)
@@ -281,16 +300,16 @@ def test_what_was_told_right_before_the_end_arrives(
         assert sink.named("logs", "codex.sse_event", event__kind="response.output_text.delta")
         assert sink.named("traces", "turn/start")
         assert sink.named("traces", "turn")
-        assert {one.service for one in sink.told["logs"]} == {
+        assert {record.service for record in sink.exported["logs"]} == {
             "threadhouse-api",
             "threadhouse-worker",
             "threadhouse-beat",
         }
-        assert "threadhouse-worker" in {one.service for one in sink.told["metrics"]}
+        assert "threadhouse-worker" in {record.service for record in sink.exported["metrics"]}
 
 
-def test_what_an_api_process_told_arrives_when_it_is_reloaded(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary", NEVER) as deployment, shown_when_it_fails(deployment):
+def test_a_reload_of_an_api_process_exports_its_records(tmp_path: Path, sink: OtlpSink) -> None:
+    with deployed(tmp_path, sink, "binary", NEVER) as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         thread_id = start_thread(client)
 
@@ -300,29 +319,31 @@ def test_what_an_api_process_told_arrives_when_it_is_reloaded(tmp_path: Path, si
         deployment.api[0].wait_until(deployment.http().is_ready)
 
 
-@pytest.mark.parametrize(("way", "mute"), [("binary", True), ("grpc", True), ("grpc", False)])
-def test_a_dead_or_silent_collector_holds_up_neither_turns_nor_the_end(tmp_path: Path, way: str, mute: bool) -> None:
+@pytest.mark.parametrize(("protocol", "mute"), [("binary", True), ("grpc", True), ("grpc", False)])
+def test_a_dead_or_silent_collector_delays_neither_turns_nor_shutdown(
+    tmp_path: Path, protocol: str, mute: bool
+) -> None:
     with OtlpSink(mute=mute) as sink:
-        deployment = deployed(tmp_path, sink, way)
+        deployment = deployed(tmp_path, sink, protocol)
         if not mute:
             sink.stop()
-        with deployment, shown_when_it_fails(deployment):
+        with deployment, logs_shown_on_failure(deployment):
             client = deployment.connect()
             thread_id = start_thread(client)
             for _ in range(3):
                 assert run_turn(client, thread_id, command("echo probe"))["status"] == "completed"
             processes = (*deployment.workers, *deployment.api, beat := deployment.add_beat())
-            beat.wait_until(lambda: beat.says("beat: Starting"))
+            beat.wait_until(lambda: beat.has_logged("beat: Starting"))
 
             for process in processes:
                 process.signal(signal.SIGTERM)
             for process in processes:
                 assert process.wait(10) == 0
-                assert process.says("were dropped") or process is beat
+                assert process.has_logged("were dropped") or process is beat
 
 
-def test_a_turn_that_another_worker_takes_over_stays_in_its_trace(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary") as deployment, shown_when_it_fails(deployment):
+def test_a_turn_recovered_by_another_worker_stays_in_its_trace(tmp_path: Path, sink: OtlpSink) -> None:
+    with deployed(tmp_path, sink, "binary") as deployment, logs_shown_on_failure(deployment):
         client = deployment.connect()
         thread_id = start_thread(client)
         turn_id = start_turn(client, thread_id, "[[say Here I am.]][[pause on]]")
@@ -339,15 +360,15 @@ def test_a_turn_that_another_worker_takes_over_stays_in_its_trace(tmp_path: Path
         sink.wait_for("logs", "threadhouse.turn_recovered", turn__id=turn_id)
         sink.wait_for("logs", "threadhouse.lease_lost", turn__id=turn_id)
         claims = sink.wait_for("logs", "threadhouse.turn_claimed", 2)
-        assert [one.attributes["recovered"] for one in claims] == [False, True]
-        stays = sink.wait_for("traces", "turn", 2)
-        assert len({one.resource["service.instance.id"] for one in stays}) == 2
-        [asked] = sink.wait_for("traces", "turn/start")
-        assert {one.what["traceId"] for one in stays} == {asked.what["traceId"]}
+        assert [record.attributes["recovered"] for record in claims] == [False, True]
+        spans = sink.wait_for("traces", "turn", 2)
+        assert len({span.resource["service.instance.id"] for span in spans}) == 2
+        [request] = sink.wait_for("traces", "turn/start")
+        assert {span.content["traceId"] for span in spans} == {request.content["traceId"]}
 
 
-def test_metrics_tell_what_was_and_calls_that_were_cut_have_their_results(tmp_path: Path, sink: OtlpSink) -> None:
-    with deployed(tmp_path, sink, "binary") as deployment, shown_when_it_fails(deployment):
+def test_metrics_count_turns_and_tools_and_an_interrupted_call_has_a_result(tmp_path: Path, sink: OtlpSink) -> None:
+    with deployed(tmp_path, sink, "binary") as deployment, logs_shown_on_failure(deployment):
         deployment.add_beat()
         client = deployment.connect()
         thread_id = start_thread(client)
@@ -372,8 +393,8 @@ def test_metrics_tell_what_was_and_calls_that_were_cut_have_their_results(tmp_pa
 
 
 def value(sink: OtlpSink, name: str, **attributes: str) -> int | None:
-    """What the newest report of a metric says of these attributes."""
+    """Return the value of the newest report of a metric with these attributes, or None."""
     reports = sink.named("metrics", name)
-    points = (reports[-1].what.get("sum") or reports[-1].what.get("gauge"))["dataPoints"] if reports else []
-    found = [one for one in points if attributes.items() <= plain(one.get("attributes", [])).items()]
-    return sum(int(one.get("asInt", one.get("asDouble", 0))) for one in found) if found else None
+    points = (reports[-1].content.get("sum") or reports[-1].content.get("gauge"))["dataPoints"] if reports else []
+    found = [point for point in points if attributes.items() <= plain(point.get("attributes", [])).items()]
+    return sum(int(point.get("asInt", point.get("asDouble", 0))) for point in found) if found else None

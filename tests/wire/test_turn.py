@@ -1,4 +1,4 @@
-"""A turn, through every door: what is told is what is stored, in the order of PROTOCOL section 7."""
+"""A turn over each transport: published items equal the stored ones, in the order of PROTOCOL section 7."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.turns import (
 )
 
 SCRIPT = "[[reason Let me see.]][[say I look.]]" + command("echo one; echo two >> probe") + "[[say All is well.]]"
-TOLD = [
+EXPECTED = [
     "thread/status/changed active",
     "turn/started",
     "item/started userMessage",
@@ -46,14 +46,14 @@ TOLD = [
 ]
 
 
-def test_a_turn_over_the_websocket_runs_its_command_and_tells_it_in_order(deployment: Deployment) -> None:
+def test_a_turn_over_the_websocket_publishes_its_events_in_order(deployment: Deployment) -> None:
     client = deployment.connect()
     thread = client.request("thread/start")["thread"]
 
     turn = run_turn(client, thread["id"], SCRIPT)
 
     frames = of_thread(client.received, thread["id"])
-    assert order.methods(events(frames)) == TOLD
+    assert order.methods(events(frames)) == EXPECTED
     seen = check_order(frames)
     stored = stored_turn(client, thread["id"], turn["id"])
     assert list(seen.completed.values()) == stored["items"]
@@ -71,7 +71,7 @@ def test_a_turn_over_the_websocket_runs_its_command_and_tells_it_in_order(deploy
         assert probe.read() == "two\n"
 
 
-def test_a_turn_over_http_is_one_stream_from_its_result_to_its_end(deployment: Deployment) -> None:
+def test_a_turn_over_http_is_one_stream_from_result_to_completion(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
 
@@ -81,12 +81,12 @@ def test_a_turn_over_http_is_one_stream_from_its_result_to_its_end(deployment: D
     assert sent[0].name == "result"
     turn = sent[0].frame["result"]["turn"]
     assert (turn["status"], turn["items"]) == ("inProgress", [])
-    assert order.methods(events(stream.frames)) == TOLD
+    assert order.methods(events(stream.frames)) == EXPECTED
     assert all(event.name == event.frame["method"] for event in sent[1:])
     assert list(check_order(stream.frames).completed.values()) == stored_turn(client, thread_id, turn["id"])["items"]
 
 
-def test_a_thread_begun_over_http_is_followed_by_the_same_request(deployment: Deployment) -> None:
+def test_thread_start_over_http_streams_the_events_of_the_new_thread(deployment: Deployment) -> None:
     stream = EventStream(deployment.urls[0], "/v2/thread/start", {})
     thread_id = stream.wait_for_name("result").frame["result"]["thread"]["id"]
 
@@ -97,7 +97,7 @@ def test_a_thread_begun_over_http_is_followed_by_the_same_request(deployment: De
     check_order(of_thread(frames, thread_id))
 
 
-def test_a_stream_that_is_cut_goes_on_behind_its_last_event(deployment: Deployment) -> None:
+def test_an_interrupted_stream_resumes_after_its_last_event(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
     stream = begin_turn(deployment.urls[0], thread_id, "[[say one two three ]][[pause cut]][[say four five six]]")
@@ -117,20 +117,20 @@ def test_a_stream_that_is_cut_goes_on_behind_its_last_event(deployment: Deployme
     check_order(before + rest.frames)
 
 
-def test_behind_every_event_exactly_the_rest_of_the_turn_follows(deployment: Deployment) -> None:
+def test_a_stream_resumed_after_any_event_sends_exactly_the_rest_of_the_turn(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
     whole = begin_turn(deployment.urls[0], thread_id, SCRIPT).wait_for_end()[1:]
 
-    for place, event in enumerate(whole[:-1]):
-        rest = follow(deployment.urls[place % 2], thread_id, after=event.id)
+    for index, event in enumerate(whole[:-1]):
+        rest = follow(deployment.urls[index % 2], thread_id, after=event.id)
         rest.wait_for_name("turn/completed")
         rest.cut()
 
-        assert rest.events == whole[place + 1 :]
+        assert rest.events == whole[index + 1 :]
 
 
-def test_a_client_that_comes_in_mid_message_gets_the_text_so_far_and_then_the_rest(deployment: Deployment) -> None:
+def test_resuming_during_a_message_sends_the_text_so_far_and_then_the_rest(deployment: Deployment) -> None:
     first, second = deployment.connect(0), deployment.connect(1)
     thread_id = start_thread(first)
     turn_id = start_turn(first, thread_id, "[[say one two three ]][[pause resume]][[say four five six]]")
@@ -153,7 +153,7 @@ def test_a_client_that_comes_in_mid_message_gets_the_text_so_far_and_then_the_re
     assert [f["method"] for f in frames].count("turn/completed") == 1
 
 
-def test_a_client_that_comes_in_mid_command_gets_the_output_so_far_and_then_the_rest(deployment: Deployment) -> None:
+def test_resuming_during_a_command_sends_the_output_so_far_and_then_the_rest(deployment: Deployment) -> None:
     first, second = deployment.connect(0), deployment.connect(1)
     thread = first.request("thread/start")["thread"]
     turn_id = start_turn(first, thread["id"], command("mkfifo gate; echo before; cat gate; echo after") + "[[say ok]]")
@@ -170,7 +170,7 @@ def test_a_client_that_comes_in_mid_command_gets_the_output_so_far_and_then_the_
     assert deltas(of_thread(second.received, thread["id"]), ran["id"]) == ran["aggregatedOutput"]
 
 
-def test_a_client_on_the_websocket_goes_on_behind_its_last_event(deployment: Deployment) -> None:
+def test_a_websocket_client_resumes_after_its_last_event(deployment: Deployment) -> None:
     whole, first, second = deployment.connect(0), deployment.connect(0), deployment.connect(1)
     thread_id = start_thread(whole)
     first.request("thread/resume", {"threadId": thread_id})
@@ -184,5 +184,5 @@ def test_a_client_on_the_websocket_goes_on_behind_its_last_event(deployment: Dep
     request_id = second.send_request("thread/resume", {"threadId": thread_id, "afterEventId": last_id})
     wait_for_end(second, turn_id)
 
-    behind = [f for f in of_thread(after_reply(second.received, request_id), thread_id) if "eventId" in f]
-    assert before + behind == of_thread(whole.received, thread_id)
+    after = [f for f in of_thread(after_reply(second.received, request_id), thread_id) if "eventId" in f]
+    assert before + after == of_thread(whole.received, thread_id)

@@ -1,4 +1,4 @@
-"""Turns that are more than a message and its answer, through every door."""
+"""Turns that are more than a message and its answer: compaction, shell commands, client tools, plans and reviews."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ESCALATED = json.dumps({"cmd": "echo ran", "sandbox_permissions": "require_escal
 
 
 def next_turn(client: ProtocolClient, thread_id: str, method: str, **params: Any) -> dict[str, Any]:
-    """The turn that a method begins, with its items, when it has ended."""
-    place = len(client.received)
+    """Start a turn by a method and wait for its end. Return the stored turn, with its items."""
+    start = len(client.received)
     client.request(method, {"threadId": thread_id, **params})
-    turn_id = client.wait_for_method("turn/started", after=place)["params"]["turn"]["id"]
+    turn_id = client.wait_for_method("turn/started", after=start)["params"]["turn"]["id"]
     wait_for_end(client, turn_id)
     check_order(of_thread(client.received, thread_id))
     return stored_turn(client, thread_id, turn_id)
@@ -31,7 +31,7 @@ def types(turn: dict[str, Any]) -> list[str]:
     return [item["type"] for item in turn["items"]]
 
 
-def test_a_compaction_on_request(deployment: Deployment) -> None:
+def test_compaction_on_request_is_a_turn_with_one_item(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
     run_turn(client, thread_id, "remember the number 42")
@@ -42,7 +42,7 @@ def test_a_compaction_on_request(deployment: Deployment) -> None:
     assert run_turn(client, thread_id, "go on")["items"][0]["text"] == "You said: go on"
 
 
-def test_a_command_that_the_user_types(deployment: Deployment) -> None:
+def test_a_shell_command_of_the_user_is_a_turn_with_its_output(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
 
@@ -53,7 +53,7 @@ def test_a_command_that_the_user_types(deployment: Deployment) -> None:
     assert item["aggregatedOutput"].endswith("One\n")
 
 
-def test_a_clients_own_tool(deployment: Deployment) -> None:
+def test_the_model_calls_a_tool_of_the_client(deployment: Deployment) -> None:
     client = deployment.connect()
     client.answer = lambda request: {"contentItems": [{"type": "inputText", "text": "found"}], "success": True}
     thread_id = start_thread(client, dynamicTools=[LOOKUP])
@@ -67,7 +67,7 @@ def test_a_clients_own_tool(deployment: Deployment) -> None:
         start_thread(client, dynamicTools=[{**LOOKUP, "name": "exec_command"}])
 
 
-def test_a_question_to_the_user_is_answered_through_another_node(deployment: Deployment) -> None:
+def test_a_question_to_the_user_can_be_answered_on_another_node(deployment: Deployment) -> None:
     client, other = deployment.connect(), deployment.connect(1)
     thread_id = start_thread(client)
     turn_id = start_turn(
@@ -84,7 +84,7 @@ def test_a_question_to_the_user_is_answered_through_another_node(deployment: Dep
     check_order(of_thread(client.received, thread_id))
 
 
-def test_a_plan_is_an_item(deployment: Deployment) -> None:
+def test_a_proposed_plan_becomes_an_item(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
 
@@ -94,7 +94,7 @@ def test_a_plan_is_an_item(deployment: Deployment) -> None:
     assert stored_turn(client, thread_id, turn["id"])["items"][-1]["text"] == "Do it."
 
 
-def test_without_a_person_to_ask_what_would_be_asked_is_denied(deployment: Deployment) -> None:
+def test_automatic_review_denies_a_command_that_needs_approval(deployment: Deployment) -> None:
     client = deployment.connect()
     client.answer = lambda request: {"decision": "accept"}
     thread_id = start_thread(client, approvalPolicy="on-request", approvalsReviewer="auto_review")
@@ -108,7 +108,7 @@ def test_without_a_person_to_ask_what_would_be_asked_is_denied(deployment: Deplo
     assert review["status"] == "denied"
 
 
-def test_a_review(deployment: Deployment) -> None:
+def test_a_review_is_a_turn_with_review_items(deployment: Deployment) -> None:
     client = deployment.connect()
     thread_id = start_thread(client)
     target = {"type": "custom", "instructions": "[[say No findings.]]"}
