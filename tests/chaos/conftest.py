@@ -1,4 +1,4 @@
-"""How often, and on which database."""
+"""Number of repetitions, time limit and databases of the chaos tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import DATABASES, Deployment, require, shown_when_it_fails
+from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 
 TIMES = int(os.environ.get("THREADHOUSE_CHAOS_N") or 1)
-SECONDS_EACH = 60
+SECONDS_EACH = 60  # for one repetition
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,24 +24,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def times() -> range:
-    """Of each kill, stop or outage: THREADHOUSE_CHAOS_N."""
+    """One number for each repetition of a kill, a pause or an outage: THREADHOUSE_CHAOS_N of them."""
     return range(TIMES)
 
 
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest) -> str:
-    require(request.param)
     return str(request.param)
 
 
 @pytest.fixture
 def deploy(database: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
-    """Starts a Deployment that ends with the test."""
+    """A function that starts a Deployment, which ends with the test."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> Deployment:
             deployment = stack.enter_context(Deployment(tmp_path, database, **options))
-            stack.enter_context(shown_when_it_fails(deployment))
+            stack.enter_context(logs_shown_on_failure(deployment))
             return deployment
 
         yield start

@@ -1,4 +1,4 @@
-"""A worker that dies, or stands still, in each stage of a report: each is delivered, once, to every sink."""
+"""A worker is killed or paused in each stage of processing a report: each sink receives each report once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.turns import run_turn, start_thread
 from tests.support.wait import until
 from tests.wire.test_feedback import SINKS
 
-OVERTAKEN = "another worker was faster"  # what a worker says of a report that it lets go
+OVERTAKEN = "another worker has delivered it"  # in the log of a worker whose claim to a report is lost
 POINTS = ("feedback_claimed", "feedback_collected", "feedback_written", "feedback_finished")
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_that_dies_over_a_report_loses_and_doubles_none(
+def test_reports_are_delivered_once_when_their_worker_is_killed(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
 ) -> None:
     deployment = deploy(workers=0, queues="turns,calls,feedback", settings=SINKS)
@@ -35,28 +35,28 @@ def test_a_worker_that_dies_over_a_report_loses_and_doubles_none(
         trigger.touch()
         ids = []
         for reason in (f"a{round_no}", f"b{round_no}", f"a{round_no}"):
-            said = {"classification": "bug", "reason": reason, "threadId": thread_id, "includeLogs": True}
-            ids.append(client.request("feedback/upload", said)["feedbackId"])
+            params = {"classification": "bug", "reason": reason, "threadId": thread_id, "includeLogs": True}
+            ids.append(client.request("feedback/upload", params)["feedbackId"])
         until(lambda: any(not worker.is_running for worker in workers))
         assert not trigger.exists(), "the kill did not fire"
         deployment.start_worker(next(worker for worker in workers if not worker.is_running))
         expected |= set(ids[:2])
 
-        until(lambda ids=ids: {report(deployment, one).status for one in ids} == {"delivered"}, seconds=40)
+        until(lambda ids=ids: {report(deployment, id_).status for id_ in ids} == {"delivered"}, seconds=40)
 
-        assert [report(deployment, one).duplicate_of for one in ids] == [None, None, ids[0]]
+        assert [report(deployment, id_).duplicate_of for id_ in ids] == [None, None, ids[0]]
         assert {path.stem for path in (deployment.home / "feedback").glob("*.json")} == expected
         with deployment.store.database.read() as connection:
             kept = set(connection.scalars(select(feedback_contents.c.id)))
-            told = [row.data["feedbackId"] for row in connection.execute(select(outbox))]
+            notified = [row.data["feedbackId"] for row in connection.execute(select(outbox))]
             total = connection.scalar(select(func.count()).select_from(feedback_contents))
         assert (kept, total) == (expected, len(expected))
-        assert sorted(told) == sorted(set(told))
-        assert expected <= set(told)
+        assert sorted(notified) == sorted(set(notified))
+        assert expected <= set(notified)
 
 
 @pytest.mark.parametrize("point", ["feedback_collected", "feedback_written"])
-def test_a_worker_that_stood_still_over_a_report_delivers_it_no_second_time(
+def test_paused_worker_does_not_deliver_a_report_a_second_time(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
 ) -> None:
     deployment = deploy(workers=0, queues="turns,calls,feedback", settings=SINKS)
@@ -67,27 +67,27 @@ def test_a_worker_that_stood_still_over_a_report_delivers_it_no_second_time(
     for round_no in times:
         trigger.touch()
         overtaken = sum(worker.log.read_text().count(OVERTAKEN) for worker in workers)
-        said = {"classification": "bug", "reason": f"round {round_no}"}
-        feedback_id = client.request("feedback/upload", said)["feedbackId"]
+        params = {"classification": "bug", "reason": f"round {round_no}"}
+        feedback_id = client.request("feedback/upload", params)["feedbackId"]
         until(lambda: any(worker.is_paused() for worker in workers))
-        stale = next(worker for worker in workers if worker.is_paused())
-        until(lambda one=feedback_id: report(deployment, one).status == "delivered", seconds=40)
-        before = kept_of(deployment, feedback_id)
+        paused = next(worker for worker in workers if worker.is_paused())
+        until(lambda id_=feedback_id: report(deployment, id_).status == "delivered", seconds=40)
+        before = delivered_content(deployment, feedback_id)
 
-        stale.resume()
+        paused.resume()
 
         until(lambda n=overtaken: sum(worker.log.read_text().count(OVERTAKEN) for worker in workers) == n + 1)
-        assert kept_of(deployment, feedback_id) == before
+        assert delivered_content(deployment, feedback_id) == before
         assert before[2:] == (1, 1)
 
 
-def kept_of(deployment: Deployment, feedback_id: str) -> tuple[object, ...]:
-    """(the report, its file, how many contents the database keeps of it, how often it is told)."""
+def delivered_content(deployment: Deployment, feedback_id: str) -> tuple[object, ...]:
+    """Return (the report, its file, the number of its contents in the database, the number of its notifications)."""
     file = deployment.home / "feedback" / f"{feedback_id}.json"
     with deployment.store.database.read() as connection:
         kept = connection.scalar(select(func.count()).where(feedback_contents.c.id == feedback_id))
-        told = [row for row in connection.execute(select(outbox)) if row.data["feedbackId"] == feedback_id]
-    return report(deployment, feedback_id), file.read_bytes(), kept, len(told)
+        notifications = [row for row in connection.execute(select(outbox)) if row.data["feedbackId"] == feedback_id]
+    return report(deployment, feedback_id), file.read_bytes(), kept, len(notifications)
 
 
 def report(deployment: Deployment, feedback_id: str) -> Report:

@@ -1,4 +1,4 @@
-"""kill -9 of a worker around the notify program: it runs at most once. Webhooks are told nevertheless."""
+"""kill -9 of a worker around a delivery: the notify program runs at most once, a webhook is called at least once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUEUES = "turns,calls,background"
 
 
 @pytest.mark.parametrize("point", ["before_publish", "before_notify", "after_notify"])
-def test_a_program_runs_at_most_once_whenever_its_worker_dies(
+def test_notify_program_runs_at_most_once_when_its_worker_is_killed(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
 ) -> None:
     notifier = Notifier(tmp_path)
@@ -29,7 +29,7 @@ def test_a_program_runs_at_most_once_whenever_its_worker_dies(
     workers = [deployment.add_worker(fault=f"{point}:kill@{trigger}") for _ in range(2)]
     client = deployment.connect()
 
-    def run_some() -> None:
+    def run_turns() -> None:
         trigger.touch()
         threads = [start_thread(client) for _ in range(TURNS)]
         turns = [start_turn(client, thread_id, "[[say fine]]") for thread_id in threads]
@@ -40,34 +40,34 @@ def test_a_program_runs_at_most_once_whenever_its_worker_dies(
         for turn_id in turns:
             assert wait_for_end(client, turn_id)["status"] == "completed"
         until(lambda: "pending" not in states(deployment).values())
-        let_every_lease_run_out(deployment)
+        expire_all_leases(deployment)
         after = run_turn(client, threads[0], "[[say fine]]")["id"]
-        until(lambda: after in notifier.turn_ids())  # what was due before it was taken before it
+        until(lambda: after in notifier.turn_ids())  # notifications that were due earlier are delivered earlier
 
         ran = {turn_id: notifier.turn_ids().count(turn_id) for turn_id in turns}
         assert max(ran.values()) == 1
         assert states(deployment).keys() >= ran.keys()
-        for turn_id in turns:  # those that the dead worker had claimed may not have run, and no others
+        for turn_id in turns:  # only of those that the killed worker had claimed, the program may not have run
             assert ran[turn_id] == 1 or states(deployment)[turn_id] == "begun"
         if point == "before_notify":
-            assert min(ran.values()) == 0, "the kill did not fire where it should"
+            assert min(ran.values()) == 0, "the worker was not killed before the program ran"
 
     for _ in times:
-        run_some()
+        run_turns()
 
 
 def states(deployment: Deployment) -> dict[str, str]:
-    """Turn → what became of its notification."""
+    """Return the state of the notification of each turn, by turn id."""
     with deployment.store.database.read() as connection:
         return {row.data["turnId"]: row.state for row in connection.execute(select(outbox))}
 
 
-def let_every_lease_run_out(deployment: Deployment) -> None:
+def expire_all_leases(deployment: Deployment) -> None:
     with deployment.store.database.write() as connection:
         connection.execute(update(outbox).values(due_at_ms=0, lease_until_ms=0))
 
 
-def test_a_webhook_is_told_though_its_worker_died(
+def test_webhook_is_called_again_when_its_worker_is_killed(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path
 ) -> None:
     with WebhookReceiver() as receiver:
@@ -87,6 +87,6 @@ def test_a_webhook_is_told_though_its_worker_died(
                     deployment.start_worker(worker)
 
             until(lambda: not deployment.store.outbox.list_webhooks(["pending"], 1), seconds=30)
-            mine = [one for one in receiver.received if one.verified()["data"]["turnId"] == turn_id]
-            assert len(mine) == 2
-            assert len({one.headers["webhook-id"] for one in mine}) == 1
+            deliveries = [sent for sent in receiver.received if sent.verified()["data"]["turnId"] == turn_id]
+            assert len(deliveries) == 2
+            assert len({sent.headers["webhook-id"] for sent in deliveries}) == 1

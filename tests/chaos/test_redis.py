@@ -1,4 +1,4 @@
-"""Redis loses everything, or dies and comes back, in mid-turn: the turn ends, and who follows catches up."""
+"""Redis loses its data or restarts during a turn: the turn completes, and its followers miss no event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.watched import MESSAGES, RUN, Watched, check, check_next, hang_up, wait_for_ends, watch
+from tests.chaos.watched import MESSAGES, RUN, WatchedTurn, check, check_next, disconnect, wait_for_ends, watch
 from tests.support.deployment import Deployment
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import (
@@ -24,7 +24,7 @@ from tests.support.turns import (
 
 TURNS = 3
 END_SECONDS = 30
-SLOW = f"[[say n=8 delay_ms=100 {MESSAGES[1]}]]"  # so that the outage comes while text flows
+SLOW = f"[[say n=8 delay_ms=100 {MESSAGES[1]}]]"  # so that the outage comes while the model sends text
 SCRIPT = f"[[say {MESSAGES[0]}]]{command(RUN.format(1))}{SLOW}{command(RUN.format(2))}[[say {MESSAGES[2]}]]"
 
 OUTAGES: dict[str, Callable[[Deployment], object]] = {
@@ -35,29 +35,27 @@ OUTAGES: dict[str, Callable[[Deployment], object]] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_an_outage_of_redis_loses_nothing_that_is_stored(
-    deploy: Callable[..., Deployment], times: range, outage: str
-) -> None:
+def test_outage_of_redis_loses_nothing_stored(deploy: Callable[..., Deployment], times: range, outage: str) -> None:
     deployment = deploy(api=2, workers=2)
 
     for _ in times:
         watched = watch(deployment, TURNS)
-        for one in watched:
-            one.start(SCRIPT)
-        for one in watched:
-            one.client.wait_for(lambda frame, one=one: is_slow_text(frame, one))  # type: ignore[misc]
+        for turn in watched:
+            turn.start(SCRIPT)
+        for turn in watched:
+            turn.client.wait_for(lambda frame, turn=turn: is_slow_text(frame, turn))  # type: ignore[misc]
 
         OUTAGES[outage](deployment)
 
         wait_for_ends(watched, END_SECONDS)
-        for one in watched:
-            assert check(one, repeated_to_streams=True) == 0
-        for one in watched:
-            check_next(one)
-        hang_up(watched)
+        for turn in watched:
+            assert check(turn, repeated_to_streams=True) == 0
+        for turn in watched:
+            check_next(turn)
+        disconnect(watched)
 
 
-def test_a_turn_whose_bell_was_lost_is_found_by_the_sweep(deploy: Callable[..., Deployment], times: range) -> None:
+def test_sweep_finds_a_turn_whose_wake_up_was_lost(deploy: Callable[..., Deployment], times: range) -> None:
     deployment = deploy(workers=1)
     (worker,) = deployment.workers
 
@@ -70,14 +68,14 @@ def test_a_turn_whose_bell_was_lost_is_found_by_the_sweep(deploy: Callable[..., 
 
         wait_for_ends(watched, END_SECONDS)
         assert check(watched[0]) == 0
-        hang_up(watched)
+        disconnect(watched)
 
 
 LOSSES = ("flushed", "emptied")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_who_comes_back_with_an_event_id_of_a_lost_log_misses_nothing(
+def test_resume_with_a_cursor_of_a_lost_log_misses_nothing(
     deploy: Callable[..., Deployment], times: range, loss: str
 ) -> None:
     deployment = deploy(api=2, workers=1)
@@ -93,35 +91,35 @@ def test_who_comes_back_with_an_event_id_of_a_lost_log_misses_nothing(
         client.drop()
 
         OUTAGES[loss](deployment)
-        back = deployment.connect(1)
-        told, frames = come_back(back, thread_id, last_id)
+        second = deployment.connect(1)
+        turns, frames = resume(second, thread_id, last_id)
         deployment.model.release(pause)
-        wait_for_end(back, turn_id, END_SECONDS)
-        late, _ = come_back(deployment.connect(0), thread_id, last_id)
+        wait_for_end(second, turn_id, END_SECONDS)
+        late_turns, _ = resume(deployment.connect(0), thread_id, last_id)
 
-        whole = back.request("thread/read", {"threadId": thread_id, "includeTurns": True})["thread"]["turns"]
-        assert [turn["id"] for turn in whole] == [before, turn_id]
-        assert late == whole
-        assert [turn["status"] for turn in told] == ["completed", "inProgress"]
-        assert told[0] == whole[0]
-        had = told[1]["items"]
-        assert [item["type"] for item in had] == ["userMessage", "agentMessage", "commandExecution"]
-        heard = [frame for frame in of_thread(frames(), thread_id) if "eventId" in frame]
-        completed = [frame["params"]["item"] for frame in heard if frame["method"] == "item/completed"]
-        assert had + completed == whole[1]["items"]
+        stored = second.request("thread/read", {"threadId": thread_id, "includeTurns": True})["thread"]["turns"]
+        assert [turn["id"] for turn in stored] == [before, turn_id]
+        assert late_turns == stored
+        assert [turn["status"] for turn in turns] == ["completed", "inProgress"]
+        assert turns[0] == stored[0]
+        resumed_items = turns[1]["items"]
+        assert [item["type"] for item in resumed_items] == ["userMessage", "agentMessage", "commandExecution"]
+        received = [frame for frame in of_thread(frames(), thread_id) if "eventId" in frame]
+        completed = [frame["params"]["item"] for frame in received if frame["method"] == "item/completed"]
+        assert resumed_items + completed == stored[1]["items"]
         assert completed[-1]["text"] == f"{MESSAGES[1]} And on."
-        assert deltas(heard, completed[-1]["id"]) == "And on."  # what was said of it before the loss comes at its end
+        assert deltas(received, completed[-1]["id"]) == "And on."  # text from before the loss comes with item/completed
 
 
-def come_back(
+def resume(
     client: ProtocolClient, thread_id: str, last_id: str
 ) -> tuple[list[dict[str, Any]], Callable[[], list[dict[str, Any]]]]:
-    """A resume behind an event: the turns of its reply, and what is heard behind it."""
+    """Resume a thread after an event. Return the turns of the reply, and a function that returns later frames."""
     params = {"threadId": thread_id, "excludeTurns": True, "afterEventId": last_id}
     request_id = client.send_request("thread/resume", params)
     reply = client.wait_for(lambda frame: frame.get("id") == request_id)
     return reply["result"]["thread"]["turns"], lambda: after_reply(client.received, request_id)
 
 
-def is_slow_text(frame: dict[str, object], one: Watched) -> bool:
-    return is_delta(frame, MESSAGES[1][:2]) and frame["params"]["threadId"] == one.thread_id  # type: ignore[index]
+def is_slow_text(frame: dict[str, object], turn: WatchedTurn) -> bool:
+    return is_delta(frame, MESSAGES[1][:2]) and frame["params"]["threadId"] == turn.thread_id  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""A worker that stands still for longer than its lease, and goes on: not one row comes from it any more."""
+"""A worker is paused for longer than its lease, and resumes: it writes no row and publishes no event."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from shared.store.tables import items, turns
-from tests.chaos.watched import Watched, check, check_next, hang_up, wait_for_ends, watch
+from tests.chaos.watched import WatchedTurn, check, check_next, disconnect, wait_for_ends, watch
 from tests.support.deployment import SHORT, Deployment, Process
 from tests.support.wait import until
 
 TURNS = 3
-OWN_SECONDS = 10.0
-LEFT = ("the claim was lost", "the turn is left to its lease")  # what a worker says of a turn that it lets go
-TRIES = 5  # that a stop may meet a worker that holds SQLite's write lock, which nobody can take from it
+SCRIPT_SECONDS = 10.0
+# The log lines of a worker that leaves a turn without ending it, see workers/tasks/run_turn.py.
+LEFT = ("claim lost, leaving the turn", "database unreachable, leaving the turn to its lease")
+TRIES = 5  # a worker that is paused while it holds SQLite's write lock blocks all others, and the test tries again
 
 
 @pytest.mark.parametrize("point", ["before_begun", "mid_stream", "before_final_commit"])
-def test_a_worker_that_stood_still_writes_nothing_when_it_goes_on(
+def test_worker_paused_beyond_its_lease_writes_nothing_when_it_resumes(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
 ) -> None:
     deployment = deploy(api=2, workers=0)
@@ -31,51 +32,51 @@ def test_a_worker_that_stood_still_writes_nothing_when_it_goes_on(
 
     for _ in times:
         for _ in range(TRIES):
-            if stop_one(deployment, workers, trigger):
+            if pause_one_worker(deployment, workers, trigger):
                 break
         else:
-            pytest.fail("the stopped worker held the database's write lock each time")
+            pytest.fail("the paused worker held the database's write lock each time")
 
 
-def stop_one(deployment: Deployment, workers: list[Process], trigger: Path) -> bool:
-    """Have one of two workers stand still while turns run, and then go on. False: it stood still in a transaction."""
+def pause_one_worker(deployment: Deployment, workers: list[Process], trigger: Path) -> bool:
+    """Pause one of two workers while turns run, and resume it. Return False when it was paused in a transaction."""
     watched = watch(deployment, TURNS)
-    left_before = left(workers)
-    for one in watched:
-        one.start()
-    trigger.touch()  # not before: a worker that stands still in a transaction would keep turns from being begun
+    left_before = count_left(workers)
+    for turn in watched:
+        turn.start()
+    trigger.touch()  # only now: a worker that is paused in a transaction would block turn/start
     until(lambda: any(worker.is_paused() for worker in workers))
-    assert not trigger.exists(), "the stop did not fire"
-    stale = next(worker for worker in workers if worker.is_paused())
+    assert not trigger.exists(), "no worker was paused"
+    paused = next(worker for worker in workers if worker.is_paused())
     if not is_writable(deployment):
-        stale.resume()
-        wait_for_ends(watched, OWN_SECONDS)
+        paused.resume()
+        wait_for_ends(watched, SCRIPT_SECONDS)
         return False
 
-    wait_for_ends(watched, SHORT["lease_seconds"] + SHORT["sweep_seconds"] + OWN_SECONDS)
-    taken_over = sum(claim_no(deployment, one) - 1 for one in watched)
+    wait_for_ends(watched, SHORT["lease_seconds"] + SHORT["sweep_seconds"] + SCRIPT_SECONDS)
+    taken_over = sum(claim_no(deployment, turn) - 1 for turn in watched)
     assert taken_over >= 1
-    for one in watched:
-        check(one)
-    rows, log = stored_rows(deployment, watched), told_of(deployment, watched)
-    probes = [one.probe() for one in watched]
-    other = next(worker for worker in workers if worker is not stale)
+    for turn in watched:
+        check(turn)
+    rows, events = stored_rows(deployment, watched), logged_events(deployment, watched)
+    probes = [turn.probe() for turn in watched]
+    other = next(worker for worker in workers if worker is not paused)
     other.kill()
-    stale.resume()
-    until(lambda: left(workers) == left_before + taken_over)
-    for one in watched:
-        check_next(one)  # by the worker that stood still: what it had in hand went through its journal before
+    paused.resume()
+    until(lambda: count_left(workers) == left_before + taken_over)
+    for turn in watched:
+        check_next(turn)  # by the resumed worker, whose journal has handled its earlier writes by then
 
     assert stored_rows(deployment, watched) == rows
-    assert told_of(deployment, watched) == log
-    assert [one.probe() for one in watched] == probes
+    assert logged_events(deployment, watched) == events
+    assert [turn.probe() for turn in watched] == probes
     deployment.start_worker(other)
-    hang_up(watched)
+    disconnect(watched)
     return True
 
 
-def left(workers: list[Process]) -> int:
-    """How many attempts were given up. One that waited for a lock of the stopped worker may be among them."""
+def count_left(workers: list[Process]) -> int:
+    """Return how often a worker left a turn, also because it waited for a lock of the paused worker."""
     logs = "".join(worker.log.read_text() for worker in workers)
     return sum(logs.count(text) for text in LEFT)
 
@@ -94,25 +95,25 @@ def is_writable(deployment: Deployment) -> bool:
     return True
 
 
-def claim_no(deployment: Deployment, one: Watched) -> int:
+def claim_no(deployment: Deployment, turn: WatchedTurn) -> int:
     with deployment.store.database.read() as connection:
-        return int(connection.scalar(select(turns.c.claim_no).where(turns.c.id == one.turn_id)) or 0)
+        return int(connection.scalar(select(turns.c.claim_no).where(turns.c.id == turn.turn_id)) or 0)
 
 
-def stored_rows(deployment: Deployment, watched: list[Watched]) -> list[Any]:
-    """Every row of the turns, less what was published of them, which is no claim's business."""
-    turn_ids = [one.turn_id for one in watched]
+def stored_rows(deployment: Deployment, watched: list[WatchedTurn]) -> list[Any]:
+    """Return every row of the turns without published_state, which also changes without a claim."""
+    turn_ids = [turn.turn_id for turn in watched]
     rows: list[Any] = []
     with deployment.store.database.read() as connection:
         for table, turn_id in ((items, items.c.turn_id), (turns, turns.c.id)):
-            columns = [column for column in table.c if column.name != "announced"]
+            columns = [column for column in table.c if column.name != "published_state"]
             query = select(*columns).where(turn_id.in_(turn_ids)).order_by(table.c.id)
             rows += [tuple(row) for row in connection.execute(query)]
     return rows
 
 
-def told_of(deployment: Deployment, watched: list[Watched]) -> list[Any]:
-    """Every entry of the threads' logs that is about these turns."""
+def logged_events(deployment: Deployment, watched: list[WatchedTurn]) -> list[Any]:
+    """Return the entries of the threads' event logs that are about these turns."""
     with deployment.redis as client:
-        logs: list[Any] = [(one, client.xrange(f"th:{{{one.thread_id}}}:log")) for one in watched]
-    return [entry for one, entries in logs for entry in entries if one.turn_id.encode() in entry[1][b"f"]]
+        logs: list[Any] = [(turn, client.xrange(f"th:{{{turn.thread_id}}}:log")) for turn in watched]
+    return [entry for turn, entries in logs for entry in entries if turn.turn_id.encode() in entry[1][b"f"]]

@@ -1,4 +1,4 @@
-"""The whole tree of `threadhouse up` is killed in mid-turn, and started again: the turn goes on."""
+"""All processes of `threadhouse up` are killed during a turn and started again: the turn completes."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ def connected(up: Up) -> ProtocolClient:
     ],
     ids=["mid_stream", "mid_command"],
 )
-def test_a_turn_goes_on_after_everything_was_killed(up: Up, model: ModelServer, script: str, unknown: bool) -> None:
-    before = connected(up)
-    thread = before.request("thread/start")["thread"]
-    turn_id = start_turn(before, thread["id"], script)
-    before.wait_for(is_delta)
+def test_turn_completes_after_a_kill_of_all_processes(up: Up, model: ModelServer, script: str, unknown: bool) -> None:
+    first = connected(up)
+    thread = first.request("thread/start")["thread"]
+    turn_id = start_turn(first, thread["id"], script)
+    first.wait_for(is_delta)
 
     up.kill_tree()
-    before.wait_until_lost()
+    first.wait_until_lost()
     model.release("up")
     up.start()
-    after = connected(up)
-    resumed = after.request("thread/resume", {"threadId": thread["id"]})["thread"]["turns"]
+    second = connected(up)
+    resumed = second.request("thread/resume", {"threadId": thread["id"]})["thread"]["turns"]
 
     assert [turn["id"] for turn in resumed] == [turn_id]
     if resumed[0]["status"] == "inProgress":
-        assert wait_for_end(after, turn_id, RECOVERY_SECONDS)["status"] == "completed"
-        assert sum(is_end(frame, turn_id) for frame in after.received) == 1
-    stored = stored_turn(after, thread["id"], turn_id)
+        assert wait_for_end(second, turn_id, RECOVERY_SECONDS)["status"] == "completed"
+        assert sum(is_end(frame, turn_id) for frame in second.received) == 1
+    stored = stored_turn(second, thread["id"], turn_id)
     assert stored["status"] == "completed"
     ran = next(item for item in stored["items"] if item["type"] == "commandExecution")
     assert ran["status"] == ("failed" if unknown else "completed")
     outputs = [item["output"] for item in model.requests[-1].body["input"] if "output" in item]
     assert (UNKNOWN in outputs[0]) == unknown
     assert (Path(thread["cwd"]) / "probe").read_text() == "ran\n"
-    assert run_turn(after, thread["id"], "[[say next]]")["status"] == "completed"
-    after.drop()
+    assert run_turn(second, thread["id"], "[[say next]]")["status"] == "completed"
+    second.drop()

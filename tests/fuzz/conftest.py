@@ -1,4 +1,4 @@
-"""How many cases, from which seed."""
+"""Number of cases, seed and deployment of the fuzz tests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.house import Fuzzed
-from tests.support.deployment import DATABASES, Deployment, require
+from tests.fuzz.backend import Fuzzed
+from tests.support.deployment import DATABASES, Deployment
 
-CASES = int(os.environ.get("THREADHOUSE_FUZZ_N") or 1000)  # of both databases together
+CASES = int(os.environ.get("THREADHOUSE_FUZZ_N") or 1000)  # for both databases together
 SEED = os.environ.get("THREADHOUSE_FUZZ_SEED") or secrets.token_hex(4)
+OPENAI = {"base_url": "http://127.0.0.1:9/v1"}  # nothing listens there; the hostile user may choose this provider
 CASES_PER_SECOND = 10  # on a busy machine, at least
 
 
@@ -35,15 +36,15 @@ def seed() -> str:
 
 @pytest.fixture(scope="session")
 def cases() -> int:
-    """Of one database."""
+    """Number of cases for one database."""
     return -(-CASES // len(DATABASES))
 
 
 @pytest.fixture(params=DATABASES)
 def fuzzed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fuzzed]:
-    require(request.param)
-    monkeypatch.setattr(socketserver.BaseServer, "handle_error", lambda *_: None)  # of the scripted model
+    monkeypatch.setattr(socketserver.BaseServer, "handle_error", lambda *_: None)  # the scripted model's server
     limits = {"turns_at_once": 2, "queued_turns": 50}
-    deployment = Deployment(tmp_path, request.param, workers=1, settings={"limits": limits})
+    settings = {"limits": limits, "model_providers.openai": OPENAI}
+    deployment = Deployment(tmp_path, request.param, workers=1, settings=settings)
     with deployment, Fuzzed(deployment) as fuzzed:
         yield fuzzed

@@ -1,4 +1,4 @@
-"""Hostile WebSocket frames: each a number of bytes, and what may come of them."""
+"""Hostile WebSocket frames: the bytes of each case, and how the server has to react."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IDS: list[Any] = [
     "a" * 9000,
     "@digits",
 ]
-LOOSE = [
+FRAGMENTS = [
     b"",
     b" ",
     b"\0",
@@ -47,15 +47,19 @@ LOOSE = [
     b"//",
     b"'a'",
 ]
-ENDLESS = re.compile(rb"[0-9]{309}")  # beyond the range of a double
-MOST_EXPENSIVE = 0.0005  # share of the frames that are many megabytes long
+TOO_LARGE = re.compile(rb"[0-9]{309}")  # beyond the range of a double
+HUGE_SHARE = 0.0005  # of the frames, which are many megabytes long
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent. answer: the id that has to be answered; ending: what becomes of the connection.
+    """One case.
 
-    ending:  "" it goes on; "closes" the server has to close it; "drop" we do; "half" we send no more, and it has to end
+    about:   a description for the report
+    data:    the bytes to send
+    answer:  the id of the request that has to be answered, if there is one
+    ending:  "": the connection stays open; "closes": the server has to close it; "drop": the client closes it;
+             "half": the client sends no more, and the server has to close it
     """
 
     about: str
@@ -67,7 +71,7 @@ class Case:
 def frame(
     opcode: int, payload: bytes, *, fin: bool = True, rsv: int = 0, masked: bool = True, size: int | None = None
 ) -> bytes:
-    """RFC 6455, 5.2. size: a length that is not the payload's."""
+    """Return a frame (RFC 6455, 5.2). size: a false length to write instead of the payload's."""
     length = len(payload) if size is None else size
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     bit = 0x80 if masked else 0
@@ -81,7 +85,7 @@ def frame(
 
 
 def request(rng: Random, number: int, own: dict[str, str]) -> Case:
-    """A well-formed request with hostile params; it has to be answered."""
+    """Return a well-formed request with hostile params, which has to be answered."""
     method = rng.choice(values.METHODS)
     name = f"case-{number}"
     message: dict[str, Any] = {"id": name, "method": method, "params": values.params(rng, method, own)}
@@ -96,18 +100,18 @@ def request(rng: Random, number: int, own: dict[str, str]) -> Case:
 
 
 def is_json(payload: bytes) -> bool:
-    """Whether the server must see a request in it: our strange literals are not always JSON, nor endless numbers."""
+    """Return whether this is JSON, so that the server has to answer: some literals and very long numbers are not."""
     strange = [literal.encode() for name, literal in values.LITERALS.items() if name not in values.HARMLESS]
-    return not ENDLESS.search(payload) and not any(one in payload for one in [b"NaN", b"Infinity", *strange])
+    return not TOO_LARGE.search(payload) and not any(literal in payload for literal in [b"NaN", b"Infinity", *strange])
 
 
 def shape(rng: Random, number: int, own: dict[str, str]) -> Case:
-    """What is no request of the protocol, or only nearly one."""
+    """Return a message that is no valid request of the protocol, or only nearly valid."""
     method = rng.choice(["thread/list", "thread/start", "fs/readFile", "account/read", "nothing/such", "initialize"])
     made: Any = rng.choice(
         [
-            lambda: rng.choice(LOOSE),
-            lambda: os_bytes(rng),
+            lambda: rng.choice(FRAGMENTS),
+            lambda: random_bytes(rng),
             lambda: values.anything(rng),
             lambda: {"id": rng.choice(IDS), "method": method, "params": {}},
             lambda: {"id": rng.choice(IDS), "method": method + "\0", "params": {"threadId": "\ud800"}},
@@ -131,22 +135,22 @@ def shape(rng: Random, number: int, own: dict[str, str]) -> Case:
 
 
 def framing(rng: Random, number: int, own: dict[str, str]) -> Case:
-    """Frames that RFC 6455 allows, used strangely."""
+    """Return frames that RFC 6455 allows but that clients seldom send."""
     name = f"case-{number}"
     whole = values.encode(rng, {"id": name, "method": "account/rateLimits/read", "params": {}})
     cuts = sorted(rng.sample(range(1, len(whole)), rng.choice([1, 2, 5])))
     parts = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    fragments = [frame(0 if place else TEXT, part, fin=place == len(parts) - 1) for place, part in enumerate(parts)]
-    ping = frame(PING, os_bytes(rng)[:125])
+    fragments = [frame(0 if index else TEXT, part, fin=index == len(parts) - 1) for index, part in enumerate(parts)]
+    ping = frame(PING, random_bytes(rng)[:125])
     made: tuple[bytes, str | None] = rng.choice(
         [
             (b"".join(fragments), name),
             (ping.join(fragments), name),
             (frame(TEXT, b"", fin=False) + frame(0, b"", fin=False) * 50 + frame(0, whole), name),
             (frame(BINARY, whole), None),
-            (frame(BINARY, os_bytes(rng)), None),
+            (frame(BINARY, random_bytes(rng)), None),
             (ping * rng.choice([1, 20]), None),
-            (frame(PONG, os_bytes(rng)[:125]), None),
+            (frame(PONG, random_bytes(rng)[:125]), None),
             (frame(TEXT, b""), None),
         ]
     )
@@ -154,7 +158,7 @@ def framing(rng: Random, number: int, own: dict[str, str]) -> Case:
 
 
 def violation(rng: Random, number: int, own: dict[str, str]) -> Case:
-    """What ends a connection: protocol errors, lies about a length, and clients that go away in the middle."""
+    """Return a case that ends the connection: a protocol error, a false length, or a client that leaves early."""
     about, data, ending = rng.choice(
         [
             ("not masked", frame(TEXT, b"{}", masked=False), "closes"),
@@ -167,7 +171,7 @@ def violation(rng: Random, number: int, own: dict[str, str]) -> Case:
             ("not UTF-8", frame(TEXT, b"\xff\xfe{}"), "closes"),
             ("half a character", frame(TEXT, b'"\xf0\x9f'), "closes"),
             ("a surrogate as bytes", frame(TEXT, b'"\xed\xa0\x80"'), "closes"),
-            ("too many bytes to be", frame(TEXT, b"{}", size=2**63 + 1), "closes"),
+            ("impossible length", frame(TEXT, b"{}", size=2**63 + 1), "closes"),
             ("close", frame(CLOSE, b""), "closes"),
             ("close with a byte", frame(CLOSE, b"a"), "closes"),
             (
@@ -177,29 +181,29 @@ def violation(rng: Random, number: int, own: dict[str, str]) -> Case:
             ),
             ("close, not UTF-8", frame(CLOSE, b"\x03\xe8\xff"), "closes"),
             ("HTTP again", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "drop"),
-            ("rubbish", os_bytes(rng), "drop"),
-            ("more is promised", frame(TEXT, b"{}", size=2**40), "drop"),
-            ("cut in the head", frame(TEXT, b"a" * 300)[:3], "half"),
-            ("cut in the middle", frame(TEXT, b"a" * 300)[:100], rng.choice(["half", "drop"])),
+            ("random bytes", random_bytes(rng), "drop"),
+            ("length without its payload", frame(TEXT, b"{}", size=2**40), "drop"),
+            ("cut in the header", frame(TEXT, b"a" * 300)[:3], "half"),
+            ("cut in the payload", frame(TEXT, b"a" * 300)[:100], rng.choice(["half", "drop"])),
             (
-                "no end of it",
+                "unfinished message",
                 frame(TEXT, b"[", fin=False) + frame(0, b"1,", fin=False) * 300,
                 rng.choice(["half", "drop"]),
             ),
-            ("gone while it works", request(rng, number, own).data * 3, "drop"),
+            ("disconnected during requests", request(rng, number, own).data * 3, "drop"),
         ]
     )
     return Case(about, data, ending=ending)
 
 
-def os_bytes(rng: Random) -> bytes:
+def random_bytes(rng: Random) -> bytes:
     return rng.randbytes(rng.choice([1, 2, 8, 100, 1000]))
 
 
 def case(rng: Random, number: int, own: dict[str, str]) -> Case:
-    """The next one: four of five are requests."""
+    """Return the next case; four of five are requests."""
     draw = rng.random()
-    if draw < MOST_EXPENSIVE:
+    if draw < HUGE_SHARE:
         return Case("17 MiB", frame(TEXT, b'"' + b"a" * (MAX_MESSAGE_BYTES + 1024) + b'"'), ending="closes")
     kinds = [(0.80, request), (0.93, shape), (0.97, framing)]
     return next((kind for most, kind in kinds if draw < most), violation)(rng, number, own)

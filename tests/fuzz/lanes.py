@@ -1,4 +1,4 @@
-"""Clients that do harm: each runs its share of the cases, and notes what must not happen."""
+"""Hostile clients: each runs its share of the cases and records what must not happen."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ from typing import Any
 
 import websocket
 
-from api.examples import THREAD, TURN
+from api.requests.examples import THREAD_ID, TURN_ID
 from tests.fuzz import frames, posts, values
-from tests.support.protocol_client import connect as connect_politely
+from tests.support.protocol_client import connect as connect_client
 from tests.support.protocol_client import dial
 from tests.support.turns import command, run_turn, start_thread
 
 ANSWER_SECONDS = 60.0
 BATCH = 16  # frames that are sent before the answers are read
-RENEW_EACH = 128  # cases: then a thread of its own again, and a new connection
-MAY_BE_TOLD = {-32600, -32601, -32602, -32001}
-MAX_FAULTS = 50  # then a lane gives up
+RENEW_EACH = 128  # cases, after which a lane makes a new thread and a new connection
+PROVIDER = "scripted"  # of a lane's own turns; a case may have made another one the user's default
+EXPECTED_CODES = {-32600, -32601, -32602, -32001}
+MAX_FAULTS = 50  # of all lanes, after which a lane ends
 
 
 class Tally:
-    """What all lanes of one run did. faults: sentences with the case, to be repeated by its seed."""
+    """The results of all lanes of one run.
+
+    answers: the number of replies by error code, HTTP status or kind
+    reached: methods that answered with a result
+    faults:  what must not happen, each with its case; the seed repeats it
+    """
 
     def __init__(self) -> None:
         self.cases = 0
         self.answers: Counter[str] = Counter()
-        self.reached: set[str] = set()  # methods that answered with a result
+        self.reached: set[str] = set()
         self.faults: list[str] = []
         self._lock = threading.Lock()
 
@@ -38,17 +44,17 @@ class Tally:
         with self._lock:
             self.answers.update(answers)
 
-    def did(self, cases: int) -> None:
+    def add_cases(self, cases: int) -> None:
         with self._lock:
             self.cases += cases
 
-    def fault(self, what: str) -> None:
+    def add_fault(self, fault: str) -> None:
         with self._lock:
-            self.faults.append(what)
+            self.faults.append(fault)
 
 
 class Lane(threading.Thread):
-    """One hostile client. number: its place, which the seed's randomness hangs on."""
+    """One hostile client. number: its index among the lanes of its kind; seed, kind and number determine its cases."""
 
     def __init__(self, kind: str, number: int, seed: str, url: str, key: str, cases: int, tally: Tally) -> None:
         super().__init__(name=f"{kind}-{number}", daemon=True)
@@ -62,12 +68,12 @@ class Lane(threading.Thread):
     def run(self) -> None:
         try:
             for start in range(0, self._count, RENEW_EACH):
-                self._own = self._own_things()
+                self._own = self._make_own()
                 self._run(range(start, min(start + RENEW_EACH, self._count)))
                 if len(self._tally.faults) > MAX_FAULTS:
                     return
-        except Exception as error:  # noqa: BLE001 - said by the test
-            self._tally.fault(f"{self.name}: the lane ended: {error!r}")
+        except Exception as error:  # noqa: BLE001 - the test reports it
+            self._tally.add_fault(f"{self.name}: the lane ended: {error!r}")
 
     def _run(self, numbers: range) -> None:
         raise NotImplementedError
@@ -75,27 +81,27 @@ class Lane(threading.Thread):
     def _rng(self, number: int) -> Random:
         return Random(f"{self._seed}:{number}")
 
-    def _own_things(self) -> dict[str, str]:
-        """A thread with a turn: the cases name it where the examples name theirs."""
-        client = connect_politely(self._url.replace("http", "ws", 1) + "/", self._key)
+    def _make_own(self) -> dict[str, str]:
+        """Make a thread with a turn. Return the texts of the examples that the cases replace → the replacements."""
+        client = connect_client(self._url.replace("http", "ws", 1) + "/", self._key)
         client.recording.received.clear()
         try:
             client.initialize()
-            thread_id = start_thread(client)
+            thread_id = start_thread(client, modelProvider=PROVIDER)
             turn = run_turn(client, thread_id, "[[say fuzz]]", deadline_s=ANSWER_SECONDS)
             cwd = client.request("thread/read", {"threadId": thread_id})["thread"]["cwd"]
             client.request("fs/writeFile", {"path": f"{cwd}/notes.txt", "dataBase64": "aGVsbG8K"})
         finally:
             client.drop()
-        return {"/workspaces/local/" + THREAD: cwd, "/FOLDER": cwd, THREAD: thread_id, TURN: turn["id"]}
+        return {"/workspaces/local/" + THREAD_ID: cwd, "/FOLDER": cwd, THREAD_ID: thread_id, TURN_ID: turn["id"]}
 
 
 class SocketLane(Lane):
-    """Frames, a batch at a time; a polite request behind each batch shows that the connection is still served."""
+    """Sends frames, a batch at a time; a valid request after each batch shows that the connection is still served."""
 
     def _run(self, numbers: range) -> None:
         self._socket = self._connect()
-        self._have_a_question_asked()
+        self._start_approval_and_shell()
         for start in range(numbers.start, numbers.stop, BATCH):
             self._run_batch(range(start, min(start + BATCH, numbers.stop)))
         self._socket.shutdown()
@@ -112,19 +118,19 @@ class SocketLane(Lane):
         opened.send(json.dumps(hello))
         return opened
 
-    def _have_a_question_asked(self) -> None:
-        """A turn that asks for leave (what it is told is in `_receive`), and a command that takes input."""
-        thread = self._call("thread/start", {"approvalPolicy": "untrusted"})["thread"]
-        asking = [{"type": "text", "text": command("touch asked")}]
-        turn = self._call("turn/start", {"threadId": thread["id"], "input": asking})["turn"]
-        self._active = {**self._own, THREAD: thread["id"], TURN: turn["id"]}
+    def _start_approval_and_shell(self) -> None:
+        """Start a turn that requests an approval, which `_receive` answers, and a command that reads input."""
+        thread = self._call("thread/start", {"approvalPolicy": "untrusted", "modelProvider": PROVIDER})["thread"]
+        turn_input = [{"type": "text", "text": command("touch asked")}]
+        turn = self._call("turn/start", {"threadId": thread["id"], "input": turn_input})["turn"]
+        self._active = {**self._own, THREAD_ID: thread["id"], TURN_ID: turn["id"]}
         shell = {"command": ["cat"], "processId": "shell-1", "tty": True, "timeoutMs": 60_000}
         self._socket.send(json.dumps({"id": "shell", "method": "command/exec", "params": shell}))
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
-        self._socket.send(json.dumps({"id": "polite", "method": method, "params": params}))
+        self._socket.send(json.dumps({"id": "call", "method": method, "params": params}))
         while (reply := self._receive([])) is not None:
-            if reply.get("id") == "polite":
+            if reply.get("id") == "call":
                 return reply["result"]
         raise ConnectionError("closed")
 
@@ -132,35 +138,35 @@ class SocketLane(Lane):
         cases = [
             frames.case(self._rng(number), number, self._own if number % 4 else self._active) for number in numbers
         ]
-        calm = [case for case in cases if not case.ending]
-        self._exchange(calm)
+        lasting = [case for case in cases if not case.ending]
+        self._exchange(lasting)
         for case in cases:
             if case.ending:
                 self._end_by(case)
                 self._socket = self._connect()
-        self._tally.did(len(cases))
+        self._tally.add_cases(len(cases))
 
     def _exchange(self, cases: list[frames.Case]) -> None:
         probe = {"id": "probe", "method": "account/read", "params": {}}
-        waited = {case.answer for case in cases if case.answer} | {"probe"}
+        awaited = {case.answer for case in cases if case.answer} | {"probe"}
         about = "\n    ".join(case.about for case in cases)
         try:
             self._socket.sock.sendall(b"".join(case.data for case in cases))
             self._socket.send(json.dumps(probe))
-            while waited:
+            while awaited:
                 reply = self._receive(cases)
                 if reply is None:
                     raise ConnectionError("closed")
-                if "method" not in reply and reply.get("id") in waited:
-                    waited.discard(reply["id"])
+                if "method" not in reply and reply.get("id") in awaited:
+                    awaited.discard(reply["id"])
         except (OSError, websocket.WebSocketException) as error:
-            missing = [case.about for case in cases if case.answer in waited] or [about]
-            self._tally.fault(f"{self.name}: {error!r}; not answered: {missing}")
+            missing = [case.about for case in cases if case.answer in awaited] or [about]
+            self._tally.add_fault(f"{self.name}: {error!r}; not answered: {missing}")
             self._socket.shutdown()
             self._socket = self._connect()
 
     def _receive(self, cases: list[frames.Case]) -> dict[str, Any] | None:
-        """The next JSON object. None: the server closed the connection."""
+        """Return the next JSON object; answer it if it is a request. None: the server closed the connection."""
         while True:
             opcode, data = self._socket.recv_data(control_frame=True)
             if opcode == websocket.ABNF.OPCODE_CLOSE:
@@ -171,13 +177,13 @@ class SocketLane(Lane):
         if "method" in reply and "id" in reply:
             rng = Random(f"{self._seed}:{reply['method']}:{self._tally.cases}")
             self._socket.send(values.encode(rng, values.answer(rng, reply["id"])))
-            self._tally.count("questions")
+            self._tally.count("server requests")
         error = reply.get("error") if "method" not in reply else None
         if isinstance(error, dict):
             self._tally.count(str(error["code"]))
-            if error["code"] not in MAY_BE_TOLD:
+            if error["code"] not in EXPECTED_CODES:
                 about = [case.about for case in cases if case.answer == reply.get("id")] or [c.about for c in cases]
-                self._tally.fault(f"{self.name}: {error}: {about}")
+                self._tally.add_fault(f"{self.name}: {error}: {about}")
         elif "method" not in reply:
             self._tally.count("result")
             self._tally.reached |= {case.about.split(" ")[0] for case in cases if case.answer == reply.get("id")}
@@ -192,7 +198,7 @@ class SocketLane(Lane):
                 while self._socket.sock.recv(65536):
                     pass
         except TimeoutError:
-            self._tally.fault(f"{self.name}: not closed after: {case.about}")
+            self._tally.add_fault(f"{self.name}: not closed after: {case.about}")
         except OSError:  # reset: the server closed before it had read everything
             pass
         self._tally.count("closed")
@@ -200,7 +206,7 @@ class SocketLane(Lane):
 
 
 class HttpLane(Lane):
-    """One request a connection; the answer is read to its end, that of a stream to its head."""
+    """Sends one request per connection; reads the answer to its end, or a stream's to the end of its header."""
 
     def _run(self, numbers: range) -> None:
         for number in numbers:
@@ -209,11 +215,11 @@ class HttpLane(Lane):
             status = head.split(b" ")[1].decode(errors="replace") if head.startswith(b"HTTP/1.1 ") else "none"
             self._tally.count(f"HTTP {status}")
             if status == "500" or status in ("502",) or (status == "none" and post.whole):
-                self._tally.fault(f"{self.name}: HTTP {status}: {post.about} → {head[-300:]!r}")
-            self._tally.did(1)
+                self._tally.add_fault(f"{self.name}: HTTP {status}: {post.about} → {head[-300:]!r}")
+            self._tally.add_cases(1)
 
     def _exchange(self, post: posts.Post) -> bytes:
-        """What came, at least the head. Empty: nothing."""
+        """Send a request. Return the answer with at least its header; empty: there was none."""
         answer = b""
         with dial(self._url) as opened:
             opened.settimeout(ANSWER_SECONDS if post.whole else 5)

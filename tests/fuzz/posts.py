@@ -1,4 +1,4 @@
-"""Hostile HTTP requests, as bytes: methods with hostile params, and everything around them."""
+"""Hostile HTTP requests, as bytes: hostile params, verbs, targets, headers and bodies."""
 
 from __future__ import annotations
 
@@ -76,7 +76,12 @@ CURSORS = [
 
 @dataclass(frozen=True)
 class Post:
-    """One request. whole: it has a right end, so that an answer has to come; drop: we go away before it."""
+    """One request.
+
+    about:  a description for the report
+    whole:  the request is complete, so that the server has to answer
+    drop:   the client disconnects before the answer
+    """
 
     about: str
     data: bytes
@@ -85,7 +90,7 @@ class Post:
 
 
 def build(verb: str, target: str, headers: dict[str, str], body: bytes = b"", *, length: str | None = "") -> bytes:
-    """length: of the body, if not the right one; None: none is said."""
+    """Return a request. length: Content-Length, if not that of the body; None: no such header."""
     if length is not None:
         headers = {**headers, "Content-Length": length or str(len(body))}
     lines = [f"{verb} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -97,6 +102,7 @@ def base(key: str) -> dict[str, str]:
 
 
 def of_method(rng: Random, key: str, own: dict[str, str]) -> Post:
+    """Return a call of a method with hostile params."""
     method = rng.choice(values.METHODS)
     body = values.encode(rng, values.params(rng, method, own))
     headers = base(key) | {"Content-Type": rng.choice(["application/json", "application/json", rng.choice(TYPES)])}
@@ -111,7 +117,7 @@ def of_method(rng: Random, key: str, own: dict[str, str]) -> Post:
 
 
 def around(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Verbs, targets, headers."""
+    """Return a request with hostile verbs, targets and headers."""
     verb = rng.choice(["GET", "POST", rng.choice(VERBS)])
     target = rng.choice([rng.choice(ROUTES), rng.choice(TARGETS)])
     headers = base(key)
@@ -153,7 +159,7 @@ HEADERS = {
 
 
 def upgrade(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Handshakes with something wrong in them."""
+    """Return a WebSocket handshake with something wrong in it."""
     headers = base(key) | {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -173,7 +179,7 @@ def upgrade(rng: Random, key: str, own: dict[str, str]) -> Post:
 
 
 def stream(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Event streams with cursors that are none, downloads of what is not there."""
+    """Return a request for an event stream with an invalid cursor, or a download of a workspace that does not exist."""
     name = rng.choice([*own.values(), values.text(rng)])
     route = rng.choice(["/v2/thread/events", "/v2/thread/events", "/v2/thread/workspace"])
     target = f"{route}?threadId={quote(name.encode('utf-8', 'replace'))}"
@@ -188,7 +194,7 @@ def stream(rng: Random, key: str, own: dict[str, str]) -> Post:
 
 
 def answer(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Answers to questions that nobody asked."""
+    """Return an answer to a server request that was never sent."""
     body = {
         "requestId": rng.choice([*values.INTEGERS, values.anything(rng)]),
         "result": {"decision": values.anything(rng)},
@@ -200,7 +206,7 @@ def answer(rng: Random, key: str, own: dict[str, str]) -> Post:
 
 
 def archive(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Uploads of rubbish."""
+    """Return an upload that is no valid archive."""
     starts = [
         b"",
         b"PK\x03\x04",
@@ -212,17 +218,17 @@ def archive(rng: Random, key: str, own: dict[str, str]) -> Post:
         b"\xfd7zXZ\0",
     ]
     body = rng.choice(starts) + rng.randbytes(rng.choice([0, 10, 1000, 70_000]))
-    lie = rng.random() < 0.2
-    length = rng.choice(["5", "9" * 30, "-1", "+3", "0x5", "1_0", "٣", "5, 6", "99999"]) if lie else ""
+    false_length = rng.random() < 0.2
+    length = rng.choice(["5", "9" * 30, "-1", "+3", "0x5", "1_0", "٣", "5, 6", "99999"]) if false_length else ""
     data = build("POST", "/v2/workspace/archive", base(key), body, length=length)
-    return Post(f"archive {len(body)} {length}", data, whole=not lie, drop=lie)
+    return Post(f"archive {len(body)} {length}", data, whole=not false_length, drop=false_length)
 
 
 def chunks(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """Chunked bodies, right and wrong."""
+    """Return a request with a chunked body, valid or not."""
     target = rng.choice(["/v2/thread/list", "/v2/workspace/archive", "/v2/serverRequest/respond", "/v2/fs/readFile"])
-    right = b"2\r\n{}\r\n0\r\n\r\n"
-    wrong = [
+    valid = b"2\r\n{}\r\n0\r\n\r\n"
+    invalid = [
         b"zz\r\n{}\r\n",
         b"-1\r\n",
         b"f" * 40 + b"\r\n",
@@ -230,7 +236,7 @@ def chunks(rng: Random, key: str, own: dict[str, str]) -> Post:
         b"2\n{}\n0\n\n",
         b"5\r\n{}",
     ]
-    wrong += [
+    invalid += [
         b"2\r\n{}0\r\n\r\n",
         b"",
         b"0\r\n\r\n",
@@ -238,20 +244,20 @@ def chunks(rng: Random, key: str, own: dict[str, str]) -> Post:
         rng.randbytes(200),
         b" 2\r\n{}\r\n0\r\n\r\n",
     ]
-    is_right = rng.random() < 0.3
+    is_valid = rng.random() < 0.3
     encoding = rng.choice(
         ["chunked", "chunked", "Chunked", "chunked, chunked", "gzip, chunked", "identity", "x", "\x0bchunked"]
     )
     headers = base(key) | {"Transfer-Encoding": encoding}
     data = build(
-        "POST", target, headers, right if is_right else rng.choice(wrong), length=rng.choice([None, None, "2"])
+        "POST", target, headers, valid if is_valid else rng.choice(invalid), length=rng.choice([None, None, "2"])
     )
-    return Post(f"chunks {data[:600]!r}", data, whole=False, drop=not is_right)
+    return Post(f"chunks {data[:600]!r}", data, whole=False, drop=not is_valid)
 
 
-def rubbish(rng: Random, key: str, own: dict[str, str]) -> Post:
-    """What is not even HTTP, two requests in one, and clients that leave early."""
-    one = build("POST", "/v2/thread/list", base(key), b"{}")
+def malformed(rng: Random, key: str, own: dict[str, str]) -> Post:
+    """Return bytes that are not HTTP, several requests at once, or a part of a request."""
+    request = build("POST", "/v2/thread/list", base(key), b"{}")
     data = rng.choice(
         [
             rng.randbytes(300),
@@ -263,12 +269,12 @@ def rubbish(rng: Random, key: str, own: dict[str, str]) -> Post:
             b"GET / HTTP/1.1\r\n folded: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nNo colon\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            one.replace(b"close", b"keep-alive") * 3,
-            one[: rng.randrange(1, len(one))],
-            one.replace(b"\r\n", b"\n"),
+            request.replace(b"close", b"keep-alive") * 3,
+            request[: rng.randrange(1, len(request))],
+            request.replace(b"\r\n", b"\n"),
         ]
     )
-    return Post(f"rubbish {data[:300]!r}", data, whole=False, drop=True)
+    return Post(f"malformed {data[:300]!r}", data, whole=False, drop=True)
 
 
 KINDS = [
@@ -279,7 +285,7 @@ KINDS = [
     (0.88, answer),
     (0.92, archive),
     (0.96, chunks),
-    (1.1, rubbish),
+    (1.1, malformed),
 ]
 
 
@@ -289,10 +295,10 @@ def case(rng: Random, key: str, own: dict[str, str]) -> Post:
 
 
 def clean(value: Any) -> str:
-    """As a header may nearly hold it: no line ends, not endless."""
+    """Return the value without line ends and at most 4000 characters long, for a header."""
     return str(value).encode("utf-8", "replace").decode().replace("\r", " ").replace("\n", " ")[:4000]
 
 
 def is_header(headers: dict[str, str]) -> bool:
-    """Whether every value is one that the server's parser lets through."""
+    """Return whether the server's parser accepts every value."""
     return all(value.isascii() and value.isprintable() and value == value.strip() for value in headers.values())

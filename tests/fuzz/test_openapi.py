@@ -1,7 +1,7 @@
-"""schemathesis over /openapi.json: what the document allows, and what it does not, sent to a real server.
+"""schemathesis sends requests that /openapi.json allows, and requests that it does not, to a real server.
 
-No operation is left out: what runs, runs in the sandbox of the deployment. Only an operation without any params has
-nothing that could be wrong in them.
+Each operation is called: its commands run in the sandbox of the deployment. Only an operation without params has no
+invalid requests.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import schemathesis
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from tests.fuzz.house import Fuzzed
+from tests.fuzz.backend import Fuzzed
 from tests.support.turns import run_turn, start_thread
 
-SHARE = 0.1  # of the cases, on top of them
+SHARE = 0.1  # of the number of cases, in addition to them
 SECONDS = 60.0
 OVERLOADED = {501, 503, 504}
 
 
-def test_what_the_document_allows_and_what_it_does_not_break_nothing(fuzzed: Fuzzed, seed: str, cases: int) -> None:
+def test_server_survives_valid_and_invalid_requests_of_its_document(fuzzed: Fuzzed, seed: str, cases: int) -> None:
     url = fuzzed.deployment.urls[0]
     session = requests.Session()
     session.trust_env = False  # no proxies
     session.headers["Authorization"] = f"Bearer {fuzzed.key}"
     document = session.get(f"{url}/openapi.json", timeout=SECONDS).json()
-    del document["security"]  # schemathesis would make keys up, and hear nothing but 401
+    del document["security"]  # with it schemathesis invents keys, and each answer is 401
     operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
-    thread_id = a_thread(fuzzed)
+    thread_id = make_thread_with_turn(fuzzed)
     each = max(2, round(cases * SHARE / len(operations) / 2))
     statuses: Counter[int] = Counter()
     faults: list[str] = []
@@ -68,7 +68,7 @@ def test_what_the_document_allows_and_what_it_does_not_break_nothing(fuzzed: Fuz
     fuzzed.check()
 
 
-def a_thread(fuzzed: Fuzzed) -> str:
+def make_thread_with_turn(fuzzed: Fuzzed) -> str:
     client = fuzzed.deployment.connect(token=fuzzed.key)
     thread_id = start_thread(client)
     run_turn(client, thread_id, "[[say fuzz]]")

@@ -1,6 +1,6 @@
 """Values that a hostile client would send: boundary values of every type, and params made from a method's schema.
 
-All of it comes from one random.Random, so that a seed tells the whole run.
+All randomness comes from one random.Random, so that a seed determines the whole run.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from api.examples import EXAMPLES, THREAD, TURN
 from api.methods import TABLE
 from api.methods.without_effect import EMPTY, REFUSED
+from api.requests.examples import THREAD_ID, TURN_ID
+from api.requests.params import params_schema
 
-METHODS = sorted(TABLE) * 12 + sorted([*EMPTY, *REFUSED])  # those that do something oftener
-# What json.dumps cannot be made to write: stands in a string first, and is put into the text afterwards.
+METHODS = sorted(TABLE) * 12 + sorted([*EMPTY, *REFUSED])  # methods with an effect are called more often
+# Texts that json.dumps cannot write: their names stand in for them until `encode` replaces them.
 LITERALS = {
     "@huge": "1e400",
     "@negative": "-1e400",
@@ -32,8 +33,11 @@ LITERALS = {
     "@deep-nul": '{"\\u0000":' * 700 + "1" + "}" * 700,
     "@twice": '{"type":"text","type":1,"text":"a","text":null}',
 }
-ENDS_THREADS = {"thread/delete", "thread/archive"}  # mostly of a thread that is not there: the next cases need theirs
-HARMLESS = {"@tiny", "@zero", "@not-too-deep", "@twice"}  # they are JSON
+ENDS_THREADS = {
+    "thread/delete",
+    "thread/archive",
+}  # mostly called for an unknown thread: later cases need the known one
+HARMLESS = {"@tiny", "@zero", "@not-too-deep", "@twice"}  # valid JSON
 INTEGERS = (
     [0, -1, 1, 2, 99, 100, 101, 255, 256, 65535, 65536]
     + [sign * 2**bits + off for bits in (31, 32, 53, 63, 64, 65, 128, 1100) for sign in (1, -1) for off in (-1, 0, 1)]
@@ -112,10 +116,10 @@ STRINGS = [
     "+",
     "00000000-0000-0000-0000-000000000000",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
-    "{" + THREAD + "}",
-    THREAD.upper(),
-    THREAD.replace("-", ""),
-    THREAD + "\n",
+    "{" + THREAD_ID + "}",
+    THREAD_ID.upper(),
+    THREAD_ID.replace("-", ""),
+    THREAD_ID + "\n",
     "=",
     "====",
     "AAA",
@@ -173,7 +177,7 @@ KEYS = [
     "model",
     "workspace",
 ]
-# Unions that a schema calls a map or anything: one member of each, to be spoilt.
+# Unions that a schema declares as a map or as any value: valid members of each, to be mutated.
 UNIONS: dict[str, list[Any]] = {
     "sandboxPolicy": [
         {"type": "workspaceWrite", "writableRoots": ["/FOLDER"], "networkAccess": False, "excludeSlashTmp": True},
@@ -186,7 +190,7 @@ UNIONS: dict[str, list[Any]] = {
     "config": [
         {"model": "m", "model_reasoning_effort": "low", "features": {"a": True}},
         {"workspace": {"gitUrl": "http://127.0.0.1:1/x.git", "ref": "main", "credential": "none"}},
-        {"workspace": {"archive": THREAD}},
+        {"workspace": {"archive": THREAD_ID}},
     ],
     "target": [
         {"type": "uncommittedChanges"},
@@ -218,7 +222,7 @@ UNIONS: dict[str, list[Any]] = {
     "dynamicTools": [[{"name": "t", "description": "d", "inputSchema": {"type": "object"}}]],
     "edits": [[{"keyPath": "model", "value": "x", "mergeStrategy": "upsert"}]],
     "gitInfo": [{"sha": "a", "branch": "b", "originUrl": "https://example.com/x"}],
-    "cursor": [{"itemId": TURN}],
+    "cursor": [{"itemId": TURN_ID}],
     "env": [{"A": "b", "C": None}],
     "permissions": [":workspace", {"type": "profile", "id": ":workspace"}],
     "capabilities": [{"experimentalApi": True, "optOutNotificationMethods": ["turn/started"]}],
@@ -227,7 +231,7 @@ UNIONS: dict[str, list[Any]] = {
 
 
 def anything(rng: Random, depth: int = 0) -> Any:
-    """Any JSON value, and some that only look like one."""
+    """Return any JSON value, or the name of a literal that only looks like JSON."""
     kinds = "snifbNlod" if depth < 3 else "snifbN"
     match rng.choice(kinds):
         case "s":
@@ -250,6 +254,7 @@ def anything(rng: Random, depth: int = 0) -> Any:
 
 
 def text(rng: Random) -> str:
+    """Return a boundary string, a repeated one, or random characters."""
     if rng.random() < 0.05:
         return rng.choice(STRINGS) * rng.choice([2, 50, 1000])
     if rng.random() < 0.05:
@@ -258,12 +263,12 @@ def text(rng: Random) -> str:
 
 
 def of_field(rng: Random, name: str, field: fields.Field[Any]) -> Any:
-    """A value for one member: mostly of its type, at its bounds."""
+    """Return a value for one member, mostly a boundary value of its type."""
     if rng.random() < 0.25:
         return anything(rng)
     if name in UNIONS and rng.random() < 0.8:
-        return spoilt(rng, copy.deepcopy(rng.choice(UNIONS[name])))
-    choices = [choice for one in field.validators if isinstance(one, validate.OneOf) for choice in one.choices]
+        return mutated(rng, copy.deepcopy(rng.choice(UNIONS[name])))
+    choices = [choice for rule in field.validators if isinstance(rule, validate.OneOf) for choice in rule.choices]
     if choices and rng.random() < 0.7:
         return rng.choice(choices)
     match field:
@@ -281,13 +286,13 @@ def of_field(rng: Random, name: str, field: fields.Field[Any]) -> Any:
 
 
 def of_schema(rng: Random, schema: Schema) -> Any:
-    """An object of a schema; spoilt now and then."""
+    """Return an object of a schema, sometimes mutated."""
     made = members(rng, schema)
-    return spoilt(rng, made) if rng.random() < 0.2 else made
+    return mutated(rng, made) if rng.random() < 0.2 else made
 
 
 def members(rng: Random, schema: Schema) -> dict[str, Any]:
-    """The members that a schema demands, and some of the others."""
+    """Return the required members of a schema and some of the optional ones."""
     return {
         field.data_key or name: of_field(rng, field.data_key or name, field)
         for name, field in schema.fields.items()
@@ -295,18 +300,18 @@ def members(rng: Random, schema: Schema) -> dict[str, Any]:
     }
 
 
-def spoilt(rng: Random, value: Any) -> Any:
-    """The same value with one part somewhere in it replaced, dropped or added."""
+def mutated(rng: Random, value: Any) -> Any:
+    """Return the value with one of its parts replaced, removed or added."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:
         return anything(rng)
-    place = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
-    act = rng.random()
-    if act < 0.5:
-        value[place] = spoilt(rng, value[place])
-    elif act < 0.75:
-        value[place] = anything(rng)
-    elif act < 0.85:
-        del value[place]
+    key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    draw = rng.random()
+    if draw < 0.5:
+        value[key] = mutated(rng, value[key])
+    elif draw < 0.75:
+        value[key] = anything(rng)
+    elif draw < 0.85:
+        del value[key]
     elif isinstance(value, dict):
         value[rng.choice(KEYS)] = anything(rng)
     else:
@@ -315,52 +320,52 @@ def spoilt(rng: Random, value: Any) -> Any:
 
 
 def params(rng: Random, method: str, own: dict[str, str]) -> Any:
-    """Params of a method, wrong in one way or in many. own: text of the examples → what the caller has in its place."""
+    """Return params of a method, invalid in one way or in several. own: texts of the examples → the caller's own."""
     if method not in TABLE or rng.random() < 0.03:
         return anything(rng)
-    schema = TABLE[method].Params()
-    made = copy.deepcopy(EXAMPLES.get(method, {}))
+    schema = params_schema(TABLE[method].Params)
+    made = copy.deepcopy(TABLE[method].EXAMPLE.params)
     way = rng.random()
     if way < 0.25:
         made = {**(made if rng.random() < 0.5 else {}), **members(rng, schema)}
-        if rng.random() < 0.6 and "threadId" in EXAMPLES.get(method, {}):
-            made["threadId"] = THREAD
+        if rng.random() < 0.6 and "threadId" in TABLE[method].EXAMPLE.params:
+            made["threadId"] = THREAD_ID
     elif way < 0.85 and schema.fields:
         for name, field in rng.sample(sorted(schema.fields.items()), min(len(schema.fields), rng.choice([1, 1, 2, 3]))):
             if name != "thread_id" or rng.random() < 0.3:
                 made[field.data_key or name] = of_field(rng, field.data_key or name, field)
     elif way < 0.97:
-        made = spoilt(rng, made)
+        made = mutated(rng, made)
     keeps = method not in ENDS_THREADS or rng.random() < 0.1
     return replaced(made, own) if keeps else made
 
 
 def replaced(value: Any, own: dict[str, str]) -> Any:
-    """The value with parts of its texts replaced."""
+    """Return the value with parts of its texts replaced."""
     if isinstance(value, str):
         for old, new in own.items():
             value = value.replace(old, new)
         return value
     if isinstance(value, list):
-        return [replaced(one, own) for one in value]
+        return [replaced(member, own) for member in value]
     if isinstance(value, dict):
-        return {name: replaced(one, own) for name, one in value.items()}
+        return {name: replaced(member, own) for name, member in value.items()}
     return value
 
 
 def answer(rng: Random, request_id: Any) -> dict[str, Any]:
-    """An answer to a question, mostly one that is none."""
+    """Return an answer to an approval request, mostly an invalid one."""
     if rng.random() < 0.2:
         return {"id": request_id, "error": anything(rng)}
     decision = rng.choice([*DECISIONS, anything(rng)])
-    return {"id": request_id, "result": spoilt(rng, {"decision": decision}) if rng.random() < 0.7 else anything(rng)}
+    return {"id": request_id, "result": mutated(rng, {"decision": decision}) if rng.random() < 0.7 else anything(rng)}
 
 
 def encode(rng: Random, value: Any) -> bytes:
-    """JSON as a hostile client writes it: NaN, numbers without end, depth, lone surrogates as escapes."""
+    """Return JSON as a hostile client writes it: NaN, very long numbers, deep nesting, lone surrogates as escapes."""
     made = json.dumps(value)
     for name, literal in LITERALS.items():
         made = made.replace(f'"{name}"', literal)
-    if rng.random() < 0.2:  # the same, less escaped
+    if rng.random() < 0.2:  # the same value with other escapes
         made = made.replace("\\ud83d\\ude00", "😀").replace("\\n", "\\u000a")
     return made.encode()

@@ -1,4 +1,4 @@
-"""A deployment under fire: somebody who behaves works in it meanwhile, and at the end everything must be as before."""
+"""A deployment that receives hostile input while another user works in it; at the end nothing may be damaged."""
 
 from __future__ import annotations
 
@@ -11,82 +11,84 @@ from tests.support.deployment import Deployment
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import command, run_turn, start_thread
 
-TURN_SECONDS = 60.0  # for a turn of the one who behaves, on a busy machine
-PAUSE_SECONDS = 0.2  # between turns: those who do harm need the processors
+TURN_SECONDS = 60.0  # for a turn of the well-behaved user, on a busy machine
+PAUSE_SECONDS = 0.2  # between these turns, because the hostile clients need the processors
 FORBIDDEN = (b"Traceback", b"internal error", b"Segmentation", b"MemoryError", b"greenlet.error", b"Exception ignored")
 MAX_GROWTH_BYTES = 600 * 1024 * 1024
 
 
 class Fuzzed:
-    """Use as a context; its end checks what `check` checks.
+    """A deployment with a hostile user and a well-behaved one, who runs turns all the time. Use as a context.
 
-    key: of the one who does harm
+    key:     the API key of the hostile user
+    turns_s: seconds of each turn of the well-behaved user
+    error:   the exception that ended these turns, if one did
     """
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.key = deployment.add_user("mallory")[1]
-        self._good: ProtocolClient = deployment.connect(token=deployment.add_user("alice")[1])
-        self._over = threading.Event()
-        self._neighbour = threading.Thread(target=self._behave, daemon=True)
+        self._client: ProtocolClient = deployment.connect(token=deployment.add_user("alice")[1])
+        self._ended = threading.Event()
+        self._user_thread = threading.Thread(target=self._run_turns, daemon=True)
         self._pids: set[int] = set()
         self.turns_s: list[float] = []
-        self.harm: BaseException | None = None
+        self.error: BaseException | None = None
 
     def __enter__(self) -> Fuzzed:
-        self._thread_id = start_thread(self._good)
-        self._turn()
+        self._thread_id = start_thread(self._client)
+        self._run_turn()
         self._pids = self._tree()
         self._resident = {pid: resident_bytes(pid) for pid in self._pids}
-        self._neighbour.start()
+        self._user_thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._neighbour.join(2 * TURN_SECONDS)
+        self._ended.set()
+        self._user_thread.join(2 * TURN_SECONDS)
 
     def check(self) -> None:
-        """Nobody else was harmed, no process ended, grew without bound or logged that something unforeseen happened."""
-        self._over.set()
-        self._neighbour.join(2 * TURN_SECONDS)
-        assert not self._neighbour.is_alive()
-        assert self.harm is None, f"the other connection: {self.harm!r}"
+        """Assert that the other turns completed, and no process ended, grew too much or logged an internal error."""
+        self._ended.set()
+        self._user_thread.join(2 * TURN_SECONDS)
+        assert not self._user_thread.is_alive()
+        assert self.error is None, f"the well-behaved user: {self.error!r}"
         assert self.turns_s
-        assert self._good.lost is None
-        assert self._pids <= self._tree(), "a process ended, and another one took its place"
+        assert self._client.lost is None
+        assert self._pids <= self._tree(), "a process ended, and another one replaced it"
         growth = {pid: resident_bytes(pid) - before for pid, before in self._resident.items()}
         assert max(growth.values()) < MAX_GROWTH_BYTES, growth
         for process in self.deployment.processes:
             assert process.is_running, f"{process.name} ended with {process.exit_code}:\n{process.log_tail()}"
             log = process.log.read_bytes()
-            for word in FORBIDDEN:
-                place = log.find(word)
-                assert place < 0, f"{process.name}: {log[max(0, place - 1000) : place + 3000].decode(errors='replace')}"
+            for text in FORBIDDEN:
+                start = log.find(text)
+                assert start < 0, f"{process.name}: {log[max(0, start - 1000) : start + 3000].decode(errors='replace')}"
 
     def growth_bytes(self) -> int:
-        """Of the process that grew most."""
+        """Return by how much the resident memory of the process that grew most has grown."""
         return max(resident_bytes(pid) - before for pid, before in self._resident.items())
 
-    def _behave(self) -> None:
+    def _run_turns(self) -> None:
         try:
-            while not self._over.is_set():
-                self._turn()
-                self._over.wait(PAUSE_SECONDS)
-        except BaseException as error:  # noqa: BLE001 - said by `check`
-            self.harm = error
+            while not self._ended.is_set():
+                self._run_turn()
+                self._ended.wait(PAUSE_SECONDS)
+        except BaseException as error:  # noqa: BLE001 - `check` reports it
+            self.error = error
 
-    def _turn(self) -> None:
+    def _run_turn(self) -> None:
         began_s = time.monotonic()
-        turn = run_turn(self._good, self._thread_id, command("echo unharmed"), deadline_s=TURN_SECONDS)
+        turn = run_turn(self._client, self._thread_id, command("echo unharmed"), deadline_s=TURN_SECONDS)
         assert turn["status"] == "completed", turn
         self.turns_s.append(time.monotonic() - began_s)
 
     def _tree(self) -> set[int]:
-        """The pids of the processes and of their children that stay: commands of turns come and go."""
+        """Return the pids of the processes and their children, without commands, which end with their turns."""
         pids = [process.pid for process in self.deployment.processes]
-        for pid in pids:  # grows as it goes
+        for pid in pids:  # the loop appends to the list
             for file in Path(f"/proc/{pid}/task").glob("*/children"):
                 try:
                     pids += map(int, file.read_text().split())
@@ -96,7 +98,7 @@ class Fuzzed:
 
 
 def is_command(pid: int) -> bool:
-    """Whether a turn's command runs in it, or the search that came of one."""
+    """Return whether a process runs a turn's command, or a program that a request started, such as a search."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
