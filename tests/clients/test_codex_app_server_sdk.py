@@ -1,4 +1,4 @@
-"""The third-party SDK over WebSocket (CLIENTS section 3). It has a Python of its own: it wants 3.12 or newer."""
+"""The third-party SDK over WebSocket. It runs in another Python, because it needs 3.12 or newer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import Deployment, clean_environ, shown_when_it_fails
+from tests.support.deployment import Deployment, clean_environ, logs_shown_on_failure
 
 PYTHON = Path(__file__).parents[2] / ".venv" / "third-party" / "bin" / "python"
 SCENARIO = Path(__file__).with_name("third_party_scenario.py")
 
 
-def test_the_third_party_sdk_does_its_whole_job(tmp_path: Path) -> None:
+def test_the_third_party_sdk_completes_its_scenario(tmp_path: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("codex-app-server-sdk is not installed (`make clients` does it where there is a Python 3.12)")
-    with Deployment(tmp_path) as server, shown_when_it_fails(server):
+    with Deployment(tmp_path) as server, logs_shown_on_failure(server):
         command = [str(PYTHON), str(SCENARIO), server.urls[0].replace("http", "ws", 1)]
         done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, timeout=100)
 

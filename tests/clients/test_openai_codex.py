@@ -1,4 +1,4 @@
-"""The official Python SDK, which speaks through a process that it spawns: ours is the bridge (CLIENTS section 2)."""
+"""The official Python SDK, which speaks over the pipes of a process: `threadhouse app-server`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment, shown_when_it_fails
+from tests.support.deployment import Deployment, logs_shown_on_failure
 
 try:
     import openai_codex as sdk
@@ -33,7 +33,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployme
 
 @pytest.fixture
 def server(shared_server: Deployment) -> Iterator[Deployment]:
-    with shown_when_it_fails(shared_server):
+    with logs_shown_on_failure(shared_server):
         yield shared_server
 
 
@@ -45,7 +45,7 @@ def config(server: Deployment) -> sdk.CodexConfig:
 
 @pytest.fixture
 def start(server: Deployment) -> Iterator[Callable[[], sdk.Codex]]:
-    """Starts clients, each with a process of its own."""
+    """A function that starts a client with its own process."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(sdk.Codex(config(server)))
 
@@ -59,8 +59,8 @@ def kinds(result: sdk.TurnResult) -> list[str]:
     return [item.root.type for item in result.items]
 
 
-def said(server: Deployment) -> list[tuple[str, str]]:
-    """(role, text) of the messages in the last request to the model, less what was injected."""
+def model_messages(server: Deployment) -> list[tuple[str, str]]:
+    """Return (role, text) of the messages in the last model request, without injected ones."""
     messages = [item for item in server.model.requests[-1].body["input"] if item.get("type", "message") == "message"]
     texts = [(one["role"], "".join(part["text"] for part in one["content"])) for one in messages]
     return [(role, text) for role, text in texts if role != "developer" and not text.startswith("<")]
@@ -70,7 +70,7 @@ def text_of(events: list[Any]) -> str:
     return "".join(event.payload.delta for event in events if event.method == "item/agentMessage/delta")
 
 
-def test_a_thread_is_started_and_a_turn_run(codex: sdk.Codex) -> None:
+def test_a_turn_runs_on_a_new_thread(codex: sdk.Codex) -> None:
     assert (codex.metadata.userAgent or "").startswith("threadhouse/")
 
     result = codex.thread_start().run("[[say Hello there.]]")
@@ -84,7 +84,7 @@ def test_a_thread_is_started_and_a_turn_run(codex: sdk.Codex) -> None:
     assert result.duration_ms is not None
 
 
-def test_a_turn_is_streamed(codex: sdk.Codex) -> None:
+def test_the_notifications_of_a_turn_are_streamed(codex: sdk.Codex) -> None:
     turn = codex.thread_start().turn("[[reason Hm.]][[say n=50 delay_ms=2]]")
 
     events = list(turn.stream())
@@ -97,7 +97,7 @@ def test_a_turn_is_streamed(codex: sdk.Codex) -> None:
     assert not [event for event in events if type(event.payload).__name__ == "UnknownNotification"]
 
 
-def test_commands_are_items_of_the_result(codex: sdk.Codex) -> None:
+def test_a_command_is_an_item_of_the_result(codex: sdk.Codex) -> None:
     call = json.dumps({"cmd": "echo $((6 * 7))", "login": False})
     result = codex.thread_start(sandbox=sdk.Sandbox.workspace_write).run(
         f"[[tool exec_command {call}]][[say Done so.]]"
@@ -108,21 +108,21 @@ def test_commands_are_items_of_the_result(codex: sdk.Codex) -> None:
     assert result.final_response == "Done so."
 
 
-def test_a_second_turn_remembers_the_first(server: Deployment, codex: sdk.Codex) -> None:
+def test_the_model_gets_the_first_turn_with_the_second(server: Deployment, codex: sdk.Codex) -> None:
     thread = codex.thread_start()
     thread.run("My name is Ada.")
 
     result = thread.run("What is my name?")
 
     assert result.final_response == "You said: What is my name?"
-    assert said(server) == [
+    assert model_messages(server) == [
         ("user", "My name is Ada."),
         ("assistant", "You said: My name is Ada."),
         ("user", "What is my name?"),
     ]
 
 
-def test_a_thread_is_resumed_by_another_process(server: Deployment, start: Callable[[], sdk.Codex]) -> None:
+def test_another_process_resumes_a_thread(server: Deployment, start: Callable[[], sdk.Codex]) -> None:
     first = start()
     thread = first.thread_start()
     thread.run("one")
@@ -131,7 +131,7 @@ def test_a_thread_is_resumed_by_another_process(server: Deployment, start: Calla
     again = start().thread_resume(thread.id, include_turns=False)
     again.run("two")
 
-    assert [text for role, text in said(server) if role == "user"] == ["one", "two"]
+    assert [text for role, text in model_messages(server) if role == "user"] == ["one", "two"]
     turns = again.read(include_turns=True).thread.turns
     assert [[item.root.type for item in turn.items] for turn in turns] == [["userMessage", "agentMessage"]] * 2
 
@@ -155,20 +155,20 @@ def test_threads_are_listed_named_and_archived(codex: sdk.Codex) -> None:
     assert threads[1].id in [row.id for row in codex.thread_list().data]
 
 
-def test_a_thread_is_forked(server: Deployment, codex: sdk.Codex) -> None:
+def test_a_fork_has_the_history_of_its_thread(server: Deployment, codex: sdk.Codex) -> None:
     thread = codex.thread_start()
     thread.run("the trunk")
 
     fork = codex.thread_fork(thread.id)
     fork.run("a branch")
 
-    assert [text for role, text in said(server) if role == "user"] == ["the trunk", "a branch"]
+    assert [text for role, text in model_messages(server) if role == "user"] == ["the trunk", "a branch"]
     assert fork.read().thread.forked_from_id == thread.id
     assert len(fork.read(include_turns=True).thread.turns) == 2
     assert len(thread.read(include_turns=True).thread.turns) == 1
 
 
-def test_a_turn_is_interrupted(server: Deployment, codex: sdk.Codex) -> None:
+def test_interrupt_ends_a_running_turn(server: Deployment, codex: sdk.Codex) -> None:
     turn = codex.thread_start().turn("[[say Begun.]][[pause interrupted]]")
     server.model.wait_reached("interrupted")
 
@@ -181,7 +181,7 @@ def test_a_turn_is_interrupted(server: Deployment, codex: sdk.Codex) -> None:
         turn.interrupt()
 
 
-def test_a_turn_is_steered(server: Deployment, codex: sdk.Codex) -> None:
+def test_steering_adds_input_to_a_running_turn(server: Deployment, codex: sdk.Codex) -> None:
     turn = codex.thread_start().turn("[[say Left]][[pause steered]]")
     server.model.wait_reached("steered")
 
@@ -192,7 +192,7 @@ def test_a_turn_is_steered(server: Deployment, codex: sdk.Codex) -> None:
     assert kinds(result) == ["userMessage", "userMessage", "agentMessage"]
 
 
-def test_structured_output_follows_its_schema(server: Deployment, codex: sdk.Codex) -> None:
+def test_the_output_schema_reaches_the_model(server: Deployment, codex: sdk.Codex) -> None:
     schema: dict[str, Any] = {"type": "object", "properties": {"answer": {"type": "string"}}}
     schema |= {"required": ["answer"], "additionalProperties": False}
 
@@ -208,19 +208,19 @@ def test_a_failed_turn_raises_with_the_reason(codex: sdk.Codex) -> None:
         codex.thread_start().run("[[status 400 no such luck]]")
 
 
-def test_mistakes_are_the_exceptions_of_the_sdk(codex: sdk.Codex) -> None:
+def test_errors_of_the_server_are_exceptions_of_the_sdk(codex: sdk.Codex) -> None:
     with pytest.raises(sdk.InvalidRequestError, match="no rollout found"):
         codex.thread_resume("01a20000-0000-7000-8000-000000000000")
     with pytest.raises(sdk.InvalidParamsError):
         codex.thread_start(config={"notify": ["sh", "-c", "true"]})
 
 
-def test_account_and_models_are_read(codex: sdk.Codex) -> None:
+def test_account_and_models_can_be_read(codex: sdk.Codex) -> None:
     assert codex.account().requires_openai_auth is False
     assert [model for model in codex.models().data if model.is_default]
 
 
-def test_the_async_client_does_the_same(server: Deployment) -> None:
+def test_the_async_client_runs_a_turn(server: Deployment) -> None:
     async def run() -> str | None:
         async with sdk.AsyncCodex(config(server)) as codex:
             thread = await codex.thread_start()
@@ -229,7 +229,7 @@ def test_the_async_client_does_the_same(server: Deployment) -> None:
     assert asyncio.run(run()) == "Later."
 
 
-def test_an_api_process_that_is_killed_and_started_again_is_not_noticed(server: Deployment, codex: sdk.Codex) -> None:
+def test_a_restart_of_the_api_process_is_not_visible_to_the_client(server: Deployment, codex: sdk.Codex) -> None:
     thread = codex.thread_start()
     turn = thread.turn("[[say n=5]][[pause killed]][[say n=5]]")
     server.model.wait_reached("killed")

@@ -1,4 +1,4 @@
-"""Threads go from us to the original and back, as files; what the model is sent shows what each remembers."""
+"""Threads move between Threadhouse and Codex as rollout files; the input of the model shows what each has imported."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 
 from api.cli.client import Client
+from tests.support import originals
 from tests.support.deployment import Up, clean_environ
 from tests.support.model_server import ModelServer
-from tests.support.tui import Tui, require_codex
+from tests.support.originals import CODEX_169 as CODEX
+from tests.support.tui import Tui
 from tests.support.wait import until
 
-CODEX = Path(__file__).parents[2] / "node_modules" / ".bin" / "codex"
 TIMEOUT_S = 60
 
 
 class Server:
-    """`threadhouse up`: session files are written by its background queue."""
+    """A server of `threadhouse up`, whose workers also serve the queue that writes session files."""
 
     def __init__(self, home: Path, model: ModelServer) -> None:
         self.home, self.model = home, model
@@ -46,7 +47,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not CODEX.exists() or shutil.which("node") is None:
-        reason = "the original is not installed; `make clients` installs it"
+        reason = "codex is not installed; `make clients` installs it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with ModelServer() as model:
         started = Server(tmp_path_factory.mktemp("server"), model)
@@ -57,13 +58,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             started.up.kill_tree()
 
 
-def of_provider(server: Server) -> str:
-    """The table of a config.toml by which the original reaches our scripted model."""
+def provider_config(server: Server) -> str:
+    """Return the table of a config.toml that configures our scripted model for Codex."""
     return f'[model_providers.mock]\nname = "mock"\nwire_api = "responses"\nbase_url = "{server.model.base_url}"\n'
 
 
 class Codex:
-    """`codex exec` with a home of its own and our scripted model."""
+    """`codex exec` with its own home and our scripted model."""
 
     def __init__(self, folder: Path, server: Server) -> None:
         self.home, self.cwd = folder / "codex", folder / "project"
@@ -71,12 +72,12 @@ class Codex:
         self.cwd.mkdir()
         (self.home / "config.toml").write_text(
             'model = "mock-model"\nmodel_provider = "mock"\n'
-            "check_for_update_on_startup = false\n[analytics]\nenabled = false\n" + of_provider(server)
+            "check_for_update_on_startup = false\n[analytics]\nenabled = false\n" + provider_config(server)
         )
         self._environ = {**clean_environ(), "CODEX_HOME": str(self.home)}
 
     def exec(self, *arguments: str) -> str:
-        """What it printed; it must succeed."""
+        """Run a command that must succeed; return its output."""
         ran = subprocess.run(
             [CODEX, "exec", *arguments],
             cwd=self.cwd,
@@ -103,12 +104,12 @@ def last_input(server: Server) -> list[dict[str, Any]]:
     return found
 
 
-def said(model_input: list[dict[str, Any]]) -> str:
-    """All that a model was sent, as one text."""
+def as_text(model_input: list[dict[str, Any]]) -> str:
+    """Return all input of a model request as one text."""
     return json.dumps(model_input)
 
 
-def test_the_original_goes_on_from_a_session_file_of_ours(server: Server, codex: Codex) -> None:
+def test_codex_continues_a_thread_from_our_session_file(server: Server, codex: Codex) -> None:
     thread = server.http.call("thread/start", {"cwd": str(codex.cwd)})["thread"]
     server.run_turn(thread["id"], "the first question [[reason Hm.]] [[run echo from-the-command]] [[say It said so.]]")
     sessions = server.home / "sessions"
@@ -121,13 +122,13 @@ def test_the_original_goes_on_from_a_session_file_of_ours(server: Server, codex:
     model_input = last_input(server)
     kinds = [item["type"] for item in model_input]
     assert kinds.index("reasoning") < kinds.index("function_call") < kinds.index("function_call_output")
-    sent = said(model_input)
+    sent = as_text(model_input)
     assert sent.index("the first question") < sent.index("from-the-command") < sent.index("It said so.")
     assert sent.index("It said so.") < sent.index("the second question")
 
 
-def test_a_person_goes_on_locally_in_an_exported_thread(server: Server, tmp_path: Path) -> None:
-    require_codex()
+def test_the_tui_continues_an_exported_thread(server: Server, tmp_path: Path) -> None:
+    originals.require(CODEX, "tmux", "node")
     thread = server.http.call("thread/start", {"cwd": str(tmp_path)})["thread"]
     server.run_turn(thread["id"], "the first question [[run echo from-the-command]] [[say It said so.]]")
     path = tmp_path / ".codex" / "sessions" / "2026" / "01" / "01" / f"rollout-2026-01-01T00-00-00-{thread['id']}.jsonl"
@@ -136,19 +137,21 @@ def test_a_person_goes_on_locally_in_an_exported_thread(server: Server, tmp_path
     arguments = ("resume", thread["id"], "-c", 'model="mock-model"', "-c", 'model_provider="mock"')
     trusted = f'[projects."{tmp_path}"]\ntrust_level = "trusted"\n'
 
-    with Tui(tmp_path, *arguments, config=of_provider(server) + trusted) as tui:
+    with Tui(CODEX, tmp_path, *arguments, config=provider_config(server) + trusted) as tui:
         for line in (r"^› the first question", r"^• Ran echo from-the-command", r"^• It said so\.$"):
             tui.wait_for(line)
         tui.submit("typed in the terminal [[say I remember.]]")
         tui.wait_for(r"^• I remember\.$")
 
     asked = [request.body for request in server.model.requests if "format" not in request.body.get("text", {})]
-    (sent,) = (text for body in asked if "typed in the terminal" in (text := said(body["input"])))  # and no title's
+    (sent,) = (
+        text for body in asked if "typed in the terminal" in (text := as_text(body["input"]))
+    )  # not the request for a title
     assert sent.index("the first question") < sent.index("from-the-command") < sent.index("It said so.")
     assert sent.index("It said so.") < sent.index("typed in the terminal")
 
 
-def test_an_exported_thread_that_the_original_went_on_with_comes_back(server: Server, codex: Codex) -> None:
+def test_a_thread_that_codex_continued_can_be_imported_again(server: Server, codex: Codex) -> None:
     thread = server.http.call("thread/start", {"cwd": str(codex.cwd)})["thread"]
     server.run_turn(thread["id"], "ours [[say Said by us.]]")
     path = codex.home / "sessions" / "2026" / "01" / "01" / f"rollout-2026-01-01T00-00-00-{thread['id']}.jsonl"
@@ -158,13 +161,13 @@ def test_an_exported_thread_that_the_original_went_on_with_comes_back(server: Se
 
     thread_id = server.command("import", str(path)).split()[-1]
 
-    assert thread_id != thread["id"]  # the first one is still here
+    assert thread_id != thread["id"]  # because a thread with that id exists
     read = server.http.call("thread/read", {"threadId": thread_id, "includeTurns": True})["thread"]
     texts = [item["text"] for turn in read["turns"] for item in turn["items"] if item["type"] == "agentMessage"]
     assert texts == ["Said by us.", "Said by them."]
 
 
-def test_we_go_on_from_a_file_of_the_original(server: Server, codex: Codex) -> None:
+def test_an_imported_codex_thread_can_be_continued(server: Server, codex: Codex) -> None:
     prompt = "the first question [[reason Hm.]] [[run echo from-the-command]] [[say It said so.]]"
     codex.exec("--skip-git-repo-check", "--sandbox", "danger-full-access", prompt)
     (path,) = codex.files()
@@ -181,6 +184,6 @@ def test_we_go_on_from_a_file_of_the_original(server: Server, codex: Codex) -> N
         ["userMessage", "agentMessage"],
     ]
     assert read["turns"][0]["items"][2]["aggregatedOutput"] == "from-the-command\n"
-    sent = said(last_input(server))
+    sent = as_text(last_input(server))
     assert sent.index("the first question") < sent.index("from-the-command") < sent.index("It said so.")
     assert sent.index("It said so.") < sent.index("the second question")

@@ -1,4 +1,4 @@
-"""The original's terminal client against our server, as a person uses it."""
+"""The Codex TUI against our server, as a person uses it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from typing import Any
 
 import pytest
 
+from tests.support import originals
 from tests.support.deployment import Deployment, Up
 from tests.support.model_server import ModelServer
-from tests.support.tui import Tui, require_codex
+from tests.support.tui import Tui
 from tests.support.wait import until
 
-WRITES = ("--sandbox", "workspace-write")  # without it the client asks for read-only
+WRITES = ("--sandbox", "workspace-write")  # without it the TUI asks for read-only
 WORKED = r"^  Worked for"  # below the last text of a completed turn
 INTERRUPTED = r"^■ Conversation interrupted"
-QUESTION = r"^  Would you like to"
-THREADS = 60  # the client asks for 25 at a time
+RUNS = "1 background terminal running"  # while a command runs; its output is shown at its end, or by /ps
+APPROVAL_PROMPT = r"^  Would you like to"
+TRUST = "Trust this folder"
+IN_FOLDER = r"^  mock-model .* · [~/]\S*/dir\.with\.dot$"  # the prompt accepts text, and the agent works there
+THREADS = 60  # the TUI lists 25 at a time
 
 Codex = Callable[..., Tui]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _codex() -> None:
-    require_codex()
+@pytest.fixture(params=originals.VERSIONS)
+def program(request: pytest.FixtureRequest) -> Path:
+    """The program of the original, in each version."""
+    found = originals.VERSIONS[request.param]
+    originals.require(found, "node", "tmux")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +46,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def codex(tmp_path: Path) -> Iterator[Codex]:
-    """Starts the client on a server. Those of one test share a home."""
+def codex(program: Path, tmp_path: Path) -> Iterator[Codex]:
+    """A function that starts the TUI on a server. All TUIs of a test share a home."""
     with ExitStack() as stack:
         yield lambda url, *arguments: stack.enter_context(
-            Tui(tmp_path, *arguments, "--remote", url.replace("http", "ws", 1))
+            Tui(program, tmp_path, *arguments, "--remote", url.replace("http", "ws", 1))
         )
 
 
 @pytest.fixture
 def tui(server: Deployment, codex: Codex) -> Tui:
+    server.model.forget_pauses()
     started = codex(server.urls[0], *WRITES)
     started.wait_until_ready()
     return started
 
 
 def escalated(command: str, then: str) -> str:
-    """A script: the model asks to run the command outside of the sandbox, and says something after it."""
+    """Return a script in which the model wants to run a command outside of the sandbox, and then sends a message."""
     arguments = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "May I?"}
     return f"[[tool exec_command {json.dumps(arguments)}]] [[say {then}]]"
 
@@ -65,7 +73,7 @@ def restart_api(server: Deployment) -> None:
     server.api[0].start()
 
 
-def test_a_session_from_one_command_to_its_resume(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+def test_a_session_runs_commands_and_is_resumed(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
     with ModelServer() as model:
         up = Up(tmp_path_factory.mktemp("up"), model)
         up.start()
@@ -93,22 +101,70 @@ def test_a_session_from_one_command_to_its_resume(tmp_path_factory: pytest.TempP
             up.process.stop()
 
 
-def test_a_command_runs_once_it_is_approved(tui: Tui, tmp_path: Path) -> None:
+def test_the_agent_works_in_the_folder_of_dash_c_which_is_trusted_once(
+    server: Deployment, codex: Codex, tmp_path: Path
+) -> None:
+    repository = tmp_path / "dir.with.dot"
+    subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
+
+    first = codex(server.urls[0], "-C", str(repository), *WRITES)
+    first.answer(TRUST, "Enter")
+    first.wait_for(IN_FOLDER)
+    first.submit("[[run touch made]] [[say Made.]]")
+    first.wait_for(r"^• Made\.$")
+    assert (repository / "made").exists()
+
+    second = codex(server.urls[0], "-C", str(repository), *WRITES)
+    second.wait_for(IN_FOLDER)
+
+
+def test_no_version_warns_about_the_server(server: Deployment, codex: Codex, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "bwrap"  # whatever this machine has: one warning of the TUI about its own sandbox
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    tui = codex(server.urls[0], *WRITES)
+    tui.wait_until_ready()
+    tui.submit("[[say Hello.]]")
+    tui.wait_for(WORKED)
+
+    tui.press("F2")
+
+    tui.wait_for(r"^  Warnings · 1 of 1 · Startup$")
+
+
+def test_a_thread_that_works_in_a_project_is_resumed(server: Deployment, codex: Codex, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    http = server.http()
+    thread_id = http.call("thread/start", {"cwd": str(project)})["thread"]["id"]
+    text = {"type": "text", "text": "[[say Hello.]]"}
+    assert list(http.stream("turn/start", {"threadId": thread_id, "input": [text]}))
+
+    tui = codex(server.urls[0], "resume", thread_id)
+    tui.wait_for(r"^• Hello\.$")
+    tui.submit("[[run touch made]] [[say Made.]]")
+
+    tui.wait_for(r"^• Made\.$")
+    assert (project / "made").exists()
+
+
+def test_a_command_runs_only_after_its_approval(tui: Tui, tmp_path: Path) -> None:
     tui.submit(escalated(f"touch {tmp_path}/approved", "Thanks."))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
     assert not (tmp_path / "approved").exists()
 
-    tui.press("y")
+    tui.answer(APPROVAL_PROMPT, "y")
 
-    tui.wait_for(r"^✔ You approved codex to run touch .*/approved this time$")
+    tui.wait_for(r"^✔ You approved codex to run touch .* this time$")
     tui.wait_for(r"^• Thanks\.$")
     assert (tmp_path / "approved").exists()
 
 
-def test_a_command_approved_for_the_session_is_not_asked_for_again(tui: Tui, tmp_path: Path) -> None:
+def test_a_command_approved_for_the_session_needs_no_second_approval(tui: Tui, tmp_path: Path) -> None:
     command = f"echo x >> {tmp_path}/lines"
     tui.submit(escalated(command, "First."))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
     tui.press("a")
     tui.wait_for(r"^• First\.$")
 
@@ -118,9 +174,9 @@ def test_a_command_approved_for_the_session_is_not_asked_for_again(tui: Tui, tmp
     assert (tmp_path / "lines").read_text() == "x\nx\n"
 
 
-def test_a_declined_command_does_not_run_and_the_turn_goes_on(tui: Tui, tmp_path: Path) -> None:
+def test_a_declined_command_does_not_run_and_the_turn_continues(tui: Tui, tmp_path: Path) -> None:
     tui.submit(escalated(f"touch {tmp_path}/declined", "Something else, then."))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
 
     tui.press("d")
 
@@ -130,9 +186,9 @@ def test_a_declined_command_does_not_run_and_the_turn_goes_on(tui: Tui, tmp_path
     assert not (tmp_path / "declined").exists()
 
 
-def test_escape_at_a_question_ends_the_turn(tui: Tui, tmp_path: Path) -> None:
+def test_escape_at_an_approval_prompt_interrupts_the_turn(tui: Tui, tmp_path: Path) -> None:
     tui.submit(escalated(f"touch {tmp_path}/cancelled", "Never said."))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
 
     tui.press("Escape")
 
@@ -143,13 +199,15 @@ def test_escape_at_a_question_ends_the_turn(tui: Tui, tmp_path: Path) -> None:
     tui.wait_for(r"^• Still here\.$")
 
 
-def test_a_server_that_trusts_no_command_asks_for_each(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+def test_with_policy_untrusted_each_command_needs_an_approval(
+    tmp_path_factory: pytest.TempPathFactory, codex: Codex
+) -> None:
     with Deployment(tmp_path_factory.mktemp("untrusting"), settings={"approval_policy": "untrusted"}) as server:
         tui = codex(server.urls[0], *WRITES)
         tui.wait_until_ready()
         tui.submit("[[run touch made && echo it is ma''de]]")
-        tui.wait_for(QUESTION)
-        tui.press("y")
+        tui.wait_for(APPROVAL_PROMPT)
+        tui.answer(APPROVAL_PROMPT, "y")
         tui.wait_for(r"it is made$")
         tui.wait_for(r"^• Done\.$")
 
@@ -157,27 +215,27 @@ def test_a_server_that_trusts_no_command_asks_for_each(tmp_path_factory: pytest.
 PATCH = "[[patch *** Begin Patch\n*** Add File: {0}\n+a line\n*** End Patch]] [[say Seen.]]"
 
 
-def test_a_patch_is_shown_and_applied_once_it_is_approved(server: Deployment, codex: Codex) -> None:
+def test_a_patch_is_applied_only_after_its_approval(server: Deployment, codex: Codex) -> None:
     tui = codex(server.urls[0], "--sandbox", "read-only")
     tui.wait_until_ready()
     workspace = workspace_of(tui)
     tui.submit(PATCH.format("yes.txt"))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
     tui.wait_for(r"^• Added yes\.txt \(\+1 -0\)\n    1 \+a line$")
     assert not (workspace / "yes.txt").exists()
 
-    tui.press("y")
+    tui.answer(APPROVAL_PROMPT, "y")
 
     tui.wait_for(r"^• Seen\.$")
     assert (workspace / "yes.txt").read_text() == "a line\n"
 
 
-def test_a_refused_patch_changes_nothing(server: Deployment, codex: Codex) -> None:
+def test_a_canceled_patch_changes_nothing(server: Deployment, codex: Codex) -> None:
     tui = codex(server.urls[0], "--sandbox", "read-only")
     tui.wait_until_ready()
     workspace = workspace_of(tui)
     tui.submit(PATCH.format("no.txt"))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
 
     tui.press("Escape")
 
@@ -186,13 +244,13 @@ def test_a_refused_patch_changes_nothing(server: Deployment, codex: Codex) -> No
 
 
 def workspace_of(tui: Tui) -> Path:
-    """The thread's folder, which the line below the prompt tells."""
+    """Return the thread's folder from the line below the prompt."""
     found = re.search(r"/\S+/workspaces/\S+", tui.composer())
     assert found is not None
     return Path(found[0])
 
 
-def test_escape_stops_an_answer_in_mid_stream(server: Deployment, tui: Tui) -> None:
+def test_escape_interrupts_a_streaming_answer(server: Deployment, tui: Tui) -> None:
     tui.submit("[[say Half of]] [[pause escape]] [[say the answer]]")
     tui.wait_for(r"^• Half of$")
     server.model.wait_reached("escape")
@@ -203,13 +261,31 @@ def test_escape_stops_an_answer_in_mid_stream(server: Deployment, tui: Tui) -> N
     server.model.wait_hung_up("escape")
 
 
-def test_escape_stops_a_running_command(tui: Tui) -> None:
+def test_escape_interrupts_a_running_command(tui: Tui) -> None:
     tui.submit("[[run echo begun; sleep 600]]")
-    tui.wait_for(r"begun$")
+    tui.wait_for(RUNS)
+    tui.submit("/ps")
+    tui.wait_for(r"↳ begun$")
 
     tui.press("Escape")
 
     tui.wait_for(INTERRUPTED)
+
+
+def test_a_command_that_outlives_its_turn_is_shown_and_stopped(tui: Tui) -> None:
+    arguments = {"cmd": "echo up; sleep 600", "login": False, "yield_time_ms": 300}
+    tui.submit(f"[[tool exec_command {json.dumps(arguments)}]] [[say Left running.]]")
+    tui.wait_for(WORKED)
+    tui.wait_for(rf"^  {RUNS} · /ps to view · /stop to close$")
+
+    tui.submit("/ps")
+    tui.wait_for(r"^  • echo up; sleep 600\n    ↳ up$")
+    tui.submit("/stop")
+
+    tui.wait_for(r"^• Stopping all background terminals\.$")
+    tui.wait_until_gone(RUNS)
+    tui.submit("/ps")
+    tui.wait_for(r"No background terminals running")
 
 
 def test_a_prompt_during_a_turn_steers_it(server: Deployment, tui: Tui) -> None:
@@ -224,7 +300,7 @@ def test_a_prompt_during_a_turn_steers_it(server: Deployment, tui: Tui) -> None:
     assert len(re.findall(WORKED, tui.screen(), re.MULTILINE)) == 1
 
 
-def test_a_new_name_is_kept(server: Deployment, tui: Tui, codex: Codex) -> None:
+def test_a_renamed_thread_keeps_its_name(server: Deployment, tui: Tui, codex: Codex) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
     tui.submit("/rename A better name")
@@ -237,7 +313,7 @@ def test_a_new_name_is_kept(server: Deployment, tui: Tui, codex: Codex) -> None:
     again.wait_for(r" · A better name$")
 
 
-def test_status_tells_what_the_server_said(tui: Tui) -> None:
+def test_status_shows_model_permissions_and_token_usage(tui: Tui) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
 
@@ -249,7 +325,7 @@ def test_status_tells_what_the_server_said(tui: Tui) -> None:
     tui.wait_for(r"Token usage: +110 total +\(90 input \+ 20 output\)$")
 
 
-def test_a_report_with_its_logs_is_delivered(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
+def test_feedback_with_logs_is_delivered(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
     with Deployment(tmp_path_factory.mktemp("reporting"), queues="turns,calls,feedback") as server:
         tui = codex(server.urls[0], *WRITES)
         tui.wait_until_ready()
@@ -274,7 +350,7 @@ def test_a_report_with_its_logs_is_delivered(tmp_path_factory: pytest.TempPathFa
         assert any("turn claimed" in line for line in content["serverLog"])
 
 
-def test_a_new_thread_knows_nothing_of_the_one_before(tui: Tui) -> None:
+def test_new_starts_an_empty_thread(tui: Tui) -> None:
     tui.submit("[[say In the first thread.]]")
     tui.wait_for(WORKED)
 
@@ -287,7 +363,7 @@ def test_a_new_thread_knows_nothing_of_the_one_before(tui: Tui) -> None:
     tui.wait_for(WORKED)
 
 
-def test_other_permissions_hold_from_the_next_turn_on(tui: Tui) -> None:
+def test_changed_permissions_apply_to_the_next_turn(tui: Tui) -> None:
     tui.submit("/permissions")
     tui.wait_for(r"^› 1\. Ask for approval \(current\)")
     tui.press("4")
@@ -299,7 +375,7 @@ def test_other_permissions_hold_from_the_next_turn_on(tui: Tui) -> None:
     tui.wait_for(r"^• Done\.$")
 
 
-def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
+def test_plan_mode_applies_to_the_next_turn(tui: Tui) -> None:
     tui.submit("/plan")
     tui.wait_for(r"Plan mode \(shift\+tab to cycle\)")
 
@@ -310,7 +386,7 @@ def test_plan_mode_holds_for_the_next_turn(tui: Tui) -> None:
     tui.wait_for(r"Plan mode \(shift\+tab to cycle\)")
 
 
-def test_a_command_of_the_person_runs_at_once(tui: Tui) -> None:
+def test_a_command_of_the_user_runs_without_approval(tui: Tui) -> None:
     tui.submit("!echo $((6 * 7))")
 
     tui.wait_for(r"^• You ran echo ")
@@ -318,7 +394,7 @@ def test_a_command_of_the_person_runs_at_once(tui: Tui) -> None:
 
 
 def repository(tui: Tui) -> Path:
-    """The thread's folder, with a commit, a change since and a file that git does not know."""
+    """Prepare a git repository in the thread's folder: a commit, a change, and an untracked file."""
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
     folder = workspace_of(tui)
@@ -331,7 +407,7 @@ def repository(tui: Tui) -> Path:
     return folder
 
 
-def test_the_diff_shows_what_changed_and_what_is_new(tui: Tui) -> None:
+def test_diff_shows_changed_and_untracked_files(tui: Tui) -> None:
     repository(tui)
 
     tui.submit("/diff")
@@ -344,13 +420,13 @@ def test_the_diff_shows_what_changed_and_what_is_new(tui: Tui) -> None:
     tui.wait_for(WORKED)
 
 
-def test_the_diff_of_a_folder_without_git_says_so(tui: Tui) -> None:
+def test_diff_in_a_folder_without_git_shows_the_reason(tui: Tui) -> None:
     tui.submit("/diff")
 
     tui.wait_for(r"not inside a git repository")
 
 
-def test_a_review_shows_its_beginning_and_what_came_of_it(tui: Tui) -> None:
+def test_a_review_shows_its_start_and_its_findings(tui: Tui) -> None:
     tui.submit("/review [[say One finding: none.]]")
 
     tui.wait_for(r"^>> Code review started: ")
@@ -360,7 +436,7 @@ def test_a_review_shows_its_beginning_and_what_came_of_it(tui: Tui) -> None:
     tui.wait_for(r"^• Still here\.$")
 
 
-def test_a_review_of_a_commit_is_chosen_from_the_repositorys_log(tui: Tui, server: Deployment) -> None:
+def test_a_review_of_a_commit_is_selected_from_the_log(tui: Tui, server: Deployment) -> None:
     repository(tui)
 
     tui.submit("/review")
@@ -372,11 +448,11 @@ def test_a_review_of_a_commit_is_chosen_from_the_repositorys_log(tui: Tui, serve
     tui.wait_for(r"^>> Code review started: commit \w{7}")
     tui.wait_for(r"^<< Code review finished >>$")
     bodies = [request.body for request in server.model.requests if "format" not in request.body.get("text", {})]
-    asked = bodies[-1]["input"][-1]["content"][0]["text"]  # the last one may name the thread
+    asked = bodies[-1]["input"][-1]["content"][0]["text"]  # without requests for titles
     assert re.fullmatch(r"Review the changes that commit \w{40}: The first commit made\.", asked)
 
 
-def test_a_prompt_during_a_review_waits_for_its_end(server: Deployment, tui: Tui) -> None:
+def test_a_prompt_during_a_review_is_sent_after_it(server: Deployment, tui: Tui) -> None:
     tui.submit("/review [[say Let me look.]] [[pause review]] [[say  Well done.]]")
     server.model.wait_reached("review")
 
@@ -388,7 +464,9 @@ def test_a_prompt_during_a_review_waits_for_its_end(server: Deployment, tui: Tui
 
 
 def test_the_command_center_opens_a_thread(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
-    with Deployment(tmp_path_factory.mktemp("center")) as server:  # of its own: which of many it selects is its affair
+    with Deployment(
+        tmp_path_factory.mktemp("center")
+    ) as server:  # its own server, because which of many threads is selected first is up to the TUI
         tui = codex(server.urls[0], *WRITES)
         tui.wait_until_ready()
         tui.submit("[[say In the command center.]]")
@@ -404,7 +482,7 @@ def test_the_command_center_opens_a_thread(tmp_path_factory: pytest.TempPathFact
         tui.wait_for(r"^• Opened from there\.$")
 
 
-def test_a_message_for_later_is_refused_with_a_reason(server: Deployment, tui: Tui, codex: Codex) -> None:
+def test_queue_is_refused_with_a_reason(server: Deployment, tui: Tui, codex: Codex) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
 
@@ -414,7 +492,7 @@ def test_a_message_for_later_is_refused_with_a_reason(server: Deployment, tui: T
     assert queue.wait_until_ended() == 1
 
 
-def test_a_compacted_thread_goes_on(tui: Tui) -> None:
+def test_a_compacted_thread_can_be_continued(tui: Tui) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
 
@@ -425,7 +503,7 @@ def test_a_compacted_thread_goes_on(tui: Tui) -> None:
     tui.wait_for(r"^• Still here\.$")
 
 
-def test_a_fork_has_the_history_and_goes_its_own_way(server: Deployment, tui: Tui, codex: Codex) -> None:
+def test_a_fork_has_the_history_and_is_independent(server: Deployment, tui: Tui, codex: Codex) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
     thread_id = workspace_of(tui).name
@@ -443,7 +521,7 @@ def test_a_fork_has_the_history_and_goes_its_own_way(server: Deployment, tui: Tu
     assert "In the first fork." not in other.screen()
 
 
-def test_a_thread_is_archived_brought_back_and_deleted(server: Deployment, tui: Tui, codex: Codex) -> None:
+def test_a_thread_is_archived_unarchived_and_deleted(server: Deployment, tui: Tui, codex: Codex) -> None:
     tui.submit("[[say Hello.]]")
     tui.wait_for(WORKED)
     thread_id = workspace_of(tui).name
@@ -451,13 +529,13 @@ def test_a_thread_is_archived_brought_back_and_deleted(server: Deployment, tui: 
     assert tui.wait_until_ended() == 0
     url = server.urls[0]
 
-    for command, said in (
+    for command, message in (
         (["archive", thread_id], "Archived session"),
         (["unarchive", thread_id], "Unarchived session"),
         (["delete", "--force", thread_id], "Deleted session"),
     ):
         shell = codex(url, *command)
-        shell.wait_for(f"^{said} .*{thread_id}")
+        shell.wait_for(f"^{message} .*{thread_id}")
         assert shell.wait_until_ended() == 0
 
     gone = codex(url, "resume", thread_id)
@@ -486,8 +564,8 @@ def is_end_of(frame: dict[str, Any], thread_id: str) -> bool:
     return frame.get("method") == "turn/completed" and bool(frame["params"]["threadId"] == thread_id)
 
 
-def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server: Deployment, tui: Tui) -> None:
-    tui.submit("[[say First.\n\nSecond.]] [[pause killed]] [[say  Third.]] [[pause told]] [[say  Last.]]")
+def test_an_answer_continues_without_repetition_after_a_kill_of_the_api(server: Deployment, tui: Tui) -> None:
+    tui.submit("[[say First.\n\nSecond.]] [[pause killed]] [[say  Third.]] [[pause replayed]] [[say  Last.]]")
     tui.wait_for(r"^  Second\.$")
 
     restart_api(server)
@@ -495,10 +573,10 @@ def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server:
     tui.wait_for("Reconnecting to server")
     tui.wait_until_gone("Reconnecting to server")
     server.model.release("killed")
-    tui.wait_for(r"^• First\.\n+  Second\. Third\.$")  # all that was replayed, and the item is not completed yet
+    tui.wait_for(r"^• First\.\n+  Second\. Third\.$")  # the whole replay; the item is not completed yet
     replayed = below_prompt(tui, "Last.]]")
     assert (replayed.count("First."), replayed.count("Second.")) == (1, 1)
-    server.model.release("told")
+    server.model.release("replayed")
     tui.wait_for(WORKED)
     answer = below_prompt(tui, "Last.]]")
     assert "\n• First.\n\n  Second. Third. Last.\n" in answer
@@ -506,14 +584,14 @@ def test_an_answer_goes_on_and_stands_there_once_when_the_api_was_killed(server:
 
 
 def below_prompt(tui: Tui, end: str) -> str:
-    """What the screen shows below a prompt that ended with this."""
+    """Return what the screen shows below a prompt that ends with this text."""
     return tui.screen().partition(end)[2]
 
 
-def test_a_command_runs_on_and_its_output_arrives_when_the_api_was_killed(server: Deployment, tui: Tui) -> None:
+def test_the_output_of_a_running_command_arrives_after_a_kill_of_the_api(server: Deployment, tui: Tui) -> None:
     workspace = workspace_of(tui)
     tui.submit("[[run echo begun; until [ -e go ]; do sleep 0.1; done; echo o''ver]] [[say Seen.]]")
-    tui.wait_for(r" begun$")
+    tui.wait_for(RUNS)
     restart_api(server)
     tui.wait_for("Reconnecting to server")
     tui.wait_until_gone("Reconnecting to server")
@@ -525,7 +603,7 @@ def test_a_command_runs_on_and_its_output_arrives_when_the_api_was_killed(server
     assert len(re.findall(r"^• (?:Ran|Running) ", tui.screen(), re.MULTILINE)) == 1
 
 
-def test_a_turn_can_still_be_stopped_after_a_reconnect(server: Deployment, tui: Tui) -> None:
+def test_a_turn_can_be_interrupted_after_a_reconnection(server: Deployment, tui: Tui) -> None:
     tui.submit("[[say Half of]] [[pause reconnect]]")
     tui.wait_for(r"^• Half of$")
     restart_api(server)
@@ -538,16 +616,18 @@ def test_a_turn_can_still_be_stopped_after_a_reconnect(server: Deployment, tui: 
     server.model.wait_hung_up("reconnect")
 
 
-def test_a_question_is_asked_again_when_the_api_was_killed(server: Deployment, tui: Tui, tmp_path: Path) -> None:
+def test_an_approval_request_is_shown_again_after_a_kill_of_the_api(
+    server: Deployment, tui: Tui, tmp_path: Path
+) -> None:
     tui.submit(escalated(f"echo x >> {tmp_path}/asked", "Thanks."))
-    tui.wait_for(QUESTION)
+    tui.wait_for(APPROVAL_PROMPT)
 
     restart_api(server)
 
     tui.wait_for("Reconnecting to server")
     tui.wait_until_gone("Reconnecting to server")
-    tui.wait_for(QUESTION)
-    tui.press("y")
+    tui.wait_for(APPROVAL_PROMPT)
+    tui.answer(APPROVAL_PROMPT, "y")
     tui.wait_for(r"^• Thanks\.$")
     tui.wait_for(WORKED)
     assert (tmp_path / "asked").read_text() == "x\n"
