@@ -1,6 +1,6 @@
-"""A client of the app-server protocol for load: open, start a thread, play one turn.
+"""A client of the app-server protocol for load tests: connects, starts a thread, runs a turn.
 
-A turn fills a Turn with times (time.monotonic) and with the deltas as they came.
+Each turn records its times (time.monotonic) and its deltas in a Turn.
 """
 
 import asyncio
@@ -21,10 +21,12 @@ class PeerError(Exception):
 
 @dataclass
 class Turn:
-    sent: float = 0.0  # request written
-    accepted: float = 0.0  # response to turn/start (or the run's HTTP headers) read
+    """The times and deltas of one turn, all times by time.monotonic."""
+
+    sent: float = 0.0  # request sent
+    accepted: float = 0.0  # response to turn/start read
     first: float = 0.0  # first delta read
-    done: float = 0.0  # end of the turn read
+    done: float = 0.0  # turn/completed read
     messages: int = 0  # delta messages
     chars: int = 0  # characters of the deltas
     first_stamp: float = 0.0  # when the model wrote its first delta
@@ -49,13 +51,13 @@ class _Listener(WSListener):
 
     def on_ws_connected(self, transport: WSTransport):
         self.client.transport = transport
-        self.quick = None
+        self.quick = None  # the socket, when each segment is to be acknowledged at once
         if self.client.options.get("quickack"):
             self.quick = transport.underlying_transport.get_extra_info("socket")
             self.quick_ack()
 
     def quick_ack(self):
-        """Acknowledge at once: shows what a server without TCP_NODELAY loses to delayed acks."""
+        """Acknowledge at once, to show what a server without TCP_NODELAY loses to delayed acks."""
         self.quick.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame):
@@ -88,7 +90,7 @@ class Client:
         self.headers = {"Authorization": f"Bearer {options['token']}"} if options.get("token") else None
         self.serial = 0
         self.waiting = {}
-        self.turns = {}  # thread id -> (Turn, future) under way
+        self.turns = {}  # thread id -> (Turn, future) of the running turn
         self.observer = None  # called with every notification, for tests
         self.closed = False
 
@@ -152,11 +154,11 @@ class Client:
                     future.set_exception(PeerError(f"turn {status}: {error.get('message')}"))
         if self.observer:
             self.observer(message)
-        if "id" in message:  # a request of the server: approvals
+        if "id" in message:  # a server request, such as an approval request
             self.send({"id": message["id"], "result": {"decision": "accept"}})
 
     async def start_thread(self):
-        params = {"approvalPolicy": "never", "sandbox": "danger-full-access"}
+        params = {"approvalPolicy": "never", "sandbox": self.options.get("sandbox", "danger-full-access")}
         if self.options.get("cwd"):
             params["cwd"] = self.options["cwd"]
         result = await self.call("thread/start", params)

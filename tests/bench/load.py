@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Load client: plays turns against an agent server and reports latencies, throughput, CPU and memory.
+"""Load client: runs turns on an agent server and reports latencies, throughput, CPU and memory.
 
 One scenario:
     python load.py --url ws://127.0.0.1:9201 --server-pid PID --conns 50 --turns 2 --n 50 --delay 20
@@ -7,15 +7,15 @@ One scenario:
 The standard suite, each scenario --repeat times, written as JSON:
     python load.py --url ws://127.0.0.1:9201 --server-pid PID --suite a,b,c10,c50,c200 --out raw.json
 
-The server must use mock_model.py as its model; give its address with --mock so that the report can
-show how late and how busy the mock itself was.  Every time is in milliseconds.
+The server must use mock_model.py as its model. With the mock's address in --mock, the report shows how
+late and how busy the mock itself was. All times are in milliseconds.
 
     thread_start    thread/start request to its response
-    turn_accept     turn/start request to its response (HTTP: to the response's headers)
-    ttfd            turn/start request to the first delta, less the mock's scripted first delay
-    to_model        turn/start request to the model's first write, less the same: the way in
-    relay           a delta's way from the model's write to our read: the way out
-    overhead        whole turn less the time that the mock's script takes
+    turn_accept     turn/start request to its response
+    ttfd            turn/start request to the first delta, minus the mock's scripted first delay
+    to_model        turn/start request to the model's first write, minus the same delay
+    relay           the model's write of a delta to the client's read
+    overhead        duration of the turn, minus the time that the mock's script takes
 """
 
 import argparse
@@ -28,19 +28,20 @@ import statistics
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 from client import Client
 from proctree import Watch
 from report import median_of
 
 SUITE = {
-    # name: (options, what it shows)
+    # name: (options, description)
     "a": ({"conns": 1, "turns": 60, "n": 1, "delay": 0}, "one connection, trivial turns one after another"),
-    "b": ({"conns": 1, "turns": 5, "n": 2000, "delay": 0}, "one connection, 2000 deltas as fast as they go"),
+    "b": ({"conns": 1, "turns": 5, "n": 2000, "delay": 0}, "one connection, 2000 deltas without delays"),
     **{
         f"c{c}": (
             {"conns": c, "turns": 2 if c <= 200 else 1, "n": 50, "delay": 20},
-            f"{c} turns at once, 50 deltas at 20 ms",
+            f"{c} turns at once, 50 deltas with 20 ms between them",
         )
         for c in (1, 10, 50, 100, 200, 500, 1000)
     },
@@ -89,12 +90,14 @@ class Scenario:
         per_conn=1,
         pids=(),
         mock=None,
+        tokens=(),
+        beside=(),
     ):
-        self.url, self.options = url, options
+        self.urls, self.options, self.tokens, self.connected = url.split(","), options, tokens, 0
         self.conns, self.turns, self.n, self.k = conns, turns, n, k
         self.delay, self.first, self.think, self.tool = delay, first, think, tool
         self.mode, self.count, self.timeout, self.per_conn = mode, count, timeout, per_conn
-        self.pids, self.mock = pids, mock
+        self.pids, self.beside, self.mock = pids, beside, mock
         self.scripted = (first * (2 if tool else 1) + (n - 1) * delay) / 1000
         self.errors = {}
         self.starts, self.done, self.clients = [], [], []
@@ -105,7 +108,12 @@ class Scenario:
         self.errors[name] = self.errors.get(name, 0) + 1
 
     async def connect(self):
-        client = Client(self.url, self.options)
+        number = self.connected
+        self.connected += 1
+        options = self.options
+        if self.tokens:
+            options = {**options, "token": self.tokens[number % len(self.tokens)]}
+        client = Client(self.urls[number % len(self.urls)], options)
         await asyncio.wait_for(client.open(), self.timeout)
         self.clients.append(client)
         return client
@@ -129,10 +137,10 @@ class Scenario:
                     return
 
     async def open_players(self, go):
-        """Connect and start the threads, a few at a time; the turns wait for go."""
+        """Connect and start the threads, a few at a time. The turns wait for the event `go`."""
         gate, players = asyncio.Semaphore(16), []
 
-        async def one():
+        async def open_one():
             async with gate:
                 try:
                     client = await self.connect()
@@ -142,7 +150,7 @@ class Scenario:
                 except Exception as error:
                     self.failed(error)
 
-        await asyncio.gather(*(one() for _ in range(self.conns)))
+        await asyncio.gather(*(open_one() for _ in range(self.conns)))
         return players
 
     async def run_turns(self):
@@ -153,7 +161,7 @@ class Scenario:
         gc.collect()
         gc.disable()
         own0 = time.process_time()
-        with Watch(self.pids) as watch:
+        with Watch(self.pids, beside=self.beside) as watch:
             began = time.monotonic()
             go.set()
             await asyncio.gather(*players)
@@ -195,7 +203,7 @@ class Scenario:
             report["cpu_ms_per_1000_deltas"] = round(watch.cpu * 1e6 / max(1, model_deltas), 1)
         if self.mock:
             report["mock"] = mock_call(self.mock, "/stats")
-            if self.pids:  # what other programs took of the machine meanwhile: the noise of this run
+            if self.pids:  # CPU that other programs used meanwhile: the noise of this run
                 ours = watch.cpu + own + report["mock"]["cpu_s"]
                 report["foreign_cores"] = round(max(0.0, watch.machine_busy_s - ours) / watch.wall, 2)
         return report
@@ -203,11 +211,11 @@ class Scenario:
     async def run_idle(self):
         gate = asyncio.Semaphore(16)
         base = await self.connect()
-        await self.new_thread(base)  # warm-up: what the first thread loads is not a thread's cost
+        await self.new_thread(base)  # warm-up, because the first thread also loads code
         await asyncio.sleep(1)
         self.starts.clear()
 
-        async def one():
+        async def open_one():
             async with gate:
                 try:
                     await (self.new_thread(base) if self.mode == "idle-threads" else self.connect())
@@ -216,7 +224,7 @@ class Scenario:
 
         with Watch(self.pids) as watch:
             began = time.monotonic()
-            await asyncio.gather(*(one() for _ in range(self.count)))
+            await asyncio.gather(*(open_one() for _ in range(self.count)))
             wall = time.monotonic() - began
             await asyncio.sleep(2)
         with Watch(self.pids) as rest:
@@ -245,7 +253,7 @@ class Scenario:
 
 
 def line(name, r):
-    """One scenario in a line, to watch the run."""
+    """Return a scenario's report as one line, for the terminal."""
     if "count" in r:
         return (
             f"{name:13} each {r.get('kib_each_pss')} KiB PSS, {r.get('cpu_ms_each')} ms CPU; {r['per_s']}/s; "
@@ -267,30 +275,40 @@ def line(name, r):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
+    parser.add_argument("--url", required=True, help="Connect to this URL, or in turn to these, separated by commas.")
+    parser.add_argument("--tokens", help="Connect in turn with the tokens in this file, one a line.")
     parser.add_argument(
         "--opt",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="driver option, token=, cwd=, jsonrpc=1, quickack=1",
+        help="Set an option of the client: token=, cwd=, sandbox=, jsonrpc=1, quickack=1.",
     )
     parser.add_argument(
         "--server-pid",
         type=int,
         action="append",
         default=[],
-        help="root of a process tree of the server; repeat for each",
+        help="Measure the process tree below this pid. Repeat it for each tree.",
     )
-    parser.add_argument("--mock", help="address of mock_model.py, e.g. http://127.0.0.1:9100")
-    parser.add_argument("--suite", help="comma-separated scenario names: " + ", ".join(SUITE))
+    parser.add_argument(
+        "--beside-pid",
+        type=int,
+        action="append",
+        default=[],
+        help="Report the CPU of this tree too, such as a database.",
+    )
+    parser.add_argument("--mock", help="Read the statistics of mock_model.py at this URL, e.g. http://127.0.0.1:9100.")
+    parser.add_argument("--suite", help=f"Run these scenarios, separated by commas: {', '.join(SUITE)}.")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between runs")
-    parser.add_argument("--warmup", type=int, default=5, help="trivial turns before the first scenario")
-    parser.add_argument("--label", default="", help="name of the server, for the JSON")
-    parser.add_argument("--out", help="write all reports to this JSON file")
+    parser.add_argument("--pause", type=float, default=1.0, help="Wait this many seconds between runs.")
+    parser.add_argument("--warmup", type=int, default=5, help="Run this many trivial turns before the first scenario.")
+    parser.add_argument("--label", default="", help="Write this name of the server into the JSON file.")
+    parser.add_argument("--out", help="Write all reports to this JSON file.")
     parser.add_argument("--mode", choices=["turns", "idle-threads", "idle-conns"], default="turns")
-    parser.add_argument("--count", type=int, default=1000, help="how many, for the idle modes")
+    parser.add_argument(
+        "--count", type=int, default=1000, help="Open this many threads or connections in the idle modes."
+    )
     for name, default in (("conns", 1), ("per-conn", 1), ("turns", 1), ("n", 1), ("k", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in (("delay", 0.0), ("first", 0.0), ("think", 0.0), ("timeout", 120.0)):
@@ -304,6 +322,7 @@ def main():
         uvloop.install()
     except ImportError:
         pass
+    tokens = Path(args.tokens).read_text().split() if args.tokens else ()
     options = dict(item.split("=", 1) for item in args.opt)
     if args.suite:
         plan = [(name, SUITE[name][0]) for name in args.suite.split(",")]
@@ -312,7 +331,16 @@ def main():
         plan = [(args.mode, {name: getattr(args, name) for name in names})]
 
     def run(settings):
-        scenario = Scenario(args.url, options, pids=args.server_pid, mock=args.mock, timeout=args.timeout, **settings)
+        scenario = Scenario(
+            args.url,
+            options,
+            pids=args.server_pid,
+            mock=args.mock,
+            timeout=args.timeout,
+            tokens=tokens,
+            beside=args.beside_pid,
+            **settings,
+        )
         return asyncio.run(scenario.run())
 
     result = {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Markdown tables from raw JSON of load.py (several files; files with one label are merged).
+"""Prints Markdown tables from JSON files of load.py; files with the same label are merged.
 
 python report.py results/raw/*.json
 """
@@ -10,7 +10,7 @@ import sys
 
 
 def median_of(reports):
-    """Medians over repeated runs, key by key; errors are added up."""
+    """Return the medians of repeated runs, key by key; errors are added up."""
     first = reports[0]
     if isinstance(first, dict):
         keys = dict.fromkeys(k for r in reports if r for k in r)
@@ -31,6 +31,7 @@ def median_of(reports):
 
 
 def cell(value, key="p50"):
+    """Return a figure, or one of its percentiles, as the text of a table cell."""
     if isinstance(value, dict):
         value = value.get(key)
     if value is None:

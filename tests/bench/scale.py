@@ -3,9 +3,9 @@
 
     python -m tests.bench.scale --postgres postgresql://postgres@127.0.0.1:5432/postgres
 
-Makes a database of its own beside the one named, and drops it. Prints a table; the exit status is 1 when a limit does
-not hold: 50 ms at the 95th percentile for a page of the list, 200 ms for a resume, and a resume of the long thread
-takes at most twice the memory of a short one's.
+Creates its own database on the server of --postgres and drops it at the end. Prints a table; the exit status is 1 when
+a limit is exceeded: 50 ms at the 95th percentile for a page of the list, 200 ms for a resume, and for a resume of the
+long thread twice the memory of a resume of a short one.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ import psycopg
 from sqlalchemy import insert, select, text
 from sqlalchemy.engine import make_url
 
-from api.settings import defaults
+from api.requests.settings import defaults
 from shared.ids import new_id
 from shared.store import Store
-from shared.store.connection import migrate
+from shared.store.column_types import Json
 from shared.store.items import Item
 from shared.store.items import append as append_items
-from shared.store.tables import Json, threads, turns
+from shared.store.migrations import migrate
+from shared.store.tables import threads, turns
 from shared.store.threads import SORT_COLUMNS, Filter, Thread, columns
 from shared.store.users import LOCAL_USER
-from tests.builders import House, make_config, make_house, make_thread
+from tests.builders import Backend, make_backend, make_config, make_thread
 
 POSTGRES_THREADS = 1_000_000
 SQLITE_THREADS = 100_000
@@ -56,7 +57,7 @@ INTERACTIVE = ("cli", "vscode")
 
 
 class Rows:
-    """Threads of one user, and what there is to look for in them; the same ones every time."""
+    """Generated threads of one user with texts to search for; the same in every run."""
 
     def __init__(self, count: int, settings: dict[str, Any]) -> None:
         self.count = count
@@ -98,6 +99,7 @@ class Rows:
 
 
 def fill(store: Store, rows: Rows) -> None:
+    """Store the threads."""
     if store.database.is_sqlite:
         with store.database.write() as connection:
             for _, group in itertools.groupby(enumerate(rows), lambda numbered: numbered[0] // 5000):
@@ -111,7 +113,7 @@ def fill(store: Store, rows: Rows) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         indexes = connection.execute(
             "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'threads' AND indexname <> 'threads_pkey'"
-        ).fetchall()  # made again behind the rows, which is quicker
+        ).fetchall()  # created again after the rows, which is faster
         for name, _ in indexes:
             connection.execute(f"DROP INDEX {name}".encode())
         with connection.cursor().copy(f"COPY threads ({', '.join(names)}) FROM STDIN".encode()) as copy:
@@ -129,7 +131,7 @@ def fill(store: Store, rows: Rows) -> None:
 
 
 def cases(count: int, draw: random.Random) -> dict[str, Callable[[], dict[str, Any]]]:
-    """By name: what makes the arguments of one call of Threads.page, beside those of any call."""
+    """Return, by name of the case, a function that returns the arguments of Threads.page that differ between cases."""
 
     def deep() -> tuple[int, str]:
         return FIRST_MS + draw.randrange(count // 4, count * 3 // 4) * STEP_MS, "8"
@@ -171,7 +173,7 @@ def cases(count: int, draw: random.Random) -> dict[str, Callable[[], dict[str, A
 
 
 class Table:
-    """What was measured, against the limits."""
+    """A printed table of measurements and their limits. holds: whether no limit was exceeded"""
 
     def __init__(self) -> None:
         self.holds = True
@@ -180,7 +182,7 @@ class Table:
     def measure(self, database: str, what: str, call: Callable[[], Any], limit_ms: int) -> None:
         call()
         took: list[float] = []
-        until_s = time.monotonic() + 20  # a slow case need not be measured 200 times to be seen
+        until_s = time.monotonic() + 20  # fewer calls show a slow case as well
         while len(took) < CALLS and time.monotonic() < until_s:
             start = time.perf_counter()
             call()
@@ -210,9 +212,9 @@ def measure_lists(table: Table, database: str, store: Store, count: int) -> None
         table.measure(database, name, call, LIST_LIMIT_MS)
 
 
-def make_long_thread(house: House, count: int) -> str:
-    """A thread with count items, a hundred each turn."""
-    thread = make_thread(house.store, house.config, materialized=True)
+def make_long_thread(backend: Backend, count: int) -> str:
+    """Store a thread with this many items, a hundred in each turn. Return its id."""
+    thread = make_thread(backend.store, backend.config, materialized=True)
     log: list[Item] = []
     rows: list[dict[str, Any]] = []
     for position in range(1, count + 1):
@@ -220,7 +222,7 @@ def make_long_thread(house: House, count: int) -> str:
             times = dict.fromkeys(
                 ("created_at_ms", "queued_at_ms", "started_at_ms", "completed_at_ms"), FIRST_MS + position
             )
-            done = {"phase": "done", "status": "completed", "options": {}, "announced": 2}
+            done = {"phase": "done", "status": "completed", "options": {}, "published_state": 2}
             rows.append({"id": new_id(), "thread_id": thread.id, "owner": thread.owner, **done, **times})
         item: dict[str, Any]
         kind, item = "agentMessage", {"text": "what was said " * 20, "phase": None}
@@ -236,18 +238,18 @@ def make_long_thread(house: House, count: int) -> str:
                 item=item,
                 started_at_ms=FIRST_MS + position,
                 completed_at_ms=FIRST_MS + position,
-                announced=2,
+                published_state=2,
             )
         )
-    with house.store.database.write() as connection:
+    with backend.store.database.write() as connection:
         connection.execute(insert(turns), rows)
         append_items(connection, log)
     return thread.id
 
 
-def measure_resumes(table: Table, database: str, house: House) -> None:
-    short, long = make_long_thread(house, 5000), make_long_thread(house, 100_000)
-    client = house.connect()
+def measure_resumes(table: Table, database: str, backend: Backend) -> None:
+    short, long = make_long_thread(backend, 5000), make_long_thread(backend, 100_000)
+    client = backend.connect()
     variants: dict[str, dict[str, Any]] = {
         "excludeTurns": {"excludeTurns": True},
         "a page": {"excludeTurns": True, "initialTurnsPage": {}},
@@ -273,7 +275,7 @@ def measure_resumes(table: Table, database: str, house: House) -> None:
 
 @contextmanager
 def own_database(postgres: str) -> Iterator[str]:
-    """The address of a migrated database that is dropped afterwards."""
+    """Yield the URL of a migrated database that is dropped afterwards."""
     name = f"threadhouse_scale_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
@@ -287,22 +289,22 @@ def own_database(postgres: str) -> Iterator[str]:
 
 
 def run(table: Table, database: str, url: str, count: int, home: Path) -> None:
-    """Fill what is empty, then measure. home: for the rest of a server"""
+    """Store the threads if there are none, and measure. home: the server's home folder"""
     template = home / "empty.sqlite3"
     template.touch()
     if database == "sqlite":
         template = home / "template.sqlite3"
         migrate(f"sqlite:///{template}")
-    house = make_house(home, template, **({} if database == "sqlite" else {"database_url": url}))
+    backend = make_backend(home, template, **({} if database == "sqlite" else {"database_url": url}))
     try:
-        with house.store.database.read() as connection:
+        with backend.store.database.read() as connection:
             empty = connection.scalar(select(threads.c.id).limit(1)) is None
         if empty:
-            fill(house.store, Rows(count, defaults(make_config(home), LOCAL_USER, "")))
-        measure_lists(table, database, house.store, count)
-        measure_resumes(table, database, house)
+            fill(backend.store, Rows(count, defaults(make_config(home), LOCAL_USER, "")))
+        measure_lists(table, database, backend.store, count)
+        measure_resumes(table, database, backend)
     finally:
-        house.close()
+        backend.close()
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-r"""Ours and the original on the same scripted model in one session, interleaved; prints the ratios.
+r"""Runs our server and the original on the same scripted model, interleaved, and prints the ratios of their figures.
 
     TH_BIN=.venv/bin/threadhouse CODEX_BIN=node_modules/.bin/codex \
         python side_by_side.py a,c50 [--repeat 2] [--limits overhead=0.5,turns_per_s=1.5] [--out FOLDER]
 
-Exit status 0 when every given limit holds (turns_per_s and deltas_per_s: at least; all others: at most).
+The exit status is 0 when every given limit holds: a minimum for turns_per_s and deltas_per_s, a maximum for others.
 """
 
 import argparse
@@ -64,6 +64,7 @@ def start(command, log, **options):
 
 
 def figures(path):
+    """Return the compared figures of each scenario in a JSON file of load.py."""
     raw = json.loads(path.read_text())
     found = {}
     for name, scenario in raw["scenarios"].items():
@@ -85,10 +86,10 @@ def figures(path):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("suite")
-    p.add_argument("--repeat", type=int, default=2)
-    p.add_argument("--limits", default="")
-    p.add_argument("--out")
+    p.add_argument("suite", help="Run these scenarios of load.py, separated by commas.")
+    p.add_argument("--repeat", type=int, default=2, help="Run each scenario this many times.")
+    p.add_argument("--limits", default="", help="Require these ratios: NAME=RATIO or SCENARIO.NAME=RATIO.")
+    p.add_argument("--out", help="Write the JSON files to this folder.")
     args = p.parse_args()
     root = Path(tempfile.mkdtemp(prefix="side-"))
     out = Path(args.out or root)
@@ -134,7 +135,7 @@ def main():
         running += servers.values()
         for name in servers:
             wait(f"http://127.0.0.1:{ports[name]}/readyz")
-        got = {name: {} for name in servers}
+        measured = {name: {} for name in servers}
         for scenario in args.suite.split(","):
             for name, server in servers.items():
                 file = out / f"{name}-{scenario}.json"
@@ -162,7 +163,7 @@ def main():
                     check=True,
                     stdout=subprocess.DEVNULL,
                 )
-                got[name].update(figures(file))
+                measured[name].update(figures(file))
     finally:
         for process in reversed(running):
             try:
@@ -172,22 +173,22 @@ def main():
                 os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(root, ignore_errors=True)
     limits = {k: float(v) for k, v in (x.split("=") for x in args.limits.split(",") if x)}
-    bad = []
-    for scenario in got["ours"]:
-        ours, codex = got["ours"][scenario], got["codex"][scenario]
-        words = [f"errors {ours['errors']}/{codex['errors']}"]
-        bad += [f"{scenario} errors"] if ours["errors"] else []
+    failed = []
+    for scenario in measured["ours"]:
+        ours, codex = measured["ours"][scenario], measured["codex"][scenario]
+        texts = [f"errors {ours['errors']}/{codex['errors']}"]
+        failed += [f"{scenario} errors"] if ours["errors"] else []
         for key in ("overhead", "ttfd", "accept", "cpu_per_turn", "turns_per_s", "deltas_per_s", "relay", "pss_mib"):
             if not ours[key] or not codex[key]:
                 continue
             ratio = ours[key] / codex[key]
-            words.append(f"{key} {ours[key]:.1f}/{codex[key]:.1f}={ratio:.2f}x")
+            texts.append(f"{key} {ours[key]:.1f}/{codex[key]:.1f}={ratio:.2f}x")
             limit = limits.get(f"{scenario}.{key}", limits.get(key))
             if limit and (ratio < limit if key in MORE_IS_BETTER else ratio > limit):
-                bad.append(f"{scenario} {key} {ratio:.2f}x")
-        print(f"{scenario}: " + ", ".join(words))
-    print("short of: " + ", ".join(bad) if bad else "all limits hold")
-    sys.exit(bool(bad))
+                failed.append(f"{scenario} {key} {ratio:.2f}x")
+        print(f"{scenario}: " + ", ".join(texts))
+    print("limits not met: " + ", ".join(failed) if failed else "all limits hold")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What telemetry costs: turns without it, with a collector, with a dead one and with one that never answers.
+"""Measures the cost of telemetry: turns without it, with a collector, a dead one and one that never answers.
 
     python -m tests.bench.telemetry [--rounds 5] [--turns 20] [--way binary]
 
-Four deployments stand beside each other and take turns in playing the same: trivial turns one after another, and a
-burst of 2000 deltas. CPU is that of API and worker over the whole run, so what is sent later counts too; all times are
-medians. The last columns are ratios to `off`. Exit status 1 when a dead or a silent collector makes turns slower
-than one that listens: --limit times `on`.
+Four deployments run the same turns alternately: trivial turns one after another, and a burst of 2000 deltas. CPU is
+that of API and worker over the whole run, with what they send later; all times are medians. The last columns are ratios
+to `off`. The exit status is 1 when turns with a dead or a silent collector take more than --limit times as long as
+with one that answers (`on`).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Variant:
         roots = [process.pid for process in (*self.deployment.api, *self.deployment.workers)]
         return float(cpu_rss(tree(roots))[0])
 
-    def play(self, script: str, count: int) -> list[float]:
-        """Milliseconds of each of so many turns."""
+    def run_turns(self, script: str, count: int) -> list[float]:
+        """Run this many turns. Return the milliseconds of each."""
         took = []
         thread_id = start_thread(self.client)
         for _ in range(count):
@@ -69,41 +69,47 @@ class Variant:
 
 
 def measure(variants: list[Variant], rounds: int, part: Callable[[Variant], None]) -> dict[str, float]:
-    """CPU seconds of each variant, what it sent behind its parts included."""
-    before = {one.name: one.cpu_s() for one in variants}
+    """Run the part `rounds` times on each variant. Return the CPU seconds of each, with what it sends afterwards."""
+    before = {variant.name: variant.cpu_s() for variant in variants}
     for number in range(rounds):
-        for one in variants[number % len(variants) :] + variants[: number % len(variants)]:
-            part(one)
+        for variant in variants[number % len(variants) :] + variants[: number % len(variants)]:
+            part(variant)
     time.sleep(6)  # the processors send at the latest after five seconds
-    return {one.name: one.cpu_s() - before[one.name] for one in variants}
+    return {variant.name: variant.cpu_s() - before[variant.name] for variant in variants}
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--turns", type=int, default=20, help="trivial turns in a round")
-    options.add_argument("--way", choices=("binary", "json", "grpc"), default="binary")
-    options.add_argument("--limit", type=float, default=1.25)
+    options.add_argument("--rounds", type=int, default=5, help="Run this many rounds.")
+    options.add_argument("--turns", type=int, default=20, help="Run this many trivial turns in a round.")
+    options.add_argument(
+        "--way", choices=("binary", "json", "grpc"), default="binary", help="Send telemetry in this format."
+    )
+    options.add_argument("--limit", type=float, default=1.25, help="Allow this ratio to a collector that answers.")
     given = options.parse_args()
     with ExitStack() as stack:
         variants = [Variant(name, given.way, stack) for name in VARIANTS]
-        for one in variants:  # what is loaded and connected once is none of a turn's
-            one.play("[[say Hello.]]", 3)
-            one.play(BURST, 1)
+        for variant in variants:  # warm-up: code is loaded and connections are opened once
+            variant.run_turns("[[say Hello.]]", 3)
+            variant.run_turns(BURST, 1)
 
-        trivial = measure(variants, given.rounds, lambda one: one.turn_ms.extend(one.play("[[say Hi.]]", given.turns)))
-        bursts = measure(variants, given.rounds, lambda one: one.burst_ms.extend(one.play(BURST, 1)))
+        trivial = measure(
+            variants,
+            given.rounds,
+            lambda variant: variant.turn_ms.extend(variant.run_turns("[[say Hi.]]", given.turns)),
+        )
+        bursts = measure(variants, given.rounds, lambda variant: variant.burst_ms.extend(variant.run_turns(BURST, 1)))
 
         print(f"{given.way}, {given.rounds} rounds of {given.turns} trivial turns, then of one burst of 2000 deltas")
         print(f"{'':8}{'turn ms':>10}{'cpu ms':>10}{'burst ms':>10}{'cpu ms':>10}   ratios to off")
         rows = {
-            one.name: (
-                statistics.median(one.turn_ms),
-                trivial[one.name] * 1000 / len(one.turn_ms),
-                statistics.median(one.burst_ms),
-                bursts[one.name] * 1000 / len(one.burst_ms),
+            variant.name: (
+                statistics.median(variant.turn_ms),
+                trivial[variant.name] * 1000 / len(variant.turn_ms),
+                statistics.median(variant.burst_ms),
+                bursts[variant.name] * 1000 / len(variant.burst_ms),
             )
-            for one in variants
+            for variant in variants
         }
         for name, row in rows.items():
             ratios = [value / base for value, base in zip(row, rows["off"], strict=True)]
@@ -113,11 +119,11 @@ def main() -> int:
         slow = [
             name
             for name in ("dead", "silent")
-            for place in (0, 2)
-            if rows[name][place] > given.limit * rows["on"][place]
+            for column in (0, 2)
+            if rows[name][column] > given.limit * rows["on"][column]
         ]
     if slow:
-        print("slower than they may be:", *slow)
+        print("limit exceeded:", *slow)
     return bool(slow)
 
 
