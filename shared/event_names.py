@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+TURNS_QUEUE = "turns"  # the Celery queue that wakes the workers which claim turns
+SCHEDULER_LEASE_KEY = "scheduler-lease"  # of the scheduler that enqueues, while it lives; the value names it
 TURN_SIGNALS_CHANNEL = "turn-signals"  # one channel for all worker processes; see shared.events.turn_signals
 
 _THREAD_CHANNEL = "events:"

@@ -16,6 +16,7 @@ from kombu.transport.redis import Channel
 
 from shared import redis_clients
 from shared.errors import Unavailable
+from shared.event_names import TURNS_QUEUE
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ ERASE = "erasure.run"
 DELIVER = "notify.deliver"
 MAKE_WORKSPACE = "workspace.make"
 SWEEP_RETENTION = "retention.sweep"
-OWN_QUEUES = {RUN_TURN: "turns", RUN_CALL: "calls", PROCESS_FEEDBACK: "feedback"}
+OWN_QUEUES = {RUN_TURN: TURNS_QUEUE, RUN_CALL: "calls", PROCESS_FEEDBACK: "feedback"}
 EVERY_SECONDS = {SWEEP_RETENTION: 3600.0}  # of the periodic tasks, which the scheduler (`threadhouse beat`) enqueues
 BACKGROUND = "background"  # the queue of all other tasks
 QUEUES = (*OWN_QUEUES.values(), BACKGROUND)

@@ -14,14 +14,14 @@ from shared import telemetry
 @click.command()
 @home_option
 def beat() -> None:
-    """Run the scheduler (exactly one per deployment)."""
+    """Run the scheduler. A second one stands by and replaces the first within 30 seconds."""
     config = configuration.load(None, os.environ)
     telemetry.start(config, "beat")
     from shared.queue import make_celery  # imported late: `threadhouse --help` must not load Celery
 
     app = make_celery(config.redis_url)
     # The schedule is kept in memory: a schedule file that a kill left half written would prevent the next start.
-    scheduler = ("--scheduler", "celery.beat.Scheduler", "--pidfile", "")
+    scheduler = ("--scheduler", "api.cli.leased_scheduler.LeasedScheduler", "--pidfile", "")
     telemetry.watch_celery(app)
     if config.otel.metrics_exporter:
         _observe_turns(config.database_url)
@@ -32,12 +32,17 @@ def beat() -> None:
 
 
 def _observe_turns(database_url: str) -> None:
-    """Measure the turns of the whole deployment; beat does it because exactly one of it runs."""
+    """Measure the turns of the whole deployment, in the one scheduler that has the lease."""
+    from api.cli.leased_scheduler import holds_lease
     from shared.store import Store  # imported late: `threadhouse --help` must not load a database library
 
-    phases = Store(database_url).recovery.all_users_count_phases
+    count = Store(database_url).recovery.all_users_count_phases
+
+    def phases() -> dict[str, tuple[int, int]]:
+        return count() if holds_lease.is_set() else {}
+
     telemetry.observe(
-        "threadhouse.turns", lambda: [(count, {"state": state}) for state, (count, _) in phases().items()]
+        "threadhouse.turns", lambda: [(number, {"state": state}) for state, (number, _) in phases().items()]
     )
     telemetry.observe(
         "threadhouse.turns.age_ms", lambda: [(ms, {"state": state}) for state, (_, ms) in phases().items()]

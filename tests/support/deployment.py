@@ -40,7 +40,13 @@ SHORT: dict[str, float] = {
     "renewal_seconds": 0.5,
     "sweep_seconds": 0.5,
 }  # keys of [server] that make recovery quick
+# The same where no worker dies: with a short lease a machine that pauses for a moment looks like a worker that died.
+STEADY: dict[str, object] = {"lease_seconds": 30}
+# The same where a worker dies: the others find that out after some seconds, and a pause of the machine is no death.
+PATIENT: dict[str, object] = {"lease_seconds": 6}
+EXIT_SECONDS = 60.0  # for the end of a process, on a busy machine
 PORTS = range(20_000, 32_000)  # below the range that the kernel uses for outgoing connections
+_reservations: list[socket.socket] = []  # of the ports that this process was given
 
 
 class Process:
@@ -89,7 +95,7 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def stop(self, seconds: float = 15) -> int:
+    def stop(self, seconds: float = EXIT_SECONDS) -> int:
         """Send SIGTERM. Return the exit code. Errors: subprocess.TimeoutExpired."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
@@ -100,7 +106,7 @@ class Process:
     def resume(self) -> None:
         self.signal(signal.SIGCONT)
 
-    def wait(self, seconds: float = 15) -> int:
+    def wait(self, seconds: float = EXIT_SECONDS) -> int:
         assert self._popen is not None
         return self._popen.wait(seconds)
 
@@ -331,7 +337,7 @@ class Deployment:
 
     def add_beat(self) -> Process:
         """Add a scheduler, and start it."""
-        beat = self._threadhouse("beat", "beat")
+        beat = self._threadhouse(f"beat-{len(self._others)}", "beat")
         self._others.append(beat)
         beat.start()
         return beat
@@ -397,7 +403,8 @@ class Up:
     def start(self) -> None:
         written = self.process.log.stat().st_size if self.process.log.exists() else 0
         self.process.start()
-        self.process.wait_until(lambda: f"serving {self.url}" in self.process.log_tail(written))
+        serving = f"serving {self.url}".encode()
+        self.process.wait_until(lambda: serving in self.process.log.read_bytes()[written:])
 
     def tree(self) -> list[int]:
         """Return the pids of the supervisor and of all its descendants."""
@@ -436,15 +443,23 @@ def clean_environ() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback device that is not in use."""
+    """Return a port of the loopback device that is not in use, and that no other process of tests gets.
+
+    Its server binds it later, and again after each restart. Until the end of this process an abstract socket with the
+    number in its name tells other processes that the port is taken.
+    """
     while True:
         port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0threadhouse-tests-port-{port}")
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            reservation.close()
+            continue
+        _reservations.append(reservation)
+        return port
 
 
 @contextmanager
