@@ -1,6 +1,6 @@
 """What `celery -A workers.app` loads: the tasks, and how a worker process starts, drains and stops.
 
-Owns the process's Services and Sweep. The tasks are in workers/tasks/__init__.py.
+Owns the process's Services, Sweep and Reporter. The tasks are in workers/tasks/__init__.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from shared.logs import log_redaction, turn_logs
 from shared.logs.fields import FieldFormatter
 from shared.queue import make_celery
 from workers.control import fault_points
+from workers.reporter import Reporter
 from workers.runner import host
 from workers.runner.hardening import disable_inspection
 from workers.sandbox import runner
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 config = load(None, os.environ)
 app = make_celery(config.redis_url)
 _process: tuple[Services, Sweep] | None = None
+_reporter: Reporter | None = None  # from the moment at which the worker is ready
 
 
 def services() -> Services:
@@ -78,6 +80,14 @@ def start(**_: Any) -> None:
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def report(**_: Any) -> None:
+    """Begin to report this process: it takes tasks now, and Celery knows its queues."""
+    global _reporter
+    _reporter = Reporter(services(), list(app.amqp.queues.consume_from))
+    _reporter.start()
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def warn_of_unlimited_memory(**_: Any) -> None:
     """Log a warning if the commands of users share a host that does not limit their memory.
 
@@ -101,7 +111,13 @@ def warn_of_unlimited_memory(**_: Any) -> None:
 def drain(**_: Any) -> None:
     """Drain on SIGTERM or SIGINT. Celery calls this in a signal handler, so another thread does the work."""
     if _process is not None:
-        threading.Thread(target=_process[0].drain, name="drain").start()
+        threading.Thread(target=_drain, args=(_process[0], _reporter), name="drain").start()
+
+
+def _drain(running: Services, reporter: Reporter | None) -> None:
+    running.drain()
+    if reporter is not None:
+        reporter.report_soon()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
@@ -110,5 +126,7 @@ def stop(**_: Any) -> None:
     if _process is not None:
         running, sweep = _process
         sweep.stop()
+        if _reporter is not None:
+            _reporter.stop(STOP_SECONDS)
         running.close(STOP_SECONDS)
     telemetry.stop()

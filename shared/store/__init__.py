@@ -26,11 +26,13 @@ from shared.store.terminals import Terminals
 from shared.store.threads import Threads
 from shared.store.turns import Claim
 from shared.store.turns.claims import Claims
+from shared.store.turns.open_turns import OpenTurns
 from shared.store.turns.recovery import Recovery
 from shared.store.turns.requests import Turns
 from shared.store.usage import Usage
 from shared.store.user_configs import UserConfigs
 from shared.store.users import Users
+from shared.store.workers import Workers
 from shared.store.workspaces import Workspaces
 from shared.store.writes import Published, Write, commit
 
@@ -61,6 +63,7 @@ class Store:
         self.turns = Turns(self.database, self.outbox)
         self.claims = Claims(self.database, self.outbox)
         self.recovery = Recovery(self.database, self.outbox)
+        self.open_turns = OpenTurns(self.database)
         self.items = Items(self.database)
         self.terminals = Terminals(self.database)
         self.histories = Histories(self.database)
@@ -73,6 +76,7 @@ class Store:
         self.workspaces = Workspaces(self.database)
         self.archives = Archives(self.database)
         self.erasures = Erasures(self.database)
+        self.workers = Workers(self.database)
 
     def commit(self, writes: Sequence[Write], published: Published, *, repeated: bool = False) -> list[str]:
         """Store the writes of turns in one transaction (shared.store.writes)."""

@@ -351,6 +351,21 @@ feedback_contents = Table(
     Column("content", Text, nullable=False),  # JSON
 )
 
+workers = Table(
+    "workers",  # worker processes; each reports every few seconds, and its row goes when it stops
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("host", String, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("version", String, nullable=False),
+    Column("queues", Json, nullable=False),  # names of the Celery queues that it takes from
+    Column("slots", BigInteger, nullable=False),  # how many tasks it runs at once
+    Column("draining", Boolean, nullable=False),  # it takes no more turns
+    Column("problem", Text),  # why it cannot run commands
+    Column("started_at_ms", Millis, nullable=False),
+    Column("seen_at_ms", Millis, nullable=False),  # of its last report, by the database's clock
+)
+
 erasures = Table(
     "erasures",  # removals of threads and users, and their receipts; ids and counts only
     metadata,

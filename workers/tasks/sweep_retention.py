@@ -32,6 +32,7 @@ def run(services: Services) -> None:
         return now_ms() - days * DAY_MS
 
     store.outbox.sweep()
+    store.workers.all_users_forget()
     keep_followed(services)
     removed = {
         "unused threads": store.threads.all_users_sweep_unused(),
