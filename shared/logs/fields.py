@@ -7,7 +7,7 @@ import logging
 # Ids and names of ours: a field with text of a user or a model is never printed.
 FIELDS = (
     *("method", "kind", "tool", "user_id", "thread_id", "turn_id", "claim_no", "item_id", "call_id", "request_id"),
-    *("feedback_id", "erasure_id", "subject_id", "key_id", "turns"),
+    *("feedback_id", "erasure_id", "subject_id", "key_id", "turns", "worker", "status", "duration_ms"),
 )
 
 

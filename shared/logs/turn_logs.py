@@ -48,14 +48,16 @@ class TurnLogHandler(logging.Handler):
     def flush(self) -> None:
         """Write the collected lines, and wait for another thread that does. Errors: redis.RedisError (dropped)."""
         with self._writing:
-            pipeline = self._client.pipeline(transaction=False)
+            lines: dict[str, list[str]] = {}
             for _ in range(len(self._waiting)):
                 record_id, line = self._waiting.popleft()
-                key = _key(record_id)
-                pipeline.rpush(key, line)
+                lines.setdefault(_key(record_id), []).append(line)
+            pipeline = self._client.pipeline(transaction=False)
+            for key, new in lines.items():
+                pipeline.rpush(key, *new[-MAX_LINES:])
                 pipeline.ltrim(key, -MAX_LINES, -1)
                 pipeline.expire(key, KEPT_SECONDS)
-            if pipeline.command_stack:
+            if lines:
                 pipeline.execute()
 
     def _run(self) -> None:

@@ -68,3 +68,10 @@ class TurnObject(TypedDict):
 def turn_error(message: str, info: CodexErrorInfo | None = None, details: str | None = None) -> TurnError:
     """Return a TurnError. details: the cause."""
     return {"message": message, "codexErrorInfo": info, "additionalDetails": details, "misalignment": None}
+
+
+def error_kind(info: CodexErrorInfo | None) -> str:
+    """Return the kind of an error without its details: "other" for an unknown one."""
+    if info is None:
+        return "other"
+    return info if isinstance(info, str) else next(iter(info), "other")

@@ -6,6 +6,7 @@ and rules from the store and adds the rules that a person accepts; runs nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from workers.agent.running_turn import RunningTurn
 from workers.control.stops import AwaitingAnswer
 from workers.tools import shell_words
 from workers.tools.base import ClientRequest, PreparedCall
+
+logger = logging.getLogger(__name__)
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
@@ -109,6 +112,7 @@ def park(turn: RunningTurn, row: Item, method: str, params: Mapping[str, object]
     with KeptCommands(turn) as kept:
         turn.transcript.park(row, method, params, keys, expires_in_ms, kept.rows, kept.lease_ms)
         kept.stored = True
+    logger.info("turn parked, waiting for an answer", extra={"turn_id": row.turn_id, "method": method})
     telemetry.turn_parked(method)
     raise AwaitingAnswer
 

@@ -6,6 +6,7 @@ because the provider counts it too without reporting it. Without a budget, nothi
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -29,6 +30,9 @@ from workers.sandbox.output import count_tokens
 WAIT_FIRST_SECONDS = 0.1  # for the user's other model calls to return what they do not use; doubles
 WAIT_MOST_SECONDS = 2.0
 IMAGE_TOKENS = 1500  # about what an image takes, whatever its size in bytes
+
+logger = logging.getLogger(__name__)
+
 _IMAGE = re.compile(rb'"data:image/[^"]*"')
 
 
@@ -64,6 +68,9 @@ def open_call(turn: RunningTurn, request: Prompt) -> MeteredModelCall | None:
             )
         if not reservation.comes_back:
             raise TurnFailed(budget_exceeded(reservation.standing, budget))
+        if wait_seconds == WAIT_FIRST_SECONDS:
+            ids = {"turn_id": turn.transcript.claim.turn_id}
+            logger.info("budget reserved by other turns of the user, waiting", extra=ids)
         requested = turn.signal.wait(wait_seconds)
         raise_if_stop_requested(turn.signal)
         if requested and StopReason.STEER in turn.signal:

@@ -6,14 +6,16 @@ step would find it, so that the next step simply tries again.
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from shared import telemetry
 from shared.errors import ModelError
 from shared.protocol.settings import ThreadSettings
-from shared.protocol.turn import turn_error
+from shared.protocol.turn import error_kind, turn_error
 from workers.agent import budget, prompt, refused_items
 from workers.agent.answer_recorder import record_answer
 from workers.agent.repeated_items import leave_out_repeated, said_before
@@ -26,6 +28,8 @@ RETRY_FIRST_SECONDS = 0.2  # before the first repetition of a broken stream; dou
 RETRY_MOST_SECONDS = 10.0
 CONTEXT_EXCEEDED = "contextWindowExceeded"
 
+logger = logging.getLogger(__name__)
+
 
 def request_answer(turn: RunningTurn) -> bool:
     """Request an answer of the model and record it. False: it was cut or failed, and is requested again.
@@ -35,6 +39,7 @@ def request_answer(turn: RunningTurn) -> bool:
     transcript, config = turn.transcript, turn.config
     claim, settings = transcript.claim, transcript.settings
     options = claim.turn.options
+    began_at = time.monotonic()
     request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, options)
     try:
         model = model_for(config, settings["modelProvider"])
@@ -51,6 +56,8 @@ def request_answer(turn: RunningTurn) -> bool:
         return False
     if complete:
         turn.answered()
+        duration_ms = round((time.monotonic() - began_at) * 1000)
+        logger.info("model answered", extra={"turn_id": claim.turn_id, "duration_ms": duration_ms})
     return complete
 
 
@@ -81,6 +88,12 @@ def wait_to_retry(turn: RunningTurn, error: ModelError, sent: Sequence[object] =
         if error.info == CONTEXT_EXCEEDED:
             turn.transcript.usage.fill_window(turn.context_window)
         raise TurnFailed(turn_error(str(error), error.info, error.details))
+    kind = error_kind(error.info)
+    logger.warning(
+        "model call failed, retrying: %s",
+        kind,
+        extra={"turn_id": transcript.claim.turn_id, "status": error.http_status},
+    )
     cause = {"responseStreamDisconnected": {"httpStatusCode": error.http_status}}
     shown = turn_error(f"Reconnecting... {turn.failures}/{most}", cause, error.details or str(error))
     turn.transcript.writer.publish("error", {"error": shown, "willRetry": True})

@@ -180,6 +180,15 @@ def run_begun(transcript: Transcript, allowed: AllowedCall) -> None:
 def _end(transcript: Transcript, row: Item, call: ToolCall, began_at: float, result: ToolResult) -> None:
     """Store the output of a call."""
     transcript.end_call(row, result)
+    logger.info(
+        "tool call answered" if result.success else "tool call failed",
+        extra={
+            "turn_id": row.turn_id,
+            "item_id": row.id,
+            "tool": call.name if call.name in TOOLS else None,
+            "duration_ms": round((time.monotonic() - began_at) * 1000),
+        },
+    )
     telemetry.tool_ended(call.name, call.call_id, call.arguments, result.output, began_at, success=result.success)
 
 

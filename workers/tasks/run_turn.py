@@ -6,12 +6,13 @@ import logging
 import time
 
 from shared import queue, telemetry
+from shared.clock import now_ms
 from shared.errors import ClaimLost, HistoryTooLarge
 from shared.events import durable_events
 from shared.ids import new_id
-from shared.protocol.turn import TurnError, turn_error
+from shared.protocol.turn import TurnError, error_kind, turn_error
 from shared.store.outages import RETRY_SECONDS, is_outage
-from shared.store.turns import Claim
+from shared.store.turns import Claim, Turn
 from shared.store.users import LOCAL_USER
 from workers.agent import loop
 from workers.agent.patient_store import patient_store
@@ -95,8 +96,9 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     )
     terminals = ThreadTerminals(store, services.redis, claim, signal)
     turn = RunningTurn(services.config, store, transcript, signal, sessions, terminals, services.terminals)
-    logger.info("turn claimed", extra={"turn_id": claim.turn_id, "claim_no": claim.claim_no})
     row = claim.turn
+    ids = {"turn_id": row.id, "thread_id": row.thread_id, "user_id": row.owner, "claim_no": claim.claim_no}
+    logger.info("turn continued" if claim.recovered else "turn claimed", extra={**ids, "worker": services.name})
     try:
         with telemetry.turn_span(row.id, row.thread_id, row.owner, row.options, claim.claim_no):
             telemetry.turn_claimed(
@@ -130,7 +132,7 @@ def fail_unread(services: Services, claim: Claim, error: TurnError) -> None:
     Errors: those of the database, ClaimLost
     """
     turn = services.store.claims.fail(claim, error, "The turn failed.")
-    telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
+    record_end(turn, turn.status, turn.error)
     durable_events.publish_missing(services.store, services.log, turn)
 
 
@@ -182,8 +184,16 @@ def end(turn: RunningTurn, status: str, error: TurnError | None = None) -> bool:
     with KeptCommands(turn) as kept:
         kept.stored = transcript.finish(status, error, kept.rows, kept.lease_ms)
     if kept.stored:
-        telemetry.turn_ended(row.id, row.thread_id, row.owner, status, row.created_at_ms, error)
+        record_end(row, status, error)
     return kept.stored
+
+
+def record_end(turn: Turn, status: str, error: TurnError | None) -> None:
+    """Log that a turn has ended, and send telemetry of it. status: completed, interrupted or failed."""
+    cause = f": {error_kind(error['codexErrorInfo'])}" if error else ""
+    duration_ms = max(0, now_ms() - turn.created_at_ms)
+    logger.info("turn %s%s", status, cause, extra={"turn_id": turn.id, "duration_ms": duration_ms})
+    telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, status, turn.created_at_ms, error)
 
 
 def requeue(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> None:
@@ -192,3 +202,4 @@ def requeue(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> None
     turn.transcript.writer.settle()
     services.journal.begin_release(claimed)
     services.store.claims.requeue([turn.transcript.claim])
+    logger.info("turn requeued, because its worker stops", extra={"turn_id": turn.transcript.claim.turn_id})
