@@ -6,6 +6,7 @@
     requests.py  what a client's request does: create, steer, interrupt, answer; and all reading (`store.turns`)
     claims.py    what a worker does: claim, renew, park, requeue (`store.claims`)
     recovery.py  what the sweep does: requeue lost turns, expire approvals, find what is unpublished (`store.recovery`)
+    open_turns.py  what operators see of turns that are not done, and why each waits (`store.open_turns`)
     ending.py    how a turn ends, with or without a worker
 
 Each move is one transaction that locks the turn's row; nothing else changes a turn. Rows are locked in the order turn,

@@ -1,0 +1,199 @@
+"""Turns that are not done, for operators: where each of them is, and why it does not go on.
+
+Every method here crosses users; no request but an admin's reaches it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import Row
+
+from shared.event_names import TURNS_QUEUE
+from shared.store import audit
+from shared.store.audit import AuditEntry
+from shared.store.connection import Database
+from shared.store.tables import approvals, items, turns, user_limits
+from shared.store.turns import Turn, rows
+from shared.store.turns.timelines import Moment, read_timeline
+from shared.store.workers import read_workers
+
+CLAIM_MS = 15_000  # within which a free worker claims a turn, even if its wake-up got lost
+
+Cause = Literal["approval", "limit", "noWorker", "queue", "lostWorker", "claim", "tool", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn that is not done. Times are Unix ms.
+
+    since_ms:      since when it is in this phase, by the clock of the process that put it there
+    worker:        the worker process that has claimed it
+    lost_attempts: workers that were lost while they ran it
+    cause:         approval: it waits for a person; limit: its user runs as many turns as they may; noWorker: none takes
+                   turns; queue: all workers are busy; claim: a worker is about to claim it; lostWorker: its worker is
+                   silent; tool: a tool call runs; model: it is at a model call, or between two steps
+    why:           the same as a sentence with what to do about it
+    """
+
+    turn: Turn
+    since_ms: int
+    worker: str | None
+    lost_attempts: int
+    cause: Cause
+    why: str
+
+
+class OpenTurns:
+    """The turns of all users, as operators see and move them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all_users_list(
+        self,
+        *,
+        turns_at_once: int,
+        turn_id: str | None = None,
+        owner: str | None = None,
+        phase: str | None = None,
+        worker: str | None = None,
+        limit: int = 1000,
+    ) -> list[OpenTurn]:
+        """Return open turns, the one that is longest in its phase first.
+
+        turns_at_once: as of `store.claims.claim`
+        worker:        beginning of a worker's name
+        """
+        with self._database.read() as connection:
+            state = _State(connection, self._database, turns_at_once)
+            query = select(turns, (turns.c.lease_until_ms - self._database.now_ms()).label("lease_ms"))
+            query = query.where(rows.NOT_DONE)
+            for column, value in ((turns.c.id, turn_id), (turns.c.owner, owner), (turns.c.phase, phase)):
+                if value is not None:
+                    query = query.where(column == value)
+            if worker is not None:
+                query = query.where(turns.c.claimed_by.startswith(worker, autoescape=True))
+            found = connection.execute(query.order_by(turns.c.queued_at_ms, turns.c.id).limit(limit)).all()
+            state.read_calls_and_approvals(connection, [row.id for row in found])
+        return [state.describe(row) for row in found]
+
+    def all_users_find(self, turn_id: str) -> tuple[Turn, list[Moment]] | None:
+        """Return any turn and its timeline, oldest moment first; None: there is no such turn."""
+        return read_timeline(self._database, turn_id)
+
+    def all_users_requeue(self, turn_id: str, *, audit_entry: AuditEntry) -> bool:
+        """Take a running turn away from its worker, and queue it for the next one. False: it does not run.
+
+        The worker's writes are refused from now on. A tool call that has begun is not begun again.
+        """
+        query = select(turns).where(turns.c.id == turn_id, turns.c.phase == rows.RUNNING).with_for_update()
+        with self._database.write() as connection:
+            row = connection.execute(query).first()
+            if row is None:
+                return False
+            rows.leave_running(connection, turn_id, "queued")
+            audit.write(connection, audit_entry, thread_id=row.thread_id, subject_id=turn_id)
+            return True
+
+
+class _State:
+    """What the reasons of all turns depend on, as of one moment."""
+
+    def __init__(self, connection: Connection, database: Database, turns_at_once: int) -> None:
+        self._now_ms = connection.scalar(select(database.now_ms())) or 0
+        self._workers = read_workers(connection, database)
+        self._turns_at_once = turns_at_once
+        own = select(user_limits.c.owner, user_limits.c.turns_at_once).where(user_limits.c.turns_at_once.is_not(None))
+        self._own_limits = {row.owner: row.turns_at_once for row in connection.execute(own)}
+        running = select(turns.c.owner, func.count()).where(turns.c.phase == rows.RUNNING).group_by(turns.c.owner)
+        self._running: Counter[str] = Counter({row[0]: row[1] for row in connection.execute(running)})
+        self._calls: dict[str, tuple[str, int]] = {}  # turn id → name of the tool that runs, since when
+        self._approvals: dict[str, tuple[str, int]] = {}  # turn id → method of the request, until when
+
+    def read_calls_and_approvals(self, connection: Connection, turn_ids: Sequence[str]) -> None:
+        calls = select(items.c.turn_id, items.c.model_items, items.c.begun_at_ms).where(
+            items.c.turn_id.in_(turn_ids), ~items.c.answered, items.c.begun_at_ms.is_not(None)
+        )
+        for row in connection.execute(calls.order_by(items.c.position.desc())):
+            self._calls[row.turn_id] = (row.model_items[0].get("name", row.model_items[0]["type"]), row.begun_at_ms)
+        pending = select(approvals.c.turn_id, approvals.c.method, approvals.c.expires_at_ms).where(
+            approvals.c.turn_id.in_(turn_ids), approvals.c.state == "pending"
+        )
+        for row in connection.execute(pending):
+            self._approvals[row.turn_id] = (row.method, row.expires_at_ms)
+
+    def describe(self, row: Row[Any]) -> OpenTurn:
+        turn = rows.from_row(row)
+        worker = _worker_of(row.claimed_by) if turn.phase == "running" else None
+        if turn.phase == "parked":
+            cause, why = self._why_parked(turn)
+        elif turn.phase == "queued":
+            cause, why = self._why_queued(turn, row.queued_at_ms)
+        else:
+            cause, why = self._why_running(turn, worker or "", row.lease_ms)
+        return OpenTurn(turn, row.queued_at_ms, worker, row.lost_attempts, cause, why)
+
+    def _why_parked(self, turn: Turn) -> tuple[Cause, str]:
+        method, until_ms = self._approvals.get(turn.id, ("", 0))
+        if not method:
+            return "approval", "the answer to its request is stored: a worker queues it again within seconds"
+        left = _span(until_ms - self._now_ms)
+        return "approval", f"it waits for an answer to {method}, which is declined by itself in {left}"
+
+    def _why_queued(self, turn: Turn, queued_at_ms: int) -> tuple[Cause, str]:
+        alive = [seen for seen in self._workers if not seen.lost and TURNS_QUEUE in seen.worker.queues]
+        taking = [seen for seen in alive if not seen.worker.draining]
+        if not taking:
+            what = "all workers that take turns are shutting down" if alive else "no worker takes turns"
+            return "noWorker", f"{what}: start one with `threadhouse worker`"
+        allowed = self._own_limits.get(turn.owner, self._turns_at_once)
+        running = self._running[turn.owner]
+        if allowed and running >= allowed:
+            return "limit", f"its user runs {running} turns and may run {allowed} at once (turns_at_once)"
+        slots, busy = sum(seen.worker.slots for seen in taking), self._running.total()
+        if busy >= slots:
+            return "queue", f"{busy} turns run in the {slots} slots of {_count(len(taking), 'worker')}: add workers"
+        if self._now_ms - queued_at_ms < CLAIM_MS:
+            return "claim", "a worker is about to claim it"
+        free = f"{slots - busy} of {slots} slots are free, and no worker has claimed it"
+        return "claim", f"{free}: see the workers' logs, and whether they reach Redis"
+
+    def _why_running(self, turn: Turn, worker: str, lease_ms: int) -> tuple[Cause, str]:
+        seen = next((seen for seen in self._workers if seen.worker.name == worker), None)
+        if lease_ms < 0:
+            again = "another worker queues it again within seconds"
+            if all(other.lost for other in self._workers):
+                again = "no worker is there to queue it again: start one with `threadhouse worker`"
+            return "lostWorker", f"its worker let the lease run out {_span(-lease_ms)} ago: {again}"
+        if seen is not None and seen.lost:
+            return (
+                "lostWorker",
+                f"its worker is silent for {_span(seen.silent_ms)}; the lease ends in {_span(lease_ms)}",
+            )
+        if turn.id in self._calls:
+            name, since_ms = self._calls[turn.id]
+            problem = f", and commands cannot run there: {seen.worker.problem}" if seen and seen.worker.problem else ""
+            return "tool", f"{name} runs for {_span(self._now_ms - since_ms)}{problem}"
+        return "model", "it is at a model call, or between two steps; its log lines tell more"
+
+
+def _worker_of(claimed_by: str | None) -> str | None:
+    """Return the name of the worker process that made a claim; each of its claims has a name of its own."""
+    return None if claimed_by is None else claimed_by.rpartition(":")[0]
+
+
+def _span(ms: int) -> str:
+    """Return a time for people: 4 s, 3 min, 2 h, 5 d."""
+    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= 2 * unit_ms:
+            return f"{ms // unit_ms} {unit}"
+    return f"{max(0, ms) // 1000} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
