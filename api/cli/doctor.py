@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import click
 
 from api.cli import embedded_redis
-from api.cli.host import SCHEMA_OUT_OF_DATE
+from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists
 from api.cli.options import home_option
 from api.cli.worker import refuse_root
 from shared import config as configuration
@@ -25,6 +25,10 @@ from shared.errors import ConfigError, ThreadhouseError, Unavailable
 CHECK_SECONDS = 90  # for all checks of the tool runner
 CONNECT_SECONDS = 5
 MIN_KERNEL = (5, 14)  # from this version on the kernel counts processes per user namespace
+
+
+if TYPE_CHECKING:
+    from shared.health import Check
 
 
 class HostFacts(TypedDict):
@@ -55,7 +59,7 @@ class HostFacts(TypedDict):
 @click.command()
 @home_option
 def doctor() -> None:
-    """Check configuration, Redis, database, sandbox and workspaces.
+    """Check configuration, Redis, database, sandbox, workspaces, and whether the server's processes do their work.
 
     Exit code 1 when one of the checks fails; warnings do not change the exit code.
     """
@@ -66,7 +70,11 @@ def doctor() -> None:
     for warning in config.warnings:
         click.echo(f"warning config: {warning}")
     checks = (_redis, _database, _runner, _sandbox, _memory, _workspaces, _root)
-    failed = [check for check in checks if not _report(check, config)]
+    failed = [check.__name__ for check in checks if not _report(check, config)]
+    for found in _deployment(config):
+        click.echo(f"{'ok     ' if found.ok else 'failed '} {found.name}: {found.message}")
+        if not found.ok:
+            failed.append(found.name)
     with suppress(Unavailable):  # a check has reported it
         for advice in _advice(config):
             click.echo(f"warning {advice}")
@@ -94,11 +102,9 @@ def _redis(config: Config) -> str:
     try:
         bounds = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
         with redis_clients.connect(config.redis_url, **bounds) as client:
-            policy = client.info("memory")["maxmemory_policy"]
+            client.ping()
     except redis.RedisError as error:
         raise Unavailable(f"{error}: start Redis, or correct THREADHOUSE_REDIS_URL") from error
-    if policy != "noeviction":
-        raise ConfigError(f"Redis may evict keys (maxmemory-policy {policy}): set `maxmemory-policy noeviction`")
     return "answers"
 
 
@@ -107,7 +113,7 @@ def _database(config: Config) -> str:
 
     from shared.store.migrations import schema_is_current
 
-    if config.database_url.startswith("sqlite:") and not config.home.exists():
+    if not database_exists(config):
         return "SQLite, not created yet; `threadhouse up` or `threadhouse migrate` creates it"
     try:
         current = schema_is_current(config.database_url)
@@ -116,6 +122,31 @@ def _database(config: Config) -> str:
     if not current:
         raise ConfigError(SCHEMA_OUT_OF_DATE)
     return "answers, schema up to date"
+
+
+def _deployment(config: Config) -> Iterator[Check]:
+    """Yield what a running server's database and Redis show; nothing where one of them is not there."""
+    import redis
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from shared import redis_clients
+    from shared.health import check_deployment, check_disk
+    from shared.store import Store
+
+    yield check_disk(config.home)
+    if config.redis_is_embedded and not embedded_redis.answers(config.home):
+        return
+    if not database_exists(config):
+        return
+    bounds = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
+    store = Store(config.database_url)
+    try:
+        with redis_clients.connect(config.redis_url, **bounds) as client:
+            yield from check_deployment(store, client, turns_at_once=config.limits.turns_at_once)
+    except (redis.RedisError, SQLAlchemyError):
+        return  # `_redis` or `_database` has reported it
+    finally:
+        store.close()
 
 
 def _sandbox(config: Config) -> str:
@@ -151,7 +182,8 @@ def _root(config: Config) -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
     with suppress(SQLAlchemyError):  # `_database` has reported it
-        refuse_root(config)
+        if database_exists(config):
+            refuse_root(config)
     return "workers may run as this user"
 
 

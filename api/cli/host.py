@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shared import config as configuration
+from shared.config import Config
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ json_option = click.option(
 def host_store() -> Iterator[Store]:
     """Open the store of this deployment; an embedded (SQLite) database is created or migrated first.
 
-    Errors: ConfigError (the schema of a Postgres database is not that of this version)
+    Errors: ConfigError (the schema of a Postgres database is not that of this version; the default home is empty)
     """
     from shared.store import Store
     from shared.store.migrations import migrate, schema_is_current
@@ -40,6 +41,11 @@ def host_store() -> Iterator[Store]:
     config = configuration.load(None, os.environ)
     embedded = config.database_url.startswith("sqlite:")
     if embedded:
+        if not database_exists(config) and "THREADHOUSE_HOME" not in os.environ:
+            raise ConfigError(
+                f"no server has its home at {config.home}: name the server's home with --home DIR, "
+                "or create a home there with `threadhouse migrate`"
+            )
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not schema_is_current(config.database_url):
         if not embedded:
@@ -50,6 +56,21 @@ def host_store() -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def database_exists(config: Config) -> bool:
+    """Return whether there is a database: a SQLite file is made when it is first opened."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(config.database_url)
+    return url.get_backend_name() != "sqlite" or os.path.exists(url.database or "")
+
+
+def database_name(config: Config) -> str:
+    """Return the database's URL as people may see it: without a password and without options."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(config.database_url).set(query={}).render_as_string(hide_password=True)
 
 
 def show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:

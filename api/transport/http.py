@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-import redis
-import sqlalchemy.exc
 from flask import Flask, Response, request
 
 from api.access.auth import Auth
@@ -22,9 +20,10 @@ from api.transport.credential_watch import CredentialWatch
 from api.transport.drain import Drain
 from api.transport.event_streams import EVENT_STREAM, STREAMED_METHODS, EventStreams
 from api.transport.problems import problem
+from api.transport.readiness import Readiness
 from api.transport.request_body import drop_rest, read_body
 from shared.config import SCRIPTED, SCRIPTED_WORDS, Config
-from shared.errors import BodyTooLarge, Conflict, InvalidParams, Unavailable
+from shared.errors import BodyTooLarge, Conflict, Forbidden, InvalidParams
 from shared.protocol.frames import TooManyValues, decode_request
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -52,6 +51,7 @@ def register(app: Flask, services: Services, auth: Auth, watch: CredentialWatch,
     routes = _Routes(services, auth, watch, drain)
     app.add_url_rule("/", "root", routes.root, methods=["GET"])
     app.add_url_rule("/readyz", "readyz", routes.ready, methods=["GET"])
+    app.add_url_rule("/statusz", "statusz", routes.status, methods=["GET"])
     app.add_url_rule("/healthz", "healthz", routes.healthy, methods=["GET"])
     app.add_url_rule("/v2/thread/events", "thread_events", routes.thread_events, methods=["GET"])
     app.add_url_rule("/v2/serverRequest/respond", "respond", routes.respond, methods=["POST"])
@@ -66,6 +66,7 @@ class _Routes:
         self._auth = auth
         self._drain = drain
         self._streams = EventStreams(services, watch, drain)
+        self._readiness = Readiness(services)
 
     # -- the server itself
 
@@ -85,12 +86,21 @@ class _Routes:
         """GET /readyz: 200 when Redis and the database answer, and the process does not shut down."""
         self._auth.check_origin(request, own_allowed=False)
         self._drain.check()
-        try:
-            self._services.redis.ping()
-            self._services.store.users.exist()
-        except (redis.RedisError, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise Unavailable(f"not ready: the database or Redis does not answer: {type(error).__name__}") from None
+        self._readiness.check_ready()
         return Response(status=200)
+
+    def status(self) -> Response:
+        """GET /statusz: 200 when the whole deployment does its work, otherwise 503; the body says what is wrong.
+
+        Body: {"ok", "checks": [{"name", "ok", "message"}]}. On a server with users only admins may read it.
+        """
+        self._readiness.check_ready()  # first, because the caller is looked up in the database
+        if self._caller().user.role != "admin":
+            raise Forbidden("only admins may read the status")
+        checks = self._readiness.status()
+        ok = all(check.ok for check in checks)
+        body = orjson.dumps({"ok": ok, "checks": checks})
+        return Response(body, status=200 if ok else 503, content_type="application/json")
 
     # -- methods
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from tests.fuzz import values
 
-ROUTES = ["/", "/readyz", "/healthz", "/openapi.json", "/docs", "/v2/thread/events", "/v2/serverRequest/respond"]
+ROUTES = ["/", "/readyz", "/healthz", "/statusz", "/openapi.json", "/docs", "/v2/thread/events", "/v2/serverRequest/respond"]
 ROUTES += ["/v2/workspace/archive", "/v2/thread/workspace", "/v2/thread/list", "/v2/turn/start", "/v2/", "/v2", "/none"]
 TARGETS = [
     "*",

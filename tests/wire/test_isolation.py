@@ -22,10 +22,10 @@ from sqlalchemy import select
 from api.app import make_app
 from shared.store.tables import metadata
 from tests.builders import Backend, make_thread
-from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
+from tests.support.deployment import DATABASES, STEADY, Deployment, logs_shown_on_failure
 from tests.support.event_stream import EventStream
 from tests.support.probes import Probe, Things, normalised, probes, unknown_things
-from tests.support.protocol_client import ProtocolClient, RpcError
+from tests.support.protocol_client import DEADLINE_S, ProtocolClient, RpcError
 from tests.support.turns import command, run_turn, start_turn, wait_for_end
 
 CANARY = "alices-canary"
@@ -37,6 +37,7 @@ ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/<path:path>": None,  # WebSocket upgrades
     "/readyz": None,
     "/healthz": None,
+    "/statusz": None,  # for admins
     "/openapi.json": None,
     "/docs": None,
     "/v2/<path:method>": None,  # covered by the probes
@@ -78,7 +79,7 @@ class TwoUsers:
     def by_http(self, verb: str, path: str, body: Any, *, accept: str = "application/json") -> str:
         """Send a request as Bob over HTTP to the other node. Return the normalised status and body."""
         parts = urlsplit(self.deployment.urls[1])
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=DEADLINE_S)
         headers = {"Authorization": f"Bearer {self.bobs_key}", "Accept": accept, "Content-Type": "application/json"}
         try:
             connection.request(verb, path, None if body is None else json.dumps(body), headers)
@@ -91,7 +92,10 @@ class TwoUsers:
 @pytest.fixture(scope="module", params=DATABASES)
 def users(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoUsers]:
     home = tmp_path_factory.mktemp("isolation")
-    with Deployment(home, request.param, api=2, workers=1) as deployment, logs_shown_on_failure(deployment):
+    with (
+        Deployment(home, request.param, api=2, workers=1, server=STEADY) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
         (alices_id, alices_key), (bobs_id, bobs_key) = deployment.add_user("alice"), deployment.add_user("bob")
         alice, bob = deployment.connect(0, token=alices_key), deployment.connect(0, token=bobs_key)
         yield TwoUsers(
@@ -105,7 +109,7 @@ def upload(deployment: Deployment, key: str) -> dict[str, Any]:
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("empty"))
     parts = urlsplit(deployment.urls[0])
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=DEADLINE_S)
     connection.request("POST", "/v2/workspace/archive", packed.getvalue(), {"Authorization": f"Bearer {key}"})
     answered: dict[str, Any] = json.loads(connection.getresponse().read())
     connection.close()

@@ -1,0 +1,117 @@
+"""What operators see when something stands still: `turn`, `workers`, `doctor`, `/readyz` and `/statusz`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.logs import turn_logs
+from shared.queue import QUEUES
+from tests.support.deployment import PATIENT, Deployment, logs_shown_on_failure
+from tests.support.turns import command, start_thread, start_turn, wait_for_end
+from tests.support.wait import until
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    settings = {"limits": {"turns_at_once": 1}}
+    made = Deployment(tmp_path, "postgres", server=PATIENT, settings=settings, queues=",".join(QUEUES))
+    with made, logs_shown_on_failure(made):
+        yield made
+
+
+def threadhouse(deployment: Deployment, *words: str) -> subprocess.CompletedProcess[str]:
+    program = (sys.executable, "-P", "-m", "api.cli", *words)
+    return subprocess.run(program, env=deployment.environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def turn(deployment: Deployment, turn_id: str) -> dict[str, Any]:
+    shown = threadhouse(deployment, "turn", turn_id, "--json")
+    assert shown.returncode == 0, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
+
+
+def wait_for_cause(deployment: Deployment, turn_id: str, cause: str) -> str:
+    """Wait until the turn waits for this. Return what an operator reads of it."""
+    listed = partial(deployment.store.open_turns.all_users_list, turns_at_once=1, turn_id=turn_id)
+    until(lambda: [found.cause for found in listed()] == [cause], seconds=60)
+    return str(turn(deployment, turn_id)["why"])
+
+
+def status(deployment: Deployment) -> tuple[int, dict[str, str]]:
+    """Return the HTTP status of `/statusz`, and name → message of what is not ok."""
+    connection = http.client.HTTPConnection("127.0.0.1", deployment.ports[0], timeout=60)
+    connection.request("GET", "/statusz")
+    response = connection.getresponse()
+    body = json.loads(response.read())
+    connection.close()
+    return response.status, {check["name"]: check["message"] for check in body.get("checks", ()) if not check["ok"]}
+
+
+def workers(deployment: Deployment) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in threadhouse(deployment, "workers", "--json").stdout.splitlines()]
+
+
+def log_lines(deployment: Deployment, turn_id: str) -> list[str]:
+    """Return the log lines of a turn that the workers have kept."""
+    return turn_logs.read(deployment.redis, [turn_id])
+
+
+def in_order(lines: list[str], *events: str) -> bool:
+    """Return whether these events are in the lines, in this order; others may be between them."""
+    rest = iter(lines)
+    return all(any(event in line for line in rest) for event in events)
+
+
+def test_the_story_of_a_turn_that_stands_still_again_and_again(deployment: Deployment, tmp_path: Path) -> None:
+    client = deployment.connect()
+    (worker,) = deployment.workers
+    deployment.add_beat()
+    until(lambda: status(deployment) == (200, {}), seconds=60)
+    (listed,) = workers(deployment)
+    assert (listed["state"], listed["turns"]) == ("ready", 0)
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    wait = command("while [ ! -e go ]; do sleep 0.1; done")
+    first = start_turn(client, start_thread(client, cwd=str(folder)), f"[[pause model]]{wait}")
+    deployment.model.wait_reached("model")
+    wait_for_cause(deployment, first, "model")
+    second = start_turn(client, start_thread(client), "[[say done]]")
+    assert "may run 1 at once" in wait_for_cause(deployment, second, "limit")
+
+    worker.stop()
+    assert "`threadhouse worker`" in wait_for_cause(deployment, first, "noWorker")
+    assert workers(deployment) == []
+    code, problems = status(deployment)
+    assert (code, set(problems)) == (503, {"workers"})
+    examined = threadhouse(deployment, "doctor")
+    assert examined.returncode == 1
+    assert "failed  workers: no worker serves turns" in examined.stdout
+
+    deployment.start_worker(worker)
+    deployment.model.wait_reached("model", count=2)
+    until(lambda: in_order(log_lines(deployment, first), "turn requeued", "turn continued"))
+    worker.kill()
+    assert "let the lease run out" in wait_for_cause(deployment, first, "lostWorker")
+    deployment.start_worker(worker)
+    deployment.model.release("model")
+    assert "exec_command runs for" in wait_for_cause(deployment, first, "tool")
+    (folder / "go").touch()
+    assert [wait_for_end(client, turn_id)["status"] for turn_id in (first, second)] == ["completed", "completed"]
+
+    until(lambda: in_order(log_lines(deployment, first), "turn completed"))
+    story = turn(deployment, first)
+    assert in_order(story["log"], "turn claimed", "turn requeued", "turn continued", "worker lost", "turn continued")
+    assert in_order(story["log"], "model answered", "tool call answered", "model answered", "turn completed")
+    assert story["state"] == "completed"
+    assert story["timeline"][-1]["what"] == "completed"
