@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 
 import click
 
 from api.cli.erasures import delete
-from api.cli.host import host_store, json_option, show
+from api.cli.host import database_name, host_store, json_option, show
 from api.cli.options import home_option, same_home
 from api.cli.user_limits import limits
 from api.cli.worker import refuse_root
 from shared import config as configuration
 from shared.errors import ConfigError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")  # names of a token's issuer may have other characters
 
 
 @click.group()
@@ -36,15 +39,21 @@ users.add_command(delete)
 )
 @home_option
 def add(name: str, role: str) -> None:
-    """Add the user NAME. Once there is a user, every request needs an API key."""
+    """Add the user NAME. Once there is a user, every request needs an API key.
+
+    NAME has 1 to 64 ASCII letters, digits and . _ - @ + and begins with a letter or digit.
+    """
     from shared.store.audit import AuditEntry
 
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("expected 1 to 64 ASCII letters, digits and . _ - @ +", param_hint="NAME")
     with host_store() as store:
         added = store.users.add(name, role, audit_entry=AuditEntry.of_operator("users add"))
     create_key = f"threadhouse keys create{same_home()} {shlex.quote(name)}"
-    click.echo(f"added {added.name}; create an API key with: {create_key}")
+    config = configuration.load(None, os.environ)
+    click.echo(f"added {added.name} to {database_name(config)}; create an API key with: {create_key}")
     try:
-        refuse_root(configuration.load(None, os.environ))
+        refuse_root(config)
     except ConfigError as error:
         click.echo(f"warning: {error}. Running workers continue, but do not start again.", err=True)
 

@@ -95,7 +95,11 @@ def test_doctor_reports_an_outdated_schema_and_how_to_migrate(tmp_path: Path) ->
 
     assert "ok      redis: embedded, not running; `threadhouse up` starts it" in examined
     assert "ok      database: answers, schema up to date" in examined
-    (tmp_path / "threadhouse.sqlite3").unlink()
+    database = tmp_path / "threadhouse.sqlite3"
+    database.unlink()
+    assert "ok      database: SQLite, not created yet" in threadhouse("doctor", home=tmp_path).stdout
+    assert not database.exists(), "the doctor creates no database"
+    database.touch()
     examined_again = threadhouse("doctor", home=tmp_path)
     assert "failed  database: the schema is out of date: run `threadhouse migrate`" in examined_again.stdout
     assert examined_again.returncode == 1

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import commands
+from api.cli.host import database_name
+from shared.errors import ConfigError
 from shared.store import Store
 from tests.builders import make_config, make_thread, make_turn
 
@@ -93,3 +95,28 @@ def test_the_suggested_command_names_the_home_that_was_given(
 
     assert added.exit_code == 0, added.output
     assert f"threadhouse keys create{' --home ' + str(tmp_path) if given else ''} ann\n" in added.output
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "ädä", "a" * 65, "a/b", "a\n"])
+def test_a_name_outside_the_alphabet_is_refused(tmp_path: Path, store: Store, name: str) -> None:
+    assert run(tmp_path, "users", "add", "--", name).exit_code == 2
+    assert [account.user.name for account in store.users.accounts()] == ["ada"]
+
+
+def test_without_a_home_no_second_home_is_made_and_the_database_is_named(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "THREADHOUSE_HOME": None, "THREADHOUSE_DATABASE_URL": None}
+    refused = CliRunner(env=environ).invoke(commands, ["users", "add", "ada"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "--home DIR" in str(refused.exception)
+    assert list(tmp_path.iterdir()) == []
+
+    migrated = CliRunner(env=environ).invoke(commands, ["migrate"]).output
+    assert migrated.startswith(f"created sqlite:///{tmp_path}/.threadhouse/threadhouse.sqlite3 with schema 0")
+    assert "already" in CliRunner(env=environ).invoke(commands, ["migrate"]).output
+    added = CliRunner(env=environ).invoke(commands, ["users", "add", "ada"]).output
+    assert f"added ada to sqlite:///{tmp_path}/.threadhouse/threadhouse.sqlite3" in added
+
+
+def test_the_password_of_a_database_is_not_printed(tmp_path: Path) -> None:
+    config = make_config(tmp_path, database_url="postgresql+psycopg://ada:secret@db/threads?sslkey=x")
+    assert database_name(config) == "postgresql+psycopg://ada:***@db/threads"
