@@ -18,7 +18,7 @@ from shared.config import load
 from shared.config.feedback import redaction
 from shared.errors import SandboxUnavailable
 from shared.logs import log_redaction, turn_logs
-from shared.logs.fields import FieldFormatter
+from shared.logs.fields import format_handlers, line_formatter
 from shared.queue import make_celery
 from workers.control import fault_points
 from workers.reporter import Reporter
@@ -29,6 +29,7 @@ from workers.services import Services
 from workers.sweep import Sweep
 from workers.tasks import register
 
+TASK_LOGGERS = ("celery.worker.strategy", "celery.app.trace")  # two lines per task: a wake-up is no event of a turn
 STOP_SECONDS = 5.0  # for what is left to store and publish
 
 logger = logging.getLogger(__name__)
@@ -49,10 +50,13 @@ register(app, services)
 
 
 @signals.after_setup_logger.connect  # type: ignore[untyped-decorator]
-def print_fields(logger: logging.Logger, format: str, **_: Any) -> None:
-    """Print the fields of log lines, which Celery's own formatter leaves out."""
-    for handler in logger.handlers:
-        handler.setFormatter(FieldFormatter(format))
+@signals.after_setup_task_logger.connect  # type: ignore[untyped-decorator]
+def print_fields(logger: logging.Logger, **_: Any) -> None:
+    """Print log lines as all processes do; Celery's own formatter leaves the fields out."""
+    format_handlers(logger, line_formatter(config.server.log_format, "worker"))
+    if config.server.log_level != "debug":
+        for name in TASK_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
@@ -62,7 +66,7 @@ def start(**_: Any) -> None:
     log_redaction.install(redaction(config))
     fault_points.arm(os.environ.get("THREADHOUSE_FAULT"))
     disable_inspection()
-    runner.configure(config.server.tool_runner)
+    runner.configure(config.server.tool_runner, config.server.log_format)
     try:
         runner.connect().close()  # so that the first command finds it started
     except SandboxUnavailable as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import click
@@ -9,6 +10,7 @@ import click
 from api.cli.options import home_option
 from shared import config as configuration
 from shared import telemetry
+from shared.logs.fields import format_handlers, line_formatter
 
 
 @click.command()
@@ -17,16 +19,24 @@ def beat() -> None:
     """Run the scheduler. A second one stands by and replaces the first within 30 seconds."""
     config = configuration.load(None, os.environ)
     telemetry.start(config, "beat")
-    from shared.queue import make_celery  # imported late: `threadhouse --help` must not load Celery
+    from celery.signals import after_setup_logger  # imported late: `threadhouse --help` must not load Celery
+
+    from shared.queue import make_celery
 
     app = make_celery(config.redis_url)
+    formatter = line_formatter(config.server.log_format, "beat")
+
+    def format_lines(logger: logging.Logger, **_: object) -> None:
+        format_handlers(logger, formatter)
+
+    after_setup_logger.connect(format_lines, weak=False)
     # The schedule is kept in memory: a schedule file that a kill left half written would prevent the next start.
     scheduler = ("--scheduler", "api.cli.leased_scheduler.LeasedScheduler", "--pidfile", "")
     telemetry.watch_celery(app)
     if config.otel.metrics_exporter:
         _observe_turns(config.database_url)
     try:
-        app.start(["beat", *scheduler, "--loglevel", config.server.log_level])
+        app.start(["--quiet", "beat", *scheduler, "--loglevel", config.server.log_level])
     finally:
         telemetry.stop()
 

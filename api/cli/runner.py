@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from shared.config.server import LOG_FORMATS
 from shared.errors import ConfigError
 
 ROOT_RISK = "as root, a command that escapes its sandbox controls this host"
@@ -32,8 +33,11 @@ ROOT_RISK = "as root, a command that escapes its sandbox controls this host"
     metavar="GROUP",
     help="Group of the socket, with this user and the workers' user in it (default: this user's).",
 )
+@click.option(
+    "--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help="Format of log lines."
+)
 @click.option("--dangerously-as-root", is_flag=True, help=f"Start although the user is root: {ROOT_RISK}.")
-def runner(path: Path, worker: str | None, group: str | None, dangerously_as_root: bool) -> None:
+def runner(path: Path, worker: str | None, group: str | None, log_format: str, dangerously_as_root: bool) -> None:
     """Run commands and open workspaces for the workers of this host.
 
     Start it as a user that has no credentials. It reads no configuration, and keeps only PATH and HOME of its
@@ -47,7 +51,7 @@ def runner(path: Path, worker: str | None, group: str | None, dangerously_as_roo
     known = importlib.import_module("workers.sandbox.runner")  # loaded by name, as in worker.py
     sys.stdout.flush()
     # exec replaces the process image, so that the memory of the runner has no trace of this environment.
-    words = known.command_line({"socket": str(path), "worker": uid, "group": gid})
+    words = known.command_line({"socket": str(path), "worker": uid, "group": gid, "log_format": log_format})
     os.execve("/proc/self/exe", words, known.environment())
 
 

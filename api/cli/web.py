@@ -25,7 +25,7 @@ from api.cli.options import certfile_option, check_tls, home_option, keyfile_opt
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError
-from shared.logs.fields import FieldFormatter
+from shared.logs.fields import format_handlers, line_formatter
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -60,18 +60,24 @@ def web(host: str | None, port: int | None, workers: int, certfile: str | None, 
 def _serve(config: Config, workers: int, tls: dict[str, str]) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.errors import AppImportError
+    from gunicorn.glogging import Logger
 
     # gunicorn logs starts and ends of processes to stderr; our own loggers write to the same place.
-    log_format = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+    formatter = line_formatter(config.server.log_format, "web")
     handler = logging.StreamHandler()
-    handler.setFormatter(FieldFormatter(log_format))
+    handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler])
     for ours in ("api", "shared"):
         logging.getLogger(ours).setLevel(config.server.log_level.upper())
 
+    class Log(Logger):  # type: ignore[misc]
+        def setup(self, cfg: object) -> None:
+            super().setup(cfg)
+            format_handlers(self.error_log, formatter)
+
     class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def load_config(self) -> None:
-            for name, value in {**_settings(config, workers), **tls}.items():
+            for name, value in {**_settings(config, workers), **tls, "logger_class": Log}.items():
                 self.cfg.set(name, value)
 
         def load(self) -> Flask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def worker(queues: str, ready_file: Path | None) -> None:
         # Loaded by name, because nothing in api/ imports workers/. Not left to `celery -A`, which would look in the
         # current folder first, and that may be a user's project.
         app = importlib.import_module("workers.app").app
+        from celery.exceptions import SecurityWarning
     config = configuration.load(None, os.environ)
     refuse_root(config)
+    warnings.simplefilter("ignore", SecurityWarning)  # of Celery about root: `refuse_root` knows more
 
     def touch_ready_file(**_: object) -> None:
         if ready_file is not None:
@@ -58,6 +61,7 @@ def worker(queues: str, ready_file: Path | None) -> None:
     worker_ready.connect(touch_ready_file, weak=False)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             *("--pool", "threads", "--concurrency", str(config.server.worker_concurrency)),
             *("--queues", queues, "--hostname", f"worker-{os.getpid()}@%h", "--loglevel", config.server.log_level),

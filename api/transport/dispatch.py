@@ -5,7 +5,9 @@ Owns the order of a request's steps, the handshake rule and the threads of slow 
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict, cast
 
@@ -24,7 +26,9 @@ from api.requests.services import Services
 from api.transport import answers
 from api.transport.error_codes import wire_error
 from shared import telemetry
-from shared.errors import InvalidParams, InvalidRequest, Overloaded, Unavailable, UnknownMethod
+from shared.errors import InvalidParams, InvalidRequest, Overloaded, RequestError, Unavailable, UnknownMethod
+
+logger = logging.getLogger(__name__)
 
 
 class Request(TypedDict):
@@ -142,6 +146,22 @@ def call(ctx: Context, name: str, params: object) -> Mapping[str, object]:
 
     The transport has counted the request. Errors: RequestError
     """
+    began_at, status, outcome = time.monotonic(), "ok", "ok"
+    try:
+        return _call(ctx, name, params)
+    except Exception as error:
+        status = type(error).__name__
+        outcome = "refused" if isinstance(error, RequestError) else "failed"
+        raise
+    finally:
+        method = name if name in TABLE or name in EMPTY or name in REFUSED else "unknown"
+        duration_ms = round((time.monotonic() - began_at) * 1000)
+        facts = {"method": method, "user_id": ctx.user_id, "status": status, "duration_ms": duration_ms}
+        logger.info("request handled", extra=facts)
+        telemetry.request_handled(method, outcome, duration_ms)
+
+
+def _call(ctx: Context, name: str, params: object) -> Mapping[str, object]:
     if name in EMPTY:
         return dict(EMPTY[name])
     if name in REFUSED:

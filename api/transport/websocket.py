@@ -89,8 +89,10 @@ class _Socket:
 
     def serve(self) -> None:
         """Serve the client until the connection is over."""
+        opened_at = time.monotonic()
         self._prepare()
         self._accept()
+        logger.info("connection opened", extra={"user_id": self._connection.user_id})
         writer = threading.Thread(target=self._write, name="websocket writer", daemon=True)
         writer.start()
         self._watch.add(self._connection, self._shut_down)
@@ -110,6 +112,8 @@ class _Socket:
             self._shut_down()
             self._services.relay.detach(self._connection)
             self._watch.remove(self._connection)
+            duration_ms = round((time.monotonic() - opened_at) * 1000)
+            logger.info("connection closed", extra={"user_id": self._connection.user_id, "duration_ms": duration_ms})
 
     def _prepare(self) -> None:
         if self._socket.family in (socket.AF_INET, socket.AF_INET6):

@@ -12,6 +12,7 @@ from shared.config.table import ConfigTable
 from shared.protocol.sandbox_modes import SANDBOX_MODES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 HOUR = 3600.0
 WEBHOOK_RETRY_SECONDS = (
@@ -108,6 +109,9 @@ class Server:
         bool, Setting("Whether workers run as root although the server has users or is reachable from other hosts.")
     ] = False
     log_level: Annotated[str, Setting("The least severe log lines that are written.", choices=LOG_LEVELS)] = "info"
+    log_format: Annotated[
+        str, Setting("Log lines for people, or one JSON object per line for machines.", choices=LOG_FORMATS)
+    ] = "text"
     event_log_length: Annotated[
         int,
         Setting("Events of a thread that Redis keeps; a client that was away longer reloads the thread.", minimum=1),

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import cast
 
 from shared.errors import ConfigError, ToolError
+from shared.logs.fields import format_handlers, line_formatter
 from workers.runner import hardening, host, repositories, watcher
 from workers.runner.cgroups import Cgroups, NotDelegated
 from workers.runner.command import Command
@@ -145,7 +146,8 @@ def _execute(request: OperationRequest) -> OperationResult | Failure:
 def main() -> None:
     """Serve until the worker is gone, or until SIGTERM. The only argument is RunnerArguments as JSON."""
     arguments: RunnerArguments = json.loads(sys.argv[1])
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s tool runner: %(message)s")
+    logging.basicConfig(level=logging.INFO)
+    format_handlers(logging.getLogger(), line_formatter(arguments.get("log_format", "text"), "runner"))
     if "watched" in arguments:
         watcher.watch(socket.socket(fileno=arguments["watched"]))
         return

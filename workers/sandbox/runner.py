@@ -55,6 +55,7 @@ is_runner = False  # whether this process is a runner
 class RunnerArguments(TypedDict, total=False):
     """What a runner process is started with.
 
+    log_format: "text" or "json"
     control: descriptor of the socket over which its own worker passes it connections
     Or, for a runner that serves a host:
     socket:  path of the socket that it listens at
@@ -64,6 +65,7 @@ class RunnerArguments(TypedDict, total=False):
     watched: descriptor of its connection to the runner, which is its parent
     """
 
+    log_format: str
     control: int
     socket: str
     group: int | None
@@ -99,11 +101,14 @@ def connect() -> Channel:
     return _runner.connect()
 
 
-def configure(path: Path | None) -> None:
-    """Use the runner that listens at a path, or one of our own (None). Call this before all else in this module."""
+def configure(path: Path | None, log_format: str = "text") -> None:
+    """Use the runner that listens at a path, or one of our own (None). Call this before all else in this module.
+
+    log_format: of a runner of our own
+    """
     global _runner
     _runner.close()
-    _runner = _Runner(path)
+    _runner = _Runner(path, log_format)
 
 
 def command_line(arguments: RunnerArguments) -> list[str]:
@@ -140,8 +145,9 @@ def raise_error(answer: Mapping[str, object]) -> None:
 class _Runner:
     """The runner of this process, the idle connections to it, and the child process if it is our own."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, log_format: str = "text") -> None:
         self._path = path
+        self._log_format = log_format
         self._lock = threading.Lock()
         self._idle: list[Channel] = []
         self._busy: set[Channel] = set()  # closed ones are removed by _busy_channels
@@ -302,7 +308,7 @@ class _Runner:
         self._control.setblocking(False)  # its buffer is full when the runner stands still
         with theirs:
             self._child = subprocess.Popen(
-                command_line({"control": theirs.fileno()}),
+                command_line({"control": theirs.fileno(), "log_format": self._log_format}),
                 executable="/proc/self/exe",  # this Python, even where the worker's user may not open its path
                 env=environment(),
                 stdin=subprocess.DEVNULL,
