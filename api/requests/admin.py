@@ -8,6 +8,7 @@ from api.requests.context import Context
 from shared.errors import Forbidden, InvalidRequest
 from shared.events import turn_signals
 from shared.store.turns import Turn
+from shared.store.turns.open_turns import OpenTurn
 from shared.store.users import Account
 
 
@@ -44,6 +45,42 @@ class UserObject(TypedDict):
     role: str
     createdAtMs: int
     disabledAtMs: int | None
+
+
+class OpenTurnObject(TypedDict):
+    """A turn that is not done, as admins see it. Times are Unix milliseconds.
+
+    state:       "queued", "running" or "parked"
+    worker:      name of the worker process that runs it
+    lostWorkers: how many workers were lost while they ran it
+    cause:       what it waits for: approval, limit, noWorker, queue, claim, lostWorker, tool or model
+    why:         the same as a sentence, with what to do about it
+    """
+
+    turnId: str
+    threadId: str
+    userId: str
+    state: str
+    sinceMs: int
+    worker: str | None
+    lostWorkers: int
+    cause: str
+    why: str
+
+
+def open_turn_object(found: OpenTurn) -> OpenTurnObject:
+    """Return a turn that is not done as admins see it."""
+    return {
+        "turnId": found.turn.id,
+        "threadId": found.turn.thread_id,
+        "userId": found.turn.owner,
+        "state": found.turn.phase,
+        "sinceMs": found.since_ms,
+        "worker": found.worker,
+        "lostWorkers": found.lost_attempts,
+        "cause": found.cause,
+        "why": found.why,
+    }
 
 
 def user_object(account: Account) -> UserObject:

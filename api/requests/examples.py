@@ -112,3 +112,14 @@ FEEDBACK = {
 }
 USER = {"userId": USER_ID, "name": "ada", "role": "member", "createdAtMs": BEGIN_MS, "disabledAtMs": None}
 CONFIG_WRITTEN = {"status": "ok", "version": "3", "filePath": "/threadhouse/config.toml", "overriddenMetadata": None}
+OPEN_TURN = {
+    "turnId": TURN_ID,
+    "threadId": THREAD_ID,
+    "userId": USER_ID,
+    "state": "queued",
+    "sinceMs": BEGIN_MS,
+    "worker": None,
+    "lostWorkers": 0,
+    "cause": "noWorker",
+    "why": "no worker takes turns: start one with `threadhouse worker`",
+}

@@ -57,6 +57,15 @@ class SeenWorker:
     def lost(self) -> bool:
         return self.silent_ms > LOST_MS
 
+    @property
+    def state(self) -> str:
+        """What operators read: lost, draining, broken (commands cannot run there) or ready."""
+        if self.lost:
+            return "lost"
+        if self.worker.draining:
+            return "draining"
+        return "broken" if self.worker.problem else "ready"
+
 
 class Workers:
     """The workers table."""

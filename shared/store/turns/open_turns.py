@@ -82,6 +82,12 @@ class OpenTurns:
             state.read_calls_and_approvals(connection, [row.id for row in found])
         return [state.describe(row) for row in found]
 
+    def all_users_running(self) -> dict[str, int]:
+        """Return name of a worker process → how many turns it runs."""
+        claimed = select(turns.c.claimed_by).where(turns.c.phase == rows.RUNNING)
+        with self._database.read() as connection:
+            return dict(Counter(_worker_of(name) or "" for name in connection.scalars(claimed)))
+
     def all_users_find(self, turn_id: str) -> tuple[Turn, list[Moment]] | None:
         """Return any turn and its timeline, oldest moment first; None: there is no such turn."""
         return read_timeline(self._database, turn_id)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from api.methods import TABLE
 from shared.store.audit import Row
+from shared.store.workers import Worker
 from tests.builders import Backend, Client, make_thread, make_turn
 
-METHODS = ("admin/user/list", "admin/user/disable", "admin/user/enable", "admin/turn/interrupt")
+METHODS = sorted(name for name in TABLE if name.startswith("admin/"))
+WORKER = Worker("host:1:abc", "host", 1, "0.2.0", ["calls", "turns"], 2)
 
 
 @pytest.fixture
@@ -52,13 +55,38 @@ def test_an_admin_interrupts_a_turn(backend: Backend, admin: Client) -> None:
     assert [(row.action, row.thread_id) for row in audited(backend)] == [("admin/turn/interrupt", thread.id)]
 
 
+def test_an_admin_sees_the_workers_and_why_each_turn_waits_and_moves_one(backend: Backend, admin: Client) -> None:
+    thread = make_thread(backend.store, backend.config, "ann")
+    turn = make_turn(backend.store, thread)
+    (waiting,) = admin.call("admin/turn/list", {})["data"]
+    assert (waiting["turnId"], waiting["state"], waiting["cause"]) == (turn.id, "queued", "noWorker")
+    assert admin.call("admin/turn/list", {"state": "running"})["data"] == []
+
+    backend.store.workers.report(WORKER)
+    assert backend.store.claims.claim(f"{WORKER.name}:x", lease_ms=30_000, turns_at_once=0) is not None
+    (worker,) = admin.call("admin/worker/list", {})["data"]
+    assert (worker["name"], worker["state"], worker["turns"]) == (WORKER.name, "ready", 1)
+    assert admin.call("admin/turn/list", {"worker": "host:1"})["data"][0]["worker"] == WORKER.name
+    assert admin.call("admin/turn/requeue", {"turnId": turn.id}) == {"requeued": True}
+    assert admin.call("admin/turn/requeue", {"turnId": turn.id}) == {"requeued": False}
+
+    read = admin.call("admin/turn/read", {"turnId": turn.id})
+    assert (read["status"], read["waits"]["cause"]) == ("inProgress", "claim")
+    assert [moment["what"] for moment in read["timeline"]] == ["queued", "claimed for the first time"]
+    assert admin.error("admin/turn/read", {"turnId": "nothing"})["message"] == "turn not found: nothing"
+    assert [(row.action, row.subject_id) for row in audited(backend)] == [
+        ("admin/turn/requeue", turn.id),
+        ("admin/turn/read", turn.id),
+    ]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_member_is_refused_in_every_admin_method(backend: Backend, method: str) -> None:
     thread = make_thread(backend.store, backend.config, "ann")
     turn = make_turn(backend.store, thread)
     member = backend.connect("bob")
 
-    error = member.error(method, {"threadId": thread.id, "userId": "ann"})
+    error = member.error(method, {"threadId": thread.id, "turnId": turn.id, "userId": "ann"})
 
     assert error["message"].startswith("only admins may call this method")
     assert not backend.store.turns.get(turn.id, "ann").done
