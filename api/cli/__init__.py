@@ -29,6 +29,7 @@ COMMANDS = {
     "workers": "api.cli.workers",
     "turns": "api.cli.turns",
     "turn": "api.cli.turns",
+    "usage": "api.cli.usage",
     "users": "api.cli.users",
     "keys": "api.cli.keys",
     "webhooks": "api.cli.webhooks",
@@ -39,6 +40,8 @@ COMMANDS = {
     "feedback": "api.cli.feedback",
     "export": "api.cli.threads",
     "import": "api.cli.threads",
+    "backup": "api.cli.backup.commands",
+    "restore": "api.cli.backup.commands",
 }
 
 
