@@ -27,7 +27,8 @@ def usage(days: int, user_name: str | None, as_csv: bool, as_json: bool) -> None
         owner = store.users.get(user_name).id if user_name else None
         found = store.usage.all_users_days(first, owner=owner)
         names = {account.user.id: account.user.name for account in store.users.accounts()}
-    rows = [{"day": day, "user": names.get(user_id, user_id), "tokens": tokens} for day, user_id, tokens in found]
+    named = sorted((day, names.get(user_id, user_id), tokens) for day, user_id, tokens in found)
+    rows = [{"day": day, "user": name, "tokens": tokens} for day, name, tokens in named]
     if as_csv:
         writer = csv.DictWriter(sys.stdout, ("day", "user", "tokens"), lineterminator="\n")
         writer.writeheader()

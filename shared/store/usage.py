@@ -124,12 +124,12 @@ class Usage:
         return [(row.day, row.tokens) for row in reversed(rows)]
 
     def all_users_days(self, first_day: str, *, owner: str | None = None) -> list[tuple[str, str, int]]:
-        """Return (YYYY-MM-DD, owner, tokens) from a day on, oldest day first. owner: only this one."""
+        """Return (YYYY-MM-DD, owner, tokens) of all days from this one on. owner: only this one."""
         query = select(usage_days.c.day, usage_days.c.owner, usage_days.c.tokens).where(usage_days.c.day >= first_day)
         if owner is not None:
             query = query.where(usage_days.c.owner == owner)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(usage_days.c.day, usage_days.c.owner)).all()
+            rows = connection.execute(query).all()
         return [(row.day, row.owner, row.tokens) for row in rows]
 
     def totals(self, owner: str) -> tuple[int, int]:
