@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from api import offloaded_sqlite
 from api.offloaded_sqlite import OffloadedConnection, OffloadedDatabase
 from shared.errors import Overloaded
+from tests.support.wait import DEADLINE_SECONDS
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 
@@ -118,14 +119,15 @@ def test_short_statements_need_no_native_thread(database: OffloadedDatabase, mon
 def test_a_write_that_waits_too_long_is_refused_as_retryable(
     database: OffloadedDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offloaded_sqlite, "WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(offloaded_sqlite, "STATEMENT_SECONDS", 0.2)
-    impatient = OffloadedDatabase(f"sqlite:///{file}")
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    writing = [gevent.spawn(add, impatient, "a") for _ in range(30)]  # more than there are connections
-    gevent.joinall(writing, timeout=20)
+    with monkeypatch.context() as short:
+        short.setattr(offloaded_sqlite, "WAIT_SECONDS", 0.2)
+        short.setattr(offloaded_sqlite, "STATEMENT_SECONDS", 0.2)
+        impatient = OffloadedDatabase(f"sqlite:///{file}")
+        writing = [gevent.spawn(add, impatient, "a") for _ in range(30)]  # more than there are connections
+        gevent.joinall(writing, timeout=DEADLINE_SECONDS)
 
     assert {type(one.exception) for one in writing} == {Overloaded}
     other.execute("COMMIT")
@@ -138,10 +140,10 @@ def test_a_write_that_waits_too_long_is_refused_as_retryable(
 def test_a_statement_that_runs_too_long_is_interrupted_and_changes_nothing(
     database: OffloadedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offloaded_sqlite, "STATEMENT_SECONDS", 0.1)
-
-    with pytest.raises(Overloaded):
-        write(database, "INSERT INTO notes VALUES (1, 'a')", ENDLESS)
+    with monkeypatch.context() as short:
+        short.setattr(offloaded_sqlite, "STATEMENT_SECONDS", 0.1)
+        with pytest.raises(Overloaded):
+            write(database, "INSERT INTO notes VALUES (1, 'a')", ENDLESS)
 
     assert notes(database) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,6 +46,10 @@ class Redis:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def lose_data(self) -> None:
+        """Remove its files. It must not run: it would be asked before it has lost them."""
+        shutil.rmtree(self._home / "redis")
 
 
 @pytest.fixture
@@ -99,8 +104,8 @@ def test_the_end_of_a_turn_that_redis_lost_is_republished(backend: Backend, redi
 
     redis.stop()
     end_turn(backend.store, claim)
+    redis.lose_data()
     redis.start()
-    backend.services.redis.flushall()
 
     client.wait_for_method("turn/completed")
     assert client.methods().count("turn/started") == 1

@@ -67,7 +67,7 @@ def percentiles(values, scale=1000.0):
 
 def mock_call(base, path, method="GET"):
     request = urllib.request.Request(base.rstrip("/") + path, method=method)
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         return json.loads(response.read())
 
 

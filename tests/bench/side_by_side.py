@@ -10,6 +10,7 @@ The exit status is 0 when every given limit holds: a minimum for turns_per_s and
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PORTS = range(20_000, 32_000)
 MORE_IS_BETTER = ("turns_per_s", "deltas_per_s")
 CONFIG = """model = "mock"
 model_provider = "mock"
@@ -36,9 +38,12 @@ stream_max_retries = 0
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Return a port that is not in use, below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 def wait(url, patience=90):

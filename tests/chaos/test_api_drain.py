@@ -30,7 +30,8 @@ from tests.support.wait import until
 
 COMMAND = command("echo out; sleep 0.2; echo more")
 SCRIPT = f"[[reason Hm.]][[say n=20 delay_ms=10]]{COMMAND}[[say n=60 delay_ms=20]]"
-EXIT_SECONDS = 30.0
+END = "[[pause {}]][[say n=20 delay_ms=20]]"  # of the script
+EXIT_SECONDS = 60.0
 
 
 def check_follower(frames: list[dict[str, Any]], turn: dict[str, Any]) -> None:
@@ -59,7 +60,7 @@ def test_clients_of_a_node_that_shuts_down_come_back_on_another_without_a_gap(
             socket = deployment.connect(leaving)
             cursor = socket.send_request("thread/resume", {"threadId": thread_id})
             socket.result(cursor)
-            turn_id = start_turn(bridge.client, thread_id, SCRIPT)
+            turn_id = start_turn(bridge.client, thread_id, SCRIPT + END.format(f"leaving{number}"))
             position = (number * 13) % 60
             socket.wait_for(
                 lambda frame, at=position: is_delta(frame, f"w{at % 20} ") if at < 20 else is_delta(frame, f"w{at} ")
@@ -68,9 +69,10 @@ def test_clients_of_a_node_that_shuts_down_come_back_on_another_without_a_gap(
             deployment.api[leaving].signal(signal.SIGTERM)
 
             assert socket.wait_until_lost().code == RESTARTING
+            deployment.model.release(f"leaving{number}")  # so that the turn did not end before its node
             seen = of_thread(socket.received, thread_id)
             again = deployment.connect(staying)
-            last = max(frame["eventId"] for frame in socket.received if "eventId" in frame)
+            last = next(frame["eventId"] for frame in reversed(seen) if "eventId" in frame)
             again.request("thread/resume", {"threadId": thread_id, "excludeTurns": True, "afterEventId": last})
             wait_for_end(again, turn_id)
             wait_for_end(bridge.client, turn_id)

@@ -15,31 +15,29 @@ CAP = 150_000  # allows four calls at once, because an answer of the tests' mode
 CALL_TOKENS = 2100  # that a model call uses
 ANSWER = f"[[say n=10 delay_ms=50]][[usage in={CALL_TOKENS - 100} out=100]]"
 SCRIPT = f"{ANSWER}[[run true]]{ANSWER}"
-SECONDS = 60.0
+HELD = "[[pause {}]]" + SCRIPT  # its first call runs until the test lets it end
+SECONDS = 120.0
 
 
 def test_usage_equals_the_answers_after_a_kill_of_all_workers(deploy: Callable[..., Deployment], times: range) -> None:
     deployment = deploy(workers=2)
     client = deployment.connect()
 
-    for _ in times:
+    for number in times:
         spent = deployment.store.usage.standing("local").day
         deployment.store.limits.change("local", {"tokens_per_day": spent + CAP})
-        turns = [start_turn(client, start_thread(client), SCRIPT) for _ in range(TURNS)]
-        until(lambda: is_spending(deployment, spent + CAP // 4), seconds=SECONDS)  # noqa: B023
+        turns = [start_turn(client, start_thread(client), HELD.format(f"budget{number}"))]
+        deployment.model.wait_reached(f"budget{number}", SECONDS)
+        turns += [start_turn(client, start_thread(client), SCRIPT) for _ in range(TURNS - 1)]
+        until(lambda: deployment.store.usage.standing("local").day > spent + CAP // 4, seconds=SECONDS)  # noqa: B023
         for worker in deployment.workers:
             worker.kill()
         assert deployment.store.usage.standing("local").reserved > 0, "no model call ran when the workers were killed"
+        deployment.model.release(f"budget{number}")
         for worker in deployment.workers:
             deployment.start_worker(worker)
 
         check(deployment, client, turns, spent + CAP)
-
-
-def is_spending(deployment: Deployment, tokens: int) -> bool:
-    """Return whether more than this many tokens are spent and a model call is running."""
-    standing = deployment.store.usage.standing("local")
-    return standing.day > tokens and standing.reserved > 0
 
 
 def check(deployment: Deployment, client: ProtocolClient, turns: list[str], cap: int) -> None:

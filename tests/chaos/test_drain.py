@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.watched import WatchedTurn, disconnect, wait_for_ends, watch
-from tests.support.deployment import SHORT, Deployment
+from tests.support.deployment import Deployment
 from tests.support.turns import check_order, command, is_delta, is_end
 
-EXIT_SECONDS = 10.0
+EXIT_SECONDS = 60.0  # on a busy machine; the commands would run for much longer
+END_SECONDS = 60.0
+SERVER = {"lease_seconds": 300}  # so that no turn is requeued because its lease ran out
 STREAM = "[[say half a ]][[pause {}]][[say message]]"
-COMMAND = command("echo 1 >> probe; echo working; sleep 60") + "[[say end]]"
+COMMAND = command("echo 1 >> probe; echo working; sleep 600") + "[[say end]]"
 
 
 def test_worker_shutdown_requeues_its_running_turns(deploy: Callable[..., Deployment], times: range) -> None:
-    deployment = deploy(api=2, workers=1)
+    deployment = deploy(api=2, workers=1, server=SERVER)
     (draining,) = deployment.workers
 
     for number in times:
@@ -32,13 +34,11 @@ def test_worker_shutdown_requeues_its_running_turns(deploy: Callable[..., Deploy
         other = deployment.add_worker()
 
         stopped_at = time.monotonic()
-        assert draining.stop() == 0
-        took_s = time.monotonic() - stopped_at
+        assert draining.stop(EXIT_SECONDS) == 0
+        print(f"drained in {time.monotonic() - stopped_at:.1f} s")
         deployment.model.release(f"drain{number}")
 
-        assert took_s < EXIT_SECONDS
-        print(f"drained in {took_s:.1f} s")
-        wait_for_ends(watched, SHORT["lease_seconds"] + SHORT["sweep_seconds"] + EXIT_SECONDS)
+        wait_for_ends(watched, END_SECONDS)
         for turn in streams:
             check_stream(turn)
         for turn in commands:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.watched import MESSAGES, RUN, WatchedTurn, check, check_next, disconnect, wait_for_ends, watch
-from tests.support.deployment import Deployment
+from tests.support.deployment import STEADY, Deployment
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import (
     after_reply,
@@ -23,7 +23,7 @@ from tests.support.turns import (
 )
 
 TURNS = 3
-END_SECONDS = 30
+END_SECONDS = 60
 SLOW = f"[[say n=8 delay_ms=100 {MESSAGES[1]}]]"  # so that the outage comes while the model sends text
 SCRIPT = f"[[say {MESSAGES[0]}]]{command(RUN.format(1))}{SLOW}{command(RUN.format(2))}[[say {MESSAGES[2]}]]"
 
@@ -36,7 +36,7 @@ OUTAGES: dict[str, Callable[[Deployment], object]] = {
 
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_outage_of_redis_loses_nothing_stored(deploy: Callable[..., Deployment], times: range, outage: str) -> None:
-    deployment = deploy(api=2, workers=2)
+    deployment = deploy(api=2, workers=2, server=STEADY)
 
     for _ in times:
         watched = watch(deployment, TURNS)
@@ -56,7 +56,7 @@ def test_outage_of_redis_loses_nothing_stored(deploy: Callable[..., Deployment],
 
 
 def test_sweep_finds_a_turn_whose_wake_up_was_lost(deploy: Callable[..., Deployment], times: range) -> None:
-    deployment = deploy(workers=1)
+    deployment = deploy(workers=1, server=STEADY)
     (worker,) = deployment.workers
 
     for _ in times:

@@ -14,12 +14,12 @@ import pytest
 
 from tests.chaos.watched import UNKNOWN, WatchedTurn, check_next, watch
 from tests.support import processes
-from tests.support.deployment import Deployment, Process
+from tests.support.deployment import STEADY, Deployment, Process
 from tests.support.turns import command, is_delta
 from tests.support.wait import until
 from workers.sandbox import runner
 
-END_SECONDS = 40.0
+END_SECONDS = 60.0
 RUNNER = b"workers.runner.server"
 LONG = command("echo 1 >> probe; echo working; sleep 300; echo 1.end >> probe") + "[[say end]]"
 TWO = f"{command('echo 1 >> probe')}[[pause between]]{command('echo 2 >> probe')}[[say end]]"
@@ -28,15 +28,27 @@ on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def runner_of(worker: Process) -> int:
-    """Return the pid of the runner that a worker started."""
-    found = []
-    for file in Path(f"/proc/{worker.pid}/task").glob("*/children"):
-        for pid in file.read_text().split():
-            with suppress(OSError):
-                if RUNNER in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
-    (pid,) = found
+    """Return the pid of the runner that a worker started, once it has one."""
+    until(lambda: len(runners_of(worker)) == 1)
+    (pid,) = runners_of(worker)
     return pid
+
+
+def runners_of(worker: Process) -> list[int]:
+    found = []
+    for child in children_of(worker.pid):
+        with suppress(OSError):  # it has ended
+            if RUNNER in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has ended
+            found += map(int, file.read_text().split())
+    return found
 
 
 def pause_during_command(turn: WatchedTurn, worker: Process) -> int:
@@ -62,7 +74,7 @@ def check_unknown(turn: WatchedTurn) -> None:
 def test_runner_that_stops_between_commands_is_replaced(
     deploy: Callable[..., Deployment], after_a_command: bool
 ) -> None:
-    deployment = deploy()
+    deployment = deploy(server=STEADY)
     (turn,) = watch(deployment, 1)
     paused = runner_of(deployment.workers[0])
     if not after_a_command:
@@ -81,7 +93,7 @@ def test_runner_that_stops_between_commands_is_replaced(
 
 @on_sqlite
 def test_command_of_a_runner_that_stops_has_an_unknown_outcome(deploy: Callable[..., Deployment]) -> None:
-    deployment = deploy()
+    deployment = deploy(server=STEADY)
     (turn,) = watch(deployment, 1)
 
     paused = pause_during_command(turn, deployment.workers[0])
@@ -93,7 +105,7 @@ def test_command_of_a_runner_that_stops_has_an_unknown_outcome(deploy: Callable[
 
 @on_sqlite
 def test_interrupt_ends_a_turn_whose_runner_has_stopped(deploy: Callable[..., Deployment]) -> None:
-    deployment = deploy()
+    deployment = deploy(server=STEADY)
     (turn,) = watch(deployment, 1)
     pause_during_command(turn, deployment.workers[0])
 
@@ -105,7 +117,7 @@ def test_interrupt_ends_a_turn_whose_runner_has_stopped(deploy: Callable[..., De
 
 @on_sqlite
 def test_worker_drains_although_its_runner_has_stopped(deploy: Callable[..., Deployment]) -> None:
-    deployment = deploy()
+    deployment = deploy(server=STEADY)
     (turn,) = watch(deployment, 1)
     (draining,) = deployment.workers
     pause_during_command(turn, draining)
@@ -123,9 +135,8 @@ def test_runner_of_a_host_that_stops_is_killed_by_its_watcher() -> None:
         with subprocess.Popen(words, env={}, cwd="/") as started:
             try:
                 until(path.exists)
-                children = Path(f"/proc/{started.pid}/task")
-                until(lambda: any(file.read_text() for file in children.glob("*/children")))
-                (watcher,) = [int(pid) for file in children.glob("*/children") for pid in file.read_text().split()]
+                until(lambda: children_of(started.pid))
+                (watcher,) = children_of(started.pid)
                 started.send_signal(signal.SIGSTOP)
 
                 assert started.wait(END_SECONDS) == -signal.SIGKILL

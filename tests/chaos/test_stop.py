@@ -7,53 +7,65 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
 
 from shared.store.tables import items, turns
-from tests.chaos.watched import WatchedTurn, check, check_next, disconnect, wait_for_ends, watch
-from tests.support.deployment import SHORT, Deployment, Process
+from tests.chaos.watched import (
+    SCRIPT,
+    TRIES,
+    WatchedTurn,
+    check,
+    check_next,
+    disconnect,
+    is_writable,
+    wait_for_ends,
+    watch,
+)
+from tests.support.deployment import PATIENT, Deployment, Process
 from tests.support.wait import until
 
 TURNS = 3
-SCRIPT_SECONDS = 10.0
+END_SECONDS = 90.0  # until another worker has run the turns, after the end of the lease
 # The log lines of a worker that leaves a turn without ending it, see workers/tasks/run_turn.py.
 LEFT = ("claim lost, leaving the turn", "database unreachable, leaving the turn to its lease")
-TRIES = 5  # a worker that is paused while it holds SQLite's write lock blocks all others, and the test tries again
 
 
 @pytest.mark.parametrize("point", ["before_begun", "mid_stream", "before_final_commit"])
 def test_worker_paused_beyond_its_lease_writes_nothing_when_it_resumes(
     deploy: Callable[..., Deployment], times: range, tmp_path: Path, point: str
 ) -> None:
-    deployment = deploy(api=2, workers=0)
+    deployment = deploy(api=2, workers=0, server=PATIENT)
     trigger = tmp_path / "trigger"
     workers = [deployment.add_worker(fault=f"{point}:stop@{trigger}") for _ in range(2)]
 
-    for _ in times:
-        for _ in range(TRIES):
-            if pause_one_worker(deployment, workers, trigger):
+    for number in times:
+        for attempt in range(TRIES):
+            if pause_one_worker(deployment, workers, trigger, f"stop{number}.{attempt}"):
                 break
         else:
             pytest.fail("the paused worker held the database's write lock each time")
 
 
-def pause_one_worker(deployment: Deployment, workers: list[Process], trigger: Path) -> bool:
-    """Pause one of two workers while turns run, and resume it. Return False when it was paused in a transaction."""
+def pause_one_worker(deployment: Deployment, workers: list[Process], trigger: Path, begin: str) -> bool:
+    """Pause one of two workers while turns run, and resume it. Return False when it was paused in a transaction.
+
+    begin: a name for the pause in which the turns wait for the trigger, so that none of them is past the point before
+    """
     watched = watch(deployment, TURNS)
     left_before = count_left(workers)
     for turn in watched:
-        turn.start()
+        turn.start(f"[[pause {begin}]]{SCRIPT}")
     trigger.touch()  # only now: a worker that is paused in a transaction would block turn/start
+    deployment.model.release(begin)
     until(lambda: any(worker.is_paused() for worker in workers))
     assert not trigger.exists(), "no worker was paused"
     paused = next(worker for worker in workers if worker.is_paused())
     if not is_writable(deployment):
         paused.resume()
-        wait_for_ends(watched, SCRIPT_SECONDS)
+        wait_for_ends(watched, END_SECONDS)
         return False
 
-    wait_for_ends(watched, SHORT["lease_seconds"] + SHORT["sweep_seconds"] + SCRIPT_SECONDS)
+    wait_for_ends(watched, END_SECONDS)
     taken_over = sum(claim_no(deployment, turn) - 1 for turn in watched)
     assert taken_over >= 1
     for turn in watched:
@@ -79,20 +91,6 @@ def count_left(workers: list[Process]) -> int:
     """Return how often a worker left a turn, also because it waited for a lock of the paused worker."""
     logs = "".join(worker.log.read_text() for worker in workers)
     return sum(logs.count(text) for text in LEFT)
-
-
-def is_writable(deployment: Deployment) -> bool:
-    database = deployment.store.database
-    if not database.is_sqlite:
-        return True
-    try:
-        with database.read() as connection:
-            connection.execute(text("PRAGMA busy_timeout = 200"))
-        with database.write() as connection:
-            connection.execute(text("PRAGMA busy_timeout = 20000"))
-    except OperationalError:
-        return False
-    return True
 
 
 def claim_no(deployment: Deployment, turn: WatchedTurn) -> int:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 
 from tests.support import order
-from tests.support.deployment import SHORT, Deployment
+from tests.support.deployment import Deployment
 from tests.support.processes import is_running
 from tests.support.turns import events, of_thread, run_turn
 from tests.support.wait import until
 
 LIST = "thread/backgroundTerminals/list"
-END_SECONDS = SHORT["lease_seconds"] + SHORT["sweep_seconds"] + 10
 
 
 def test_commands_of_a_killed_worker_end_as_failed(deploy: Callable[..., Deployment], times: range) -> None:
@@ -26,15 +25,14 @@ def test_commands_of_a_killed_worker_end_as_failed(deploy: Callable[..., Deploym
         call = {"cmd": f"echo up; {mark}", "login": False, "yield_time_ms": 300}
         run_turn(client, thread_id, f"[[tool exec_command {json.dumps(call)}]][[say Left running.]]")
         (terminal,) = client.request(LIST, {"threadId": thread_id})["data"]
-        assert is_running(mark)
+        until(lambda mark=mark: is_running(mark))  # type: ignore[misc]
         keeper.kill()
         keeper = deployment.add_worker()
 
         ended = client.wait_for(
             lambda frame, item_id=terminal["itemId"]: (  # type: ignore[misc]
                 frame.get("method") == "item/completed" and frame["params"]["item"]["id"] == item_id
-            ),
-            END_SECONDS,
+            )
         )
         assert ended["params"]["item"]["status"] == "failed"
         until(lambda mark=mark: not is_running(mark))  # type: ignore[misc]

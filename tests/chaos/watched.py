@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from tests.support.wait import until
 
 UNAVAILABLE = -32001
 UNKNOWN = "outcome is unknown"
+LOCK_SECONDS = 2.0  # for which a worker that is not paused holds the write lock at most, on a busy machine
+TRIES = 5  # to pause a worker that does not hold that lock: it would block all others
 MESSAGES = ("I begin.", "I go on.", "I am done.")
 TYPES = ["userMessage", "agentMessage", "commandExecution", "agentMessage", "commandExecution", "agentMessage"]
 RUN = "echo {0} >> probe; echo working; sleep 0.15; echo {0}.end >> probe"  # the probe counts how often it ran
@@ -106,6 +110,19 @@ def _start_thread(client: ProtocolClient, params: dict[str, Any]) -> dict[str, A
 
     until(start)
     return started
+
+
+def is_writable(deployment: Deployment) -> bool:
+    """Return whether SQLite's write lock is free, which a worker that was paused in a transaction holds."""
+    if not deployment.store.database.is_sqlite:
+        return True
+    with closing(sqlite3.connect(deployment.home / "threadhouse.sqlite3", LOCK_SECONDS, isolation_level=None)) as tried:
+        try:
+            tried.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        tried.rollback()
+    return True
 
 
 def disconnect(watched: Sequence[WatchedTurn]) -> None:

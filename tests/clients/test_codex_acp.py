@@ -16,6 +16,7 @@ import pytest
 from tests.support import originals
 from tests.support.deployment import Deployment
 from tests.support.originals import CODEX_ACP
+from tests.support.wait import until
 
 DEADLINE_S = 60.0
 THREADHOUSE = Path(sys.executable).with_name("threadhouse")
@@ -53,7 +54,7 @@ class Editor:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(DEADLINE_S)
 
     def send_request(self, method: str, **params: Any) -> int:
         """Send a request without waiting. Return its id."""
@@ -181,6 +182,7 @@ def test_a_cancel_ends_the_turn(server: Deployment, editor: Editor, folder: Path
     session_id = new_session(editor, folder)
     running = editor.send_request("session/prompt", **prompt(session_id, "[[say Half]] [[pause acp]]"))
     server.model.wait_reached("acp")
+    until(lambda: editor.text("agent_message_chunk") == "Half")  # the adapter knows of the turn
 
     editor.send({"method": "session/cancel", "params": {"sessionId": session_id}})
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.deployment import Deployment
+from tests.support.model_server import YIELD_MS
 from tests.support.original_server import run_turn
 from tests.support.protocol_client import ProtocolClient
 
@@ -29,7 +30,8 @@ POLICIES: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 def call(command: str, **arguments: Any) -> str:
-    return f"[[tool exec_command {json.dumps({'cmd': command, 'login': False, **arguments})}]]"
+    given = {"cmd": command, "login": False, "yield_time_ms": YIELD_MS, **arguments}
+    return f"[[tool exec_command {json.dumps(given)}]]"
 
 
 def run(
@@ -68,7 +70,7 @@ def test_login_shells_are_refused_where_they_are_disabled(
     server: Deployment, original: ProtocolClient, ours: ProtocolClient, tmp_path: Path
 ) -> None:
     script = call("shopt -q login_shell; echo login $?", login=True) + call("shopt -q login_shell; echo login $?")
-    script += '[[tool exec_command {"cmd": "shopt -q login_shell; echo login $?"}]]'
+    script += "[[run shopt -q login_shell; echo login $?]]"
 
     theirs, own = (run(server, client, tmp_path, script, allow_login_shell=False)[0] for client in (original, ours))
 

@@ -16,7 +16,7 @@ from tests.support import originals
 from tests.support.deployment import Deployment
 from tests.support.originals import CODEX_171
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 WORKSPACE = re.compile(r'/[^" ]*/workspaces/local/[0-9a-f-]{36}')  # of a client that names no folder
 MESSAGES = ("error", "turn.failed")  # each program words its errors itself
 PATCHES = "".join(

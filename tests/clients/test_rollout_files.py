@@ -21,7 +21,7 @@ from tests.support.originals import CODEX_169 as CODEX
 from tests.support.tui import Tui
 from tests.support.wait import until
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 class Server:
@@ -113,8 +113,11 @@ def test_codex_continues_a_thread_from_our_session_file(server: Server, codex: C
     thread = server.http.call("thread/start", {"cwd": str(codex.cwd)})["thread"]
     server.run_turn(thread["id"], "the first question [[reason Hm.]] [[run echo from-the-command]] [[say It said so.]]")
     sessions = server.home / "sessions"
-    until(lambda: any(thread["id"] in path.name for path in sessions.rglob("*.jsonl")))
-    shutil.copytree(sessions, codex.home / "sessions")
+    until(lambda: [*sessions.rglob(f"*{thread['id']}.jsonl")])
+    (path,) = sessions.rglob(f"*{thread['id']}.jsonl")
+    copy = codex.home / "sessions" / path.relative_to(sessions)
+    copy.parent.mkdir(parents=True)
+    shutil.copy(path, copy)
 
     answer = codex.exec("resume", "--skip-git-repo-check", thread["id"], "the second question [[say I remember.]]")
 

@@ -37,11 +37,11 @@ def original(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> It
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=originals.environ(home), cwd=home, stdout=log, stderr=log)
     try:
-        until(lambda: b"listening on" in (home / "log").read_bytes(), seconds=30)
+        until(lambda: b"listening on" in (home / "log").read_bytes())
         yield f"ws://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")

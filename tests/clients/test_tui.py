@@ -16,7 +16,7 @@ import pytest
 from tests.support import originals
 from tests.support.deployment import Deployment, Up
 from tests.support.model_server import ModelServer
-from tests.support.tui import Tui
+from tests.support.tui import FOOTER, PROMPT, Tui
 from tests.support.wait import until
 
 WRITES = ("--sandbox", "workspace-write")  # without it the TUI asks for read-only
@@ -68,9 +68,12 @@ def escalated(command: str, then: str) -> str:
     return f"[[tool exec_command {json.dumps(arguments)}]] [[say {then}]]"
 
 
-def restart_api(server: Deployment) -> None:
+def restart_api(server: Deployment, tui: Tui) -> None:
+    """Kill the API process, start it again once the client has noticed, and wait until the client is back."""
     server.api[0].kill()
+    tui.wait_for("Reconnecting to server")
     server.api[0].start()
+    tui.wait_until_gone("Reconnecting to server")
 
 
 def test_a_session_runs_commands_and_is_resumed(tmp_path_factory: pytest.TempPathFactory, codex: Codex) -> None:
@@ -164,8 +167,7 @@ def test_a_command_runs_only_after_its_approval(tui: Tui, tmp_path: Path) -> Non
 def test_a_command_approved_for_the_session_needs_no_second_approval(tui: Tui, tmp_path: Path) -> None:
     command = f"echo x >> {tmp_path}/lines"
     tui.submit(escalated(command, "First."))
-    tui.wait_for(APPROVAL_PROMPT)
-    tui.press("a")
+    tui.answer(APPROVAL_PROMPT, "a")
     tui.wait_for(r"^• First\.$")
 
     tui.submit(escalated(command, "Second."))
@@ -176,9 +178,7 @@ def test_a_command_approved_for_the_session_needs_no_second_approval(tui: Tui, t
 
 def test_a_declined_command_does_not_run_and_the_turn_continues(tui: Tui, tmp_path: Path) -> None:
     tui.submit(escalated(f"touch {tmp_path}/declined", "Something else, then."))
-    tui.wait_for(APPROVAL_PROMPT)
-
-    tui.press("d")
+    tui.answer(APPROVAL_PROMPT, "d")
 
     tui.wait_for(r"^✗ You did not approve codex to run touch")
     tui.wait_for(r"^• Something else, then\.$")
@@ -188,9 +188,7 @@ def test_a_declined_command_does_not_run_and_the_turn_continues(tui: Tui, tmp_pa
 
 def test_escape_at_an_approval_prompt_interrupts_the_turn(tui: Tui, tmp_path: Path) -> None:
     tui.submit(escalated(f"touch {tmp_path}/cancelled", "Never said."))
-    tui.wait_for(APPROVAL_PROMPT)
-
-    tui.press("Escape")
+    tui.answer(APPROVAL_PROMPT, "Escape")
 
     tui.wait_for(r"^✗ You canceled the request to run touch")
     tui.wait_for(INTERRUPTED)
@@ -235,9 +233,7 @@ def test_a_canceled_patch_changes_nothing(server: Deployment, codex: Codex) -> N
     tui.wait_until_ready()
     workspace = workspace_of(tui)
     tui.submit(PATCH.format("no.txt"))
-    tui.wait_for(APPROVAL_PROMPT)
-
-    tui.press("Escape")
+    tui.answer(APPROVAL_PROMPT, "Escape")
 
     tui.wait_for(INTERRUPTED)
     assert list(workspace.iterdir()) == []
@@ -245,8 +241,13 @@ def test_a_canceled_patch_changes_nothing(server: Deployment, codex: Codex) -> N
 
 def workspace_of(tui: Tui) -> Path:
     """Return the thread's folder from the line below the prompt."""
-    found = re.search(r"/\S+/workspaces/\S+", tui.composer())
-    assert found is not None
+    found: list[str] = []
+
+    def is_shown(screen: str) -> bool:
+        found[:] = re.findall(r"/\S+/workspaces/\S+", screen.rpartition(PROMPT)[2])[:1]
+        return bool(found)
+
+    tui.wait_until(is_shown, "no folder is below the prompt")
     return Path(found[0])
 
 
@@ -264,8 +265,7 @@ def test_escape_interrupts_a_streaming_answer(server: Deployment, tui: Tui) -> N
 def test_escape_interrupts_a_running_command(tui: Tui) -> None:
     tui.submit("[[run echo begun; sleep 600]]")
     tui.wait_for(RUNS)
-    tui.submit("/ps")
-    tui.wait_for(r"↳ begun$")
+    tui.submit_until("/ps", r"↳ begun$")
 
     tui.press("Escape")
 
@@ -278,8 +278,7 @@ def test_a_command_that_outlives_its_turn_is_shown_and_stopped(tui: Tui) -> None
     tui.wait_for(WORKED)
     tui.wait_for(rf"^  {RUNS} · /ps to view · /stop to close$")
 
-    tui.submit("/ps")
-    tui.wait_for(r"^  • echo up; sleep 600\n    ↳ up$")
+    tui.submit_until("/ps", r"^  • echo up; sleep 600\n    ↳ up$")
     tui.submit("/stop")
 
     tui.wait_for(r"^• Stopping all background terminals\.$")
@@ -297,7 +296,7 @@ def test_a_prompt_during_a_turn_steers_it(server: Deployment, tui: Tui) -> None:
     tui.wait_for(r"^› \[\[say Shorter")
     tui.wait_for(r"^• Shorter, then\.$")
     tui.wait_for(WORKED)
-    assert len(re.findall(WORKED, tui.screen(), re.MULTILINE)) == 1
+    tui.wait_until(lambda screen: len(re.findall(WORKED, screen, re.MULTILINE)) == 1, "it worked more than once")
 
 
 def test_a_renamed_thread_keeps_its_name(server: Deployment, tui: Tui, codex: Codex) -> None:
@@ -455,6 +454,7 @@ def test_a_review_of_a_commit_is_selected_from_the_log(tui: Tui, server: Deploym
 def test_a_prompt_during_a_review_is_sent_after_it(server: Deployment, tui: Tui) -> None:
     tui.submit("/review [[say Let me look.]] [[pause review]] [[say  Well done.]]")
     server.model.wait_reached("review")
+    tui.wait_for(r"^>> Code review started: ")
 
     tui.submit("[[say After the review.]]")
     server.model.release("review")
@@ -568,47 +568,42 @@ def test_an_answer_continues_without_repetition_after_a_kill_of_the_api(server: 
     tui.submit("[[say First.\n\nSecond.]] [[pause killed]] [[say  Third.]] [[pause replayed]] [[say  Last.]]")
     tui.wait_for(r"^  Second\.$")
 
-    restart_api(server)
+    restart_api(server, tui)
 
-    tui.wait_for("Reconnecting to server")
-    tui.wait_until_gone("Reconnecting to server")
     server.model.release("killed")
     tui.wait_for(r"^• First\.\n+  Second\. Third\.$")  # the whole replay; the item is not completed yet
-    replayed = below_prompt(tui, "Last.]]")
-    assert (replayed.count("First."), replayed.count("Second.")) == (1, 1)
+    tui.wait_until(lambda screen: parts_below(screen) == (1, 1), "a part of the answer is repeated")
     server.model.release("replayed")
     tui.wait_for(WORKED)
-    answer = below_prompt(tui, "Last.]]")
-    assert "\n• First.\n\n  Second. Third. Last.\n" in answer
-    assert answer.count("First.") == 1
+    tui.wait_for(r"^• First\.\n\n  Second\. Third\. Last\.$")
+    tui.wait_until(lambda screen: parts_below(screen) == (1, 1), "a part of the answer is repeated")
 
 
-def below_prompt(tui: Tui, end: str) -> str:
-    """Return what the screen shows below a prompt that ends with this text."""
-    return tui.screen().partition(end)[2]
+def parts_below(screen: str) -> tuple[int, int]:
+    """Return how often the parts of the answer are below their prompt, and above the name of the thread."""
+    answer = FOOTER.split(screen.partition("Last.]]")[2])[0]
+    return answer.count("First."), answer.count("Second.")
 
 
 def test_the_output_of_a_running_command_arrives_after_a_kill_of_the_api(server: Deployment, tui: Tui) -> None:
     workspace = workspace_of(tui)
     tui.submit("[[run echo begun; until [ -e go ]; do sleep 0.1; done; echo o''ver]] [[say Seen.]]")
     tui.wait_for(RUNS)
-    restart_api(server)
-    tui.wait_for("Reconnecting to server")
-    tui.wait_until_gone("Reconnecting to server")
+    restart_api(server, tui)
 
     (workspace / "go").touch()
 
     tui.wait_for(r" begun\n +over$")
     tui.wait_for(r"^• Seen\.$")
-    assert len(re.findall(r"^• (?:Ran|Running) ", tui.screen(), re.MULTILINE)) == 1
+    tui.wait_until(
+        lambda screen: len(re.findall(r"^• (?:Ran|Running) ", screen, re.MULTILINE)) == 1, "the command is shown twice"
+    )
 
 
 def test_a_turn_can_be_interrupted_after_a_reconnection(server: Deployment, tui: Tui) -> None:
     tui.submit("[[say Half of]] [[pause reconnect]]")
     tui.wait_for(r"^• Half of$")
-    restart_api(server)
-    tui.wait_for("Reconnecting to server")
-    tui.wait_until_gone("Reconnecting to server")
+    restart_api(server, tui)
 
     tui.press("Escape")
 
@@ -622,10 +617,8 @@ def test_an_approval_request_is_shown_again_after_a_kill_of_the_api(
     tui.submit(escalated(f"echo x >> {tmp_path}/asked", "Thanks."))
     tui.wait_for(APPROVAL_PROMPT)
 
-    restart_api(server)
+    restart_api(server, tui)
 
-    tui.wait_for("Reconnecting to server")
-    tui.wait_until_gone("Reconnecting to server")
     tui.wait_for(APPROVAL_PROMPT)
     tui.answer(APPROVAL_PROMPT, "y")
     tui.wait_for(r"^• Thanks\.$")

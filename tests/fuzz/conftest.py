@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.backend import Fuzzed
-from tests.support.deployment import DATABASES, Deployment
+from tests.support.deployment import DATABASES, STEADY, Deployment
 
 CASES = int(os.environ.get("THREADHOUSE_FUZZ_N") or 1000)  # for both databases together
 SEED = os.environ.get("THREADHOUSE_FUZZ_SEED") or secrets.token_hex(4)
@@ -26,7 +26,7 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(300 + CASES / CASES_PER_SECOND))
+            item.add_marker(pytest.mark.timeout(600 + CASES / CASES_PER_SECOND))
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,6 @@ def fuzzed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(socketserver.BaseServer, "handle_error", lambda *_: None)  # the scripted model's server
     limits = {"turns_at_once": 2, "queued_turns": 50}
     settings = {"limits": limits, "model_providers.openai": OPENAI}
-    deployment = Deployment(tmp_path, request.param, workers=1, settings=settings)
+    deployment = Deployment(tmp_path, request.param, workers=1, settings=settings, server=STEADY)
     with deployment, Fuzzed(deployment) as fuzzed:
         yield fuzzed

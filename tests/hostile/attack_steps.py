@@ -238,9 +238,9 @@ def archive(attacker: Attacker) -> None:
 
 def erase(attacker: Attacker) -> None:
     """Delete a thread with its workspace, in which others exchange folders, and begin another one."""
+    attacker.start_thread({})  # before the other one goes: several attackers may do this at once
     with attacker.attack._lock:
         thread_id, _ = attacker.attack.workspaces.pop(0)
-    attacker.start_thread({})
     attacker.request("thread/delete", {"threadId": thread_id})
 
 

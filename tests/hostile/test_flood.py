@@ -56,4 +56,4 @@ def test_a_flood_of_frames_is_slowed_down_and_closed_while_others_work(tenants: 
 
     assert flooding.lost.code in (1008, None)  # None: the flood stood in the way of the goodbye
     assert rounds > 20
-    sender.join(10)
+    sender.join(60)

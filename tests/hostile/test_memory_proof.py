@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,11 +47,16 @@ def runner_with_groups(home: Path, controllers: str = "memory pids") -> Iterator
     (home / "config.toml").write_text('[server]\ntool_runner = "runner.sock"\n')
     arguments = json.dumps({"socket": str(home / "runner.sock"), "group": None, "worker": os.geteuid()})
     with subprocess.Popen([sys.executable, "-c", RUNNER, arguments, str(mount)]) as runner:
-        until((home / "runner.sock").exists)
+        until(lambda: listens(home / "runner.sock"))
         try:
             yield mount
         finally:
             runner.terminate()
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def run_doctor(home: Path) -> str:
@@ -60,15 +66,22 @@ def run_doctor(home: Path) -> str:
 
 def end_over_limit(mount: Path) -> None:
     """Do what the kernel does to a group over its limit."""
-    until(lambda: list(mount.glob("command-*/memory.max")))
+    until(lambda: [file for file in mount.glob("command-*/memory.max") if file.read_text() == str(16 << 20)])
     group = next(mount.glob("command-*"))
-    assert (group / "memory.max").read_text() == str(16 << 20)
     (group / "memory.events").write_text("oom_kill 1\n")
     until(lambda: (group / "cgroup.procs").exists())
+    until(kill_command)  # a shell enters the group, and becomes bwrap after that
+
+
+def kill_command() -> bool:
+    """Kill the processes of bwrap that the command has. Return whether there was one."""
+    killed = False
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if TOO_MUCH.encode() in (folder / "cmdline").read_bytes() and "bwrap" in os.readlink(folder / "exe"):
                 os.kill(int(folder.name), signal.SIGKILL)
+                killed = True
+    return killed
 
 
 def test_doctor_says_that_the_kernel_limits_memory_when_it_did(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.hostile.attack_steps import KINDS
 from tests.hostile.attacker import Attack, Attacker, Target
 from tests.hostile.canaries import Canaries, snapshot
 from tests.hostile.conftest import Tenant
-from tests.support.deployment import Deployment, logs_shown_on_failure
+from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 from tests.support.images import png
 from tests.support.turns import command, run_turn
 from tests.support.wait import until
@@ -49,7 +50,7 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depl
     home = tmp_path / "home"
     home.mkdir()
     tables: dict[str, object] = {"feedback": {"sinks": ["database", "directory"], "reports_per_day": 0}}
-    server: dict[str, object] = {"sessions_dir": str(home / "sessions")}
+    server = STEADY | {"sessions_dir": str(home / "sessions")}
     made = Deployment(home, "postgres", api=2, workers=2, server=server, settings=tables, queues=QUEUES)
     with logs_shown_on_failure(made):
         yield made
@@ -108,12 +109,15 @@ def _make_victim_thread(ada: Tenant, canaries: Canaries) -> tuple[dict[str, str]
     assert ada.run(line, str(workspace))["exitCode"] == 0
     said = canaries.make("a message of Ada")
     turn = run_turn(ada.client, thread["id"], f"{said} {command('cat secret.txt')}")
-    ada.client.request("thread/name/set", {"threadId": thread["id"], "name": canaries.make("the name of Ada's thread")})
+    name = canaries.make("the name of Ada's thread")
+    ada.client.request("thread/name/set", {"threadId": thread["id"], "name": name})
     reason = canaries.make("a report of Ada")
     asked = {"classification": "bug", "threadId": thread["id"], "includeLogs": True, "reason": reason}
     report = ada.client.request("feedback/upload", asked)["feedbackId"]
-    until((ada.deployment.home / "feedback" / f"{report}.json").exists)
-    until(lambda: any((ada.deployment.home / "sessions").rglob(f"*{thread['id']}.jsonl")))
+    # What is still written after the attack has begun would look like its work.
+    until(lambda: ada.client.request("feedback/read", {"feedbackId": report})["feedback"]["status"] == "delivered")
+    sessions = ada.deployment.home / "sessions"
+    until(lambda: [file for file in sessions.rglob(f"*{thread['id']}.jsonl") if name in file.read_text()])
     ids = {"threadId": thread["id"], "turnId": turn["id"], "feedbackId": report, "userId": ada.user_id}
     return ids, workspace
 
@@ -142,7 +146,7 @@ def outside() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.timeout(300 + STEPS / STEPS_PER_SECOND)
+@pytest.mark.timeout(600 + STEPS / STEPS_PER_SECOND)
 def test_a_hostile_tenant_sees_and_changes_nothing_of_others(
     deployment: Deployment, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +178,8 @@ def test_a_hostile_tenant_sees_and_changes_nothing_of_others(
     assert not attack.seen, attack.seen[0]
     assert not attack.broken, attack.broken[0]
     for path in attack.session_files():
-        assert not victim.canaries.found_in(path.read_bytes()), path
+        with suppress(FileNotFoundError):  # its thread was deleted or archived, which a worker completes later
+            assert not victim.canaries.found_in(path.read_bytes()), path
     assert (snapshot(*victim.untouched), read_all(ada, victim.ids)) == before
     assert not wrong
     turn = run_turn(ada.client, victim.ids["threadId"], command("cat secret.txt"))

@@ -14,7 +14,7 @@ import websocket
 from tests.support.deployment import clean_environ
 from tests.support.protocol_client import ProtocolClient
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Pipes:

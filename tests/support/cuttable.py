@@ -106,8 +106,9 @@ class Wire:
             while data := source.recv(CHUNK_BYTES):
                 if from_server and self.break_on is not None and self.break_on in data:
                     break
-                if from_server and self.next_cut is not None:
-                    data = self._before_cut(data, self.next_cut)
+                next_cut = self.next_cut  # a test may set it at any time
+                if from_server and next_cut is not None:
+                    data = self._before_cut(data, next_cut)
                 if not (from_server and self._muted):
                     sink.sendall(data)
         with suppress(OSError):

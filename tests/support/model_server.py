@@ -512,13 +512,17 @@ class _Handler(BaseHTTPRequestHandler):
             return [Step("say", orjson.dumps(conforming(parsed.schema, parsed.text)).decode())]
         answers = parse(parsed.text)
         if not answers:
-            return [Step("say", f"You said: {parsed.text}")]
+            return self.unscripted(parsed.text)
         calls_made = 0
         for answer in answers:
             if calls_made >= parsed.outputs:
                 return answer
             calls_made += _calls(answer)
         return [Step("say", "Done.")]
+
+    def unscripted(self, text: str) -> list[Step]:
+        answers = parse(self.server.unscripted)
+        return answers[0] if answers else [Step("say", f"You said: {text}")]
 
     def is_over(self, step: Step, position: tuple[str, int, int]) -> bool:
         """Count a use of the step at this position. Return whether its `times=` limit is exceeded."""
@@ -661,6 +665,7 @@ class _Server(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.met: Counter[tuple[str, int, int]] = Counter()
         self.connections = 0
+        self.unscripted = ""
 
     def server_bind(self) -> None:
         # HTTPServer.server_bind would look up its own name in the DNS.
@@ -713,6 +718,15 @@ class ModelServer:
     def connections(self) -> int:
         """The number of connections so far."""
         return self._server.connections
+
+    @property
+    def unscripted(self) -> str:
+        """The script of the answer to a text without steps; "": it is answered with "You said: TEXT"."""
+        return self._server.unscripted
+
+    @unscripted.setter
+    def unscripted(self, script: str) -> None:
+        self._server.unscripted = script
 
     def release(self, name: str) -> None:
         """Release `[[pause name]]` for streams that wait at it now and for later ones."""

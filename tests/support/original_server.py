@@ -56,7 +56,7 @@ def original_server(folder: Path, model: ModelServer, config: str = "") -> Itera
             yield client
         finally:
             process.stdin.close()  # ends it, and the program that node has started
-            process.wait(10)
+            process.wait(60)
 
 
 def run_turn(client: ProtocolClient, thread_id: str, *parts: Any, **params: Any) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class RedisSentinels:
 
         def is_other() -> bool:
             named = {self._state(sentinel).get("port") for sentinel in self._sentinels()}
-            return len(named) == 1 and port not in named and self._role(int(named.pop())) == "master"
+            return len(named) == 1 and not named & {port, None} and self._role(int(named.pop())) == "master"
 
         until(is_other)
 

@@ -12,10 +12,11 @@ from tests.support import originals
 from tests.support.wait import until
 
 COLUMNS, ROWS = 160, 80
-SECONDS = 30.0  # until an expected text appears: node starts the client, and the machine may be busy
+SECONDS = 60.0  # until an expected text appears: node starts the client, and the machine may be busy
 AGAIN_SECONDS = 3.0  # after which a key is pressed again
 READY = r"^  mock-model .* · \S*/workspaces/"  # the line below the prompt, once the thread is started or resumed
 PROMPT = "\n›"
+FOOTER = re.compile(r"^  .* · [/~…]", re.MULTILINE)  # model and folder, and later the first message of the thread
 # The client must not take typed text for pasted text, in which Enter begins a new line.
 CLIENT_CONFIG = (
     """\
@@ -67,8 +68,8 @@ class Tui:
         return re.sub("\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines))
 
     def composer(self) -> str:
-        """Return the visible text from the prompt on."""
-        return self.screen().rpartition(PROMPT)[2]
+        """Return the visible text from the prompt to the line with the folder below it."""
+        return FOOTER.split(self.screen().rpartition(PROMPT)[2])[0]
 
     def wait_for(self, pattern: str, *, seconds: float = SECONDS) -> None:
         """Wait until the screen matches the regular expression. Errors: AssertionError with the screen."""
@@ -77,9 +78,11 @@ class Tui:
         )
 
     def wait_until_gone(self, pattern: str, *, seconds: float = SECONDS) -> None:
-        self._until(
-            lambda: not re.search(pattern, self.screen(), re.MULTILINE), f"{pattern!r} is still on the screen", seconds
-        )
+        self._until(lambda: self._shows_else(pattern), f"{pattern!r} is still on the screen", seconds)
+
+    def wait_until(self, holds: Callable[[str], object], otherwise: str) -> None:
+        """Wait until this holds of the screen: one look may see it half drawn. otherwise: what to say if it does not"""
+        self._until(lambda: holds(self.screen()), otherwise, SECONDS)
 
     def wait_until_ready(self) -> None:
         """Wait until the prompt accepts text; the client drops earlier input."""
@@ -108,6 +111,19 @@ class Tui:
 
         self._until(is_gone, f"{question!r} is still on the screen", SECONDS)
 
+    def submit_until(self, text: str, pattern: str) -> None:
+        """Submit this again and again, until the screen matches: the client shows only what it has received so far."""
+
+        def is_shown() -> bool:
+            self.submit(text)
+            try:
+                until(lambda: re.search(pattern, self.screen(), re.MULTILINE), seconds=AGAIN_SECONDS)
+            except AssertionError:
+                return False
+            return True
+
+        self._until(is_shown, f"{pattern!r} is not on the screen", SECONDS)
+
     def _shows_else(self, question: str) -> bool:
         """Return whether the screen shows something, and not this. It is blank for a moment while it is drawn again."""
         screen = self.screen()
@@ -115,11 +131,19 @@ class Tui:
 
     def submit(self, text: str) -> None:
         """Type the text, press Enter once the prompt shows it, and wait until it has left the prompt."""
+        self.press("C-u")  # a second key of `answer` may stand there, if the first one was only slow
         self._tmux("send-keys", "-l", "--", text)
         typed = _squeezed(text)
         self._until(lambda: typed in _squeezed(self.composer()), f"{text!r} is not at the prompt", SECONDS)
         self.press("Enter")
-        self._until(lambda: typed not in _squeezed(self.composer()), f"{text!r} is still at the prompt", SECONDS)
+
+        def has_left() -> bool:
+            below = self.screen().rpartition(PROMPT)[2]
+            # A question in place of the prompt has no footer, and above it is the text that was sent.
+            is_question = not text.startswith("/") and not FOOTER.search(below)
+            return is_question or not _squeezed(below).startswith(typed)
+
+        self._until(has_left, f"{text!r} is still at the prompt", SECONDS)
 
     def _until(self, condition: Callable[[], object], otherwise: str, seconds: float) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import DATABASES, Deployment, Process, logs_shown_on_failure
+from tests.support.deployment import DATABASES, PATIENT, STEADY, Deployment, Process, logs_shown_on_failure
 from tests.support.releases import Release
 from tests.support.turns import command, start_turn
 from tests.upgrade.moving_follower import Frame, MovingFollower
@@ -134,7 +134,10 @@ def end(deployment: Deployment, begun: list[Running], prefix: str) -> None:
 @pytest.fixture
 def deployment(tmp_path: Path, release: Release) -> Iterator[Deployment]:
     """One API process and one worker of the earlier release, with its schema."""
-    with Deployment(tmp_path, "postgres", release=release) as deployment, logs_shown_on_failure(deployment):
+    with (
+        Deployment(tmp_path, "postgres", release=release, server=PATIENT) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
         yield deployment
 
 
@@ -163,7 +166,10 @@ def test_turns_continue_when_the_processes_are_exchanged(deployment: Deployment,
 def test_turns_continue_when_the_whole_server_is_stopped_and_started_anew(
     tmp_path: Path, release: Release, database: str
 ) -> None:
-    with Deployment(tmp_path, database, release=release) as deployment, logs_shown_on_failure(deployment):
+    with (
+        Deployment(tmp_path, database, release=release, server=STEADY) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
         begun = begin(deployment, 0, "restart")
         for process in (*deployment.workers, *deployment.api, deployment.redis_process):
             process.stop()

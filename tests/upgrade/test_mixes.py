@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.queue import QUEUES
-from tests.support.deployment import Deployment, logs_shown_on_failure
+from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 from tests.support.protocol_client import ProtocolClient
 from tests.support.releases import Release
 from tests.support.turns import (
@@ -40,7 +40,7 @@ TYPES = ["userMessage", "reasoning", "agentMessage", "commandExecution", "fileCh
 def both_apis(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One API process and one worker of each version. The database was migrated while those of the release ran."""
     home = tmp_path_factory.mktemp("mix")
-    with Deployment(home, "postgres", release=release, queues=",".join(QUEUES)) as deployment:
+    with Deployment(home, "postgres", release=release, queues=",".join(QUEUES), server=STEADY) as deployment:
         deployment.migrate()
         assert deployment.add_api() == NEW_API
         deployment.add_worker()
@@ -168,9 +168,8 @@ def test_workers_carry_out_requests_about_workspaces(deployment: Deployment, nod
     assert client.request("command/exec", {"command": ["pwd"], "cwd": cwd})["stdout"] == f"{cwd}\n"
     client.request("fs/writeFile", {"path": f"{cwd}/a.txt", "dataBase64": data})
     ran = client.request("command/exec", {"command": ["wc", "-l", "a.txt"], "cwd": cwd})
-    exec_id = client.send_request(
-        "command/exec", {"command": ["cat"], "processId": "cat", "streamStdin": True, "streamStdoutStderr": True}
-    )
+    streamed = {"processId": "cat", "streamStdin": True, "streamStdoutStderr": True, "timeoutMs": 60_000}
+    exec_id = client.send_request("command/exec", {"command": ["cat"], **streamed})
     client.request("command/exec/write", {"processId": "cat", "deltaBase64": data, "closeStdin": True})
 
     assert ran["stdout"] == "10000 a.txt\n"

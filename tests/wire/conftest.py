@@ -6,18 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
+from tests.support.deployment import DATABASES, STEADY, Deployment, logs_shown_on_failure
 
 
 @pytest.fixture(scope="package")
 def sqlite_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("sqlite"), "sqlite", api=2, workers=3) as deployment:
+    home = tmp_path_factory.mktemp("sqlite")
+    with Deployment(home, "sqlite", api=2, workers=3, server=STEADY) as deployment:
         yield deployment
 
 
 @pytest.fixture(scope="package")
 def postgres_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("postgres"), "postgres", api=2, workers=3) as deployment:
+    home = tmp_path_factory.mktemp("postgres")
+    with Deployment(home, "postgres", api=2, workers=3, server=STEADY) as deployment:
         yield deployment
 
 

@@ -11,7 +11,7 @@ import websocket
 
 from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
 from tests.support.event_stream import EventStream
-from tests.support.protocol_client import RpcError, connect, dial
+from tests.support.protocol_client import DEADLINE_S, RpcError, connect, dial
 from tests.support.turns import (
     check_order,
     is_end,
@@ -36,7 +36,7 @@ def test_a_client_that_stops_reading_for_a_while_receives_every_frame(deployment
     thread_id = start_thread(busy)
     url = deployment.urls[1].replace("http", "ws") + "/"
     slow = websocket.create_connection(url, suppress_origin=True, socket=dial(url, receive_buffer_bytes=16 * 1024))
-    slow.settimeout(20)
+    slow.settimeout(DEADLINE_S)
     for number, (method, params) in enumerate(
         [
             ("initialize", {"clientInfo": {"name": "slow", "version": "1"}}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from shared.event_names import thread_channel
 from shared.queue import make_celery
 from shared.store.tables import threads
 from shared.store.threads import LOADED_FOR_MS
-from tests.support.deployment import DATABASES, Deployment, logs_shown_on_failure
+from tests.support.deployment import DATABASES, STEADY, Deployment, logs_shown_on_failure
 from tests.support.protocol_client import ProtocolClient, RpcError
 from tests.support.turns import command, run_turn, start_thread
 from tests.support.wait import until
@@ -38,7 +40,7 @@ def running(request: pytest.FixtureRequest, folder: Path) -> Iterator[Deployment
         "sandbox_mode": "workspace-write",
         "approval_policy": "never",
     }
-    server: dict[str, object] = {"sessions_dir": str(files / "sessions")}
+    server = STEADY | {"sessions_dir": str(files / "sessions")}
     queues = "turns,calls,feedback,background"
     (files / "home").mkdir(parents=True)
     with Deployment(files / "home", request.param, server=server, settings=settings, queues=queues) as running:
@@ -75,9 +77,15 @@ def in_files(folder: Path) -> set[str]:
 
     `in_rows` and `in_redis` query these two.
     """
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    files = [path for path in files if "sqlite3" not in path.name and "redis" not in str(path)]
-    return {path.name for path in files if CANARY.encode() in path.read_bytes()}
+    found = set()
+    for parent, _, names in os.walk(folder):  # it passes over a folder that goes meanwhile
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):  # a draft, which was renamed since it was listed
+                if "sqlite3" in path.name or "redis" in str(path) or not path.is_file():
+                    continue
+                if CANARY.encode() in path.read_bytes():
+                    found.add(path.name)
+    return found
 
 
 def receipt(client: ProtocolClient, thread_id: str) -> dict[str, Any] | None:

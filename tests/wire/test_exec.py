@@ -14,7 +14,7 @@ import pytest
 
 from shared.store.users import LOCAL_USER
 from tests.support import images
-from tests.support.deployment import Deployment, free_port, logs_shown_on_failure
+from tests.support.deployment import STEADY, Deployment, free_port, logs_shown_on_failure
 from tests.support.wait import until
 
 TIMEOUT_S = 60
@@ -23,7 +23,7 @@ TIMEOUT_S = 60
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment of these tests alone: they restart its API process."""
-    with Deployment(tmp_path_factory.mktemp("exec")) as deployment:
+    with Deployment(tmp_path_factory.mktemp("exec"), server=STEADY) as deployment:
         yield deployment
 
 
@@ -229,16 +229,17 @@ def test_closed_streams_change_nothing_about_the_turn(server: Deployment, tmp_pa
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_the_turn_goes_on_when_the_reader_of_a_pipe_leaves(server: Deployment, tmp_path: Path, stream: str) -> None:
-    process = start(server, "--json=wire", "[[say Hi.]] [[pause left]] [[run touch made]] [[say Done.]]", cwd=tmp_path)
-    if stream == "stderr":
-        process = start(server, "[[reason Hm.]] [[pause left]] [[run touch made]] [[say Done.]]", cwd=tmp_path)
+    pause = f"left-{stream}"
+    goes_on = f"[[pause {pause}]] [[run touch made]] [[say Done.]]"
+    words = ("--json=wire", f"[[say Hi.]] {goes_on}") if stream == "stdout" else (f"[[reason Hm.]] {goes_on}",)
+    process = start(server, *words, cwd=tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
     pipe = process.stdout if stream == "stdout" else process.stderr
     assert pipe.readline()
-    server.model.wait_reached("left")
+    server.model.wait_reached(pause)
     pipe.close()
-    server.model.release("left")
+    server.model.release(pause)
 
     assert process.wait(TIMEOUT_S) == 0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import STEADY, Deployment
 from tests.support.protocol_client import ProtocolClient, connect
 from tests.support.turns import start_thread, start_turn, wait_for_end
 
 
 def test_the_next_free_slot_goes_to_the_user_without_running_turns(tmp_path: Path) -> None:
-    with Deployment(tmp_path, server={"worker_concurrency": 2}) as deployment:
+    with Deployment(tmp_path, server=STEADY | {"worker_concurrency": 2}) as deployment:
         ann, bob = join(deployment, "ann"), join(deployment, "bob")
         queue = [start_turn(ann, start_thread(ann), f"[[pause a{number}]][[say ok]]") for number in range(6)]
         for name in ("a0", "a1"):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment, logs_shown_on_failure
+from tests.support import slow_answers
+from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 from tests.support.protocol_client import ProtocolClient, RpcError
 from tests.support.turns import command, run_turn
 
@@ -17,7 +18,8 @@ from tests.support.turns import command, run_turn
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     home = tmp_path_factory.mktemp("home")
     (home / "AGENTS.md").write_text("For everybody.")
-    with Deployment(home) as deployment:
+    environ = slow_answers.awaited(tmp_path_factory.mktemp("environ"))
+    with Deployment(home, server=STEADY, environ=environ) as deployment:
         yield deployment
 
 
@@ -116,7 +118,8 @@ def test_hosted_user_is_told_of_the_own_workspace_only(
     home = tmp_path_factory.mktemp("home")
     (home / "AGENTS.md").write_text("For everybody.")
     (tmp_path / "AGENTS.md").write_text("Of the host.")
-    with Deployment(home) as server, logs_shown_on_failure(server):
+    environ = slow_answers.awaited(tmp_path_factory.mktemp("environ"))
+    with Deployment(home, server=STEADY, environ=environ) as server, logs_shown_on_failure(server):
         _, key = server.add_user("ada")
         ada = server.connect(token=key)
         thread_id = start(ada)["thread"]["id"]

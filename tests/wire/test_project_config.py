@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment, logs_shown_on_failure
+from tests.support import slow_answers
+from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 from tests.support.protocol_client import ProtocolClient
 
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("home")) as deployment:
+    environ = slow_answers.awaited(tmp_path_factory.mktemp("environ"))
+    with Deployment(tmp_path_factory.mktemp("home"), server=STEADY, environ=environ) as deployment:
         yield deployment
 
 

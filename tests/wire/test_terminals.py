@@ -11,7 +11,8 @@ import pytest
 from tests.support import order
 from tests.support.deployment import Deployment
 from tests.support.protocol_client import ProtocolClient, RpcError
-from tests.support.turns import events, of_thread, run_turn, start_turn, stored_turn, wait_for_end
+from tests.support.turns import deltas, events, of_thread, run_turn, start_turn, stored_turn, wait_for_end
+from tests.support.wait import until
 
 LIST, TERMINATE, CLEAN = (f"thread/backgroundTerminals/{name}" for name in ("list", "terminate", "clean"))
 WAITS = "echo up; while [ ! -e go ]; do sleep 0.02; done; echo went"
@@ -102,6 +103,8 @@ def test_turns_of_any_worker_type_into_a_command(deployment: Deployment) -> None
         turn = run_turn(client, thread_id, write(terminal["processId"], f"n{number}\n") + "[[say Typed.]]")
         assert turn["status"] == "completed"
 
+    # The turns do not wait until the command has read what they typed.
+    until(lambda: "hi n5" in deltas(of_thread(client.received, thread_id), terminal["itemId"]))
     client.request(CLEAN, {"threadId": thread_id})
     ended = wait_for_end_of(client, terminal["itemId"])["item"]
     assert [f"hi n{number}" in ended["aggregatedOutput"] for number in range(6)] == [True] * 6

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from shared.ids import new_id
 from shared.store.tables import archives
-from tests.support.deployment import Deployment
+from tests.support.deployment import PATIENT, Deployment
 from tests.support.git_server import TOKEN, USER, GitServer, git, make_repository
 from tests.support.protocol_client import ProtocolClient, RpcError, connect
 from tests.support.turns import command, run_turn, start_turn, stored_turn, wait_for_end
@@ -65,7 +65,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     make_repository(root)
     home = tmp_path_factory.mktemp("workspaces")
     with GitServer(root) as server:
-        deployment = Deployment(home, "postgres", workers=2)
+        deployment = Deployment(home, "postgres", workers=2, server=PATIENT)
         with (home / "config.toml").open("a") as config:
             config.write(
                 f'[workspaces]\narchive_bytes = 1000000\n[workspaces.git_hosts."{server.host}"]\n'
@@ -114,7 +114,7 @@ def test_another_worker_takes_over_when_one_is_killed_during_a_clone(backend: Ba
     (backend.deployment.home / "trigger").touch()
 
     turn_id = start_turn(ada, thread_id, command("cat README"))
-    turn = wait_for_end(ada, turn_id, 60)
+    turn = wait_for_end(ada, turn_id, 120)
 
     assert not (backend.deployment.home / "trigger").exists(), "no worker was killed"
     assert turn["status"] == "completed", turn
@@ -286,7 +286,7 @@ def test_exec_starts_a_thread_from_an_archive_or_a_clone(backend: Backend, tmp_p
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         for words in sources

@@ -12,11 +12,13 @@ from sqlalchemy import select, update
 from shared.config.limits import Limits
 from shared.errors import ClaimLost
 from shared.fair_share import FairShare
+from shared.protocol.notifications import OUTPUT_DELTA
 from shared.store.tables import terminals, threads
 from shared.store.terminals import Terminal
 from shared.store.threads import Thread
 from shared.store.users import LOCAL_USER
 from tests.support import order
+from tests.support.model_server import YIELD_MS
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs, texts
 from tests.workers.builders import Bench, Unreliable
@@ -53,9 +55,9 @@ def told(bench: Bench) -> list[str]:
     return texts(bench, "developer")[1:]
 
 
-def quick(**server: Any) -> dict[str, Any]:
+def quick() -> dict[str, Any]:
     """Return settings with which leases are renewed all the time."""
-    return {"renewal_seconds": 0.05, **server}
+    return {"renewal_seconds": 0.05}
 
 
 def wait_for_ends(bench: Bench, thread: Thread, count: int = 1) -> list[dict[str, Any]]:
@@ -73,10 +75,20 @@ def is_end(method: str, params: dict[str, Any]) -> bool:
 
 
 def run_and_leave(bench: Bench, *, count: int = 1, **thread: Any) -> Thread:
-    """Run a turn that leaves commands running."""
+    """Run a turn that leaves commands running, each of which has printed its first line."""
     made = bench.thread(**thread)
-    bench.run_turn(made, "+".join([leave()] * count) + "[[say Left running.]]")
+    bench.begin(made, "+".join([leave()] * count) + f"[[pause {made.id}]][[say Left running.]]")
+    run = bench.start_run()
+    until(lambda: printed(bench, made).count("up\n") == count)
+    bench.model.release(made.id)
+    run.join()
+    bench.settle()
     return made
+
+
+def printed(bench: Bench, thread: Thread) -> str:
+    """Return what the commands of a thread have printed."""
+    return "".join(params["delta"] for method, params in bench.events(thread) if method == OUTPUT_DELTA)
 
 
 def test_a_command_goes_on_after_its_turn_and_ends_by_itself(bench: Bench) -> None:
@@ -115,16 +127,23 @@ def test_a_later_turn_types_into_a_command_that_another_worker_runs(bench: Bench
     (terminal,) = of_thread(bench, thread)
     other = bench.worker()
 
-    bench.begin(thread, write(terminal.process_id, "you\n") + write(99) + "[[say Typed.]]")
-    bench.run(other)
+    look = write(terminal.process_id, yield_time_ms=250)
+    bench.begin(thread, write(terminal.process_id, "you\n") + f"[[pause typed]]{look}{write(99)}[[say Typed.]]")
+    run = bench.start_run(other)
+    until(lambda: "hi you" in printed(bench, thread))
+    bench.model.release("typed")
+    run.join()
+    bench.settle()
 
-    typed, unknown = outputs(bench)[-2:]
-    assert "hi you" in typed
+    typed, looked, unknown = outputs(bench)[-3:]
+    assert "hi you" in typed + looked
     assert f"Process running with session ID {terminal.process_id}" in typed
     assert unknown == "no session 99: it has ended, or never existed"
     interactions = [params for method, params in bench.events(thread) if method.endswith("/terminalInteraction")]
-    assert [(one["itemId"], one["stdin"]) for one in interactions] == [(terminal.item_id, "you\n")]
-    bench.begin(thread, write(terminal.process_id, "\n") + "[[say Ended.]]")
+    assert [(one["itemId"], one["stdin"]) for one in interactions] == [
+        (terminal.item_id, chars) for chars in ("you\n", "")
+    ]
+    bench.begin(thread, write(terminal.process_id, "\n", yield_time_ms=YIELD_MS) + "[[say Ended.]]")
     bench.run(other)
     assert "Process exited with code 0" in outputs(bench)[-1]
     wait_for_ends(bench, thread)
@@ -133,6 +152,7 @@ def test_a_later_turn_types_into_a_command_that_another_worker_runs(bench: Bench
 
 def test_a_later_turn_reads_how_a_command_ended(bench: Bench) -> None:
     thread = run_and_leave(bench)
+    (read_before,) = outputs(bench)
     (terminal,) = of_thread(bench, thread)
     (bench.cwd / "go").touch()
     wait_for_ends(bench, thread)
@@ -142,7 +162,8 @@ def test_a_later_turn_reads_how_a_command_ended(bench: Bench) -> None:
 
     for outcome in outputs(bench)[-2:]:
         assert outcome.startswith(f"Session {terminal.process_id} (")
-        assert outcome.endswith("Process exited with code 0\nOutput:\nwent\n")
+        unread = "up\nwent\n".removeprefix(read_before.partition("\nOutput:\n")[2])
+        assert outcome.endswith(f"Process exited with code 0\nOutput:\n{unread}")
     with bench.workers[0].store.database.write() as connection:  # an hour later
         connection.execute(update(terminals).values(ended_at_ms=0))
     sweep.end_terminals(bench.workers[0])
@@ -258,10 +279,19 @@ def test_input_that_comes_at_the_end_of_a_turn_keeps_its_commands_in_it(bench: B
 
 
 def lose_worker(bench: Bench, services: Services) -> None:
-    """End the leases of all background terminals, as if their worker were gone, and sweep in another worker."""
-    with services.store.database.write() as connection:
-        connection.execute(update(terminals).values(lease_until_ms=0))
-    sweep.end_terminals(services)
+    """End the leases of all background terminals, as if their worker were gone, and sweep in another worker.
+
+    Their worker is not gone: it may renew a lease before the sweep looks.
+    """
+
+    def are_ended() -> bool:
+        with services.store.database.write() as connection:
+            connection.execute(update(terminals).values(lease_until_ms=0))
+        sweep.end_terminals(services)
+        with services.store.database.read() as connection:
+            return not connection.execute(select(terminals.c.item_id).where(terminals.c.ended_at_ms.is_(None))).all()
+
+    until(are_ended)
 
 
 def test_a_command_of_a_lost_worker_ends_as_failed_and_the_model_is_told(open_bench: Callable[..., Bench]) -> None:
@@ -369,7 +399,7 @@ def test_an_end_that_was_stored_and_not_published_is_published_by_the_sweep(
 def test_a_silent_database_ends_a_command_before_another_process_may(
     open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = open_bench(server=quick(lease_seconds=0.5, authority_seconds=0.4))
+    bench = open_bench(server=quick())
     thread = run_and_leave(bench)
     (running,) = bench.workers[0].terminals._running.values()
 
@@ -377,6 +407,7 @@ def test_a_silent_database_ends_a_command_before_another_process_may(
         raise ConnectionError("no answer")
 
     monkeypatch.setattr(bench.workers[0].store.terminals, "renew", be_away)
+    running.renewed_at -= bench.workers[0].config.server.authority_seconds  # that much time has passed
 
     assert running.session.process.wait(60)
     assert running.session.process.stopped_by == running_module.SILENT_DATABASE

@@ -29,11 +29,11 @@ from api.cli.supervisor import Supervisor, say
 home = Path(sys.argv[1])
 with Supervisor(home, ("child", "redis"), say) as supervisor:
     if sys.argv[2] == "redis":
-        child = supervisor.start("redis", embedded_redis.command(home), stop_seconds=5)
-        supervisor.wait_until_ready(child, lambda: embedded_redis.answers(home), seconds=20)
+        child = supervisor.start("redis", embedded_redis.command(home), stop_seconds=60)
+        supervisor.wait_until_ready(child, lambda: embedded_redis.answers(home), seconds=60)
     else:
         child = supervisor.start("child", ["/bin/sh", "-c", sys.argv[2]], stop_seconds=60)
-        supervisor.wait_until_ready(child, (home / "ready").exists, seconds=20)
+        supervisor.wait_until_ready(child, (home / "ready").exists, seconds=60)
     say(f"{child.pid}")
     supervisor.supervise(until=lambda: False)
 say("stopped")

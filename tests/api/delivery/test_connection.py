@@ -15,6 +15,7 @@ from api.delivery.frames import Frame
 from shared.errors import InvalidRequest
 from shared.events.log import Event, EventLog
 from shared.events.worker_calls import WorkerCall
+from tests.support.wait import DEADLINE_SECONDS
 
 THREAD = "thread"
 AT_ONCE = 0.0  # seconds that dequeue waits
@@ -165,7 +166,7 @@ def test_send_waits_while_the_queue_is_full(bench: Bench, monkeypatch: pytest.Mo
     assert sender.is_alive()
 
     assert [frame.method for frame in bench.connection.dequeue(AT_ONCE)] == ["first"]
-    sender.join(5)
+    sender.join(DEADLINE_SECONDS)
 
     assert bench.methods() == ["second"]
 

@@ -396,5 +396,5 @@ def test_notifications_about_other_threads_wake_a_client_that_follows_none(backe
 
     backend.connect().call("thread/name/set", {"threadId": thread.id, "name": "new"})
 
-    sleeping.join(20)  # it would wake by itself after a minute
+    sleeping.join(50)  # it would wake by itself after a minute
     assert not sleeping.is_alive()

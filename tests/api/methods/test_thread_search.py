@@ -13,6 +13,7 @@ from shared.store.items import Item, append
 from shared.store.searches import Searches
 from tests.api.methods.test_thread_list import make_listed
 from tests.builders import Backend, Client, claim_turn, end_turn, make_message, make_thread, make_turn
+from tests.support.wait import DEADLINE_SECONDS
 
 METHODS = ("thread/search", "thread/search/stream")
 
@@ -125,7 +126,7 @@ def test_a_search_can_be_cancelled_by_its_own_cancel_only(
     began, goes_on = hold_searches(monkeypatch)
     client = backend.connect()
     client.send({"id": "search", "method": method, "params": {"searchTerm": "other"}})
-    began.wait(10)
+    assert began.wait(DEADLINE_SECONDS)
 
     for name in METHODS:
         assert client.call(f"{name}/cancel", {"requestId": 12345}) == {}
@@ -145,7 +146,7 @@ def hold_searches(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, thr
 
     def held(*args: Any, **options: Any) -> Any:
         began.set()
-        goes_on.wait(10)
+        assert goes_on.wait(DEADLINE_SECONDS)
         return batch(*args, **options)
 
     monkeypatch.setattr(Searches, "batch", held)

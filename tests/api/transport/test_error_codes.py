@@ -44,7 +44,7 @@ def test_a_request_that_gets_no_connection_of_the_pool_is_refused_soon(backend: 
     with pytest.raises(TimeoutError) as raised:
         services.store.users.exist()
 
-    assert time.monotonic() - begun_s < 10
+    assert time.monotonic() - begun_s < 25  # SQLAlchemy would wait for 30 s
     error = wire_error(raised.value, "turn/start")
     assert error.codes == CODES[errors.Overloaded]
     assert error.retry_after_ms == 1000

@@ -19,6 +19,7 @@ from shared.store.threads import Thread
 from shared.store.turns import Claim, NewTurn, Turn
 from shared.store.writes import End, Published, Write
 from tests.builders import unread_inputs
+from tests.support.wait import DEADLINE_SECONDS
 
 T = TypeVar("T")
 LEASE_MS = 30_000
@@ -112,7 +113,7 @@ def at_once(count: int, call: Callable[[int], T]) -> list[T]:
     barrier = threading.Barrier(count)
 
     def one(number: int) -> T:
-        barrier.wait(10)
+        barrier.wait(DEADLINE_SECONDS)
         return call(number)
 
     with ThreadPoolExecutor(count) as pool:

@@ -16,6 +16,7 @@ from shared.store.tables import turns
 from shared.store.threads import Thread
 from shared.store.turns import Claim
 from tests.support import order
+from tests.support.model_server import YIELD_MS
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs, types
 from tests.workers.builders import Bench
@@ -313,7 +314,7 @@ def test_patch_is_not_applied_when_its_files_changed_after_the_request(bench: Be
 def test_running_commands_run_on_while_the_turn_waits(bench: Bench) -> None:
     thread = bench.thread(approvalPolicy="on-request")
     call = {"cmd": "echo up; while [ ! -e go ]; do sleep 0.02; done; echo went", "login": False, "yield_time_ms": 250}
-    look = '[[tool write_stdin {{"session_id": {}}}]]'
+    look = f'[[tool write_stdin {{{{"session_id": {{}}, "yield_time_ms": {YIELD_MS}}}}}]]'
     turn = bench.begin(thread, f"[[tool exec_command {json.dumps(call)}]]" + CALLS["escalated"] + look.format(1003))
     bench.run()
     store, other = bench.workers[0].store, bench.worker()
@@ -330,9 +331,9 @@ def test_running_commands_run_on_while_the_turn_waits(bench: Bench) -> None:
     bench.settle()
 
     assert bench.turn(turn).status == "completed"
-    assert "Process exited with code 0\nOutput:\nwent" in json.dumps(bench.model.requests[-1].body["input"]).replace(
-        "\\n", "\n"
-    )
+    begun, _, looked = outputs(bench)
+    unread = "up\nwent\n".removeprefix(begun.partition("\nOutput:\n")[2])
+    assert looked.endswith(f"Process exited with code 0\nOutput:\n{unread}")
     order.check(bench.events(thread), sessions=True)
     assert [item.get("status") for item in bench.shown(thread)[1:3]] == ["completed", "declined"]
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from shared.clock import now_ms
 from shared.config import Limits
 from shared.events import turn_signals
+from shared.store import usage
 from shared.store.threads import Thread
 from shared.store.turns import Turn
 from tests.support import order
@@ -25,6 +27,14 @@ from workers.workspace.folders import workspace_for
 
 ANSWER = 32_000  # limit of an answer, for a model that is not in the catalogue
 SMALL = Limits(tokens_per_day=100_000)
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture(autouse=True)
+def one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noon, so that no test has two days."""
+    noon_ms = (now_ms() // DAY_MS) * DAY_MS + DAY_MS // 2
+    monkeypatch.setattr(usage, "now_ms", lambda: noon_ms)
 
 
 def used(bench: Bench, owner: str = "local") -> tuple[int, int]:

@@ -18,7 +18,7 @@ from shared.store.turns import Turn
 from tests.support import order
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs, texts, types
-from tests.workers.builders import Bench, Freeze, Unreliable
+from tests.workers.builders import DEADLINE_SECONDS, Bench, Freeze, Unreliable
 from workers import sweep
 from workers.agent import tool_calls
 from workers.control import fault_points
@@ -57,7 +57,7 @@ def test_turn_of_a_lost_worker_is_completed_and_the_late_worker_changes_nothing(
     freeze = Freeze()
     fault_points.call_at(point, freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
 
     bench.lose(turn, other)
@@ -87,7 +87,7 @@ def test_worker_that_lost_its_claim_meanwhile_begins_no_tool(bench: Bench, monke
     turn, freeze = bench.begin(thread, SCRIPT), Freeze()
     fault_points.call_at("after_begun", freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     bench.lose(turn, other)
     bench.run(other)
@@ -108,7 +108,7 @@ def test_stored_items_are_not_repeated_when_their_worker_is_lost(bench: Bench, p
     freeze = Freeze()
     fault_points.call_at(point, freeze)
     bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     lost.journal.stop(5)  # everything that the turn submitted is stored and published; nothing follows
 
@@ -129,7 +129,7 @@ def test_stored_items_are_not_repeated_when_their_worker_is_lost(bench: Bench, p
 
 
 def test_command_of_a_lost_worker_is_killed_and_not_run_again(open_bench: Callable[..., Bench]) -> None:
-    bench = open_bench(server={"lease_seconds": 5.0, "renewal_seconds": 0.2, "authority_seconds": 4.0})
+    bench = open_bench(server={"renewal_seconds": 0.2})
     thread, lost, other = bench.thread(), bench.workers[0], bench.worker()
     turn = bench.begin(thread, "[[run echo ran >> log; echo begins; sleep 60]][[say All done.]]")
     running = bench.start_run(lost)
@@ -174,7 +174,7 @@ def test_next_attempt_first_publishes_what_was_stored_and_not_published(bench: B
     bench.model.wait_reached("p")
     client.away = True
     bench.model.release("p")
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
 
     bench.lose(turn, other)
@@ -195,7 +195,7 @@ def test_pure_tool_is_run_again(bench: Bench) -> None:
     freeze = Freeze()
     fault_points.call_at("after_begun", freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
 
     bench.lose(turn, other)
@@ -212,7 +212,7 @@ def test_second_attempt_in_the_same_process_fences_the_first(bench: Bench) -> No
     freeze = Freeze()
     fault_points.call_at("after_begun", freeze)
     running = bench.start_run(worker)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
 
     bench.lose(turn, worker)
@@ -256,7 +256,7 @@ def lose_workers(bench: Bench, turn: Turn, point: str, *, passed: list[int]) -> 
         freeze, hits = Freeze(), itertools.count()
         fault_points.call_at(point, lambda freeze=freeze, hits=hits, times=times: next(hits) < times or freeze())
         attempt = bench.start_run(bench.worker())
-        assert freeze.reached.wait(20)
+        assert freeze.reached.wait(DEADLINE_SECONDS)
         frozen.append((freeze, attempt))
         fault_points.call_at("", lambda: None)
         bench.lose(turn, other)
@@ -303,7 +303,7 @@ def test_interrupt_after_a_loss_reports_begun_calls_as_unknown(bench: Bench) -> 
     freeze = Freeze()
     fault_points.call_at("before_ended", freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
 
     bench.lose(turn, other)
@@ -325,7 +325,7 @@ def test_sweep_publishes_an_end_that_was_stored_and_not_published(bench: Bench) 
     freeze = Freeze()
     fault_points.call_at("before_publish", freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     with other.store.database.write() as connection:
         connection.exec_driver_sql("UPDATE turns SET completed_at_ms = completed_at_ms - 6000")
@@ -348,7 +348,7 @@ def test_late_publication_of_an_old_turn_does_not_disturb_the_running_one(bench:
     freeze = Freeze()
     fault_points.call_at("before_publish", freeze)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     second = bench.begin(thread, "[[say half]][[pause p]][[say whole]]")
     going = bench.start_run(other)

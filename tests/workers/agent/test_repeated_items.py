@@ -10,7 +10,7 @@ import pytest
 from shared.protocol.model_items import FunctionCall, ReasoningItem
 from tests.support import order
 from tests.support.turns import command
-from tests.workers.builders import Bench, Freeze
+from tests.workers.builders import DEADLINE_SECONDS, Bench, Freeze
 from workers.agent.repeated_items import Said, leave_out_repeated
 from workers.control import fault_points
 from workers.models.chunks import (
@@ -111,7 +111,7 @@ def test_whole_items_of_a_lost_workers_answer_are_not_said_again(
     freeze = Freeze()
     fault_points.call_at("mid_stream", freeze)  # the reasoning is stored, and the message begins
     bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     lost.journal.stop(5)
 

@@ -12,7 +12,7 @@ from tests.support.wait import until
 from tests.workers.agent.test_approvals import pending
 from tests.workers.agent.test_stop_requests import interrupt
 from tests.workers.agent.test_turn import inputs, outputs, types
-from tests.workers.builders import Bench, Freeze
+from tests.workers.builders import DEADLINE_SECONDS, Bench, Freeze
 from workers.agent import tool_calls
 from workers.control import fault_points
 
@@ -157,7 +157,7 @@ def test_commands_that_began_before_their_worker_was_lost_are_not_run_again(benc
     reached = _at_the_third(freeze)
     fault_points.call_at("after_begun", reached)
     running = bench.start_run(lost)
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     fault_points.call_at("", lambda: None)
     until(lambda: len(_ended(bench, thread)) == 2)
 

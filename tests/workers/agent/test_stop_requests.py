@@ -142,7 +142,7 @@ def test_input_before_an_interrupt_is_kept(bench: Bench) -> None:
 
 
 def test_lease_renewal_finds_an_interrupt_without_a_signal(open_bench: Callable[..., Bench]) -> None:
-    bench = open_bench(server={"lease_seconds": 2.0, "renewal_seconds": 0.1, "authority_seconds": 1.5})
+    bench = open_bench(server={"renewal_seconds": 0.1})
     thread = bench.thread()
     turn = bench.begin(thread, "[[say half]][[pause p]]")
     running = bench.start_run()
@@ -157,7 +157,7 @@ def test_lease_renewal_finds_an_interrupt_without_a_signal(open_bench: Callable[
 def test_lease_renewal_does_not_steer_for_input_that_a_step_has_read(
     open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = open_bench(server={"lease_seconds": 5.0, "renewal_seconds": 0.02, "authority_seconds": 4.5})
+    bench = open_bench(server={"renewal_seconds": 0.02})
     claims, thread = bench.workers[0].journal_store.claims, bench.thread()
     turn = bench.begin(thread, "[[say half of it]][[pause p]][[say the rest]]")
     (pending,) = unread_inputs(bench.workers[0].store, turn.id)
@@ -225,7 +225,7 @@ def test_drain_ends_a_long_command_and_reports_it_to_the_model(bench: Bench) -> 
     )
     running = bench.start_run(bench.workers[0])
     bench.model.wait_reached("p")  # the call has yielded; its command runs on
-    until((bench.cwd / "log").exists)
+    until(lambda: (bench.cwd / "log").exists() and (bench.cwd / "log").read_text())
 
     bench.workers[0].drain()
     running.join()

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from shared.errors import ClaimLost
+from shared.ids import new_id
 from tests.support import order
+from tests.support.processes import is_running
+from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs
 from tests.workers.builders import Bench
 from workers.tools import exec_command
@@ -45,11 +48,19 @@ def test_a_tool_whose_claim_is_lost_stores_nothing(bench: Bench, monkeypatch: py
 
 
 def test_a_command_that_ends_between_two_calls_completes_its_item(bench: Bench) -> None:
-    call: dict[str, Any] = {"cmd": "while [ ! -e go ]; do sleep 0.02; done; echo ended", "yield_time_ms": 250}
+    go = f"go-{new_id()}"
+    call: dict[str, Any] = {"cmd": f"while [ ! -e {go} ]; do sleep 0.02; done; echo ended", "yield_time_ms": 250}
     thread = bench.thread()
+    bench.begin(thread, f"[[tool exec_command {json.dumps(call)}]][[pause yielded]][[run true]][[say Then.]]")
+    running = bench.start_run()
+    bench.model.wait_reached("yielded")
 
-    bench.run_turn(thread, f"[[tool exec_command {json.dumps(call)}]][[run touch go; sleep 1]][[say Then.]]")
+    (bench.cwd / go).touch()
+    until(lambda: not is_running(go))
+    bench.model.release("yielded")
+    running.join()
 
+    bench.settle()
     events = bench.events(thread)
     order.check(events, sessions=True)
     first, _, message = bench.shown(thread)[1:]

@@ -16,7 +16,7 @@ from shared.store.outbox import Outgoing
 from tests.support.webhook_receiver import SECRET, WebhookReceiver
 from workers.delivery import webhook_sender
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost
 from shared.events.log import NO_EVENT, Batch, Event, EventLog
 from shared.store import Store
+from shared.store.tables import turns
 from shared.store.threads import Thread
 from shared.store.turns import Claim, Turn
 from shared.store.writes import End, Published, Write
 from tests.builders import delta, make_message
 from tests.shared.store.records import row, unread_inputs
 from tests.support import order
-from tests.support.wait import until
+from tests.support.wait import DEADLINE_SECONDS, until
 from tests.workers.builders import Bench, Unreliable, read_entries, start
 from workers.control.signal import Signal, StopReason
 from workers.journal import journal as journal_module
@@ -135,7 +137,10 @@ def test_rows_are_stored_before_their_events_are_published(setup: JournalBench) 
     claim, claimed, _ = setup.claim()
     setup.log.away = True
 
-    assert setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {})).result(10) == "ok"
+    assert (
+        setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {})).result(DEADLINE_SECONDS)
+        == "ok"
+    )
 
     assert len(setup.store.items.of_turn(claim.turn_id)) == 1
     assert setup.published("mark") == []
@@ -248,13 +253,13 @@ def test_refused_write_fails_only_its_own_turn(setup: JournalBench) -> None:
     bad = setup.journal.store(claimed, Write(claim, append=[row(claim, item={"text": "\ud800"})]), Event("bad", {}))
     good = setup.journal.store(claimed2, Write(claim2, append=[row(claim2)]), Event("good", {}))
 
-    assert good.result(10) == "ok"
+    assert good.result(DEADLINE_SECONDS) == "ok"
     with pytest.raises(Exception, match=r"surrogates|UTF-8"):
-        bad.result(10)
+        bad.result(DEADLINE_SECONDS)
     until(lambda: other.published("good"))
     assert setup.published("bad") == []
     after = setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("after", {}))
-    assert after.result(10) == "ok"
+    assert after.result(DEADLINE_SECONDS) == "ok"
 
 
 def test_event_that_cannot_be_encoded_revokes_only_its_own_turn(setup: JournalBench) -> None:
@@ -306,7 +311,7 @@ def test_database_outage_loses_no_write(setup: JournalBench, outages: Outages) -
     until(lambda: outages.count == 3)
     outages.fails = lambda writes: False
 
-    assert stored.result(10) == "ok"
+    assert stored.result(DEADLINE_SECONDS) == "ok"
     until(lambda: setup.published("mark"))
 
 
@@ -324,7 +329,7 @@ def test_commit_without_a_reply_is_stored_once(setup: JournalBench, outages: Out
     for number, write in enumerate(writes):
         outages.fails, outages.stores = (lambda writes: outages.count <= number), True  # noqa: B023
         stored = setup.journal.store(claimed, write, Event(f"mark{number}", {}))
-        assert stored.result(10) == "ok"
+        assert stored.result(DEADLINE_SECONDS) == "ok"
 
     for number in range(len(writes)):
         until(lambda: setup.published(f"mark{number}"))  # noqa: B023
@@ -348,12 +353,12 @@ def test_write_that_is_never_stored_delays_other_turns_and_does_not_stop_them(
     bad = setup.journal.store(claimed, Write(claim, append=[row(claim)]), urgent=False)
     for position in (1, 2):
         good = setup.journal.store(claimed2, Write(claim2, append=[row(claim2, position=position)]))
-        assert good.result(20) == "ok"
+        assert good.result(DEADLINE_SECONDS) == "ok"
 
     assert not bad.done()
     bench.lose(bench.turn(claim.turn), bench.workers[0])
     with pytest.raises(ClaimLost):
-        bad.result(20)
+        bad.result(DEADLINE_SECONDS)
     setup.journal.stop(5)
 
 
@@ -369,9 +374,9 @@ def test_outage_while_each_turn_is_stored_alone_fails_no_turn(setup: JournalBenc
     )
     good = setup.journal.store(claimed2, Write(claim2, append=[row(claim2)]), Event("good", {}), urgent=False)
 
-    assert good.result(20) == "ok"
+    assert good.result(DEADLINE_SECONDS) == "ok"
     with pytest.raises(Exception, match=r"surrogates|UTF-8"):
-        bad.result(20)
+        bad.result(DEADLINE_SECONDS)
 
 
 def test_urgent_entries_do_not_wait_for_the_next_tick(setup: JournalBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,14 +387,14 @@ def test_urgent_entries_do_not_wait_for_the_next_tick(setup: JournalBench, monke
 
     for number in range(3):
         stored = setup.journal.store(claimed, Write(claim, append=[row(claim, position=number + 1)]))
-        assert stored.result(10) == "ok"
+        assert stored.result(DEADLINE_SECONDS) == "ok"
     waiting = setup.journal.store(claimed, Write(claim, append=[row(claim, position=9)]), urgent=False)
     setup.publish_text(claimed, "i", "later ")
     assert setup.journal._due_at() > time.monotonic()
     assert not waiting.done()
     monkeypatch.undo()
 
-    assert waiting.result(20) == "ok"
+    assert waiting.result(DEADLINE_SECONDS) == "ok"
     until(lambda: setup.text() == "later ")
 
 
@@ -408,7 +413,9 @@ def test_only_a_commit_after_an_outage_looks_for_what_is_stored(
 
     monkeypatch.setattr(setup.store, "commit", commit_after_an_outage)
     for number in range(2):
-        assert setup.journal.store(claimed, Write(claim, append=[row(claim, number + 1)])).result(20) == "ok"
+        assert (
+            setup.journal.store(claimed, Write(claim, append=[row(claim, number + 1)])).result(DEADLINE_SECONDS) == "ok"
+        )
 
     assert repeated == [False, True, False]
 
@@ -425,7 +432,10 @@ def test_round_that_fails_is_repeated_after_a_while(setup: JournalBench, monkeyp
         return publish(batches)
 
     monkeypatch.setattr(setup.log, "publish", fail_twice)
-    assert setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {})).result(20) == "ok"
+    assert (
+        setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {})).result(DEADLINE_SECONDS)
+        == "ok"
+    )
 
     until(lambda: setup.published("mark"))
     assert tried_at[1] - tried_at[0] > publisher.RETRY_SECONDS * 0.9
@@ -477,9 +487,9 @@ def test_authority_ends_by_the_clock_without_renewals(bench: Bench) -> None:
     until(lambda: StopReason.REVOKED in signal)
 
     with pytest.raises(ClaimLost):
-        stored.result(10)  # the turn does not wait for the database
+        stored.result(DEADLINE_SECONDS)  # the turn does not wait for the database
     with pytest.raises(ClaimLost):
-        setup.journal.store(claimed, Write(claim)).result(10)
+        setup.journal.store(claimed, Write(claim)).result(DEADLINE_SECONDS)
     block.rollback()
     block.close()
     setup.journal.publish(claimed, Event("late", {}), urgent=True)
@@ -488,16 +498,22 @@ def test_authority_ends_by_the_clock_without_renewals(bench: Bench) -> None:
 
 
 def test_renewed_claim_stays_valid(bench: Bench) -> None:
-    setup = JournalBench(bench, lease_seconds=1.5, renewal_seconds=0.1, authority_seconds=1.4)
-    claim, _, signal = setup.claim()
-    until_ms = now_ms() + 1800
+    setup = JournalBench(bench, lease_seconds=30.0, renewal_seconds=0.1, authority_seconds=25.0)
+    claim, claimed, signal = setup.claim()
+    first_s, first_ms = claimed.renewed_at, lease_end_ms(setup, claim)
 
-    until(lambda: now_ms() > until_ms)
+    until(lambda: claimed.renewed_at > first_s + 0.2 and lease_end_ms(setup, claim) > first_ms + 200)
 
     assert setup.store.recovery.all_users_requeue_lost(max_lost_attempts=3) == ([], [])
     assert StopReason.REVOKED not in signal
     assert setup.store.claims.renew([claim], lease_ms=1000) == {claim.turn_id}
     setup.journal.stop(5)
+
+
+def lease_end_ms(setup: JournalBench, claim: Claim) -> int:
+    """Return until when other workers leave the turn alone."""
+    with setup.store.database.read() as connection:
+        return int(connection.scalar(select(turns.c.lease_until_ms).where(turns.c.id == claim.turn_id)) or 0)
 
 
 def test_claiming_a_turn_again_revokes_the_earlier_claim(setup: JournalBench) -> None:
@@ -510,8 +526,8 @@ def test_claiming_a_turn_again_revokes_the_earlier_claim(setup: JournalBench) ->
 
     assert StopReason.REVOKED in signal
     with pytest.raises(ClaimLost):
-        setup.journal.store(claimed, Write(claim, append=[row(claim)])).result(10)
-    assert setup.journal.store(claimed_again, Write(again, append=[row(again)])).result(10) == "ok"
+        setup.journal.store(claimed, Write(claim, append=[row(claim)])).result(DEADLINE_SECONDS)
+    assert setup.journal.store(claimed_again, Write(again, append=[row(again)])).result(DEADLINE_SECONDS) == "ok"
 
 
 def test_renewal_revokes_a_claim_that_another_worker_has(bench: Bench) -> None:
@@ -537,9 +553,9 @@ def test_failing_listener_does_not_stop_the_journal(setup: JournalBench) -> None
     with signal.subscribed(fail):
         bench.lose(bench.turn(claim.turn), bench.workers[0])
         with pytest.raises(ClaimLost):
-            setup.journal.store(claimed, Write(claim, append=[row(claim)])).result(10)
+            setup.journal.store(claimed, Write(claim, append=[row(claim)])).result(DEADLINE_SECONDS)
 
-    assert setup.journal.store(claimed2, Write(claim2, append=[row(claim2)])).result(10) == "ok"
+    assert setup.journal.store(claimed2, Write(claim2, append=[row(claim2)])).result(DEADLINE_SECONDS) == "ok"
 
 
 def test_stop_stores_and_publishes_what_is_left(setup: JournalBench) -> None:

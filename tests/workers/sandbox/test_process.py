@@ -154,7 +154,7 @@ def test_term_reaches_every_process_of_the_command(start: Start, screen: Screen)
     process = start(f"setsid bash -c {inner} & trap 'echo tidied outer; wait; exit 4' TERM; {loop}")
     screen.wait_for("up\nup\n")
 
-    process.terminate("interrupt")
+    process.terminate("interrupt", grace_s=DEADLINE_S)
 
     assert process.wait(DEADLINE_S)
     assert process.exit_code == 4
@@ -184,11 +184,10 @@ def test_stopping_a_starting_command_leaves_nothing_behind(start: Start) -> None
     seconds = f"9{random.randrange(10**8)}"
     processes = [start(f"sleep {seconds}") for _ in range(10)]
     for process in processes:
-        process.terminate("interrupt")
+        process.terminate("interrupt", grace_s=10 * DEADLINE_S)  # no TERM may be lost: nothing would be killed in time
 
     assert all(process.wait(DEADLINE_S) for process in processes)
-    assert all(process.duration_s < 1.5 for process in processes)
-    assert not is_running(seconds)
+    until(lambda: not is_running(seconds))
 
 
 def test_orphaned_sandboxes_are_killed_and_running_ones_are_not(start: Start, screen: Screen) -> None:
@@ -252,7 +251,7 @@ def test_command_may_end_by_itself_while_the_worker_drains(start: Start) -> None
     signal.request(StopReason.DRAIN)
     process = start("sleep 0.1; echo done")
 
-    assert process.wait_or_stop(signal, 0)
+    assert process.wait_or_stop(signal, 0, drain_s=DEADLINE_S)
     assert (process.exit_code, process.stopped_by) == (0, None)
 
 
@@ -356,8 +355,8 @@ def test_many_commands_share_one_thread_and_leave_nothing_behind(tmp_path: Path)
 
     assert outputs == [f"{number}\n" for number in range(60)]
     # What earlier tests of this process left may end meanwhile, so counts would prove nothing.
-    assert set(threading.enumerate()) <= threads
-    assert children() | open_files() <= before
+    until(lambda: set(threading.enumerate()) <= threads)
+    until(lambda: children() | open_files() <= before)
 
 
 def open_files() -> set[str]:
@@ -371,8 +370,11 @@ def open_files() -> set[str]:
 
 def children() -> set[str]:
     """Return the pids of this process's children."""
-    files = Path("/proc/self/task").glob("*/children")
-    return set("".join(file.read_text() for file in files).split())
+    found: set[str] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found.update(file.read_text().split())
+    return found
 
 
 def test_sessions_are_found_by_number_ended_once_and_closed(tmp_path: Path) -> None:

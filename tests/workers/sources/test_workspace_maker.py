@@ -8,6 +8,7 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from shared.store.users import LOCAL_USER
 from shared.store.workspaces import FAILED, READY
 from tests.support.git_server import TOKEN, USER, GitServer, git, make_repository
 from tests.support.turns import command
-from tests.workers.builders import PROVIDER, Bench, Freeze, start
+from tests.workers.builders import DEADLINE_SECONDS, PROVIDER, Bench, Freeze, start
 from tests.workers.tasks.test_run_call import CallProbe
 from workers.control import fault_points
 from workers.sources import workspace_maker
@@ -141,6 +142,15 @@ def test_first_turn_works_in_the_clone_and_shows_the_clone_command(open_bench: O
     assert beside(bench) == []
 
 
+def command_lines() -> list[bytes]:
+    """Return the command lines of all processes of this host."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # the process has ended
+            found.append(file.read_bytes())
+    return found
+
+
 def test_token_appears_nowhere(open_bench: Open, server: GitServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     bench = open_bench(workspaces=settings(server))
@@ -150,8 +160,8 @@ def test_token_appears_nowhere(open_bench: Open, server: GitServer, caplog: pyte
 
     turn = bench.begin(thread, command("env; cat /proc/self/environ /proc/1/environ; git config --list"))
     running = bench.start_run()
-    assert freeze.reached.wait(20)
-    lines = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline")]
+    assert freeze.reached.wait(DEADLINE_SECONDS)
+    lines = command_lines()
     freeze.release()
     running.join()
 
@@ -318,7 +328,7 @@ def test_of_two_workers_one_makes_the_workspace_and_the_other_waits(
     freeze = Freeze()
     fault_points.call_at(point, freeze)
     first = start(lambda: make(bench, thread))
-    assert freeze.reached.wait(20)
+    assert freeze.reached.wait(DEADLINE_SECONDS)
     second = start(lambda: make(bench, thread))
 
     freeze.release()

@@ -18,7 +18,7 @@ from workers.control.signal import StopReason
 from workers.tools import exec_command, write_stdin
 from workers.tools.base import PreparedCall, ToolCall, ToolResult
 
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 
 
 class Turn:

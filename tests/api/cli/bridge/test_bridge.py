@@ -147,7 +147,7 @@ def test_it_ends_with_stdin_and_the_turn_continues(backend: Backend, spawned: Sp
     spawned.client.send_request("turn/start", {"threadId": thread.id, "input": text_input("hello")})
     assert spawned.end() == 0
 
-    assert [turn.status for turn in backend.store.turns.of_thread(thread.id, thread.owner)] == ["inProgress"]
+    until(lambda: [turn.status for turn in backend.store.turns.of_thread(thread.id, thread.owner)] == ["inProgress"])
 
 
 def test_it_ends_with_stdin_while_the_server_is_away(wire: Wire, spawned: Spawned) -> None:

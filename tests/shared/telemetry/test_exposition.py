@@ -1,0 +1,136 @@
+"""The page with the metrics of a process: what is on it, and where it is served."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+
+from shared import telemetry
+from shared.config import Config, load
+from shared.telemetry.metrics import BUCKETS_MS, MAX_SERIES, MAX_VALUE_CHARACTERS, METRICS, OTHER
+from tests.support.metric_pages import FIRST_PORTS, choose_first_port, read, value
+
+
+def configured(home: Path, **settings: object) -> Config:
+    lines = [f"{key} = {setting!r}".replace("'", '"') for key, setting in settings.items()]
+    (home / "config.toml").write_text("\n".join(["[otel]", *lines, ""]))
+    return load(home, {})
+
+
+def take_port() -> socket.socket:
+    """Listen on a port that may be the first for pages."""
+    for port in FIRST_PORTS:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            continue
+    raise AssertionError("every port is taken")
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """Start telemetry with a page, and return its port."""
+    telemetry.start(configured(tmp_path, metrics_port=choose_first_port()), "api")
+    port = telemetry.metrics_port()
+    assert port is not None
+    yield port
+    telemetry.stop()
+
+
+def test_a_page_shows_what_was_counted_and_measured(port: int) -> None:
+    telemetry.lease_lost("turn", "thread", "owner")
+    telemetry.request_handled("turn/start", "ok", 7)
+    telemetry.request_handled("turn/start", "failed", 40)
+    telemetry.observe("threadhouse.connections", lambda: [(3, {})])
+
+    page = read(port)
+
+    assert value([page], "threadhouse_lease_lost_total") == 1
+    assert value([page], "threadhouse_turn_moves_total", to="lost") == 1
+    assert value([page], "threadhouse_requests_total", method="turn/start", outcome="failed") == 1
+    assert value([page], "threadhouse_requests_duration_ms_bucket", le="10") == 1
+    assert value([page], "threadhouse_requests_duration_ms_sum") == 47
+    assert value([page], "threadhouse_connections") == 3
+    buckets = [one.labels["le"] for one in page["threadhouse_requests_duration_ms"].samples if "le" in one.labels]
+    assert buckets == [*(str(bound) for bound in BUCKETS_MS), "+Inf"]
+    assert page["threadhouse_requests"].documentation == METRICS["threadhouse.requests"].description
+    assert page["target_info"].samples[0].labels["service_name"] == "threadhouse-api"
+
+
+def test_counters_with_known_attributes_begin_at_zero_so_that_their_first_event_is_an_increase(port: int) -> None:
+    page = read(port)
+
+    for limit in METRICS["threadhouse.limit.refused"].attributes["limit"]:
+        assert value([page], "threadhouse_limit_refused_total", limit=limit) == 0
+    assert value([page], "threadhouse_lease_lost_total") == 0
+    assert value([page], "threadhouse_requests_total") is None  # which methods there will be is not known
+
+
+def test_words_of_users_and_models_cannot_make_any_number_of_series(port: int) -> None:
+    for number in range(MAX_SERIES + 10):
+        telemetry.tool_decided(f"tool-{number}", "call", "approved", "user")
+    telemetry.tool_decided("tool-0", "call", "approved", "user")
+    telemetry.tool_decided("x" * (MAX_VALUE_CHARACTERS + 1), "call", "approved", "user")
+
+    page = read(port)
+
+    assert len(page["codex_approval_requested"].samples) == MAX_SERIES + 1
+    assert value([page], "codex_approval_requested_total", tool=OTHER, approved=OTHER) == 11
+    assert value([page], "codex_approval_requested_total", tool="tool-0") == 2
+
+
+def test_a_measurement_that_fails_leaves_the_others_on_the_page(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> list[tuple[float, dict[str, str]]]:
+        raise OSError("the database is away")
+
+    telemetry.observe("threadhouse.turns", fail)
+    telemetry.observe("threadhouse.connections", lambda: [(1, {})])
+
+    page = read(port)
+
+    assert "threadhouse_turns" not in page
+    assert value([page], "threadhouse_connections") == 1
+    assert "the database is away" in caplog.text
+
+
+def test_a_process_takes_the_next_port_when_one_is_taken(tmp_path: Path) -> None:
+    with take_port() as taken:
+        first = taken.getsockname()[1]
+        telemetry.start(configured(tmp_path, metrics_port=first), "worker")
+        port = telemetry.metrics_port()
+        telemetry.stop()
+
+    assert port is not None
+    assert port > first
+
+
+def test_a_page_that_cannot_be_served_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        telemetry.start(configured(tmp_path, metrics_port=choose_first_port(), metrics_host="203.0.113.1"), "api")
+    telemetry.request_handled("turn/start", "ok", 1)
+    port = telemetry.metrics_port()
+    telemetry.stop()
+
+    assert port is None
+    assert "metrics are not served on 203.0.113.1" in caplog.text
+
+
+def test_no_page_is_served_after_the_end_or_by_default(tmp_path: Path, port: int) -> None:
+    telemetry.stop()
+    with pytest.raises(URLError):
+        read(port)
+
+    telemetry.start(configured(tmp_path), "api")
+    assert telemetry.metrics_port() is None
+
+
+def test_without_traces_and_log_events_there_are_no_spans(port: int) -> None:
+    with telemetry.span("model"):
+        assert telemetry.trace_headers() == {}
