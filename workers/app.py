@@ -31,6 +31,7 @@ from workers.tasks import register
 
 TASK_LOGGERS = ("celery.worker.strategy", "celery.app.trace")  # two lines per task: a wake-up is no event of a turn
 STOP_SECONDS = 5.0  # for what is left to store and publish
+REPORT_STOP_SECONDS = 2.0  # for the row of this process to be removed; otherwise it counts as lost
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +132,6 @@ def stop(**_: Any) -> None:
         running, sweep = _process
         sweep.stop()
         if _reporter is not None:
-            _reporter.stop(STOP_SECONDS)
+            _reporter.stop(REPORT_STOP_SECONDS)
         running.close(STOP_SECONDS)
     telemetry.stop()

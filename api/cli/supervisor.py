@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ HEALTHY_SECONDS = 30.0  # after a run of this length the pause is the first one 
 POLL_SECONDS = 0.05  # between two checks whether something is ready
 HURRY_SECONDS = 2.0  # how long a process may take to end after a second stop signal
 LOG_TAIL_LINES = 15
+TAIL_BYTES = 64 * 1024  # of a log that are read for its last lines
+MAX_LOG_BYTES = 64 << 20
 
 
 class Stopped(Exception):
@@ -90,8 +93,16 @@ class Child:
         """Return the last line of its log, or "" when the log is empty."""
         return (self._log_lines() or [""])[-1]
 
+    def shorten_log(self) -> None:
+        """Let NAME.log.1 have the lines of a long log. A line that is written at this moment can get lost."""
+        if self.log.stat().st_size > MAX_LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the child appends, so it goes on at the beginning
+
     def _log_lines(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return log.read().decode(errors="replace").splitlines()
 
     def log_tail(self) -> str:
         """Return the last lines of its log, with a heading."""
@@ -170,6 +181,7 @@ class Supervisor:
         """Restart children that end, until a stop signal arrives or `until()` is true (called every half second)."""
         while not self._stops and not until():
             for process in self._children:
+                process.shorten_log()
                 if process.restart_at:
                     if time.monotonic() >= process.restart_at:
                         process.restart()

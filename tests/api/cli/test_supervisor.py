@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from api.cli import embedded_redis
+from api.cli.supervisor import MAX_LOG_BYTES
 from shared.config import MAX_SOCKET_PATH_BYTES, embedded_redis_url
 from shared.errors import ConfigError
 from tests.support import wait
@@ -184,3 +185,15 @@ def test_the_log_of_the_previous_run_is_kept(tmp_path: Path, supervise: Callable
 
     assert (tmp_path / "child.log.1").read_text() == "first\n"
     assert (tmp_path / "child.log").read_text() == "second\n"
+
+
+def test_a_long_log_is_moved_while_its_child_writes_on(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
+    log, earlier = tmp_path / "child.log", tmp_path / "child.log.1"
+    fill = f"echo first; head -c {MAX_LOG_BYTES} /dev/zero; touch {tmp_path}/ready"
+    supervise(f"{fill}; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; echo after; exec sleep 600")
+
+    wait.until(lambda: earlier.exists() and log.stat().st_size == 0)
+    (tmp_path / "go").touch()
+
+    wait.until(lambda: log.read_bytes() == b"after\n")
+    assert earlier.stat().st_size > MAX_LOG_BYTES
