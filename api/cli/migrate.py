@@ -6,18 +6,33 @@ import os
 
 import click
 
-from api.cli.host import database_name
+from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists, database_name
 from api.cli.options import home_option
 from shared import config as configuration
+from shared.errors import ConfigError, Unavailable
 
 
 @click.command()
 @home_option
-def migrate() -> None:
+@click.option(
+    "--check", is_flag=True, help="Change nothing; exit with 1 if this version cannot work with the database's schema."
+)
+def migrate(check: bool) -> None:
     """Migrate the database to the schema of this version. Run it before starting the new version."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from shared.store import migrations
 
     config = configuration.load(None, os.environ)
+    if check:
+        try:
+            suffices = database_exists(config) and migrations.schema_suffices(config.database_url)
+        except SQLAlchemyError as error:
+            raise Unavailable(f"the database does not answer ({type(error).__name__}): try again") from error
+        if not suffices:
+            raise ConfigError(SCHEMA_OUT_OF_DATE)
+        click.echo(f"{database_name(config)} has the schema of this version, or of a later one")
+        return
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.umask(0o077)  # a SQLite file has the threads of all users, and the folder may be readable for others
     before, after = migrations.migrate(config.database_url)

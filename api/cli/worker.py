@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from shared.config import Config
 from shared.errors import ConfigError
 
 TURN_QUEUES = "turns,calls"
+TOUCH_SECONDS = 5.0  # between two touches of the ready file
 
 
 @click.command()
@@ -30,7 +32,7 @@ TURN_QUEUES = "turns,calls"
     "--ready-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File to create when the worker is ready to take tasks.",
+    help=f"File to create when the worker is ready to take tasks, and to touch every {TOUCH_SECONDS:g} s from then on.",
 )
 def worker(queues: str, ready_file: Path | None) -> None:
     """Run turns. Start one process per core, on any number of hosts.
@@ -48,17 +50,21 @@ def worker(queues: str, ready_file: Path | None) -> None:
     refuse_root(config)
     warnings.simplefilter("ignore", SecurityWarning)  # of Celery about root: `refuse_root` knows more
 
-    def touch_ready_file(**_: object) -> None:
+    def keep_ready_file(sender: Any, **_: object) -> None:
         if ready_file is not None:
             ready_file.touch()
+            # A timer of the loop that takes tasks, and not a thread: the file gets old when that loop stands still.
+            sender.timer.call_repeatedly(TOUCH_SECONDS, _touch, (ready_file,))
 
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)  # an earlier process may have left it
     started: list[Any] = []  # Celery's own function returns no status
 
     def keep(sender: object, **_: object) -> None:
         started.append(sender)
 
     worker_init.connect(keep, weak=False)
-    worker_ready.connect(touch_ready_file, weak=False)
+    worker_ready.connect(keep_ready_file, weak=False)
     app.worker_main(
         [
             "--quiet",
@@ -69,6 +75,12 @@ def worker(queues: str, ready_file: Path | None) -> None:
         ]
     )
     sys.exit(started[0].exitcode if started else 0)
+
+
+def _touch(ready_file: Path) -> None:
+    """Set the time of the file. It is not created: a supervisor removes it to wait for the next process."""
+    with suppress(OSError):  # it would count as a lost connection to the queue
+        os.utime(ready_file)
 
 
 def refuse_root(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tests.support.deployment import Deployment
@@ -194,3 +195,10 @@ def _is_idle(frame: dict[str, object], thread_id: str) -> bool:
 def _started(client: ProtocolClient, thread_id: str) -> bool:
     started = [frame for frame in client.received if frame.get("method") == "thread/started"]
     return any(frame["params"]["thread"]["id"] == thread_id for frame in started)
+
+
+def test_a_worker_that_takes_tasks_touches_its_ready_file(deployment: Deployment) -> None:
+    (file, *_) = sorted(deployment.home.glob("worker-*.ready"))
+    os.utime(file, (0, 0))
+
+    until(lambda: file.stat().st_mtime > 0)

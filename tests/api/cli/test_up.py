@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from api.cli.host import SCHEMA_OUT_OF_DATE
 from api.cli.web import UNACKNOWLEDGED_MS, drop_silent_peers
 from shared.store import Store
 
@@ -86,6 +87,15 @@ def test_migrate_creates_a_database_that_only_its_user_can_read(tmp_path: Path) 
     assert threadhouse("migrate", home=tmp_path).returncode == 0
 
     assert (tmp_path / "threadhouse.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def test_migrate_checks_the_schema_and_changes_nothing(tmp_path: Path) -> None:
+    missing = threadhouse("migrate", "--check", home=tmp_path)
+
+    assert (missing.returncode, missing.stderr) == (1, f"threadhouse: {SCHEMA_OUT_OF_DATE}\n")
+    assert not (tmp_path / "threadhouse.sqlite3").exists()
+    threadhouse("migrate", home=tmp_path)
+    assert threadhouse("migrate", "--check", home=tmp_path).returncode == 0
 
 
 def test_doctor_reports_an_outdated_schema_and_how_to_migrate(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_ready
 from click.testing import CliRunner
 
 from api.cli import commands
@@ -25,3 +29,39 @@ def test_status_is_that_of_celery(monkeypatch: pytest.MonkeyPatch, celery_status
     monkeypatch.setattr(app, "worker_main", lambda _: worker_init.send(worker))
 
     assert CliRunner().invoke(commands, ["worker"]).exit_code == status
+
+
+class Loop:
+    """The loop that takes tasks, as far as the ready file needs it: a consumer that is its own timer."""
+
+    def __init__(self) -> None:
+        self.timer = self
+        self.ticks: list[Callable[[], None]] = []
+
+    def call_repeatedly(self, seconds: float, function: Callable[..., None], args: tuple[object, ...]) -> None:
+        self.ticks.append(lambda: function(*args))
+
+
+def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, loop, left = tmp_path / "ready", Loop(), []
+    file.touch()  # by an earlier process
+
+    def start(_: object) -> None:
+        left.append(file.exists())
+        worker_ready.send(loop)
+        worker_init.send(Worker(0))
+
+    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
+    for signal in (worker_init, worker_ready):
+        monkeypatch.setattr(signal, "receivers", [])  # those of workers.app start threads
+    monkeypatch.setattr(app, "worker_main", start)
+
+    assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
+    assert left == [False]
+    (tick,) = loop.ticks
+    os.utime(file, (0, 0))
+    tick()
+    assert file.stat().st_mtime > 0
+    file.unlink()
+    tick()
+    assert not file.exists(), "who removes it waits for another process"

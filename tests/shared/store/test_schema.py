@@ -10,9 +10,10 @@ import pytest
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, text
 
 import shared.store
+from shared.store.migrations import schema_suffices
 from shared.store.tables import metadata
 
 SCHEMA = Path(shared.store.__file__).parent / "schema"
@@ -122,3 +123,18 @@ def _indexes(engine: Engine, table: str) -> dict[str | None, tuple[list[str | No
         one["name"]: (one["column_names"], bool(one["unique"]), str(one["dialect_options"].get("sqlite_where")))
         for one in found
     }
+
+
+def test_a_version_works_with_its_own_schema_and_with_that_of_a_later_version(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.sqlite3"
+    assert not schema_suffices(url), "it is empty"
+    schema_after(STEPS[-2], url)
+    assert not schema_suffices(url)
+    schema_after(STEPS[-1], url)
+    assert schema_suffices(url)
+
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    engine.dispose()
+    assert schema_suffices(url)
