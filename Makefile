@@ -13,7 +13,7 @@ AT_ONCE ?= --numprocesses 3 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel clients chaos upgrade hostile fuzz bench scale attacks mutants clean
+.PHONY: help setup run test lint check without-otel promtool clients chaos upgrade hostile fuzz bench scale attacks mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -48,6 +48,15 @@ $(VENV)/without-otel/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/without-otel
 	$(VENV)/without-otel/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
+
+promtool: $(BIN)/promtool ## Put promtool into .venv, for the tests of Prometheus' rules (Debian, amd64 or arm64).
+
+$(BIN)/promtool: | $(VENV)/.done
+	rm -rf $(VENV)/prometheus
+	mkdir $(VENV)/prometheus
+	cd $(VENV)/prometheus && apt-get download --quiet=2 prometheus && dpkg --extract prometheus_*.deb .
+	mv $(VENV)/prometheus/usr/bin/promtool $@
+	rm -rf $(VENV)/prometheus
 
 clients: setup node_modules/.done $(VENV)/.clients ## Run the tests with the real codex program and SDKs.
 	$(BIN)/pytest --quiet tests/clients

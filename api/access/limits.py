@@ -19,6 +19,7 @@ from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.access.capacity import CONNECTIONS, BodyMemory
+from shared import telemetry
 from shared.config import Limits
 from shared.errors import Overloaded
 from shared.fair_share import FairShare
@@ -114,6 +115,7 @@ class RequestLimits:
         except StorageError as error:
             logger.warning("request not counted: %s", error)
             return
+        telemetry.limit_refused("requests_per_minute")
         left_ms = max(1000, round((reset_s - time.time()) * 1000))
         raise Overloaded(
             f"more than {per_minute} requests in a minute; retry in {-(-left_ms // 1000)} s", retry_after_ms=left_ms
@@ -123,6 +125,7 @@ class RequestLimits:
         """Check that the user may have one more thread, and more stored bytes. Errors: Overloaded."""
         most = self.of(user_id).threads
         if most and self._store.threads.has(user_id, most):
+            telemetry.limit_refused("threads")
             raise Overloaded(f"you have {most} threads, the most that this server allows; delete some", SPACE_RETRY_MS)
         self.check_bytes(user_id)
 
@@ -130,6 +133,7 @@ class RequestLimits:
         """Check that the user's threads may hold more bytes. Errors: Overloaded."""
         most = self.of(user_id).stored_bytes
         if most and self._store.threads.stored_bytes(user_id) >= most:
+            telemetry.limit_refused("stored_bytes")
             raise Overloaded(
                 f"your threads hold {most} bytes, the most that this server allows; delete some", SPACE_RETRY_MS
             )
@@ -139,6 +143,7 @@ class RequestLimits:
     def count_connection(self, user_id: str) -> Callable[[], None]:
         """Count a WebSocket or event stream; return a function to call when it ends. Errors: Overloaded."""
         if not self._open.take(user_id, 1):
+            telemetry.limit_refused("connections")
             raise Overloaded("you have too many open connections for this server; close some", CONNECTION_RETRY_MS)
         try:
             release_slot = self._count_in_all_processes(user_id)
@@ -159,6 +164,7 @@ class RequestLimits:
         name = new_id()
         try:
             if not self._count_script([f"connections:{user_id}"], [name, most, round(COUNTED_SECONDS * 1000)]):
+                telemetry.limit_refused("connections")
                 raise Overloaded(
                     f"you have {most} open connections, the most that this server allows; close one",
                     CONNECTION_RETRY_MS,

@@ -10,7 +10,10 @@ import click
 from api.cli.options import home_option
 from shared import config as configuration
 from shared import telemetry
+from shared.config import Config
 from shared.logs.fields import format_handlers, line_formatter
+
+ANSWER_SECONDS = 4.0  # for which the database is waited for when metrics are asked for
 
 
 @click.command()
@@ -33,27 +36,20 @@ def beat() -> None:
     # The schedule is kept in memory: a schedule file that a kill left half written would prevent the next start.
     scheduler = ("--scheduler", "api.cli.leased_scheduler.LeasedScheduler", "--pidfile", "")
     telemetry.watch_celery(app)
-    if config.otel.metrics_exporter:
-        _observe_turns(config.database_url)
+    if config.otel.measures:
+        _observe_deployment(config)
     try:
         app.start(["--quiet", "beat", *scheduler, "--loglevel", config.server.log_level])
     finally:
         telemetry.stop()
 
 
-def _observe_turns(database_url: str) -> None:
-    """Measure the turns of the whole deployment, in the one scheduler that has the lease."""
+def _observe_deployment(config: Config) -> None:
+    """Measure the whole deployment, in the one scheduler that has the lease."""
+    from api.cli import deployment_metrics
     from api.cli.leased_scheduler import holds_lease
     from shared.store import Store  # imported late: `threadhouse --help` must not load a database library
+    from shared.store.connection import Database
 
-    count = Store(database_url).recovery.all_users_count_phases
-
-    def phases() -> dict[str, tuple[int, int]]:
-        return count() if holds_lease.is_set() else {}
-
-    telemetry.observe(
-        "threadhouse.turns", lambda: [(number, {"state": state}) for state, (number, _) in phases().items()]
-    )
-    telemetry.observe(
-        "threadhouse.turns.age_ms", lambda: [(ms, {"state": state}) for state, (_, ms) in phases().items()]
-    )
+    store = Store(config.database_url, open_database=lambda url: Database(url, answer_seconds=ANSWER_SECONDS))
+    deployment_metrics.observe(store, config.limits.turns_at_once, holds_lease.is_set)

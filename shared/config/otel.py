@@ -114,6 +114,14 @@ class Otel:
     metrics_interval_ms: Annotated[
         float, Setting("Time between two exports of metrics.", unit="ms", env="OTEL_METRIC_EXPORT_INTERVAL")
     ] = 30_000.0
+    metrics_port: Annotated[
+        int,
+        Setting(
+            "Where each process serves its metrics to Prometheus: the first free port from this one on. 0: nowhere.",
+            maximum=65_535,
+        ),
+    ] = 0
+    metrics_host: Annotated[str, Setting("Address of metrics_port; the page asks for no key.")] = "127.0.0.1"
     log_user_prompt: Annotated[bool, Setting("Whether log events contain what users type; otherwise [REDACTED].")] = (
         False
     )
@@ -124,4 +132,9 @@ class Otel:
     @property
     def exports(self) -> bool:
         """Whether anything is exported."""
-        return bool(self.exporter or self.trace_exporter or self.metrics_exporter)
+        return bool(self.exporter or self.trace_exporter or self.measures)
+
+    @property
+    def measures(self) -> bool:
+        """Whether metrics are exported, to a collector or to Prometheus."""
+        return bool(self.metrics_exporter or self.metrics_port)

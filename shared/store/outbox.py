@@ -169,6 +169,14 @@ class Outbox:
 
     # -- what operators do
 
+    def undelivered(self) -> dict[str, tuple[int, int]]:
+        """Return, of pending and dead messages, state → (how many, how many ms ago the oldest was added)."""
+        query = select(outbox.c.state, func.count(), func.min(outbox.c.created_at_ms))
+        query = query.where(outbox.c.state.in_(("pending", "dead"))).group_by(outbox.c.state)
+        with self._database.read() as connection:
+            found = connection.execute(query).all()
+        return {state: (count, max(0, now_ms() - since)) for state, count, since in found}
+
     def list_webhooks(self, states: Sequence[str], limit: int) -> list[Outgoing]:
         """Return messages for webhooks, newest first."""
         query = select(outbox).where(outbox.c.target != NOTIFY, outbox.c.state.in_(states))

@@ -51,14 +51,16 @@ def start(config: Config, role: str) -> None:
     global _sdk, _config, _redact
     if _sdk is not None or not config.otel.exports:
         return
+    started_at = time.monotonic()
     try:
         from shared.telemetry.sdk import Sdk
+
+        sdk = Sdk(config.otel, role, VERSION, SSE_EVENT)
     except ModuleNotFoundError as error:
         logger.warning("[otel] has no effect: %s is not installed: pip install 'threadhouse[otel]'", error.name)
         return
-    started_at = time.monotonic()
     _config, _redact = config, _redaction(config)
-    _sdk = Sdk(config.otel, role, VERSION, SSE_EVENT)
+    _sdk = sdk
     atexit.register(stop)
     attributes: Mapping[str, Attribute] = {
         "startup.phase": role,
@@ -100,8 +102,13 @@ def watch_engine(engine: Any) -> None:
         _sdk.watch_engine(engine)
 
 
+def metrics_port() -> int | None:
+    """Return the port on which this process serves its metrics; None: on none."""
+    return None if _sdk is None else _sdk.metrics_port
+
+
 def observe(name: str, measure: Observe) -> None:
-    """Add a metric that is measured whenever metrics are exported.
+    """Add a gauge of METRICS that is measured whenever metrics are exported.
 
     measure: () → pairs of a value and its attributes; it may raise
     """
@@ -300,7 +307,8 @@ def tokens_used(usage: TokenCounts, effort: str | None) -> None:
     details = {"ttft_ms": _ttft_ms.get(), "model_reasoning_effort": effort}
     _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, **details})
     for name, count in counts.items():
-        _sdk.count("codex.turn.token_usage", count, {"token_type": name.removesuffix("_token_count")})
+        labels = {"token_type": name.removesuffix("_token_count"), "model": str(_bound.get({}).get("model") or "none")}
+        _sdk.count("codex.turn.token_usage", count, labels)
 
 
 def first_delta(turn_created_at_ms: int) -> None:
@@ -428,6 +436,19 @@ def lease_lost(turn_id: str, thread_id: str, owner: str) -> None:
     _emit_turn("threadhouse.lease_lost", "lost", turn_id, thread_id, owner)
     if _sdk is not None:
         _sdk.count("threadhouse.lease.lost", 1, {})
+
+
+def request_handled(method: str, outcome: str, duration_ms: int) -> None:
+    """Record a request to a method. method: one of the protocol; outcome: ok, refused or failed."""
+    if _sdk is not None:
+        _sdk.count("threadhouse.requests", 1, {"method": method, "outcome": outcome})
+        _sdk.measure("threadhouse.requests.duration_ms", duration_ms, {"method": method})
+
+
+def limit_refused(limit: str) -> None:
+    """Record that a request was refused, or a turn ended, because of a limit. limit: its key in `[limits]`."""
+    if _sdk is not None:
+        _sdk.count("threadhouse.limit.refused", 1, {"limit": limit})
 
 
 def relayed(event_id: str) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, NoOpMeterProvider, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
@@ -25,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from shared.config.otel import GRPC, Exporter, Otel
 from shared.telemetry import exporters
+from shared.telemetry.metrics import BUCKETS_MS, MAX_SERIES, MAX_VALUE_CHARACTERS, METRICS, OTHER
 
 logger = logging.getLogger(__name__)
 
@@ -108,19 +109,39 @@ class Sdk:
             self._queues.append(self._logs.queue)
             self._exporters.append(self._logs.exporter)
             self._closing.append(self._logs.shutdown)
-        self._meters: MeterProvider | None = None
         self._meter: Meter | None = None
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._series: dict[str, set[tuple[str, ...]]] = {name: set() for name in METRICS}
+        self.metrics_port: int | None = None
+        if otel.measures:
+            self._start_metrics(otel, resource, version)
+        if otel.trace_exporter:
+            self._instrument_redis()
+
+    def _start_metrics(self, otel: Otel, resource: Resource, version: str) -> None:
+        readers: list[MetricReader] = []
         if otel.metrics_exporter:
             exporter = exporters.metric_exporter(otel.metrics_exporter)
             self._exporters.append(exporter)
-            reader = PeriodicExportingMetricReader(exporter, otel.metrics_interval_ms)
-            meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-            self._meters, self._meter = meters, meters.get_meter(SCOPE, version)
-            self._closing.append(lambda: meters.shutdown(timeout_millis=SHUTDOWN_SECONDS * 1000))
-        if otel.trace_exporter:
-            self._instrument_redis()
+            readers.append(PeriodicExportingMetricReader(exporter, otel.metrics_interval_ms))
+        exposition = None
+        if otel.metrics_port:
+            from shared.telemetry.exposition import Exposition
+
+            exposition = Exposition()
+            readers.append(exposition.reader)
+            self._closing.append(exposition.close)
+        meters = MeterProvider(readers, resource, shutdown_on_exit=False)
+        self._closing.append(lambda: meters.shutdown(timeout_millis=SHUTDOWN_SECONDS * 1000))
+        self._meter = meters.get_meter(SCOPE, version)
+        for name, metric in METRICS.items():
+            if metric.kind == "counter":
+                for attributes in metric.known_combinations:  # the first event of a new series would be no increase
+                    self.count(name, 0, attributes)
+        if exposition is not None:
+            exposition.serve(otel.metrics_host, otel.metrics_port)
+            self.metrics_port = exposition.port
 
     @property
     def _all(self) -> tuple[Exporter | None, ...]:
@@ -129,6 +150,11 @@ class Sdk:
     @property
     def has_logs(self) -> bool:
         return self._logs is not None
+
+    @property
+    def _has_traces(self) -> bool:
+        """Whether spans are of use; log events name the span in which they happen."""
+        return self.has_logs or self._otel.trace_exporter is not None
 
     def close(self) -> None:
         """Send what is queued, for SHUTDOWN_SECONDS at most, and stop."""
@@ -168,6 +194,9 @@ class Sdk:
         parent: W3C headers of the request that caused it; None: the current span is the parent. A current span of the
                 request's trace stays the parent; one of another trace becomes a link.
         """
+        if not self._has_traces:
+            yield
+            return
         context, links = None, []
         if parent:
             current = trace.get_current_span().get_span_context()
@@ -194,18 +223,34 @@ class Sdk:
     # -- metrics
 
     def count(self, name: str, amount: int, attributes: Mapping[str, str]) -> None:
-        """Add to a counter."""
+        """Add to a counter. name: one of METRICS with this kind, as below."""
         if self._meter is not None:
-            counter = self._counters.get(name) or self._counters.setdefault(name, self._meter.create_counter(name))
-            counter.add(amount, attributes)
+            counter = self._counters.get(name)
+            if counter is None:
+                made = self._meter.create_counter(name, description=METRICS[name].description)
+                counter = self._counters.setdefault(name, made)
+            counter.add(amount, self._bounded(name, attributes))
 
     def measure(self, name: str, value: float, attributes: Mapping[str, str]) -> None:
         """Add a value to a histogram."""
         if self._meter is not None:
             histogram = self._histograms.get(name)
             if histogram is None:
-                histogram = self._histograms.setdefault(name, self._meter.create_histogram(name))
-            histogram.record(value, attributes)
+                made = self._meter.create_histogram(
+                    name, description=METRICS[name].description, explicit_bucket_boundaries_advisory=BUCKETS_MS
+                )
+                histogram = self._histograms.setdefault(name, made)
+            histogram.record(value, self._bounded(name, attributes))
+
+    def _bounded(self, name: str, attributes: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the attributes, or OTHER for each of them when the metric has too many combinations."""
+        series, values = self._series[name], tuple(attributes.values())
+        if values in series:
+            return attributes
+        if len(series) < MAX_SERIES and all(len(value) <= MAX_VALUE_CHARACTERS for value in values):
+            series.add(values)
+            return attributes
+        return dict.fromkeys(attributes, OTHER)
 
     def observe(self, name: str, measure: Observe) -> None:
         """Add a gauge that is measured whenever metrics are exported."""
@@ -214,7 +259,7 @@ class Sdk:
             return [Observation(value, attributes) for value, attributes in measure()]
 
         if self._meter is not None:
-            self._meter.create_observable_gauge(name, [callback])
+            self._meter.create_observable_gauge(name, [callback], description=METRICS[name].description)
 
     # -- instrumentation of libraries
 
@@ -225,6 +270,8 @@ class Sdk:
 
     def watch_celery(self, app: Any) -> None:
         """Make spans of tasks that are sent and of tasks that run."""
+        if not self._has_traces:
+            return
         from celery import signals
         from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
@@ -236,7 +283,7 @@ class Sdk:
                 app.task(name=sender)(_not_here)
 
         signals.before_task_publish.connect(register, weak=False)
-        CeleryInstrumentor().instrument(tracer_provider=self.tracers, meter_provider=self._meters)
+        CeleryInstrumentor().instrument(tracer_provider=self.tracers, meter_provider=NoOpMeterProvider())
 
     def watch_flask(self, app: Any) -> None:
         """Make spans of requests below /v2/. The dispatcher makes those of requests over a WebSocket."""
@@ -246,7 +293,7 @@ class Sdk:
             FlaskInstrumentor.instrument_app(
                 app,
                 tracer_provider=self.tracers,
-                meter_provider=self._meters,
+                meter_provider=NoOpMeterProvider(),
                 excluded_urls=r"^https?://[^/]+/(?!v2/)",
                 enable_commenter=False,
             )
@@ -258,7 +305,10 @@ class Sdk:
 
             # The instrumentation's list of SQLAlchemy versions ends below 2.1; it hooks into public events only.
             SQLAlchemyInstrumentor().instrument(
-                engines=[engine], tracer_provider=self.tracers, meter_provider=self._meters, skip_dep_check=True
+                engines=[engine],
+                tracer_provider=self.tracers,
+                meter_provider=NoOpMeterProvider(),
+                skip_dep_check=True,
             )
 
 

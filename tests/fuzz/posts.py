@@ -9,8 +9,17 @@ from urllib.parse import quote
 
 from tests.fuzz import values
 
-ROUTES = ["/", "/readyz", "/healthz", "/statusz", "/openapi.json", "/docs", "/v2/thread/events", "/v2/serverRequest/respond"]
-ROUTES += ["/v2/workspace/archive", "/v2/thread/workspace", "/v2/thread/list", "/v2/turn/start", "/v2/", "/v2", "/none"]
+ROUTES = ["/", "/readyz", "/healthz", "/statusz", "/openapi.json", "/docs", "/v2/thread/events"]
+ROUTES += [
+    "/v2/serverRequest/respond",
+    "/v2/workspace/archive",
+    "/v2/thread/workspace",
+    "/v2/thread/list",
+    "/v2/turn/start",
+    "/v2/",
+    "/v2",
+    "/none",
+]
 TARGETS = [
     "*",
     "http://evil.example/",

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.telemetry.exposition import PORTS
 
 FIRST_PORTS = range(10_000, 19_900, 100)  # below those of tests.support.deployment, which a page must not take
+LOOK_SECONDS = 5  # for a page of which it is not known whose it is; the next look asks again
 _direct = build_opener(ProxyHandler({}))
 
 
@@ -21,24 +22,25 @@ def choose_first_port() -> int:
     return random.choice(FIRST_PORTS)
 
 
-def read(port: int) -> dict[str, Metric]:
+def read(port: int, seconds: float = 60) -> dict[str, Metric]:
     """Return name → metric family, as a page on this port shows them. Errors: OSError, http.client.HTTPException."""
-    with _direct.open(f"http://127.0.0.1:{port}/metrics", timeout=60) as page:
+    with _direct.open(f"http://127.0.0.1:{port}/metrics", timeout=seconds) as page:
         return {family.name: family for family in text_string_to_metric_families(page.read().decode())}
 
 
-def find_ports(first_port: int, pids: Iterable[int]) -> Mapping[int, int]:
-    """Return pid → port, for those of the processes that serve a page by now."""
+def find_ports(first_port: int, environment: str) -> dict[int, str]:
+    """Return port → service.name, of the pages of a deployment by now. environment: its `[otel] environment`."""
     found = {}
     for port in range(first_port, first_port + PORTS):
         try:
-            page = read(port)
+            page = read(port, LOOK_SECONDS)
         except (OSError, http.client.HTTPException, ValueError):
-            continue  # nobody is there, or another program
+            continue  # nobody is there, another program, or a process that a test of somebody else has stopped
         if "target_info" in page:
             [about] = page["target_info"].samples
-            found[int(about.labels["service_instance_id"].rpartition(":")[2])] = port
-    return {pid: found[pid] for pid in pids if pid in found}
+            if about.labels.get("env") == environment:
+                found[port] = about.labels["service_name"]
+    return found
 
 
 def value(pages: Iterable[Mapping[str, Metric]], sample: str, **labels: str) -> float | None:

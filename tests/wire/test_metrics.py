@@ -1,4 +1,4 @@
-"""The metrics of a whole deployment: every name of the list is emitted by a real process, for Prometheus and over OTLP."""
+"""The metrics of a whole deployment: real processes emit every name of the list, for Prometheus and over OTLP."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from prometheus_client import Metric
 from shared.queue import QUEUES
 from shared.telemetry.metrics import METRICS
 from tests.support import metric_pages
-from tests.support.deployment import STEADY, Deployment, Process, logs_shown_on_failure
+from tests.support.deployment import PATIENT, STEADY, Deployment, logs_shown_on_failure
 from tests.support.otlp_sink import OtlpSink
-from tests.support.turns import command, run_turn, start_thread, start_turn, wait_for_end
+from tests.support.protocol_client import RpcError
+from tests.support.turns import command, is_delta, run_turn, start_thread, start_turn, wait_for_end
 from tests.support.wait import until
 
 APPROVAL = "item/commandExecution/requestApproval"
@@ -34,23 +35,24 @@ def sink() -> Iterator[OtlpSink]:
 
 
 class Pages:
-    """The pages of processes. ports: pid → port"""
+    """The pages of a deployment's processes."""
 
-    def __init__(self, first_port: int, processes: list[Process]) -> None:
-        pids = [process.pid for process in processes]
-        self.ports = metric_pages.find_ports(first_port, pids)
-        while missing := [process for process in processes if process.pid not in self.ports]:
-            missing[0].wait_until(lambda: self._has_found(first_port, pids))
+    def __init__(self, first_port: int, home: Path, *services: str) -> None:
+        """Wait until there is a page for each service: api, worker or beat."""
+        wanted = sorted(f"threadhouse-{service}" for service in services)
+        self._ports: dict[int, str] = {}
+        until(lambda: sorted(self._find(first_port, home).values()) == wanted)
 
-    def _has_found(self, first_port: int, pids: list[int]) -> bool:
-        self.ports = metric_pages.find_ports(first_port, pids)
-        return len(self.ports) == len(pids)
+    def _find(self, first_port: int, home: Path) -> dict[int, str]:
+        self._ports = metric_pages.find_ports(first_port, str(home))
+        return self._ports
 
     def read(self) -> list[Page]:
-        return [metric_pages.read(port) for port in self.ports.values()]
+        return [metric_pages.read(port) for port in self._ports]
 
-    def value(self, sample: str, **labels: str) -> float | None:
-        return metric_pages.value(self.read(), sample, **labels)
+    def value(self, sample: str, **labels: str) -> float:
+        """Return the sum of all samples with this name and these labels."""
+        return metric_pages.value(self.read(), sample, **labels) or 0
 
     def samples(self) -> set[str]:
         """Return the names of all samples but the description of the process."""
@@ -70,6 +72,7 @@ def test_every_metric_is_emitted_to_prometheus_and_over_otlp_and_no_other(tmp_pa
 
     first_port = metric_pages.choose_first_port()
     settings = {
+        "environment": str(tmp_path),
         "metrics_port": first_port,
         "metrics_exporter": exporter("metrics"),
         "trace_exporter": exporter("traces"),
@@ -78,8 +81,8 @@ def test_every_metric_is_emitted_to_prometheus_and_over_otlp_and_no_other(tmp_pa
         Deployment(tmp_path, settings={"otel": settings}, environ=OFTEN, server=STEADY) as deployment,
         logs_shown_on_failure(deployment),
     ):
-        beat = deployment.add_beat()
-        pages = Pages(first_port, [*deployment.api, *deployment.workers, beat])
+        deployment.add_beat()
+        pages = Pages(first_port, tmp_path, "api", "worker", "beat")
         client = deployment.connect()
         thread_id = start_thread(client)
         run_turn(client, thread_id, f"[[say Hello.]]{command('true')}[[usage in=30 out=4 cached=2]]")
@@ -94,7 +97,7 @@ def test_every_metric_is_emitted_to_prometheus_and_over_otlp_and_no_other(tmp_pa
         until(lambda: {record.name for record in list(sink.exported["metrics"])} == METRICS.keys())
         emitted = pages.samples()
         assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in emitted} == {
-            metric.prometheus_name.removesuffix("_count") for metric in METRICS.values()
+            metric.prometheus_name for metric in METRICS.values()
         }
         assert named_by_rules_and_dashboards() <= emitted
 
@@ -110,23 +113,70 @@ def test_every_metric_is_emitted_to_prometheus_and_over_otlp_and_no_other(tmp_pa
 
 def test_the_scheduler_with_the_lease_measures_the_deployment(tmp_path: Path) -> None:
     first_port = metric_pages.choose_first_port()
+    settings = {"environment": str(tmp_path), "metrics_port": first_port}
     with (
-        Deployment(tmp_path, workers=0, settings={"otel": {"metrics_port": first_port}}, server=STEADY) as deployment,
+        Deployment(tmp_path, workers=0, settings={"otel": settings}, server=STEADY) as deployment,
         logs_shown_on_failure(deployment),
     ):
-        leader, standby = deployment.add_beat(), deployment.add_beat()
-        both = Pages(first_port, [leader, standby])
+        deployment.add_beat()
+        deployment.add_beat()
+        both = Pages(first_port, tmp_path, "api", "beat", "beat")
         client = deployment.connect()
         turn_id = start_turn(client, start_thread(client), "[[say Hello.]]")
 
         until(lambda: both.value("threadhouse_turns_waiting", cause="noWorker") == 1)
-        assert both.value("threadhouse_turns", state="queued") == 1
+        until(lambda: both.value("threadhouse_turns", state="queued") == 1)
         assert [both.value("threadhouse_workers_serving", queue=queue) for queue in QUEUES] == [0] * len(QUEUES)
-        until(lambda: (both.value("threadhouse_turns_waiting_age_ms", cause="noWorker") or 0) > 0)
+        until(lambda: both.value("threadhouse_turns_waiting_age_ms", cause="noWorker") > 0)
 
         deployment.add_worker()
         assert wait_for_end(client, turn_id)["status"] == "completed"
         until(lambda: both.value("threadhouse_workers", state="ready") == 1)
         until(lambda: both.value("threadhouse_turns", state="queued") == 0)
         assert both.value("threadhouse_workers_serving", queue="turns") == 1
-        assert (both.value("threadhouse_workers_slots") or 0) > 0
+        assert both.value("threadhouse_workers_slots") > 0
+
+
+def test_a_spent_budget_a_failed_turn_and_a_refused_request_are_counted(tmp_path: Path) -> None:
+    first_port = metric_pages.choose_first_port()
+    settings = {
+        "otel": {"environment": str(tmp_path), "metrics_port": first_port},
+        "limits": {"tokens_per_day": 10},
+    }
+    with (
+        Deployment(tmp_path, settings=settings, server=STEADY) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
+        pages = Pages(first_port, tmp_path, "api", "worker")
+        client = deployment.connect()
+
+        assert run_turn(client, start_thread(client), "[[say Hello.]]")["status"] == "failed"
+        with pytest.raises(RpcError):
+            client.request("thread/read", {"threadId": "no-such-thread"})
+
+        until(lambda: pages.value("codex_conversation_turn_count_total", status="failed") == 1)
+        assert pages.value("threadhouse_limit_refused_total", limit="tokens_per_day") == 1
+        assert pages.value("threadhouse_limit_refused_total") == 1
+        until(lambda: pages.value("threadhouse_requests_total", method="thread/read", outcome="refused") == 1)
+
+
+def test_a_lost_lease_and_the_turn_that_another_worker_continues_are_counted(tmp_path: Path) -> None:
+    first_port = metric_pages.choose_first_port()
+    settings = {"environment": str(tmp_path), "metrics_port": first_port}
+    with (
+        Deployment(tmp_path, settings={"otel": settings}, server=PATIENT) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
+        client = deployment.connect()
+        turn_id = start_turn(client, start_thread(client), "[[say Here I am.]][[pause on]]")
+        client.wait_for(lambda frame: is_delta(frame))
+        [first] = deployment.workers
+        first.pause()
+        deployment.add_worker()
+        deployment.model.release("on")
+        assert wait_for_end(client, turn_id)["status"] == "completed"
+        first.resume()
+
+        pages = Pages(first_port, tmp_path, "api", "worker", "worker")
+        until(lambda: pages.value("threadhouse_lease_lost_total") >= 1)
+        assert pages.value("threadhouse_turn_moves_total", to="recovered") >= 1

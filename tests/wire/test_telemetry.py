@@ -29,7 +29,8 @@ BLOCKER = """
 import os, sys, traceback
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("opentelemetry", "grpc", "requests", "prometheus_client") or name.startswith("google.protobuf"):
+        top = name.partition(".")[0]
+        if top in ("opentelemetry", "grpc", "requests", "prometheus_client") or name.startswith("google.protobuf"):
             # redis-py imports it on its own when it is installed.
             if not any("/redis/" in frame.filename for frame in traceback.extract_stack()):
                 with open(os.environ["ASKED_FOR"], "a") as file:

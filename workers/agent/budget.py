@@ -14,6 +14,7 @@ from types import TracebackType
 
 import orjson
 
+from shared import telemetry
 from shared.config import SCRIPTED
 from shared.config.model_catalogue import max_answer_tokens
 from shared.errors import ModelError
@@ -149,8 +150,9 @@ def publish_current_standing(turn: RunningTurn) -> None:
 
 
 def budget_exceeded(standing: Standing, budget: Budget) -> TurnError:
-    """Return the error that names the exceeded budget and when it resets."""
+    """Return the error that names the exceeded budget and when it resets, and count it."""
     period, spent, cap = min(periods(standing, budget), key=lambda one: one[2] - one[1])
+    telemetry.limit_refused(f"tokens_per_{period}")
     left = f"{spent} of {cap} tokens are spent, and what is left is not enough to ask the model again"
     message = f"You have reached this {period}'s token budget: {left}. It resets at {reset_text(standing, period)}."
     return turn_error(message, "usageLimitExceeded")

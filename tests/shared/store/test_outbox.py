@@ -50,6 +50,22 @@ def let_pass(store: Store, **columns: int) -> None:
         connection.execute(update(outbox).values(**columns))
 
 
+def test_what_is_not_delivered_is_counted_with_its_age(store: Store) -> None:
+    assert store.outbox.undelivered() == {}
+    add(store, count=3)
+    let_pass(store, created_at_ms=now_ms() - 60_000)
+    delivered, dead = claim(store), claim(store)
+    assert delivered is not None
+    assert dead is not None
+    store.outbox.settle(delivered, None)
+    store.outbox.settle(dead, "http 410")
+
+    found = store.outbox.undelivered()
+
+    assert {state: count for state, (count, _) in found.items()} == {"pending": 1, "dead": 1}
+    assert all(age_ms >= 60_000 for _, age_ms in found.values())
+
+
 def test_a_message_is_added_when_a_turn_starts_and_when_it_ends(store: Store) -> None:
     claimed = records.running(store)
 
