@@ -17,6 +17,7 @@ ThreadhouseError
 │   ├── Unauthorized      no credential or a wrong one (HTTP 401)
 │   └── Forbidden         a foreign Origin or Host, or a role without the permission (HTTP 403)
 ├── ConfigError           the configuration cannot be used; names file, key and expectation
+├── BackupError           a backup cannot be made, used or restored
 ├── Unavailable           a part of the deployment does not answer (Redis, database, no worker in time)
 ├── CallLost              a worker began a request, and its outcome is unknown
 ├── AddressRefused        a host that must not be reached from here: private, local or reserved
@@ -122,6 +123,10 @@ class Forbidden(RequestError):
 
 class ConfigError(ThreadhouseError):
     """The configuration cannot be used."""
+
+
+class BackupError(ThreadhouseError):
+    """A backup cannot be made, used or restored; names the file or folder, and what to do."""
 
 
 class Unavailable(ThreadhouseError):

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.event_names import SCHEDULER_LEASE_KEY
+from shared.queue import QUEUES
+from tests.support import pages
 from tests.support.deployment import DATABASES, PATIENT, STEADY, Deployment, Process, logs_shown_on_failure
 from tests.support.releases import Release
 from tests.support.turns import command, start_turn
+from tests.support.wait import until
 from tests.upgrade.moving_follower import Frame, MovingFollower
 
 APPROVAL = "item/commandExecution/requestApproval"
@@ -19,6 +23,7 @@ ENDS: dict[str, Callable[[Process], object]] = {"drained": Process.stop, "killed
 QUESTION = {"id": "q1", "header": "H", "question": "Which?", "options": [{"label": "A", "description": "a"}]}
 PLAN = {"mode": "plan", "settings": {"model": "mock-model", "reasoning_effort": None, "developer_instructions": None}}
 LOOKUP = {"type": "function", "name": "lookup", "description": "d", "inputSchema": {"type": "object"}}
+OF_THE_HOST = {"clock", "disk", "sandbox", "memory"}  # what `threadhouse doctor` finds may be the machine's
 
 
 @dataclass
@@ -182,3 +187,46 @@ def test_turns_continue_when_the_whole_server_is_stopped_and_started_anew(
         for running in begun:
             running.follower.move(node)
         end(deployment, begun, "restart")
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_commands_of_the_page_upgrade_a_server_whose_turns_run(
+    tmp_path: Path, release: Release, database: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    queues = ",".join(QUEUES)
+    with (
+        Deployment(home, database, release=release, server=STEADY, queues=queues) as deployment,
+        logs_shown_on_failure(deployment),
+    ):
+        begun = begin(deployment, 0, "page")
+        for words in pages.commands_of("Upgrading"):
+            if words[0] == "systemctl":
+                restart(deployment, words, begun)
+            elif words == ["threadhouse", "doctor"]:
+                examined = pages.run(deployment, words, tmp_path / "backup", check=False)
+                assert pages.failed_checks(examined) <= OF_THE_HOST, examined
+            else:
+                pages.run(deployment, words, tmp_path / "backup")
+        end(deployment, begun, "page")
+
+
+def restart(deployment: Deployment, words: list[str], begun: list[Running]) -> None:
+    """Restart a process as the new version, as systemd does: it stops the old one first."""
+    assert words[:2] == ["systemctl", "restart"]
+    match words[2].partition("@")[0]:
+        case "threadhouse-worker":
+            assert deployment.workers[0].stop() == 0
+            deployment.add_worker()
+            until(lambda: any(not each.lost for each in deployment.store.workers.all_users_list()))
+        case "threadhouse-web":
+            assert deployment.api[0].stop() == 0
+            node = deployment.add_api()
+            for running in begun:
+                running.follower.move(node)
+        case "threadhouse-beat":
+            deployment.add_beat()  # the earlier release had none here
+            until(lambda: deployment.redis.exists(SCHEDULER_LEASE_KEY))
+        case other:
+            raise AssertionError(f"the page restarts {other}, which this test does not know")
