@@ -41,6 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres.join_run(Path(given[RUN_FOLDER]) if given else run.folder)
 
 
+@pytest.fixture(autouse=True)
+def unchanged_umask() -> Iterator[None]:
+    """Fail a test that leaves another umask to the tests after it."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    after = os.umask(before)
+    assert after == before
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Pass the folder of the run to a worker of pytest-xdist."""

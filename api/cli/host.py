@@ -58,6 +58,16 @@ def host_store() -> Iterator[Store]:
         store.close()
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let files that are created meanwhile be readable for this user only; a decorator, too."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def database_exists(config: Config) -> bool:
     """Return whether there is a database: a SQLite file is made when it is first opened."""
     from sqlalchemy.engine import make_url

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists, database_name
+from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists, database_name, private_files
 from api.cli.options import home_option
 from shared import config as configuration
 from shared.errors import ConfigError, Unavailable
@@ -34,8 +34,8 @@ def migrate(check: bool) -> None:
         click.echo(f"{database_name(config)} has the schema of this version, or of a later one")
         return
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.umask(0o077)  # a SQLite file has the threads of all users, and the folder may be readable for others
-    before, after = migrations.migrate(config.database_url)
+    with private_files():  # a SQLite file has the threads of all users, and the folder may be readable for others
+        before, after = migrations.migrate(config.database_url)
     name = database_name(config)
     if before is None:
         click.echo(f"created {name} with schema {after}")

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import click
 
-from api.cli.host import database_exists, database_name, format_time
+from api.cli.host import database_exists, database_name, format_time, private_files
 from api.cli.options import home_option, same_home
 from shared import config as configuration
 from shared.errors import BackupError, ConfigError
@@ -25,6 +25,7 @@ folder_argument = click.argument("folder", metavar="DIR", type=click.Path(file_o
 @click.command()
 @folder_argument
 @home_option
+@private_files()
 def backup(folder: Path) -> None:
     """Back up database, workspaces, session files and feedback to the folder DIR, while the server runs.
 
@@ -41,7 +42,6 @@ def backup(folder: Path) -> None:
     """
     from api.cli.backup import database, maker
 
-    os.umask(0o077)
     config = configuration.load(None, os.environ)
     if not database_exists(config):
         raise ConfigError(f"there is no database {database_name(config)}: name the server's home with --home DIR")
@@ -62,6 +62,7 @@ def backup(folder: Path) -> None:
 @folder_argument
 @click.option("--verify", is_flag=True, help="Only check the backup: read all of it and compare it with its manifest.")
 @home_option
+@private_files()
 def restore(folder: Path, verify: bool) -> None:
     """Restore the backup in the folder DIR into an empty deployment that does not run.
 
@@ -73,7 +74,6 @@ def restore(folder: Path, verify: bool) -> None:
     """
     from api.cli.backup import restorer
 
-    os.umask(0o077)
     shown = _Progress()
     folder = Path(os.path.abspath(folder))
     with shown:
