@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -95,14 +96,23 @@ class Child:
 
     def shorten_log(self) -> None:
         """Let NAME.log.1 have the lines of a long log. A line that is written at this moment can get lost."""
-        if self.log.stat().st_size > MAX_LOG_BYTES:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+        earlier = self.log.with_suffix(".log.1")
+        with suppress(OSError):  # somebody has removed it
+            if self.log.stat().st_size <= MAX_LOG_BYTES:
+                return
+            try:
+                shutil.copyfile(self.log, earlier)
+            except OSError:  # the disk is full, so the lines are given up
+                earlier.unlink(missing_ok=True)
             os.truncate(self.log, 0)  # the child appends, so it goes on at the beginning
 
     def _log_lines(self) -> list[str]:
-        with self.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return log.read().decode(errors="replace").splitlines()
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                return log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return []
 
     def log_tail(self) -> str:
         """Return the last lines of its log, with a heading."""

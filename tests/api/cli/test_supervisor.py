@@ -197,3 +197,13 @@ def test_a_long_log_is_moved_while_its_child_writes_on(tmp_path: Path, supervise
 
     wait.until(lambda: log.read_bytes() == b"after\n")
     assert earlier.stat().st_size > MAX_LOG_BYTES
+
+
+def test_a_child_whose_log_is_removed_runs_on(tmp_path: Path, supervise: Callable[[str], Supervised]) -> None:
+    supervised = supervise(f"touch {tmp_path}/ready; exec sleep 600")
+    (tmp_path / "child.log").unlink()
+    # It restarts a child that ends, as long as it supervises.
+    os.kill(supervised.child_pid, signal.SIGKILL)
+
+    wait.until(lambda: (tmp_path / "child.log").exists())
+    assert supervised.process.poll() is None
