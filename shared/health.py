@@ -53,7 +53,11 @@ def check_disk(folder: Path) -> Check:
 
 def _check_redis(client: redis.Redis) -> Check:
     memory: Any = client.info("memory")
-    policy, used, most = memory["maxmemory_policy"], memory["used_memory"], memory["maxmemory"]
+    policy, used, most = (
+        memory.get("maxmemory_policy", "unknown"),
+        memory.get("used_memory", 0),
+        memory.get("maxmemory"),
+    )
     if policy != "noeviction":
         return Check("redis", False, f"it may evict keys (maxmemory-policy {policy}): set noeviction")
     if most and used > 0.9 * most:
@@ -90,12 +94,13 @@ def _check_scheduler(client: redis.Redis) -> Check:
 
 
 def _check_queue(store: Store, turns_at_once: int) -> Check:
-    queued = store.open_turns.all_users_list(turns_at_once=turns_at_once, phase="queued")
-    waiting = [turn for turn in queued if turn.cause != "limit"]
+    waiting = [
+        user for user in store.open_turns.all_users_waiting(turns_at_once=turns_at_once) if user.cause != "limit"
+    ]
     if not waiting:
         return Check("queue", True, "no turn waits for a worker")
     age_s = max(0, now_ms() - waiting[0].since_ms) // 1000
-    message = f"{len(waiting)} turns wait for a worker, the first for {age_s} s"
+    message = f"{sum(user.count for user in waiting)} queued turns wait for a worker, the first for {age_s} s"
     if age_s * 1000 > QUEUED_MS:
         return Check("queue", False, f"{message}: {waiting[0].why}")
     return Check("queue", True, message)

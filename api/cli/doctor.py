@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 import click
 
 from api.cli import embedded_redis
-from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists
+from api.cli.host import SCHEMA_OUT_OF_DATE, database_exists, outage_reason
 from api.cli.options import home_option
 from api.cli.worker import refuse_root
 from shared import config as configuration
@@ -118,7 +118,7 @@ def _database(config: Config) -> str:
     try:
         current = schema_is_current(config.database_url)
     except (SQLAlchemyError, OSError) as error:
-        raise Unavailable(f"{type(error).__name__}: start the database, or correct THREADHOUSE_DATABASE_URL") from error
+        raise Unavailable(f"{outage_reason(error)}: start the database, or correct THREADHOUSE_DATABASE_URL") from error
     if not current:
         raise ConfigError(SCHEMA_OUT_OF_DATE)
     return "answers, schema up to date"
@@ -130,7 +130,7 @@ def _deployment(config: Config) -> Iterator[Check]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from shared import redis_clients
-    from shared.health import check_deployment, check_disk
+    from shared.health import Check, check_deployment, check_disk
     from shared.store import Store
 
     yield check_disk(config.home)
@@ -143,8 +143,8 @@ def _deployment(config: Config) -> Iterator[Check]:
     try:
         with redis_clients.connect(config.redis_url, **bounds) as client:
             yield from check_deployment(store, client, turns_at_once=config.limits.turns_at_once)
-    except (redis.RedisError, SQLAlchemyError):
-        return  # `_redis` or `_database` has reported it
+    except (redis.RedisError, SQLAlchemyError) as error:
+        yield Check("deployment", False, f"not checked: {type(error).__name__}, see above")
     finally:
         store.close()
 

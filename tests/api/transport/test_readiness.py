@@ -50,6 +50,15 @@ def test_a_server_whose_redis_hangs_is_not_ready_and_is_asked_only_once(
     assert hanging() == 1
 
 
+def test_an_unexpected_error_is_not_ready(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("unexpected")
+
+    monkeypatch.setattr(backend.services.redis, "ping", fail)
+    with pytest.raises(Unavailable, match="ValueError"):
+        Readiness(backend.services).check_ready()
+
+
 def test_the_status_is_503_with_the_reason_when_anything_is_wrong(
     backend: Backend, http: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
