@@ -28,7 +28,13 @@ REDIS_SECONDS = 3.0  # for which the log lines of a turn are waited for
 @click.option("--state", type=click.Choice(["queued", "running", "parked"]), help="Only turns in this state.")
 @click.option("--user", "user_name", metavar="NAME", help="Only turns of this user.")
 @click.option("--worker", metavar="NAME", help="Only turns of workers whose name begins so.")
-@click.option("--older", "older_ms", metavar="AGE", callback=duration, help="Only turns in their state for longer: 5m.")
+@click.option(
+    "--older",
+    "older_ms",
+    metavar="AGE",
+    callback=duration,
+    help="Only turns that were queued, or parked, longer ago: 5m.",
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number.")
 @json_option
 @home_option
@@ -112,7 +118,10 @@ def _requeue(store: Store, row: Turn) -> str:
 
     if not store.open_turns.all_users_requeue(row.id, audit_entry=AuditEntry.of_operator("turn requeue")):
         raise click.ClickException("not requeued: no worker runs it, see `threadhouse turn ID`")
-    return "queued again: a worker goes on with it within seconds, and a tool call that has begun is not repeated"
+    return (
+        "queued again for the next worker. A tool call that has begun is not repeated; "
+        "its command may run on for some seconds, or as long as its worker hangs"
+    )
 
 
 _ACTIONS: dict[str, Callable[[Store, Turn], str]] = {"stop": _stop, "requeue": _requeue}

@@ -14,7 +14,7 @@ NAME = "admin/turn/requeue"
 
 @dataclass(frozen=True, kw_only=True)
 class Params(MethodParams):
-    """The turn to requeue. A tool call that has begun is not begun again.
+    """The turn to requeue. A tool call that has begun is not begun again, but its command may run on for some seconds.
 
     Errors: Forbidden
     """

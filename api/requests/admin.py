@@ -51,6 +51,7 @@ class OpenTurnObject(TypedDict):
     """A turn that is not done, as admins see it. Times are Unix milliseconds.
 
     state:       "queued", "running" or "parked"
+    sinceMs:     when it was queued for the last time, or parked
     worker:      name of the worker process that runs it
     lostWorkers: how many workers were lost while they ran it
     cause:       what it waits for: approval, limit, noWorker, queue, claim, lostWorker, tool or model

@@ -74,4 +74,5 @@ def error_kind(info: CodexErrorInfo | None) -> str:
     """Return the kind of an error without its details: "other" for an unknown one."""
     if info is None:
         return "other"
-    return info if isinstance(info, str) else next(iter(info), "other")
+    kind = info if isinstance(info, str) else next(iter(info), "other")
+    return kind if kind.isascii() and kind.isalnum() and len(kind) <= 64 else "other"

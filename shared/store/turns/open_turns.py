@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.engine import Row
 
 from shared.event_names import TURNS_QUEUE
+from shared.protocol.dynamic_tools import SERVER_TOOLS
 from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
@@ -31,7 +32,7 @@ Cause = Literal["approval", "limit", "noWorker", "queue", "lostWorker", "claim",
 class OpenTurn:
     """A turn that is not done. Times are Unix ms.
 
-    since_ms:      since when it is in this phase, by the clock of the process that put it there
+    since_ms:      when it was queued for the last time, or parked, by the clock of the process that did it
     worker:        the worker process that has claimed it
     lost_attempts: workers that were lost while they ran it
     cause:         approval: it waits for a person; limit: its user runs as many turns as they may; noWorker: none takes
@@ -44,6 +45,17 @@ class OpenTurn:
     since_ms: int
     worker: str | None
     lost_attempts: int
+    cause: Cause
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingUser:
+    """The queued turns of one user. count: how many; since_ms: when the first was queued; cause, why: as of OpenTurn"""
+
+    owner: str
+    count: int
+    since_ms: int
     cause: Cause
     why: str
 
@@ -82,6 +94,22 @@ class OpenTurns:
             state.read_calls_and_approvals(connection, [row.id for row in found])
         return [state.describe(row) for row in found]
 
+    def all_users_waiting(self, *, turns_at_once: int) -> list[WaitingUser]:
+        """Return what the queued turns of each user wait for, the user whose turn waits longest first."""
+        waiting = (
+            select(turns.c.owner, func.count().label("number"), func.min(turns.c.queued_at_ms).label("since_ms"))
+            .where(turns.c.phase == rows.QUEUED)
+            .group_by(turns.c.owner)
+        )
+        with self._database.read() as connection:
+            state = _State(connection, self._database, turns_at_once)
+            found = connection.execute(waiting).all()
+        users = [
+            WaitingUser(row.owner, row.number, row.since_ms, *state.why_queued(row.owner, row.since_ms))
+            for row in found
+        ]
+        return sorted(users, key=lambda user: user.since_ms)
+
     def all_users_running(self) -> dict[str, int]:
         """Return name of a worker process → how many turns it runs."""
         claimed = select(turns.c.claimed_by).where(turns.c.phase == rows.RUNNING)
@@ -95,7 +123,8 @@ class OpenTurns:
     def all_users_requeue(self, turn_id: str, *, audit_entry: AuditEntry) -> bool:
         """Take a running turn away from its worker, and queue it for the next one. False: it does not run.
 
-        The worker's writes are refused from now on. A tool call that has begun is not begun again.
+        The worker's writes are refused from now on, and a tool call that has begun is not begun again. Its command
+        may run on until the worker renews its lease the next time: some seconds, or as long as the worker hangs.
         """
         query = select(turns).where(turns.c.id == turn_id, turns.c.phase == rows.RUNNING).with_for_update()
         with self._database.write() as connection:
@@ -126,9 +155,10 @@ class _State:
             items.c.turn_id.in_(turn_ids), ~items.c.answered, items.c.begun_at_ms.is_not(None)
         )
         for row in connection.execute(calls.order_by(items.c.position.desc())):
-            self._calls[row.turn_id] = (row.model_items[0].get("name", row.model_items[0]["type"]), row.begun_at_ms)
+            name = row.model_items[0].get("name")
+            self._calls[row.turn_id] = (name if name in SERVER_TOOLS else "a tool call", row.begun_at_ms)
         pending = select(approvals.c.turn_id, approvals.c.method, approvals.c.expires_at_ms).where(
-            approvals.c.turn_id.in_(turn_ids), approvals.c.state == "pending"
+            approvals.c.turn_id.in_(turn_ids), approvals.c.state == literal_column("'pending'")
         )
         for row in connection.execute(pending):
             self._approvals[row.turn_id] = (row.method, row.expires_at_ms)
@@ -139,7 +169,7 @@ class _State:
         if turn.phase == "parked":
             cause, why = self._why_parked(turn)
         elif turn.phase == "queued":
-            cause, why = self._why_queued(turn, row.queued_at_ms)
+            cause, why = self.why_queued(turn.owner, row.queued_at_ms)
         else:
             cause, why = self._why_running(turn, worker or "", row.lease_ms)
         return OpenTurn(turn, row.queued_at_ms, worker, row.lost_attempts, cause, why)
@@ -151,19 +181,22 @@ class _State:
         left = _span(until_ms - self._now_ms)
         return "approval", f"it waits for an answer to {method}, which is declined by itself in {left}"
 
-    def _why_queued(self, turn: Turn, queued_at_ms: int) -> tuple[Cause, str]:
+    def why_queued(self, owner: str, queued_at_ms: int) -> tuple[Cause, str]:
         alive = [seen for seen in self._workers if not seen.lost and TURNS_QUEUE in seen.worker.queues]
         taking = [seen for seen in alive if not seen.worker.draining]
         if not taking:
             what = "all workers that take turns are shutting down" if alive else "no worker takes turns"
             return "noWorker", f"{what}: start one with `threadhouse worker`"
-        allowed = self._own_limits.get(turn.owner, self._turns_at_once)
-        running = self._running[turn.owner]
+        allowed = self._own_limits.get(owner, self._turns_at_once)
+        running = self._running[owner]
         if allowed and running >= allowed:
-            return "limit", f"its user runs {running} turns and may run {allowed} at once (turns_at_once)"
+            return "limit", f"its user runs {_count(running, 'turn')} and may run {allowed} at once (turns_at_once)"
         slots, busy = sum(seen.worker.slots for seen in taking), self._running.total()
         if busy >= slots:
-            return "queue", f"{busy} turns run in the {slots} slots of {_count(len(taking), 'worker')}: add workers"
+            return (
+                "queue",
+                f"{_count(busy, 'turn')} in the {slots} slots of {_count(len(taking), 'worker')}: add workers",
+            )
         if self._now_ms - queued_at_ms < CLAIM_MS:
             return "claim", "a worker is about to claim it"
         free = f"{slots - busy} of {slots} slots are free, and no worker has claimed it"

@@ -105,7 +105,7 @@ class Recovery:
 
     def all_users_count_phases(self) -> dict[str, tuple[int, int]]:
         """Return, for turns that are not done, phase → (how many, for how many ms the oldest has been waiting)."""
-        query = select(turns.c.phase, func.count(), func.min(turns.c.queued_at_ms)).where(turns.c.phase != "done")
+        query = select(turns.c.phase, func.count(), func.min(turns.c.queued_at_ms)).where(rows.NOT_DONE)
         with self._database.read() as connection:
             found = connection.execute(query.group_by(turns.c.phase)).all()
         return {phase: (count, max(0, now_ms() - since)) for phase, count, since in found}

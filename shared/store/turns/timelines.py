@@ -8,11 +8,18 @@ from typing import Any
 
 from sqlalchemy import select
 
-from shared.store import items as item_rows
+from shared.protocol.turn import error_kind
 from shared.store.connection import Database
-from shared.store.items import Item
 from shared.store.tables import approvals, items, turns
 from shared.store.turns import Turn, rows
+
+MAX_ITEMS = 2000
+DECISIONS = ("accept", "acceptForSession", "decline", "cancel")  # a client may send anything
+KINDS = {
+    *("userMessage", "agentMessage", "plan", "reasoning", "commandExecution", "fileChange", "mcpToolCall", "webSearch"),
+    *("dynamicToolCall", "imageView", "enteredReviewMode", "exitedReviewMode", "contextCompaction"),
+    *("context", "call", "injected", "answer"),
+}  # an imported thread may have others
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +31,22 @@ class Moment:
 
 
 def read_timeline(database: Database, turn_id: str) -> tuple[Turn, list[Moment]] | None:
-    """Return a turn of any user and its timeline, oldest moment first; None: there is no such turn."""
+    """Return a turn of any user and its timeline, oldest moment first; None: there is no such turn.
+
+    It has the first MAX_ITEMS items of the turn.
+    """
+    times = select(items.c.kind, items.c.started_at_ms, items.c.begun_at_ms, items.c.completed_at_ms)
     with database.read() as connection:
         row = connection.execute(select(turns).where(turns.c.id == turn_id)).first()
         if row is None:
             return None
         turn = rows.from_row(row)
         moments = list(_beginning(turn))
-        for item in item_rows.read(connection, items.c.turn_id == turn_id):
-            moments += _of_item(item)
-        for approval in connection.execute(select(approvals).where(approvals.c.turn_id == turn_id)):
+        of_turn = times.where(items.c.turn_id == turn_id).order_by(items.c.position).limit(MAX_ITEMS)
+        for item in connection.execute(of_turn):
+            moments += _of_item(item._mapping)
+        asked = select(approvals).where(approvals.c.thread_id == turn.thread_id, approvals.c.turn_id == turn_id)
+        for approval in connection.execute(asked):
             moments += _of_approval(approval._mapping)
     moments += _end(turn)
     return turn, sorted(moments, key=lambda moment: moment.at_ms)
@@ -47,23 +60,18 @@ def _beginning(turn: Turn) -> Iterator[Moment]:
 
 def _end(turn: Turn) -> Iterator[Moment]:
     if turn.completed_at_ms is not None:
-        error = f": {turn.error['message']}" if turn.error else ""
+        error = f": {error_kind(turn.error['codexErrorInfo'])}" if turn.error else ""
         yield Moment(turn.completed_at_ms, f"{turn.status}{error}")
 
 
-def _of_item(item: Item) -> Iterator[Moment]:
-    name = item.kind
-    if item.call_id is not None and item.model_items:
-        name = f"{name} ({item.model_items[0].get('name', item.model_items[0].get('type'))})"
-    if item.begun_at_ms is not None:
-        yield Moment(item.begun_at_ms, f"{name} began")
-    elif item.started_at_ms is not None and item.started_at_ms != item.completed_at_ms:
-        yield Moment(item.started_at_ms, f"{name} started")
-    if item.completed_at_ms is not None:
-        facts = item.item or {}
-        known = ((key, facts.get(key)) for key in ("status", "exitCode"))
-        told = "".join(f", {key} {value}" for key, value in known if value is not None)
-        yield Moment(item.completed_at_ms, f"{name} completed{told}")
+def _of_item(item: Mapping[Any, Any]) -> Iterator[Moment]:
+    kind = item["kind"] if item["kind"] in KINDS else "an item"
+    if item["begun_at_ms"] is not None:
+        yield Moment(item["begun_at_ms"], f"{kind} began")
+    elif item["started_at_ms"] is not None and item["started_at_ms"] != item["completed_at_ms"]:
+        yield Moment(item["started_at_ms"], f"{kind} started")
+    if item["completed_at_ms"] is not None:
+        yield Moment(item["completed_at_ms"], f"{kind} completed")
 
 
 def _of_approval(approval: Mapping[Any, Any]) -> Iterator[Moment]:
@@ -71,5 +79,5 @@ def _of_approval(approval: Mapping[Any, Any]) -> Iterator[Moment]:
     if approval["answered_at_ms"] is not None:
         answer = approval["answer"] if isinstance(approval["answer"], dict) else {}
         decision = answer.get("decision")
-        told = decision if isinstance(decision, str) else "with an answer of its own"
+        told = decision if decision in DECISIONS else "with an answer of its own"
         yield Moment(approval["answered_at_ms"], f"answered: {told}")

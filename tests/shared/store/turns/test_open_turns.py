@@ -52,7 +52,7 @@ def test_a_queued_turn_waits_for_a_worker_for_its_users_limit_for_a_slot_or_for_
     second = queued(store)
     found = {found.turn.id: found for found in store.open_turns.all_users_list(turns_at_once=1)}
     assert found[second.id].cause == "limit"
-    assert "runs 1 turns and may run 1" in found[second.id].why
+    assert "runs 1 turn and may run 1" in found[second.id].why
     store.limits.change("ann", {"turns_at_once": 7})
     found = {found.turn.id: found for found in store.open_turns.all_users_list(turns_at_once=1)}
     assert found[second.id].cause == "claim", "the user's own limit counts"
@@ -144,3 +144,35 @@ def test_requeue_takes_a_turn_from_its_worker_whose_writes_are_refused_then(stor
     assert (again.turn_id, again.claim_no) == (held.turn_id, held.claim_no + 1)
     assert write(store, Write(held, append=[row(held)])) == ["lost"]
     assert [entry.action for entry in store.audit.all_users_page()][-1] == "turn requeue"
+
+
+def test_a_backlog_of_one_user_does_not_hide_the_waiting_turn_of_another(store: Store) -> None:
+    store.workers.report(WORKER)
+    running_in(store)
+    for _ in range(3):
+        queued(store)
+    bob = queued(store, "bob")
+
+    waiting = {user.owner: user for user in store.open_turns.all_users_waiting(turns_at_once=1)}
+
+    assert (waiting["ann"].cause, waiting["ann"].count) == ("limit", 3)
+    assert (waiting["bob"].cause, waiting["bob"].count) == ("claim", 1)
+    assert waiting["bob"].since_ms == store.turns.get(bob.id, "bob").created_at_ms
+
+
+def test_no_words_of_users_or_models_reach_an_operators_screen(store: Store) -> None:
+    held = running(store)
+    call = open_call(held, begun_at_ms=now_ms())
+    call = replace(call, model_items=[{**call.model_items[0], "name": "\x1b[2Jsecret"}])
+    write(store, Write(held, append=[call, row(held, 2, kind="\x1b[2Jsecret", started_at_ms=1, completed_at_ms=2)]))
+    assert "a tool call runs" in only(store).why
+    park(store, held)
+    request = store.approvals.of_turn(held.turn_id)[0]
+    store.turns.answer(request.id, "ann", {"decision": "\x1b[2Jsecret"})
+
+    found = store.open_turns.all_users_find(held.turn_id)
+
+    assert found is not None
+    assert "secret" not in str(found[1])
+    assert "an item completed" in [moment.what for moment in found[1]]
+    assert "answered: with an answer of its own" in [moment.what for moment in found[1]]
