@@ -5,7 +5,6 @@ Owns the order of a request's steps, the handshake rule and the threads of slow 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -24,11 +23,12 @@ from api.requests.params import load_params
 from api.requests.schemas import to_wire
 from api.requests.services import Services
 from api.transport import answers
+from api.transport.access_log import AccessLog
 from api.transport.error_codes import wire_error
 from shared import telemetry
 from shared.errors import InvalidParams, InvalidRequest, Overloaded, RequestError, Unavailable, UnknownMethod
 
-logger = logging.getLogger(__name__)
+_access_log = AccessLog()  # of this process
 
 
 class Request(TypedDict):
@@ -156,8 +156,7 @@ def call(ctx: Context, name: str, params: object) -> Mapping[str, object]:
     finally:
         method = name if name in TABLE or name in EMPTY or name in REFUSED else "unknown"
         duration_ms = round((time.monotonic() - began_at) * 1000)
-        facts = {"method": method, "user_id": ctx.user_id, "status": status, "duration_ms": duration_ms}
-        logger.info("request handled", extra=facts)
+        _access_log.add(method, ctx.user_id, status, duration_ms)
         telemetry.request_handled(method, outcome, duration_ms)
 
 
