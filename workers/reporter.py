@@ -20,6 +20,7 @@ from workers.services import Services
 
 REPORT_SECONDS = 5.0  # between two reports
 CHECK_SECONDS = 60.0  # between two looks at what commands need
+SILENT_SECONDS = 20.0  # after which a tool runner that does not answer such a look is a problem
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,16 @@ class Reporter:
             queues=sorted(queues),
             slots=services.config.server.worker_concurrency,
         )
-        self._checked_at = float("-inf")
+        self._problem: str | None = None  # as of the last look
+        self._looking_since: float | None = None  # in monotonic seconds
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self._look = threading.Thread(target=self._look_again, name="command check", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        self._look.start()
 
     def report_soon(self) -> None:
         """Report at once, because something has changed."""
@@ -76,22 +80,26 @@ class Reporter:
 
     def report(self) -> None:
         """Store that this process lives. Errors: those of the database."""
-        draining = self._services.draining.is_set()
-        if not draining and time.monotonic() - self._checked_at >= CHECK_SECONDS:
-            self._check_commands()
-        self._worker = replace(self._worker, draining=draining)
-        self._services.store.workers.report(self._worker)
-
-    def _check_commands(self) -> None:
-        """Find out whether commands can run here, and log when that has changed."""
-        try:
-            facts = host.facts(self._services.config.server.workspaces_dir)
-            problem = facts["sandbox"] or facts["workspaces"]
-        except ThreadhouseError as error:
-            problem = str(error)
-        self._checked_at = time.monotonic()
+        problem, since = self._problem, self._looking_since
+        if since is not None and time.monotonic() - since > SILENT_SECONDS:
+            problem = "the tool runner does not answer"
         if problem and problem != self._worker.problem:
             logger.error("commands cannot run here: %s", problem)
         elif self._worker.problem and not problem:
             logger.info("commands can run here again")
-        self._worker = replace(self._worker, problem=problem)
+        self._worker = replace(self._worker, draining=self._services.draining.is_set(), problem=problem)
+        self._services.store.workers.report(self._worker)
+
+    def _look_again(self) -> None:
+        """Find out every minute whether commands can run here. A runner that hangs holds up this thread alone."""
+        while not self._stopped.is_set():
+            self._looking_since = time.monotonic()
+            try:
+                facts = host.facts(self._services.config.server.workspaces_dir)
+                self._problem = facts["sandbox"] or facts["workspaces"]
+            except (ThreadhouseError, OSError) as error:
+                self._problem = str(error)
+            except Exception:  # the thread must live
+                logger.exception("commands not checked, retrying")
+            self._looking_since = None
+            self._stopped.wait(CHECK_SECONDS)
