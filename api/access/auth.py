@@ -159,6 +159,10 @@ class Auth:
     def _by_key(self, credential: str) -> Caller:
         key = self._store.users.find_by_key(credential)
         if key is None:
+            if self._store.users.has_disabled_owner(credential):
+                raise Unauthorized(
+                    "your user is disabled: ask the operator, who enables it with `threadhouse users enable NAME`"
+                )
             raise Unauthorized(
                 "the API key is wrong, expired or revoked; the operator creates a new one with "
                 "`threadhouse keys create NAME`"

@@ -15,7 +15,7 @@ import click
 
 from shared import config as configuration
 from shared.config import Config
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from shared.store import Store
@@ -33,8 +33,11 @@ json_option = click.option(
 def host_store() -> Iterator[Store]:
     """Open the store of this deployment; an embedded (SQLite) database is created or migrated first.
 
-    Errors: ConfigError (the schema of a Postgres database is not that of this version; the default home is empty)
+    Errors: Unavailable (the database does not answer), ConfigError (a Postgres database has another schema; the default
+            home is empty)
     """
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
     from shared.store import Store
     from shared.store.migrations import migrate, schema_is_current
 
@@ -47,15 +50,23 @@ def host_store() -> Iterator[Store]:
                 "or create a home there with `threadhouse migrate`"
             )
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not schema_is_current(config.database_url):
-        if not embedded:
-            raise ConfigError(SCHEMA_OUT_OF_DATE)
-        migrate(config.database_url)
-    store = Store(config.database_url, config.listeners, workspaces_dir=config.server.workspaces_dir)
     try:
-        yield store
-    finally:
-        store.close()
+        if not schema_is_current(config.database_url):
+            if not embedded:
+                raise ConfigError(SCHEMA_OUT_OF_DATE)
+            migrate(config.database_url)
+        store = Store(config.database_url, config.listeners, workspaces_dir=config.server.workspaces_dir)
+        try:
+            yield store
+        finally:
+            store.close()
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(f"the database does not answer: {outage_reason(error)}") from error
+
+
+def outage_reason(error: Exception) -> str:
+    """Return the first line of what a database's driver says: whether it was refused, silent or without a password."""
+    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

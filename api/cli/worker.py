@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from api.cli.host import is_loopback
+from api.cli.host import SCHEMA_OUT_OF_DATE, is_loopback
 from api.cli.loading import collector_off
 from api.cli.options import home_option
 from shared import config as configuration
@@ -39,6 +39,10 @@ def worker(queues: str, ready_file: Path | None) -> None:
 
     Exits with a status other than 0 when an error ended the worker, so that its supervisor starts it again.
     """
+    from shared.queue import QUEUES  # imported late: `threadhouse --help` must not load Celery
+
+    if unknown := sorted(set(queues.split(",")) - set(QUEUES)):
+        raise ConfigError(f"--queues {','.join(unknown)}: there is no such queue; there are {', '.join(QUEUES)}")
     with collector_off():
         from celery.signals import worker_init, worker_ready
 
@@ -88,6 +92,8 @@ def refuse_root(config: Config) -> None:
 
     Errors: ConfigError
     """
+    from sqlalchemy.exc import ProgrammingError
+
     from shared.store import Store
 
     if os.geteuid() != 0 or config.server.dangerously_run_as_root:
@@ -96,6 +102,8 @@ def refuse_root(config: Config) -> None:
     try:
         if config.auth is None and is_loopback(config.server.host) and not store.users.exist():
             return
+    except ProgrammingError:
+        raise ConfigError(SCHEMA_OUT_OF_DATE) from None
     finally:
         store.close()
     raise ConfigError(

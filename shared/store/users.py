@@ -167,6 +167,13 @@ class Users:
             row = connection.execute(_KEYS.where(api_keys.c.sha256 == _digest(key), _valid())).first()
         return None if row is None else _key(row)
 
+    def has_disabled_owner(self, key: str) -> bool:
+        """Return whether the key is one of a disabled user."""
+        query = select(users.c.id).join(api_keys, api_keys.c.user_id == users.c.id)
+        query = query.where(api_keys.c.sha256 == _digest(key), users.c.disabled_at_ms.is_not(None))
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def valid_keys(self, key_ids: Collection[str]) -> set[str]:
         """Return those of the keys that are still valid."""
         query = select(api_keys.c.id).join(users, api_keys.c.user_id == users.c.id)

@@ -271,3 +271,16 @@ def test_users_with_keys_may_name_no_folder_of_a_new_thread(backend: Backend) ->
         {"cwd": str(own) + "-evil"},
     ):
         assert asked(**refused) == 400, refused
+
+
+def test_a_disabled_user_reads_why_the_key_does_not_work(open_backend: Callable[..., Backend]) -> None:
+    backend = open_backend()
+    backend.store.users.add("ada")
+    key = backend.store.users.create_key("ada", "test")
+    backend.store.users.set_disabled(backend.store.users.get("ada").id, True)
+    client = make_app(backend.services).test_client()
+
+    answer: Any = client.post("/v2/thread/list", json={}, headers={"Authorization": f"Bearer {key}"})
+
+    assert answer.status_code == 401
+    assert "your user is disabled" in answer.json["detail"]

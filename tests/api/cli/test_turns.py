@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import commands
+from shared.errors import Unavailable
 from shared.store import Store
 from shared.store.turns import Turn
 from shared.store.workers import Worker
@@ -88,3 +89,13 @@ def test_workers_lists_the_processes_and_how_many_turns_each_runs(tmp_path: Path
 
     assert (row["name"], row["state"], row["turns"], row["slots"]) == (WORKER.name, "ready", 1, 2)
     assert WORKER.name in run(tmp_path, "workers").output
+
+
+@pytest.mark.parametrize("words", [("turns",), ("turn", "x"), ("workers",), ("usage",), ("users", "list")])
+def test_a_database_that_is_away_is_said_in_one_line(words: tuple[str, ...]) -> None:
+    environ = {"THREADHOUSE_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    failed = CliRunner(env=environ).invoke(commands, words)
+
+    assert isinstance(failed.exception, Unavailable)
+    assert str(failed.exception).startswith("the database does not answer: ")
+    assert "\n" not in str(failed.exception)

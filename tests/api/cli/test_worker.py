@@ -11,6 +11,7 @@ from celery.signals import worker_init, worker_ready
 from click.testing import CliRunner
 
 from api.cli import commands
+from shared.errors import ConfigError
 from workers.app import app
 
 
@@ -65,3 +66,10 @@ def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytes
     file.unlink()
     tick()
     assert not file.exists(), "who removes it waits for another process"
+
+
+def test_a_queue_that_does_not_exist_is_refused() -> None:
+    refused = CliRunner().invoke(commands, ["worker", "--queues", "turns,nosuch"])
+
+    assert isinstance(refused.exception, ConfigError)
+    assert "--queues nosuch: there is no such queue" in str(refused.exception)
