@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from shared.store.feedback import Report
 from shared.store.tables import feedback_contents, outbox
-from tests.chaos.watched import TRIES, is_writable
+from tests.chaos.watched import TRIES
 from tests.support.deployment import Deployment, Process
 from tests.support.turns import run_turn, start_thread
 from tests.support.wait import until
@@ -73,7 +73,7 @@ def test_paused_worker_does_not_deliver_a_report_a_second_time(
             feedback_id = client.request("feedback/upload", params)["feedbackId"]
             until(lambda: any(worker.is_paused() for worker in workers))
             paused = next(worker for worker in workers if worker.is_paused())
-            if is_writable(deployment):
+            if deployment.is_writable():
                 break
             paused.resume()
             until(lambda id_=feedback_id: report(deployment, id_).status == "delivered", seconds=END_SECONDS)

@@ -17,7 +17,6 @@ from tests.chaos.watched import (
     check,
     check_next,
     disconnect,
-    is_writable,
     wait_for_ends,
     watch,
 )
@@ -60,7 +59,7 @@ def pause_one_worker(deployment: Deployment, workers: list[Process], trigger: Pa
     until(lambda: any(worker.is_paused() for worker in workers))
     assert not trigger.exists(), "no worker was paused"
     paused = next(worker for worker in workers if worker.is_paused())
-    if not is_writable(deployment):
+    if not deployment.is_writable():
         paused.resume()
         wait_for_ends(watched, END_SECONDS)
         return False

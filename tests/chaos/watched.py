@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from tests.support.wait import until
 
 UNAVAILABLE = -32001
 UNKNOWN = "outcome is unknown"
-LOCK_SECONDS = 2.0  # for which a worker that is not paused holds the write lock at most, on a busy machine
 TRIES = 5  # to pause a worker that does not hold that lock: it would block all others
 MESSAGES = ("I begin.", "I go on.", "I am done.")
 TYPES = ["userMessage", "agentMessage", "commandExecution", "agentMessage", "commandExecution", "agentMessage"]
@@ -110,19 +107,6 @@ def _start_thread(client: ProtocolClient, params: dict[str, Any]) -> dict[str, A
 
     until(start)
     return started
-
-
-def is_writable(deployment: Deployment) -> bool:
-    """Return whether SQLite's write lock is free, which a worker that was paused in a transaction holds."""
-    if not deployment.store.database.is_sqlite:
-        return True
-    with closing(sqlite3.connect(deployment.home / "threadhouse.sqlite3", LOCK_SECONDS, isolation_level=None)) as tried:
-        try:
-            tried.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        tried.rollback()
-    return True
 
 
 def disconnect(watched: Sequence[WatchedTurn]) -> None:

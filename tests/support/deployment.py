@@ -10,10 +10,11 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +36,7 @@ from tests.support.wait import until
 DATABASES = ("sqlite", "postgres")
 READY_SECONDS = 60.0
 LOG_TAIL_BYTES = 6_000
+LOCK_SECONDS = 2.0  # for which a worker that is not paused holds the write lock at most, on a busy machine
 SHORT: dict[str, float] = {
     "lease_seconds": 2,
     "renewal_seconds": 0.5,
@@ -334,6 +336,26 @@ class Deployment:
         worker = self._make_worker(release, fault)
         self.start_worker(worker)
         return worker
+
+    def pause_worker(self, worker: Process) -> None:
+        """Pause a worker at a moment at which it does not hold SQLite's write lock, which all others need."""
+        worker.pause()
+        while not self.is_writable():
+            worker.resume()
+            worker.pause()
+
+    def is_writable(self) -> bool:
+        """Return whether SQLite's write lock is free: a worker that was paused in a transaction holds it."""
+        if not self.store.database.is_sqlite:
+            return True
+        file = self.home / "threadhouse.sqlite3"
+        with closing(sqlite3.connect(file, LOCK_SECONDS, isolation_level=None)) as tried:
+            try:
+                tried.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            tried.rollback()
+        return True
 
     def add_beat(self) -> Process:
         """Add a scheduler, and start it."""

@@ -171,7 +171,7 @@ def test_a_lost_lease_and_the_turn_that_another_worker_continues_are_counted(tmp
         turn_id = start_turn(client, start_thread(client), "[[say Here I am.]][[pause on]]")
         client.wait_for(lambda frame: is_delta(frame))
         [first] = deployment.workers
-        first.pause()
+        deployment.pause_worker(first)
         deployment.add_worker()
         deployment.model.release("on")
         assert wait_for_end(client, turn_id)["status"] == "completed"

@@ -349,7 +349,7 @@ def test_a_turn_recovered_by_another_worker_stays_in_its_trace(tmp_path: Path, s
         client.wait_for(lambda frame: is_delta(frame))
         sink.wait_for("logs", "threadhouse.turn_claimed")
         [first] = deployment.workers
-        first.pause()
+        deployment.pause_worker(first)
 
         deployment.add_worker()
         deployment.model.release("on")
