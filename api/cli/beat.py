@@ -13,8 +13,6 @@ from shared import telemetry
 from shared.config import Config
 from shared.logs.fields import format_handlers, line_formatter
 
-ANSWER_SECONDS = 4.0  # for which the database is waited for when metrics are asked for
-
 
 @click.command()
 @home_option
@@ -51,5 +49,6 @@ def _observe_deployment(config: Config) -> None:
     from shared.store import Store  # imported late: `threadhouse --help` must not load a database library
     from shared.store.connection import Database
 
-    store = Store(config.database_url, open_database=lambda url: Database(url, answer_seconds=ANSWER_SECONDS))
+    seconds = deployment_metrics.READ_SECONDS
+    store = Store(config.database_url, open_database=lambda url: Database(url, answer_seconds=seconds))
     deployment_metrics.observe(store, config.limits.turns_at_once, holds_lease.is_set)

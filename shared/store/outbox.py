@@ -24,6 +24,7 @@ from shared.store.tables import outbox
 
 STATES = ("pending", "begun", "delivered", "dead")
 MAX_ERROR_CHARACTERS = 300
+MAX_COUNTED = 10_000  # undelivered messages of one state
 DAY_MS = 86_400_000
 UNTRIED_FOR_MS = 3 * DAY_MS  # a message due for this long is dead: its webhook is not configured any more
 KEPT_FOR_MS = {"delivered": 7 * DAY_MS, "begun": 7 * DAY_MS, "dead": 30 * DAY_MS}
@@ -170,12 +171,20 @@ class Outbox:
     # -- what operators do
 
     def undelivered(self) -> dict[str, tuple[int, int]]:
-        """Return, of pending and dead messages, state → (how many, how many ms ago the oldest was added)."""
-        query = select(outbox.c.state, func.count(), func.min(outbox.c.created_at_ms))
-        query = query.where(outbox.c.state.in_(("pending", "dead"))).group_by(outbox.c.state)
+        """Return, of pending and dead messages, state → (how many, how many ms ago the oldest was added).
+
+        Of each state at most MAX_COUNTED are looked at: those that have not changed for longest.
+        """
+        found = {}
         with self._database.read() as connection:
-            found = connection.execute(query).all()
-        return {state: (count, max(0, now_ms() - since)) for state, count, since in found}
+            for state in ("pending", "dead"):
+                of_state = select(outbox.c.created_at_ms).where(outbox.c.state == state)
+                counted = of_state.order_by(outbox.c.changed_at_ms).limit(MAX_COUNTED).subquery()
+                query = select(func.count(), func.min(counted.c.created_at_ms)).select_from(counted)
+                count, since = connection.execute(query).one()
+                if count:
+                    found[state] = (count, max(0, now_ms() - since))
+        return found
 
     def list_webhooks(self, states: Sequence[str], limit: int) -> list[Outgoing]:
         """Return messages for webhooks, newest first."""

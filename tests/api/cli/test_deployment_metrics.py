@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,8 +47,9 @@ def lease() -> threading.Event:
 
 
 @pytest.fixture
-def port(tmp_path: Path, store: Store, lease: threading.Event) -> Iterator[int]:
+def port(tmp_path: Path, store: Store, lease: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Serve the metrics as the scheduler does, with one turn at once per user. Return the port."""
+    monkeypatch.setattr(deployment_metrics, "READ_SECONDS", 60.0)  # a busy machine must not fail a test
     (tmp_path / "config.toml").write_text(f"[otel]\nmetrics_port = {choose_first_port()}\n")
     telemetry.start(load(tmp_path, {}), "beat")
     port = telemetry.metrics_port()
@@ -103,3 +105,45 @@ def test_a_turn_that_waits_for_its_own_user_is_told_from_one_that_waits_for_a_wo
     assert value([page], "threadhouse_turns_waiting", cause="limit") == 1
     assert value([page], "threadhouse_turns_waiting", cause="claim") == 1
     assert value([page], "threadhouse_turns_waiting", cause="noWorker") == 0
+
+
+def test_a_database_that_hangs_is_asked_once_and_leaves_the_other_metrics_on_the_page(
+    store: Store, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deployment_metrics, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(deployment_metrics, "FAILED_SECONDS", 600.0)
+    answer = threading.Event()
+    asked = []
+
+    def hang() -> dict[str, tuple[int, int]]:
+        asked.append("undelivered")
+        answer.wait()
+        return {}
+
+    monkeypatch.setattr(store.outbox, "undelivered", hang)
+    monkeypatch.setattr(store.recovery, "all_users_count_phases", hang)
+    with caplog.at_level(logging.WARNING):
+        pages = [read(port), read(port)]
+    answer.set()
+
+    assert len(asked) == 1
+    for page in pages:
+        assert OF_THE_DEPLOYMENT.isdisjoint(page)
+        assert value([page], "threadhouse_lease_lost_total") == 0
+    [line] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.getMessage().startswith("deployment not measured: TimeoutError: ")
+    assert line.exc_info is None
+
+
+def test_a_failure_of_one_read_is_one_of_all_until_it_is_over(
+    store: Store, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> dict[str, tuple[int, int]]:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(deployment_metrics, "FAILED_SECONDS", 0.0)
+    with monkeypatch.context() as failing:
+        failing.setattr(store.outbox, "undelivered", fail)
+        assert OF_THE_DEPLOYMENT.isdisjoint(read(port))
+
+    assert read(port).keys() >= OF_THE_DEPLOYMENT

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from shared.clock import now_ms
 from shared.config.webhooks import EVENTS, NOTIFY
 from shared.store import Store
+from shared.store import outbox as outbox_module
 from shared.store.outbox import DAY_MS, Outgoing
 from shared.store.tables import outbox, turns
 from tests.shared.store import records
@@ -64,6 +65,22 @@ def test_what_is_not_delivered_is_counted_with_its_age(store: Store) -> None:
 
     assert {state: count for state, (count, _) in found.items()} == {"pending": 1, "dead": 1}
     assert all(age_ms >= 60_000 for _, age_ms in found.values())
+
+
+def test_of_many_undelivered_messages_those_that_have_not_changed_for_longest_are_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_COUNTED", 2)
+    add(store, count=3)
+    let_pass(store, created_at_ms=now_ms() - 60_000, changed_at_ms=now_ms() - 60_000)
+    with store.database.write() as connection:
+        newest = update(outbox).where(outbox.c.id == rows(store)[-1].id)
+        connection.execute(newest.values(created_at_ms=0, changed_at_ms=now_ms()))
+
+    [(count, age_ms)] = store.outbox.undelivered().values()
+
+    assert count == 2
+    assert 60_000 <= age_ms < now_ms()
 
 
 def test_a_message_is_added_when_a_turn_starts_and_when_it_ends(store: Store) -> None:

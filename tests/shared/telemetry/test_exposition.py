@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import pytest
 
@@ -14,8 +17,10 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed
 
 from shared import telemetry
 from shared.config import Config, load
+from shared.telemetry import exposition
 from shared.telemetry.metrics import BUCKETS_MS, MAX_SERIES, MAX_VALUE_CHARACTERS, METRICS, OTHER
 from tests.support.metric_pages import FIRST_PORTS, choose_first_port, read, value
+from tests.support.wait import until
 
 
 def configured(home: Path, **settings: object) -> Config:
@@ -134,3 +139,63 @@ def test_no_page_is_served_after_the_end_or_by_default(tmp_path: Path, port: int
 def test_without_traces_and_log_events_there_are_no_spans(port: int) -> None:
     with telemetry.span("model"):
         assert telemetry.trace_headers() == {}
+
+
+def is_served(port: int) -> bool:
+    try:
+        return "target_info" in read(port)
+    except OSError:
+        return False
+
+
+def test_connections_beyond_a_number_are_closed_at_once_until_others_end(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposition._Handler, "timeout", 600)
+    with ExitStack() as idle:
+        for _ in range(exposition.CONNECTIONS):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with socket.create_connection(("127.0.0.1", port)) as further:
+            assert further.recv(1) == b""
+    until(lambda: is_served(port))
+
+
+def test_an_idle_connection_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition._Handler, "timeout", 0.05)
+
+    with socket.create_connection(("127.0.0.1", port)) as idle:
+        assert idle.recv(1) == b""
+
+
+def test_a_reader_does_not_wait_for_ever_for_another_one(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "MEASURE_SECONDS", 0.05)
+    measuring, go_on = threading.Event(), threading.Event()
+
+    def measure() -> list[tuple[float, dict[str, str]]]:
+        measuring.set()
+        go_on.wait()
+        return [(1, {})]
+
+    telemetry.observe("threadhouse.connections", measure)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(read, port)
+        try:
+            measuring.wait()
+            with pytest.raises(HTTPError, match="503"):
+                read(port)
+        finally:
+            go_on.set()
+        assert value([first.result()], "threadhouse_connections") == 1
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this host has no IPv6")
+def test_a_page_is_served_on_an_ipv6_address(tmp_path: Path) -> None:
+    telemetry.start(configured(tmp_path, metrics_port=choose_first_port(), metrics_host="::1"), "api")
+    port = telemetry.metrics_port()
+    try:
+        assert port is not None
+        with socket.create_connection(("::1", port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert b" 200 OK" in client.makefile("rb").readline()
+    finally:
+        telemetry.stop()
