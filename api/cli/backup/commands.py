@@ -34,7 +34,8 @@ def backup(folder: Path) -> None:
     moment may be half old and half new.
 
     Run it with the same DIR again to continue an interrupted backup or to update a finished one, which stays as it is
-    until the end; files that have not changed are not read again. DIR is for its owner alone. Neither config.toml nor
+    until the end; files that were last changed a minute or more before the run that read them, and not since, are not
+    read again. Large files that are almost all holes are left out. DIR is for its owner alone. Neither config.toml nor
     the secrets that it names are backed up, nor is Redis, whose contents the server builds again.
 
     Run it as the user that the workspaces belong to: that of the server, or root where the tool runner has a user of
@@ -65,6 +66,9 @@ def backup(folder: Path) -> None:
 @private_files()
 def restore(folder: Path, verify: bool) -> None:
     """Restore the backup in the folder DIR into an empty deployment that does not run.
+
+    Stop all processes of the server first. On Postgres it is refused while somebody else is connected to the database;
+    with SQLite only running workers and `threadhouse up` are noticed. `threadhouse up` cannot start meanwhile.
 
     It is refused where the database has users or threads or the folders are not empty. Run it again to continue an
     interrupted restore. Each file is compared with its digest, and the database gets the schema of this version.

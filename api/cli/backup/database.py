@@ -1,6 +1,7 @@
 """The snapshot of the database, and how it is restored: SQLite's online backup, or pg_dump and pg_restore.
 
-A password goes to the programs of Postgres through their environment, which other users cannot read.
+The password goes to the programs of Postgres through their environment, which other users cannot read; a URL with
+another secret, for which libpq has no variable, is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +25,13 @@ from shared.store.tables import metadata, threads, users, workers
 from shared.store.workers import read_workers
 
 BUSY_SECONDS = 60.0
+END_SECONDS = 5.0  # until the server has ended a session whose client is gone
+POLL_SECONDS = 0.05
+SECRETS = ("password", "secret", "scram_")  # parts of the names of libpq's options that nobody else may read
+SESSIONS = text(  # who may not see what others do sees their user, and processes of the server have none
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'"
+)
 PROGRAMS = (
     "install the client programs of PostgreSQL (Debian: postgresql-client), of the server's version or a newer one"
 )
@@ -55,9 +64,31 @@ def dump(config: Config, target: Path) -> None:
 
 
 def require_programs(config: Config, name: str) -> None:
-    """Errors: BackupError: a program of Postgres is missing."""
-    if kind(config) == "postgres" and shutil.which(name) is None:
+    """Errors: BackupError: a program of Postgres is missing, or cannot be given the database's URL."""
+    if kind(config) != "postgres":
+        return
+    if shutil.which(name) is None:
         raise BackupError(f"{name} is not installed: {PROGRAMS}")
+    _connection(config)
+
+
+def require_alone(config: Config) -> None:
+    """Errors: BackupError: somebody else uses the database. SQLite does not know who does."""
+    if kind(config) != "postgres":
+        return
+    database = Database(config.database_url)
+    deadline = time.monotonic() + END_SECONDS
+    try:
+        with database.read() as connection:
+            while others := connection.scalar(SESSIONS):
+                if time.monotonic() > deadline:
+                    raise BackupError(
+                        f"{others} other sessions use the database: stop all processes of the server first, and end "
+                        "what else is connected (`SELECT * FROM pg_stat_activity` shows it)"
+                    )
+                time.sleep(POLL_SECONDS)
+    finally:
+        database.close()
 
 
 def require_stopped(config: Config) -> None:
@@ -151,7 +182,10 @@ def _count(connection: Connection) -> tuple[int, int]:
 
 
 def _connection(config: Config) -> tuple[str, dict[str, str]]:
-    """Return libpq's connection string without the password, and an environment with it."""
+    """Return libpq's connection string without the password, and an environment with it.
+
+    Errors: BackupError: the URL has another secret
+    """
     from psycopg.conninfo import make_conninfo
 
     from shared.store.postgres import LIBPQ_OPTIONS
@@ -159,6 +193,12 @@ def _connection(config: Config) -> tuple[str, dict[str, str]]:
     url = make_url(config.database_url)
     params = {**LIBPQ_OPTIONS, **url.get_dialect()().create_connect_args(url)[1]}
     password = params.pop("password", None)
+    for name in params:
+        if any(part in name for part in SECRETS):
+            raise BackupError(
+                f"the database's URL has {name}, which others could read among the arguments of pg_dump and "
+                "pg_restore: put it into a service of libpq (pg_service.conf), and service=NAME into the URL"
+            )
     return make_conninfo(**params), {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
 
 

@@ -23,6 +23,7 @@ MAX_DEPTH = 256  # folders, each of which is open while what is in it is read
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # it was removed, or something else has its name now
 SPECIAL, UNREADABLE, TOO_DEEP = "pipes, sockets and devices", "unreadable", "too deep"
+SPARSE, SPARSE_BYTES, SPARSE_SHARE = "sparse files", 256 << 20, 16
 
 
 def roots(config: Config) -> dict[str, Path]:
@@ -120,6 +121,11 @@ def opened(root: Path, found: Found, skipped: Counter[str]) -> Iterator[int | No
     finally:
         if fd is not None:
             os.close(fd)
+
+
+def is_sparse(found: os.stat_result) -> bool:
+    """Return whether a file is large and almost all holes: reading it takes for ever, and a quota does not count it."""
+    return found.st_size > max(SPARSE_BYTES, SPARSE_SHARE * found.st_blocks * 512)
 
 
 def _open(root: Path, found: Found, flags: int, skipped: Counter[str]) -> int | None:

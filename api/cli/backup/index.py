@@ -2,17 +2,20 @@
 
 It only saves time. A file is known by its root, path, inode, size, time of modification and time of change; the last
 one is the kernel's, so that a command cannot replace a file and make it look unchanged.
+
+But a program that has mapped a file changes that time with its first write to a page only, until the kernel has written
+the page to the disk. So a backup syncs before it reads files, and remembers only those that were last changed before:
+each later write changes the time again. On tmpfs, which has no disk, it does not.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 
 NAME = "index.sqlite3"
-SETTLED_NS = 2_000_000_000  # after its last change, from which on a file's times tell about another change
+SETTLED_NS = 60_000_000_000  # between a file's last change and the sync, for clocks with large steps or of other hosts
 COMMIT_AFTER = 1000  # files
 
 TABLE = """
@@ -53,9 +56,9 @@ class Index:
         self._put(key, row[1], sha256)
         return sha256
 
-    def put(self, root: str, path: str, found: os.stat_result, sha256: str, began_at_ns: int) -> None:
-        """Remember a file that was read from `began_at_ns` on (Unix ns), unless it had changed just before."""
-        if time_is_told(found, began_at_ns):
+    def put(self, root: str, path: str, found: os.stat_result, sha256: str, synced_at_ns: int) -> None:
+        """Remember a file that was read after the sync that began at `synced_at_ns` (Unix ns), if it is older."""
+        if found.st_ctime_ns + SETTLED_NS < synced_at_ns:
             self._put((root, os.fsencode(path)), _state(found), sha256)
 
     def _put(self, key: tuple[str, bytes], state: str, sha256: str) -> None:
@@ -76,11 +79,6 @@ class Index:
     def close(self) -> None:
         self.commit()
         self._database.close()
-
-
-def time_is_told(found: os.stat_result, began_at_ns: int | None = None) -> bool:
-    """Return whether another change would change the times of a file, which have the steps of the kernel's clock."""
-    return found.st_ctime_ns + SETTLED_NS < (time.time_ns() if began_at_ns is None else began_at_ns)
 
 
 def _state(found: os.stat_result) -> str:

@@ -54,6 +54,8 @@ def make(config: Config, folder: Path, progress: Progress) -> Made:
     with _locked(folder), closing(Index(folder)) as index:
         maker = _Maker(Objects(folder), index, progress)
         header = _snapshot(config, folder, maker)
+        maker.synced_at_ns = time.time_ns()
+        os.sync()
         with closing(ManifestDraft(folder, header)) as manifest:
             for name, root in roots.items():
                 for found in files.walk(root, maker.made.skipped):
@@ -82,13 +84,14 @@ def _snapshot(config: Config, folder: Path, maker: _Maker) -> Header:
 
 
 class _Maker:
-    """Puts files into a backup. used: the digests of all objects of this run."""
+    """Puts files into a backup. used: the digests of all objects of this run; synced_at_ns: when the sync began."""
 
     def __init__(self, objects: Objects, index: Index, progress: Progress) -> None:
         self.objects = objects
         self.progress = progress
         self.made = Made()
         self.used: set[bytes] = set()
+        self.synced_at_ns = 0
         self._index = index
 
     def entry(self, name: str, root: Path, found: Found) -> Entry | None:
@@ -102,11 +105,14 @@ class _Maker:
             with files.opened(root, found, self.made.skipped) as fd:
                 if fd is None:
                     return None
-                before, began_at_ns = os.fstat(fd), time.time_ns()
+                before = os.fstat(fd)
+                if files.is_sparse(before):
+                    self.made.skipped[files.SPARSE] += 1
+                    return None
                 sha256, size, _ = self.objects.add(fd, before.st_size, self.progress)
                 after = os.fstat(fd)
             if (after.st_size, after.st_ctime_ns) == (before.st_size, before.st_ctime_ns):
-                self._index.put(name, found.path, before, sha256, began_at_ns)
+                self._index.put(name, found.path, before, sha256, self.synced_at_ns)
             else:
                 self.made.changed += 1
             mode, mtime_ns = before.st_mode & MODES, before.st_mtime_ns

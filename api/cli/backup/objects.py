@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from api.cli.backup.manifest import DIGEST
 from shared.errors import BackupError
 
 CHUNK_BYTES = 1 << 20
 ZEROS = bytes(CHUNK_BYTES)
+PREFIX = re.compile(r"[0-9a-f]{2}")  # the name of a folder of objects
 
 Progress = Callable[[int], None]  # called with the number of bytes that were read
 
@@ -84,11 +87,14 @@ class Objects:
             os.close(fd)
 
     def collect(self, used: set[bytes]) -> None:
-        """Remove all objects but these (SHA-256 as bytes)."""
+        """Remove all objects but these (SHA-256 as bytes). Foreign files, such as those of NFS, stay."""
         self._draft.unlink(missing_ok=True)
         for folder in self.folder.iterdir():
+            if PREFIX.fullmatch(folder.name) is None:
+                continue
             for path in folder.iterdir():
-                if bytes.fromhex(folder.name + path.name) not in used:
+                name = folder.name + path.name
+                if DIGEST.fullmatch(name) is not None and bytes.fromhex(name) not in used:
                     path.unlink()
             with suppress(OSError):  # it is not empty
                 folder.rmdir()

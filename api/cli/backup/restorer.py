@@ -60,6 +60,7 @@ def restore(config: Config, folder: Path, progress: Progress) -> Restored:
         manifest, objects = Manifest(folder), Objects(folder)
         header = manifest.header
         _check_database(config, header)
+        database.require_alone(config)
         marker = config.home / MARKER
         stage = _stage(marker, manifest)
         if stage is None:
@@ -196,18 +197,24 @@ def _in_use(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _home(config: Config) -> Iterator[None]:
-    """Make the home and hold the lock of `threadhouse up`, if it has run there. Errors: BackupError."""
-    owner, existed = owner_at(config.home), config.home.exists()
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if owner is not None and not existed:
-        os.chown(config.home, *owner)
-    lock = config.home / "run" / "up.lock"
-    if not lock.exists():
-        yield
-        return
-    with lock.open("rb") as file:
+    """Make the home and hold the lock of `threadhouse up`, which cannot start meanwhile. Errors: BackupError."""
+    owner = owner_at(config.home)
+    run = config.home / "run"
+    for folder in (config.home, run):
+        existed = folder.exists()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if owner is not None and not existed:
+            os.chown(folder, *owner, follow_symlinks=False)
+    lock = run / "up.lock"
+    existed = lock.exists()
+    with open(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+") as file:
+        if owner is not None and not existed:
+            os.fchown(file.fileno(), *owner)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BackupError(f"{config.home} is in use by `threadhouse up`: stop it first") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))  # `up` names the process that holds it
+        file.flush()
         yield

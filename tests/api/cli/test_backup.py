@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete
 
 from api.cli import commands
-from api.cli.backup import files, index, maker, restorer
+from api.cli.backup import database, files, index, maker, restorer
 from api.cli.backup.files import Found, walk
 from api.cli.backup.manifest import FILE, FOLDER, LINK, NAME, Entry, Manifest, ManifestDraft
 from shared import config as configuration
@@ -217,6 +217,7 @@ def test_root_gives_what_is_restored_to_the_owner_of_the_folder(old: Place, new:
 
     assert {path.lstat().st_uid for path in new.workspaces.rglob("*")} == {5432}
     assert (new.home / "threadhouse.sqlite3").stat().st_uid == 4321
+    assert {path.stat().st_uid for path in (new.home / "run", new.home / "run" / "up.lock")} == {4321}
 
 
 def test_a_restored_server_knows_no_worker_of_the_old_one(old: Place, new: Place, folder: Path) -> None:
@@ -257,6 +258,50 @@ def test_a_file_that_changed_a_moment_before_it_was_read_is_read_again(
     maker.make(old.config, folder, quiet)
 
     assert maker.make(old.config, folder, quiet).read == 2
+
+
+def test_a_backup_syncs_before_it_reads_files_and_remembers_none_that_changed_after_the_sync_began(
+    old: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0  # Unix ns: before any change of a file, until the sync is over
+
+    def sync() -> None:
+        nonlocal now
+        now = 1 << 62
+        old.note.write_text("written by the sync\n")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time_ns", lambda: now)
+        patched.setattr(os, "sync", sync)
+        maker.make(old.config, folder, quiet)
+
+    assert b"written by the sync\n" in [path.read_bytes() for path in objects(folder)]
+    assert maker.make(old.config, folder, quiet).read == 2
+
+
+@pytest.mark.parametrize(("seconds", "is_known"), [(59, False), (61, True)])
+def test_a_file_is_known_a_minute_after_its_last_change(tmp_path: Path, seconds: int, is_known: bool) -> None:
+    found = tmp_path.stat()
+    known = index.Index(tmp_path)
+
+    known.put("workspaces", "note", found, "a" * 64, found.st_ctime_ns + seconds * 1_000_000_000)
+
+    assert (known.find("workspaces", "note", found) is not None) == is_known
+    known.close()
+
+
+def test_a_foreign_name_among_the_objects_is_left_alone(old: Place, folder: Path) -> None:
+    maker.make(old.config, folder, quiet)
+    inner = next(iter(objects(folder))).parent
+    foreign = folder / "objects" / ".nfs01", inner / ".nfs02", inner / "readme"
+    unused = inner / ("a" * 62)
+    for path in (*foreign, unused):
+        path.touch()
+
+    maker.make(old.config, folder, quiet)
+
+    assert all(path.exists() for path in foreign)
+    assert not unused.exists()
 
 
 @pytest.mark.usefixtures("settled")
@@ -322,6 +367,35 @@ def test_links_are_not_followed_and_special_files_are_counted(
     names = ("file", "folder", "loop")
     assert [os.readlink(new.note.with_name(name)) for name in names] == [os.readlink(inner / name) for name in names]
     assert not (new.note.parent / "pipe").exists()
+
+
+def test_large_files_that_are_almost_all_holes_are_left_out_and_counted(old: Place, folder: Path) -> None:
+    for number in range(3):
+        with old.note.with_name(f"sparse{number}").open("wb") as file:
+            file.truncate(4 << 30)
+
+    made = old.run("backup", str(folder))
+
+    assert made.exit_code == 0
+    assert "left out: sparse files: 3" in made.output
+    assert restorer.verify(folder, quiet).files == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "occupied", "is_sparse"),
+    [
+        (256 << 20, 0, False),
+        ((256 << 20) + 1, 0, True),
+        (512 << 20, 32 << 20, False),
+        ((512 << 20) + 1, 32 << 20, True),
+    ],
+)
+def test_a_file_is_sparse_when_it_is_large_and_occupies_less_than_a_sixteenth(
+    size: int, occupied: int, is_sparse: bool
+) -> None:
+    found = os.stat_result([0] * 6 + [size] + [0] * 3, {"st_blocks": occupied // 512})
+
+    assert files.is_sparse(found) == is_sparse
 
 
 def test_what_replaced_a_file_since_it_was_found_is_not_opened(tmp_path: Path) -> None:
@@ -593,16 +667,19 @@ def test_a_restore_needs_an_empty_deployment_that_does_not_run(places: tuple[Pla
 
     new.workspaces.mkdir(parents=True, exist_ok=True)
     (new.workspaces / "file").touch()
+    store.close()
     assert "workspaces is not empty" in str(new.run("restore", str(folder)).exception)
     (new.workspaces / "file").unlink()
     store.workers.report(WORKER)
-    assert "stop all processes" in str(new.run("restore", str(folder)).exception)
+    store.close()
+    assert "uses the database" in str(new.run("restore", str(folder)).exception)
     store.workers.remove(WORKER.name)
     (new.home / "run").mkdir(exist_ok=True)
     with (new.home / "run" / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "threadhouse up" in str(new.run("restore", str(folder)).exception)
     store.users.add("bob", "member")
+    store.close()
     assert "users or threads" in str(new.run("restore", str(folder)).exception)
     with store.database.write() as connection:
         connection.execute(delete(users))
@@ -610,6 +687,37 @@ def test_a_restore_needs_an_empty_deployment_that_does_not_run(places: tuple[Pla
 
     assert (restored := new.run("restore", str(folder))).exit_code == 0, restored.exception
     assert new.run("users", "list", "--json").output == old.run("users", "list", "--json").output
+
+
+@pytest.mark.parametrize("places", ["postgres"], indirect=True)
+def test_a_restore_is_refused_while_somebody_is_connected_to_postgres(
+    places: tuple[Place, Place], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = places
+    maker.make(old.config, folder, quiet)
+    store = Store(new.config.database_url)
+
+    with monkeypatch.context() as patched, store.database.read() as connection:
+        patched.setattr(database, "END_SECONDS", 0)
+        connection.exec_driver_sql("SELECT 1")
+        with pytest.raises(BackupError, match="stop all processes"):
+            restorer.restore(new.config, folder, quiet)
+    store.close()
+
+    assert restorer.restore(new.config, folder, quiet).users == 1
+
+
+def test_up_cannot_start_during_a_restore(old: Place, new: Place, folder: Path) -> None:
+    maker.make(old.config, folder, quiet)
+    refused = []
+
+    def start(_size: int) -> None:
+        refused.append(str(new.run("up").exception))
+
+    restorer.restore(new.config, folder, start)
+
+    assert all(f"in use by pid {os.getpid()}" in error for error in refused)
+    assert refused
 
 
 @pytest.mark.parametrize("header", [{"database": "postgres"}, {"schema": "9999"}, {"schema": None}])
@@ -647,6 +755,23 @@ def test_a_password_is_no_argument_of_a_program(tmp_path: Path, folder: Path, mo
     assert SECRET not in seen
     assert re.search(r"host='?db1,db2'?.*target_session_attrs=any|target_session_attrs=any.*host='?db1,db2'?", seen)
     assert (tmp_path / "password").read_text().strip() == SECRET
+
+
+def test_a_secret_that_a_program_cannot_be_given_is_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    place = Place(tmp_path / "old", f"postgresql://ada@127.0.0.1:1/none?sslpassword={SECRET}")
+
+    refused = str(place.run("backup", str(folder)).exception)
+
+    assert "URL has sslpassword" in refused
+    assert "service=NAME" in refused
+    assert SECRET not in refused
+    assert not (tmp_path / "started").exists()
 
 
 # -- an interrupted restore
