@@ -68,7 +68,7 @@ def observe(store: Store, turns_at_once: int, measures_now: Callable[[], bool]) 
 
 @dataclass(frozen=True, slots=True)
 class _Deployment:
-    """What the database tells."""
+    """What the database knows."""
 
     turns: Sizes
     waiting: Sizes

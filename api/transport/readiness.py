@@ -1,4 +1,4 @@
-"""Whether this process can serve and the deployment does its work, told in a bounded time whatever does not answer."""
+"""Whether this process can serve and the deployment does its work: an answer in a bounded time, whatever hangs."""
 
 from __future__ import annotations
 

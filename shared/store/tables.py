@@ -64,19 +64,11 @@ threads = Table(
     Column("history_mode", String),  # legacy | paginated; NULL: legacy
     Column("stored_bytes", BigInteger, nullable=False, default=0),  # of its items, as of the end of its last turn
 )
-Index(
-    "threads_session_due",
-    threads.c.session_due_at_ms,
-    **only_where("session_due_at_ms IS NOT NULL"),
-)
+Index("threads_session_due", threads.c.session_due_at_ms, **only_where("session_due_at_ms IS NOT NULL"))
 for name, column in (("created", "created_at_ms"), ("updated", "updated_at_ms"), ("recency", "recency_at_ms")):
     Index(f"threads_by_{name}", threads.c.owner, threads.c[column], threads.c.id)
 Index("threads_by_session", threads.c.owner, threads.c.session_id)
-Index(
-    "threads_unmaterialized",
-    threads.c.used_at_ms,
-    **only_where("NOT materialized OR ephemeral"),
-)
+Index("threads_unmaterialized", threads.c.used_at_ms, **only_where("NOT materialized OR ephemeral"))
 
 turns = Table(
     "turns",
@@ -148,12 +140,7 @@ items = Table(
 )
 Index("items_in_order", items.c.thread_id, items.c.position, unique=True)
 Index("items_of_turn", items.c.turn_id, items.c.position)
-Index(
-    "items_compactions",
-    items.c.thread_id,
-    items.c.position,
-    **only_where("kind = 'contextCompaction'"),
-)
+Index("items_compactions", items.c.thread_id, items.c.position, **only_where("kind = 'contextCompaction'"))
 
 terminals = Table(
     "terminals",  # commands that run on after their turn; a row is deleted when its end is published and reported
@@ -196,11 +183,7 @@ approvals = Table(
 )
 Index("approvals_of_thread", approvals.c.thread_id, approvals.c.state)
 Index("approvals_of_item", approvals.c.item_id)
-Index(
-    "approvals_pending",
-    approvals.c.expires_at_ms,
-    **only_where("state = 'pending'"),
-)
+Index("approvals_pending", approvals.c.expires_at_ms, **only_where("state = 'pending'"))
 
 rules = Table(
     "rules",  # execpolicy amendments: command prefixes that an owner has allowed in all threads
@@ -337,12 +320,7 @@ feedback = Table(
     Column("changed_at_ms", Millis, nullable=False),
 )
 Index("feedback_by_owner", feedback.c.owner, feedback.c.id)
-Index(
-    "feedback_due",
-    feedback.c.due_at_ms,
-    feedback.c.id,
-    **only_where("due_at_ms IS NOT NULL"),
-)
+Index("feedback_due", feedback.c.due_at_ms, feedback.c.id, **only_where("due_at_ms IS NOT NULL"))
 
 feedback_contents = Table(
     "feedback_contents",  # the sink "database": what was collected for a report, redacted
@@ -380,8 +358,4 @@ erasures = Table(
     Column("receipt", Json, nullable=False),  # {name of a table or storage: how many entries were removed}
 )
 Index("erasures_of_owner", erasures.c.owner, erasures.c.id)
-Index(
-    "erasures_due",
-    erasures.c.due_at_ms,
-    **only_where("done_at_ms IS NULL"),
-)
+Index("erasures_due", erasures.c.due_at_ms, **only_where("done_at_ms IS NULL"))

@@ -115,7 +115,7 @@ def document() -> str:
         "# Metrics",
         "",
         "`shared/telemetry/metrics.py` declares each of them; this page is made from it:",
-        "`.venv/bin/python -m shared.telemetry.metrics > docs/METRICS.md`. `docs/TELEMETRY.md` tells how to get them.",
+        "`.venv/bin/python -m shared.telemetry.metrics > docs/METRICS.md`. `docs/TELEMETRY.md` says how to get them.",
         "The first nine are of the whole deployment, measured by the scheduler; the others are of one process each.",
         "Names end in the unit where there is one: `ms` are milliseconds. In Prometheus a histogram has the suffixes",
         "`_bucket`, `_sum` and `_count`.",

@@ -218,7 +218,7 @@ class _State:
             name, since_ms = self._calls[turn.id]
             problem = f", and commands cannot run there: {seen.worker.problem}" if seen and seen.worker.problem else ""
             return "tool", f"{name} runs for {_span(self._now_ms - since_ms)}{problem}"
-        return "model", "it is at a model call, or between two steps; its log lines tell more"
+        return "model", "it is at a model call, or between two steps: see its log lines"
 
 
 def _worker_of(claimed_by: str | None) -> str | None:

@@ -79,5 +79,5 @@ def _of_approval(approval: Mapping[Any, Any]) -> Iterator[Moment]:
     if approval["answered_at_ms"] is not None:
         answer = approval["answer"] if isinstance(approval["answer"], dict) else {}
         decision = answer.get("decision")
-        told = decision if decision in DECISIONS else "with an answer of its own"
-        yield Moment(approval["answered_at_ms"], f"answered: {told}")
+        known = decision if decision in DECISIONS else "with an answer of its own"
+        yield Moment(approval["answered_at_ms"], f"answered: {known}")
