@@ -174,6 +174,7 @@ class Bench:
 
     def close(self) -> None:
         for services in self.workers:
+            services.terminals.drain()
             services.close(5)
 
 
