@@ -70,7 +70,9 @@ end
 
 -- The fields of `open`, read when they are first needed: "item", and "item\tstream" for each of its texts.
 local fields
-local set, dropped, begun_texts = {}, {}, {}
+local dropped, begun_texts = {}, {}
+-- What this batch adds to them is written at the end, because most items that begin in a batch end in it: the heads of items, and the parts of texts.
+local heads, parts = {}, {}
 
 local function open_fields()
   if not fields then
@@ -80,15 +82,24 @@ local function open_fields()
   return fields
 end
 
-local function set_field(field, value)
-  open_fields()[field] = true
-  set[field] = value
+local function has_begun(item) return heads[item] or open_fields()[item] end
+
+local function forget(field)
+  heads[field], parts[field] = nil, nil
+  if open_fields()[field] then
+    fields[field] = nil
+    dropped[#dropped + 1] = field
+    if string.find(field, '\t', 1, true) then redis.call('DEL', text_prefix .. field) end
+  end
 end
 
-local function drop(field)
-  fields[field], set[field] = nil, nil
-  dropped[#dropped + 1] = field
-  if string.find(field, '\t', 1, true) then redis.call('DEL', text_prefix .. field) end
+-- Forgets the fields for which matches(field) is true, those of this batch too.
+local function forget_all(matches)
+  local found = {}
+  for _, names in ipairs({ open_fields(), heads, parts }) do
+    for field in pairs(names) do found[field] = matches(field) or nil end
+  end
+  for field in pairs(found) do forget(field) end
 end
 
 -- The items of commands that run on after their turn stand in meta, each between spaces, so that no turn's end closes them.
@@ -101,16 +112,23 @@ end
 
 local function close(item)
   remove_background(item)
-  for field in pairs(open_fields()) do
-    if field == item or string.sub(field, 1, #item + 1) == item .. '\t' then drop(field) end
+  local prefix = item .. '\t'
+  local function belongs(field) return field == item or string.sub(field, 1, #prefix) == prefix end
+  if heads[item] then -- it began in this batch, so Redis has nothing of it
+    heads[item] = nil
+    for field in pairs(parts) do
+      if belongs(field) then parts[field] = nil end
+    end
+  else
+    forget_all(belongs)
   end
 end
 
 local function close_all_but(kept)
-  for field in pairs(open_fields()) do
+  forget_all(function(field)
     local item = string.match(field, '^[^\t]*')
-    if not string.find(kept, item, 1, true) and not is_background(item) then drop(field) end
-  end
+    return not string.find(kept, item, 1, true) and not is_background(item)
+  end)
 end
 
 -- The log's size in bytes is counted in slices of an eighth of max_bytes. meta has the bytes of the newest slice, and
@@ -133,7 +151,7 @@ for i = 12, #ARGV, 8 do
   local method, key, item, role = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local stream, scope, head, text = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   local fresh = not known[key]
-  local is_open = role == 'delta' and open_fields()[item]
+  local is_open = role == 'delta' and has_begun(item)
   if role == 'delta' and not is_open and is_completed(item) then fresh = false end
   if fresh then
     if method ~= '' then
@@ -154,17 +172,14 @@ for i = 12, #ARGV, 8 do
       end
     end
     if role == 'start' then
-      set_field(item, head)
+      heads[item] = head
     elseif is_open then
       local field = item .. '\t' .. stream
-      if not open_fields()[field] then
-        set_field(field, '')
-        begun_texts[#begun_texts + 1] = text_prefix .. field
-      end
-      redis.call('APPEND', text_prefix .. field, text)
+      parts[field] = parts[field] or {}
+      table.insert(parts[field], text)
     elseif role == 'end' then
       close(item)
-    elseif role == 'background' and open_fields()[item] and not is_background(item) then
+    elseif role == 'background' and has_begun(item) and not is_background(item) then
       background = (background == '' and ' ' or background) .. item .. ' '
     elseif role == 'keep' then
       close_all_but(text)
@@ -174,9 +189,17 @@ end
 
 call_for_all('HDEL', open, dropped)
 local opened = {}
-for field, value in pairs(set) do
-  opened[#opened + 1] = field
-  opened[#opened + 1] = value
+for item, head in pairs(heads) do
+  opened[#opened + 1] = item
+  opened[#opened + 1] = head
+end
+for field, texts in pairs(parts) do
+  if heads[string.match(field, '^[^\t]*')] or not open_fields()[field] then
+    opened[#opened + 1] = field
+    opened[#opened + 1] = ''
+    begun_texts[#begun_texts + 1] = text_prefix .. field
+  end
+  redis.call('APPEND', text_prefix .. field, table.concat(texts))
 end
 call_for_all('HSET', open, opened)
 call_for_all('ZADD', keys, new_keys)
@@ -210,9 +233,8 @@ if has_moved then
   for field in pairs(open_fields()) do
     if string.find(field, '\t', 1, true) then expire(text_prefix .. field) end
   end
-else
-  for _, key in ipairs(begun_texts) do expire(key) end
 end
+for _, key in ipairs(begun_texts) do expire(key) end
 if has_moved or (#new_keys > 0 and not has_keys) then expire(keys) end
 if has_moved or #opened > 0 then expire(open) end
 return 'ok'

@@ -55,10 +55,12 @@ class TurnLogHandler(logging.Handler):
             pipeline = self._client.pipeline(transaction=False)
             for key, new in lines.items():
                 pipeline.rpush(key, *new[-MAX_LINES:])
-                pipeline.ltrim(key, -MAX_LINES, -1)
                 pipeline.expire(key, KEPT_SECONDS)
-            if lines:
-                pipeline.execute()
+            lengths = pipeline.execute()[::2] if lines else []
+            for key, length in zip(lines, lengths, strict=True):
+                if length > MAX_LINES:
+                    pipeline.ltrim(key, -MAX_LINES, -1)
+            pipeline.execute()
 
     def _run(self) -> None:
         while True:

@@ -18,8 +18,8 @@ QUIET = {"lease_seconds": 60, "renewal_seconds": 20, "sweep_seconds": 600}  # ke
 MOST = {
     "Postgres round trips": 20,
     "Postgres statements": 52,
-    "Redis round trips": 10,
-    "Redis commands": 52,
+    "Redis round trips": 8,
+    "Redis commands": 40,
 }
 SCRIPT = "[[say Done.]]"
 

@@ -226,18 +226,20 @@ class Transcript:
         """Publish that the turn runs, and what an earlier attempt stored without publishing it."""
         turn = self.claim.turn
         events = durable_events.turn_started(turn)
-        if self.claim.recovered:
-            items = self._store.items.of_turn(turn.id)
-            unpublished = [item for item in items if item.published_state < durable_events.target_state(item)]
-            open_ids = [item.id for item in items if item.completed_at_ms is None]
-            events += durable_events.item_events(unpublished, self.writer.published_texts())
-            # The log drops all other open items: texts that were cut off are no history.
-            events.append(Event("", role="keep", text="\n".join(open_ids)))
-            for approval in self._store.approvals.of_turn(turn.id):
-                if approval.state != "pending" and approval.published_state < 2:
-                    events.append(durable_events.approval_resolved(approval))
-            active = {"type": "active", "activeFlags": []}
-            events.append(Event("thread/status/changed", {"threadId": self.claim.thread_id, "status": active}))
+        if not self.claim.recovered:
+            self.writer.open_with(*events)
+            return
+        items = self._store.items.of_turn(turn.id)
+        unpublished = [item for item in items if item.published_state < durable_events.target_state(item)]
+        open_ids = [item.id for item in items if item.completed_at_ms is None]
+        events += durable_events.item_events(unpublished, self.writer.published_texts())
+        # The log drops all other open items: texts that were cut off are no history.
+        events.append(Event("", role="keep", text="\n".join(open_ids)))
+        for approval in self._store.approvals.of_turn(turn.id):
+            if approval.state != "pending" and approval.published_state < 2:
+                events.append(durable_events.approval_resolved(approval))
+        active = {"type": "active", "activeFlags": []}
+        events.append(Event("thread/status/changed", {"threadId": self.claim.thread_id, "status": active}))
         self.writer.publish_events(*events, urgent=True)
 
     def park(

@@ -26,13 +26,18 @@ class TurnWriter:
         self._claimed = claimed
         self._journal = journal
         self._unsettled: list[Future[str]] = []
+        self._opening: tuple[Event, ...] = ()
         self._awaits_first_text = not claim.recovered
 
     # -- publishing without storing
 
+    def open_with(self, *events: Event) -> None:
+        """Publish these together with the first thing that the turn stores or publishes, which follows in a moment."""
+        self._opening = events
+
     def publish(self, method: str, params: dict[str, Any]) -> None:
         """Publish a notification of the turn; threadId and turnId are filled in."""
-        self._journal.publish(self._claimed, self.event(method, params))
+        self._publish(self.event(method, params))
 
     def publish_delta(
         self, method: str, item_id: str, text: str, index: int | None = None, *, urgent: bool = False
@@ -52,17 +57,21 @@ class TurnWriter:
             params["contentIndex" if method == REASONING_DELTA else "summaryIndex"] = index
             stream = f"{method}#{index}"
         event = Event(method, params, item_id=item_id, role="delta", stream=stream, text=text)
-        self._journal.publish(self._claimed, event, urgent=urgent)
+        self._publish(event, urgent=urgent)
 
     def publish_events(self, *events: Event, urgent: bool = False) -> None:
-        self._journal.publish(self._claimed, *events, urgent=urgent)
+        self._publish(*events, urgent=urgent)
 
     def abandon_item(self, item_id: str) -> None:
         """Remove an item that began and never became a row from the thread's open items; clients get no event."""
-        self._journal.publish(self._claimed, Event("", item_id=item_id, role="end"))
+        self._publish(Event("", item_id=item_id, role="end"))
 
     def event(self, method: str, params: dict[str, Any]) -> Event:
         return Event(method, {"threadId": self.claim.thread_id, "turnId": self.claim.turn_id, **params})
+
+    def _publish(self, *events: Event, urgent: bool = False) -> None:
+        opening, self._opening = self._opening, ()
+        self._journal.publish(self._claimed, *opening, *events, urgent=urgent)
 
     # -- storing, then publishing
 
@@ -71,11 +80,16 @@ class TurnWriter:
 
         urgent: store at once, without waiting for the journal's next tick
         """
-        self._unsettled.append(self._journal.store(self._claimed, write, *events, urgent=urgent))
+        self._unsettled.append(self._store(write, *events, urgent=urgent))
 
     def store_and_wait(self, write: Write, *events: Event) -> str:
         """Store a write and wait for it; "unread" when Write.end was refused, else "ok". Errors: ClaimLost."""
-        return self._journal.store(self._claimed, write, *events).result()
+        return self._store(write, *events).result()
+
+    def _store(self, write: Write, *events: Event, urgent: bool = True) -> Future[str]:
+        if self._opening:  # apart from the write, which may be refused
+            self._publish()
+        return self._journal.store(self._claimed, write, *events, urgent=urgent)
 
     def settle(self) -> None:
         """Wait until everything is stored. Errors: ClaimLost."""

@@ -133,6 +133,26 @@ def test_open_items_are_kept_with_their_text_until_they_end(log: EventLog) -> No
     assert "late" not in str(log.read(THREAD, NO_EVENT))
 
 
+def test_an_item_that_begins_and_ends_in_one_batch_leaves_nothing_open(
+    redis: fakeredis.FakeRedis, log: EventLog
+) -> None:
+    publish(log, started("I"), delta("I", "kept"))
+
+    publish(log, started("J"), delta("J", "Hel"), delta("I", "!"), delta("J", "lo"), completed("J"), delta("J", "late"))
+
+    [item] = log.snapshot(THREAD).open_items
+    assert (item.item_id, item.texts) == ("I", {AGENT_DELTA: "kept!"})
+    assert "late" not in str(log.read(THREAD, NO_EVENT))
+    assert not redis.keys("*:text:J*")
+
+
+def test_an_event_that_keeps_some_items_closes_those_of_its_own_batch_too(log: EventLog) -> None:
+    publish(log, started("I"), delta("I", "a"), started("J"), delta("J", "b"), Event("", role="keep", text="I"))
+
+    [item] = log.snapshot(THREAD).open_items
+    assert (item.item_id, item.texts) == ("I", {AGENT_DELTA: "a"})
+
+
 def test_an_event_that_keeps_some_items_closes_the_others(log: EventLog) -> None:
     publish(log, started("I"), started("J"), started("K"))
 

@@ -39,8 +39,7 @@ def test_only_the_newest_lines_are_kept_and_long_ones_are_cut() -> None:
     handler = TurnLogHandler(redis)
     for number in range(MAX_LINES + 1):
         log(handler, f"line {number} " + "x" * MAX_CHARACTERS, turn_id="U")
-
-    handler.flush()
+        handler.flush()
 
     lines = turn_logs.read(redis, ["U"])
     assert len(lines) == MAX_LINES

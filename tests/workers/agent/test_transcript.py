@@ -211,6 +211,19 @@ def test_a_turn_with_unread_input_does_not_end(bench: Bench) -> None:
     assert bench.turn(turn).status == "completed"
 
 
+def test_a_turn_begins_for_clients_once_and_before_all_else_also_if_its_end_is_refused(bench: Bench) -> None:
+    bench.begin(bench.thread(), "one")
+    transcript = bench.claim().transcript
+    transcript.load()
+
+    transcript.begin()
+    assert not transcript.finish("completed")
+    transcript.add_pending_inputs()
+
+    begun = ["thread/status/changed", "turn/started"]
+    assert methods(bench, transcript) == [*begun, "item/started", "item/completed"]
+
+
 def test_parking_stores_the_request_and_releases_the_turn(bench: Bench) -> None:
     transcript = claimed(bench)
     row = called(transcript)
