@@ -1,37 +1,66 @@
-"""threadhouse usage: the tokens that users have spent."""
+"""threadhouse usage: the tokens that users have spent, and what they cost."""
 
 from __future__ import annotations
 
 import csv
-import datetime
+import os
 import sys
+from collections.abc import Iterator
 
 import click
 
 from api.cli.host import host_store, json_option, show
 from api.cli.options import home_option
+from shared import config as configuration
+
+GROUPS = ("day", "user", "model")
 
 
 @click.command()
-@click.option(
-    "--days", type=click.IntRange(1, 366), default=30, show_default=True, help="Days (UTC), the current one too."
-)
+@click.option("--from", "first", metavar="DAY", help="First day (UTC), such as 2026-12-31 (default: 30 days in all).")
+@click.option("--to", "last", metavar="DAY", help="Last day (UTC) (default: today).")
+@click.option("--by", multiple=True, type=click.Choice(GROUPS), help="Group by this; repeatable (default: by all).")
 @click.option("--user", "user_name", metavar="NAME", help="Only this user.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
 @json_option
 @home_option
-def usage(days: int, user_name: str | None, as_csv: bool, as_json: bool) -> None:
-    """Show the tokens, input and output, that each user has spent on each day."""
-    first = (datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days - 1)).isoformat()
+def usage(
+    first: str | None, last: str | None, by: tuple[str, ...], user_name: str | None, as_csv: bool, as_json: bool
+) -> None:
+    """Show the tokens that users have spent by day, user and model, and what they cost by `[prices]`.
+
+    cost is of the tokens whose model has a price, unpriced tokens are the others. A day before models were counted, or
+    one on which a process of 0.1.0 counted, has tokens of the model (unknown). Tokens count on the day of their answer.
+    """
+    from shared.views import spending
+
+    config = configuration.load(None, os.environ)
+    first, last = spending.days(first, last)
+    groups = [one for one in spending.GROUPS if one in by or not by]
     with host_store() as store:
         owner = store.users.get(user_name).id if user_name else None
-        found = store.usage.all_users_days(first, owner=owner)
+        found = spending.group(store.usage.all_users_by_model(first, last, owner=owner), config.prices, groups)
         names = {account.user.id: account.user.name for account in store.users.accounts()}
-    named = sorted((day, names.get(user_id, user_id), tokens) for day, user_id, tokens in found)
-    rows = [{"day": day, "user": name, "tokens": tokens} for day, name, tokens in named]
-    if as_csv:
-        writer = csv.DictWriter(sys.stdout, ("day", "user", "tokens"), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+
+    def rows() -> Iterator[dict[str, object]]:
+        for one in found:
+            group = {"day": one.day, "user": names.get(one.owner or "", one.owner), "model": one.model}
+            yield {
+                **{name: group[name] for name in groups},
+                "tokens": one.tokens,
+                "input_tokens": one.input,
+                "cached_input_tokens": one.cached_input,
+                "output_tokens": one.output,
+                "cost": one.rounded_cost,
+                "currency": config.prices.currency,
+                "unpriced_tokens": one.unpriced_tokens,
+            }
+
+    listed = sorted(rows(), key=lambda row: [str(row[name]) for name in groups])
+    if not as_csv:
+        show(listed, as_json)
         return
-    show(rows, as_json)
+    counts = ("tokens", "input_tokens", "cached_input_tokens", "output_tokens", "cost", "currency", "unpriced_tokens")
+    writer = csv.DictWriter(sys.stdout, (*groups, *counts), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(listed)

@@ -21,6 +21,7 @@ from shared.config.auth import AuthSettings
 from shared.config.feedback import FeedbackSettings
 from shared.config.limits import Limits, Retention
 from shared.config.otel import Otel
+from shared.config.prices import Prices
 from shared.config.providers import OPENAI, OPENAI_MODEL, SCRIPTED, SCRIPTED_WORDS, Provider
 from shared.config.reader import Values, read
 from shared.config.redis_url import is_redis_url
@@ -43,6 +44,7 @@ __all__ = [
     "AuthSettings",
     "Config",
     "Limits",
+    "Prices",
     "Provider",
     "Retention",
     "SandboxWorkspaceWrite",
@@ -196,6 +198,7 @@ class Config:
         default_factory=dict
     )
     limits: Annotated[Limits, Setting("How much may be used.")] = field(default_factory=Limits)
+    prices: Annotated[Prices, Setting("What models cost.")] = field(default_factory=Prices)
     retention: Annotated[Retention, Setting("How long data is kept.")] = field(default_factory=Retention)
     auth: Annotated[AuthSettings | None, Setting("Tokens that another system signs.", default="only API keys")] = None
     workspaces: Annotated[WorkspaceSettings, Setting("What workspaces may be made from.")] = field(

@@ -118,7 +118,7 @@ def _range(declared: Declaration) -> str:
     setting = declared.setting
     if setting.choices:
         return ", ".join(f"`{choice}`" for choice in setting.choices)
-    if declared.kind in ("number", "numbers"):
+    if declared.kind in ("number", "numbers") and setting.read is None:
         return "> 0"
     if declared.kind == "integer":
         return f"≥ {setting.minimum}" if setting.maximum is None else f"{setting.minimum} to {setting.maximum}"

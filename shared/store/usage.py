@@ -9,19 +9,38 @@ from __future__ import annotations
 
 import calendar
 import datetime
-from collections.abc import Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    String,
+    Table,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost
 from shared.store.connection import DEFERRED, Database
-from shared.store.tables import turns, usage_days
+from shared.store.tables import turns, usage_days, usage_models
 from shared.store.turns import Claim
 
 MIN_ANSWER_TOKENS = 1000  # with less room than this no request is sent to a model
 MAX_DAYS = 366  # in a list
+MAX_MODELS = 50  # of one user and day; what is spent on more of them counts as OTHER_MODELS
+MAX_MODEL_CHARACTERS = 100  # of a name
+OTHER_MODELS = "(others)"
+UNKNOWN_MODEL = "(unknown)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +81,34 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What one model call took, in tokens as the model counted them.
+
+    model:        as the thread's settings name it
+    tokens:       what counts against budgets
+    input:        cached_input is a part of it
+    """
+
+    model: str
+    tokens: int
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What one user spent on one model on one day, YYYY-MM-DD in UTC.
+
+    spent: its model is UNKNOWN_MODEL for tokens of which the database knows nothing but their number
+    """
+
+    day: str
+    owner: str
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """Room for one model call.
 
@@ -75,7 +122,7 @@ class Reservation:
 
 
 class Usage:
-    """The usage_days table, and reservations."""
+    """The tables usage_days and usage_models, and reservations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -123,14 +170,29 @@ class Usage:
             rows = connection.execute(query.order_by(usage_days.c.day.desc()).limit(MAX_DAYS)).all()
         return [(row.day, row.tokens) for row in reversed(rows)]
 
-    def all_users_days(self, first_day: str, *, owner: str | None = None) -> list[tuple[str, str, int]]:
-        """Return (YYYY-MM-DD, owner, tokens) of all days from this one on. owner: only this one."""
-        query = select(usage_days.c.day, usage_days.c.owner, usage_days.c.tokens).where(usage_days.c.day >= first_day)
-        if owner is not None:
-            query = query.where(usage_days.c.owner == owner)
+    def all_users_by_model(self, first_day: str, last_day: str, *, owner: str | None = None) -> Iterator[ModelUsage]:
+        """Yield what was spent from one day to another, YYYY-MM-DD, both included. owner: only this one.
+
+        The sum is that of usage_days. What is missing in usage_models, because a process of 0.1.0 counted it, has the
+        model UNKNOWN_MODEL.
+        """
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return [(row.day, row.owner, row.tokens) for row in rows]
+            missing: Counter[tuple[str, str]] = Counter()
+            for row in connection.execute(_between(usage_days, first_day, last_day, owner)):
+                missing[row.day, row.owner] = row.tokens
+            for row in connection.execute(_between(usage_models, first_day, last_day, owner)):
+                missing[row.day, row.owner] -= row.tokens
+                counts = (row.tokens, row.input_tokens, row.cached_input_tokens, row.output_tokens)
+                yield ModelUsage(row.day, row.owner, Spent(row.model, *counts))
+        for (day, user_id), tokens in missing.items():
+            if tokens > 0:
+                yield ModelUsage(day, user_id, Spent(UNKNOWN_MODEL, tokens))
+
+    def all_users_tokens(self, day: str) -> dict[str, int]:
+        """Return owner → tokens spent on a day, of those who spent any on a known model."""
+        query = select(usage_models.c.owner, func.sum(usage_models.c.tokens)).where(usage_models.c.day == day)
+        with self._database.read() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query.group_by(usage_models.c.owner))}
 
     def totals(self, owner: str) -> tuple[int, int]:
         """Return what the user has spent in all, and on the day with the most usage."""
@@ -142,14 +204,34 @@ class Usage:
         return int(total), int(peak)
 
 
-def add(connection: Connection, spent: Mapping[str, int]) -> None:
-    """Add tokens, by owner, to today's usage.
+def add(connection: Connection, spent: Sequence[tuple[str, Spent]]) -> None:
+    """Add what owners spent to today's usage.
 
     It comes last in a transaction and in order of owners, so that no transaction waits while it holds a row of another.
+    Who changes rows of usage_models has the owner's row of usage_days.
     """
     today = _day(now_ms()).isoformat()
-    rows = [{"owner": owner, "day": today, "tokens": tokens} for owner, tokens in sorted(spent.items())]
-    connection.execute(_ADD, rows)
+    by_owner: Counter[str] = Counter()
+    by_model: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for owner, one in spent:
+        by_owner[owner] += one.tokens
+        counts = {"tokens": one.tokens, "input": one.input, "cached_input": one.cached_input, "output": one.output}
+        by_model[owner, model_name(one.model)].update(counts)
+    connection.execute(
+        _ADD, [{"owner": owner, "day": today, "tokens": tokens} for owner, tokens in sorted(by_owner.items())]
+    )
+    rows = [{"owner": owner, "day": today, "model": model, **of} for (owner, model), of in sorted(by_model.items())]
+    connection.execute(_ADD_MODEL, rows)
+
+
+def model_name(model: str) -> str:
+    """Return a model's name as usage has it: a client may have made it up, and it gets on operators' screens."""
+    return _UNUSUAL.sub("?", model)[:MAX_MODEL_CHARACTERS] or "?"
+
+
+def today_utc() -> str:
+    """Return the day that counts now, as YYYY-MM-DD."""
+    return _day(now_ms()).isoformat()
 
 
 def days_of_month(at_ms: int) -> int:
@@ -161,6 +243,26 @@ _ADD = text(
     "INSERT INTO usage_days (owner, day, tokens, day_warned, month_warned) VALUES (:owner, :day, :tokens, 0, 0) "
     "ON CONFLICT (owner, day) DO UPDATE SET tokens = usage_days.tokens + excluded.tokens"
 ).execution_options(**DEFERRED)
+# A user who makes names of models up does not fill the table.
+_ADD_MODEL = (
+    text(
+        "INSERT INTO usage_models (day, owner, model, tokens, input_tokens, cached_input_tokens, output_tokens) "
+        "SELECT :day, :owner, CASE "
+        "WHEN EXISTS (SELECT 1 FROM usage_models WHERE day = :day AND owner = :owner AND model = :model) THEN :model "
+        "WHEN (SELECT count(*) FROM usage_models WHERE day = :day AND owner = :owner) "
+        f"< {MAX_MODELS} THEN :model ELSE '{OTHER_MODELS}' END, :tokens, :input, :cached_input, :output WHERE true "
+        "ON CONFLICT (day, owner, model) DO UPDATE SET tokens = usage_models.tokens + excluded.tokens, "
+        "input_tokens = usage_models.input_tokens + excluded.input_tokens, "
+        "cached_input_tokens = usage_models.cached_input_tokens + excluded.cached_input_tokens, "
+        "output_tokens = usage_models.output_tokens + excluded.output_tokens"
+    )
+    .bindparams(
+        *(bindparam(name, type_=String) for name in ("day", "owner", "model")),
+        *(bindparam(name, type_=BigInteger) for name in ("tokens", "input", "cached_input", "output")),
+    )
+    .execution_options(**DEFERRED)
+)
+_UNUSUAL = re.compile(r"[^A-Za-z0-9 ._:/@+-]")
 _RESERVE = (
     update(turns)
     .where(turns.c.id == bindparam("of"), turns.c.claim_no == bindparam("claim"), turns.c.phase == "running")
@@ -191,6 +293,11 @@ def _standing(connection: Connection, owner: str, but_turn_id: str) -> Standing:
     row = connection.execute(_STANDING, asked).one()
     warned = frozenset(period for period in ("day", "month") if row._mapping[f"{period}_warned"])
     return Standing(at_ms, int(row.day), int(row.month), int(row.reserved), warned)
+
+
+def _between(table: Table, first_day: str, last_day: str, owner: str | None) -> Select[Any]:
+    query = select(table).where(table.c.day >= first_day, table.c.day <= last_day)
+    return query if owner is None else query.where(table.c.owner == owner)
 
 
 def _day(at_ms: int) -> datetime.date:

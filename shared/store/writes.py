@@ -5,7 +5,6 @@ The writes of a turn whose claim is lost are left out entirely; the others commi
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,7 @@ from shared.store.turns import Claim
 from shared.store.turns import rows as turn_rows
 from shared.store.turns.claims import lock_claimed
 from shared.store.turns.ending import end as end_turn
+from shared.store.usage import Spent
 
 _THREAD_BY_ID = update(threads).where(threads.c.id == bindparam("of")).execution_options(**DEFERRED)
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of")).execution_options(**DEFERRED)
@@ -63,7 +63,7 @@ class Write:
     change:   (item id, columns): a call that begins, gets its output or ends
     read:     (pending input id, item id): input that became an item
     usage:    the thread's new tokenUsage
-    spent:    tokens that count against the user's budget
+    spent:    what a model call took, which counts against the user's budget
     settles:  whether this ends the turn's reservation of tokens
     reported: terminals whose end the model reads with this write, as the item ids of their commands
     git_info: of the thread; stored only when the thread has none
@@ -75,7 +75,7 @@ class Write:
     change: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     read: list[tuple[int, str]] = field(default_factory=list)
     usage: ThreadTokenUsage | None = None
-    spent: int = 0
+    spent: Spent | None = None
     settles: bool = False
     reported: Sequence[str] = ()
     git_info: GitInfo | None = None
@@ -138,10 +138,11 @@ def commit(
         for raised, levels in zip(_RAISED, marks, strict=True):
             if levels:
                 connection.execute(raised, [{"of": key, "level": level} for key, level in sorted(levels.items())])
-        spent: Counter[str] = Counter()
-        for write, result, is_stored in zip(writes, results, stored, strict=True):
-            if write.spent and result != "lost" and not is_stored:
-                spent[write.claim.owner] += write.spent
+        spent = [
+            (write.claim.owner, write.spent)
+            for write, result, is_stored in zip(writes, results, stored, strict=True)
+            if write.spent and result != "lost" and not is_stored
+        ]
         if spent:
             usage.add(connection, spent)
     return results

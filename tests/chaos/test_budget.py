@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.store.threads import Filter
+from shared.store.usage import today_utc
 from tests.support.deployment import Deployment
 from tests.support.protocol_client import ProtocolClient
 from tests.support.turns import start_thread, start_turn, wait_for_end
@@ -49,6 +50,10 @@ def check(deployment: Deployment, client: ProtocolClient, turns: list[str], cap:
     standing = deployment.store.usage.standing("local")
     assert standing.reserved == 0
     assert cap - CALL_TOKENS * 20 < standing.day <= cap
+    today = today_utc()
+    counted = [one.spent for one in deployment.store.usage.all_users_by_model(today, today)]
+    assert {spent.model for spent in counted} == {"mock-model"}
+    assert sum(spent.tokens for spent in counted) == standing.day
     page = deployment.store.threads.page(
         "local", Filter(), sort_key="created_at", descending=True, after=None, limit=10_000
     )

@@ -17,6 +17,7 @@ from shared.protocol.model_items import Message, ModelCall, ReasoningItem
 from shared.protocol.notifications import AGENT_DELTA, PLAN_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.protocol.token_usage import ThreadTokenUsage
 from shared.store.items import Item
+from shared.store.usage import Spent
 from shared.store.writes import Write
 from workers.agent.proposed_plan import PlanSplitter, split
 from workers.agent.transcript import Transcript
@@ -154,7 +155,7 @@ class AnswerRecorder:
         has_calls = bool(transcript.open_calls())
         if not has_calls:  # by this row the next step knows that the model is done
             self._add(transcript.new_row("answer"))
-        spent, settles = transcript.usage.settle_call(usage)
+        spent, settles = transcript.usage.settle_call(usage, transcript.settings["model"])
         self._store_items(transcript.usage.current, spent, settles=settles, urgent=has_calls)
 
     def _add(self, row: Item) -> None:
@@ -163,7 +164,12 @@ class AnswerRecorder:
         self._transcript.add_rows([row])
 
     def _store_items(
-        self, usage: ThreadTokenUsage | None = None, spent: int = 0, *, settles: bool = False, urgent: bool = False
+        self,
+        usage: ThreadTokenUsage | None = None,
+        spent: Spent | None = None,
+        *,
+        settles: bool = False,
+        urgent: bool = False,
     ) -> None:
         rows, self._unstored = self._unstored, []
         if rows or usage:

@@ -20,7 +20,7 @@ from shared.config.model_catalogue import max_answer_tokens
 from shared.errors import ModelError
 from shared.protocol.rate_limits import UPDATED
 from shared.protocol.turn import TurnError, turn_error
-from shared.store.usage import Budget, Standing
+from shared.store.usage import Budget, Spent, Standing
 from shared.views.rate_limits import periods, reset_text, snapshot
 from workers.agent.running_turn import RunningTurn
 from workers.control.signal import StopReason
@@ -115,9 +115,11 @@ class MeteredModelCall:
         """
         transcript = self._turn.transcript
         if not self._reported:
-            scripted = transcript.settings["modelProvider"] == SCRIPTED
-            estimate = estimate_input(self.request) + count_tokens(self._characters)
-            transcript.usage.spend(estimate if self._begun and not scripted else 0)
+            spent = None
+            if self._begun and transcript.settings["modelProvider"] != SCRIPTED:
+                taken, given = estimate_input(self.request), count_tokens(self._characters)
+                spent = Spent(self.request.model, taken + given, input=taken, output=given)
+            transcript.usage.spend(spent)
         if isinstance(error, ModelError) and error.cut_short and self.request.max_answer_tokens is not None:
             budget = budget_of(self._turn)
             transcript.writer.settle()

@@ -139,7 +139,7 @@ def _recording(transcript: Transcript) -> Iterator[Callable[[list[Message], Toke
         done = replace(row, model_items=model_items, completed_at_ms=now_ms())
         thread_usage.count_answer(usage, context_window, transcript.settings.get("effort"))
         thread_usage.set_context_tokens(estimate_tokens(model_items), context_window)
-        spent, settles = thread_usage.settle_call(usage)
+        spent, settles = thread_usage.settle_call(usage, transcript.settings["model"])
         write = Write(transcript.claim, append=[done], usage=thread_usage.current, spent=spent, settles=settles)
         writer.store(write, *durable_events.item_events([done]))
         transcript.rows.append(done)

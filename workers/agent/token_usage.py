@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from shared import telemetry
 from shared.protocol.token_usage import ThreadTokenUsage, TokenCounts, add_counts, token_counts
+from shared.store.usage import Spent
 from shared.store.writes import Write
 from workers.journal.turn_writer import TurnWriter
 from workers.models.chunks import TokenUsage
@@ -53,20 +54,21 @@ class ThreadUsage:
         self.set_context_tokens(context_window, context_window)
         self._writer.store(Write(self._writer.claim, usage=self.current))
 
-    def settle_call(self, usage: TokenUsage) -> tuple[int, bool]:
-        """Return (tokens spent, whether a reservation is settled) for the Write of a call that reported its usage.
+    def settle_call(self, usage: TokenUsage, model: str) -> tuple[Spent | None, bool]:
+        """Return (what was spent, whether a reservation is settled) for the Write of a call that reported its usage.
 
         A call that reported none is settled by `spend`.
         """
         if not usage.spent:
-            return 0, False
+            return None, False
         settles, self.reserved = self.reserved, False
-        return usage.spent, settles
+        counts = (usage.spent, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+        return Spent(model, *counts), settles
 
-    def spend(self, tokens: int) -> None:
+    def spend(self, spent: Spent | None) -> None:
         """Store the estimated cost of a model call that reported no usage, and settle its reservation."""
-        if tokens or self.reserved:
-            write = Write(self._writer.claim, spent=tokens, settles=self.reserved)
+        if spent or self.reserved:
+            write = Write(self._writer.claim, spent=spent, settles=self.reserved)
             self.reserved = False
             self._writer.store(write, urgent=False)
 

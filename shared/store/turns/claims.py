@@ -37,6 +37,7 @@ class Claims:
                 claim_no=bindparam("claim"),
                 claimed_by=bindparam("worker"),
                 lease_until_ms=database.now_ms() + bindparam("lease_ms", type_=BigInteger),
+                claimed_at_ms=bindparam("claimed_at_ms"),
                 started_at_ms=bindparam("at_ms"),
                 reserved_tokens=None,
             )
@@ -61,9 +62,10 @@ class Claims:
                     return None
             claim_no = row.last_claim_no + 1
             rows.set_claim_no(connection, row.thread_id, claim_no)
-            started_at_ms = row.started_at_ms or now_ms()
+            claimed_at_ms = now_ms()
+            started_at_ms = row.started_at_ms or claimed_at_ms
             values = {"of": row.id, "claim": claim_no, "worker": worker, "lease_ms": lease_ms, "at_ms": started_at_ms}
-            connection.execute(self._run, values)
+            connection.execute(self._run, {**values, "claimed_at_ms": claimed_at_ms})
             turn = replace(rows.from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
             if row.started_at_ms is None:
                 add_turn_event(connection, self._outbox, "turn.started", turn)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.config import Limits
 from shared.store import usage
+from shared.store.usage import Spent
 from shared.store.writes import Published, Write
 from tests.builders import Backend, claim_turn, end_turn, make_thread, make_turn
 
@@ -18,7 +19,7 @@ MIDNIGHT_S, FIRST_S = 1_795_305_600, 1_796_083_200  # 2026-11-22 and 2026-12-01,
 def spend(backend: Backend, tokens: int, owner: str = "local") -> None:
     make_turn(backend.store, make_thread(backend.store, backend.config, owner))
     claim = claim_turn(backend.store)
-    backend.store.commit([Write(claim, spent=tokens)], Published())
+    backend.store.commit([Write(claim, spent=Spent("m", tokens))], Published())
     end_turn(backend.store, claim)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from api.methods import TABLE
+from shared.store import usage
 from shared.store.audit import Row
+from shared.store.usage import Spent
 from shared.store.workers import Worker
 from tests.builders import Backend, Client, make_thread, make_turn
 
@@ -77,6 +79,29 @@ def test_an_admin_sees_the_workers_and_why_each_turn_waits_and_moves_one(backend
     assert [(row.action, row.subject_id) for row in audited(backend)] == [
         ("admin/turn/requeue", turn.id),
         ("admin/turn/read", turn.id),
+    ]
+
+
+def test_an_admin_reads_what_users_spent(backend: Backend, admin: Client) -> None:
+    with backend.store.database.write() as connection:
+        usage.add(
+            connection, [("ann", Spent("m", 30, input=20, output=10)), ("ann", Spent("m", 3)), ("bob", Spent("n", 5))]
+        )
+
+    read = admin.call("admin/usage/read", {})
+    assert read["toDay"] == usage.today_utc()
+    assert [(one["userId"], one["model"], one["tokens"]) for one in read["data"]] == [("ann", "m", 33), ("bob", "n", 5)]
+    assert (read["data"][0]["inputTokens"], read["data"][0]["cost"], read["data"][0]["unpricedTokens"]) == (
+        20,
+        None,
+        33,
+    )
+    (total,) = admin.call("admin/usage/read", {"groupBy": [], "userId": "bob"})["data"]
+    assert (total["day"], total["userId"], total["model"], total["tokens"]) == (None, None, None, 5)
+    assert admin.error("admin/usage/read", {"fromDay": "soon"})["message"].startswith("from, to: expected days")
+    assert [(row.action, row.subject_id) for row in audited(backend)] == [
+        ("admin/usage/read", None),
+        ("admin/usage/read", "bob"),
     ]
 
 

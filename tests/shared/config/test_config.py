@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -420,3 +421,24 @@ def test_a_header_of_a_wrong_type_is_an_error_that_does_not_quote_the_others(tmp
 )
 def test_a_key_without_effect_gives_one_warning(tmp_path: Path, toml: str, warning: str) -> None:
     assert config(tmp_path, toml).warnings == (f"{tmp_path}/config.toml: {warning}",)
+
+
+def test_a_price_holds_until_a_later_one_and_cached_input_costs_what_is_said(tmp_path: Path) -> None:
+    toml = (
+        '[[prices.models]]\nmodel = "m"\ninput = 1\noutput = 0\n[[prices.models]]\nmodel = "m"\ninput = 2\noutput = 3\n'
+    )
+    prices = config(tmp_path, toml + "cached_input = 0.5\nfrom = 2026-11-02\n").prices
+    million = {"input": 1_000_000, "cached_input": 1_000_000, "output": 1_000_000}
+
+    assert [prices.cost("m", day, **million) for day in ("2026-11-01", "2026-11-02")] == [1, Decimal("3.5")]
+    assert prices.cost("other", "2026-11-01", **million) is None
+    assert prices.currency == "USD"
+    for wrong, expected in (
+        ("input = -1", "input: expected a number of 0 or more"),
+        ('from = "soon"', "from: expected a day"),
+    ):
+        with pytest.raises(ConfigError, match=rf"prices.models\[0\].{expected}"):
+            config(
+                tmp_path,
+                f'[[prices.models]]\nmodel = "m"\n{"input = 1" if "from" in wrong else ""}\noutput = 1\n{wrong}',
+            )

@@ -26,6 +26,7 @@ from shared.config import (
 )
 from shared.config.feedback import FeedbackSettings
 from shared.config.otel import Exporter, Otel, Tls
+from shared.config.prices import ModelPrice, Prices
 from shared.config.reader import read
 from shared.config.setting import Declaration, Setting, declarations
 from shared.config.table import ConfigTable
@@ -57,6 +58,13 @@ PLACES = [
     Place("shell_environment_policy", ShellEnvironment, lambda config: config.shell_environment_policy),
     Place("model_providers.x", Provider, lambda config: config.model_providers["x"], {"base_url": "http://h/v1"}),
     Place("limits", Limits, lambda config: config.limits),
+    Place("prices", Prices, lambda config: config.prices),
+    Place(
+        "[prices.models]",
+        ModelPrice,
+        lambda config: config.prices.models[0],
+        {"model": "m", "input": 1.0, "output": 2.0},
+    ),
     Place("retention", Retention, lambda config: config.retention),
     Place("auth", AuthSettings, lambda config: config.auth, {"issuer": "i", "audience": "a", "jwks_file": "j"}),
     Place("workspaces", WorkspaceSettings, lambda config: config.workspaces),
@@ -72,6 +80,7 @@ PLACES = [
     Place("feedback", FeedbackSettings, lambda config: config.feedback),
 ]
 VALUES = {  # valid values that do not follow from the type
+    "first_day": "2026-11-02",
     "renewal_seconds": 7.5,  # less than authority_seconds
     "authority_seconds": 12.5,  # less than lease_seconds
     "lease_seconds": 60.0,

@@ -6,12 +6,14 @@ import datetime
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
 from shared.errors import ClaimLost
 from shared.store import Store, usage
+from shared.store.tables import usage_days
 from shared.store.turns import Claim
-from shared.store.usage import Budget, Reservation
-from shared.store.writes import Write
+from shared.store.usage import MAX_MODELS, OTHER_MODELS, UNKNOWN_MODEL, Budget, ModelUsage, Reservation, Spent
+from shared.store.writes import Published, Write
 from tests.shared.store.records import at_once, claim, end, expire_lease, park, row, running, write
 
 DAY = Budget(per_day=10_000)
@@ -24,7 +26,7 @@ def reserve(store: Store, of: Claim, tokens: int = 3000, budget: Budget = DAY) -
 
 
 def settle(store: Store, of: Claim, tokens: int) -> list[str]:
-    return write(store, Write(of, append=[row(of, tokens)], spent=tokens, settles=True))
+    return write(store, Write(of, append=[row(of, tokens)], spent=Spent("m", tokens), settles=True))
 
 
 def test_tokens_are_reserved_until_the_answer_reports_its_usage(store: Store) -> None:
@@ -110,9 +112,61 @@ def test_a_claim_begins_without_the_previous_reservation(store: Store) -> None:
 def test_one_commit_adds_the_usage_of_many_users_and_turns(store: Store) -> None:
     claims = [running(store, owner) for owner in ("bob", "ann", "bob", "cy")]
 
-    write(store, *(Write(of, spent=10 + number) for number, of in enumerate(claims)))
+    write(store, *(Write(of, spent=Spent("m", 10 + number)) for number, of in enumerate(claims)))
 
     assert [store.usage.standing(owner).day for owner in ("ann", "bob", "cy")] == [11, 22, 13]
+
+
+def by_model(store: Store) -> list[ModelUsage]:
+    return sorted(
+        store.usage.all_users_by_model("2000-01-01", "2999-12-31"), key=lambda one: (one.owner, one.spent.model)
+    )
+
+
+def test_what_is_spent_is_counted_once_by_user_and_model(store: Store) -> None:
+    first, other = running(store), running(store, "bob")
+    write(
+        store,
+        Write(first, append=[row(first)], spent=Spent("large", 110, input=100, cached_input=40, output=10)),
+        Write(other, append=[row(other)], spent=Spent("large", 7, input=5, output=2)),
+    )
+    again = Write(first, append=[row(first, 2)], spent=Spent("large", 3, input=2, output=1))
+    store.commit([again], Published())
+    store.commit([again], Published(), repeated=True)  # an outage hid the outcome
+    lose(store, first)
+    second = claim(store)
+    assert settle(store, first, 500) == ["lost"]
+    write(store, Write(second, append=[row(second, 3)], spent=Spent("small", 5, input=5)))
+
+    today = usage.today_utc()
+    assert by_model(store) == [
+        ModelUsage(today, "ann", Spent("large", 113, input=102, cached_input=40, output=11)),
+        ModelUsage(today, "ann", Spent("small", 5, input=5)),
+        ModelUsage(today, "bob", Spent("large", 7, input=5, output=2)),
+    ]
+    assert store.usage.standing("ann").day == 118
+    assert store.usage.all_users_tokens(today) == {"ann": 118, "bob": 7}
+    assert [one.owner for one in store.usage.all_users_by_model(today, today, owner="bob")] == ["bob"]
+
+
+def test_tokens_that_were_counted_without_a_model_have_an_unknown_one(store: Store) -> None:
+    write(store, Write(running(store), spent=Spent("m", 10)))
+    with store.database.write() as connection:  # as a process of 0.1.0 counts
+        connection.execute(update(usage_days).values(tokens=usage_days.c.tokens + 5))
+
+    assert [(one.spent.model, one.spent.tokens) for one in by_model(store)] == [(UNKNOWN_MODEL, 5), ("m", 10)]
+
+
+def test_a_user_who_makes_up_names_of_models_does_not_fill_the_table(store: Store) -> None:
+    of = running(store)
+    for number in range(MAX_MODELS + 3):
+        write(store, Write(of, spent=Spent(f"made up {number:03}", 1)))
+    write(store, Write(of, spent=Spent("made up 000", 1)), Write(of, spent=Spent("\x1b[31m=1" + "x" * 1000, 1)))
+
+    found = {one.spent.model: one.spent.tokens for one in by_model(store)}
+    assert len(found) == MAX_MODELS + 1
+    assert (found[OTHER_MODELS], found["made up 000"]) == (4, 2)
+    assert usage.model_name("\x1b[31m=1" + "x" * 1000) == "??31m?1" + "x" * 93
 
 
 def test_concurrent_commits_for_the_same_users_do_not_deadlock(store: Store) -> None:
@@ -120,7 +174,7 @@ def test_concurrent_commits_for_the_same_users_do_not_deadlock(store: Store) -> 
 
     def spend(number: int) -> None:
         for _ in range(10):
-            write(store, *(Write(of, spent=1) for of in (claims if number % 2 else claims[::-1])))
+            write(store, *(Write(of, spent=Spent("m", 1)) for of in (claims if number % 2 else claims[::-1])))
 
     at_once(4, spend)
 

@@ -19,6 +19,7 @@ from shared.store import Store
 from shared.store.tables import turns
 from shared.store.threads import Thread
 from shared.store.turns import Claim, Turn
+from shared.store.usage import Spent
 from shared.store.writes import End, Published, Write
 from tests.builders import delta, make_message
 from tests.shared.store.records import row, unread_inputs
@@ -320,9 +321,9 @@ def test_commit_without_a_reply_is_stored_once(setup: JournalBench, outages: Out
     setup.store.commit([], Published())
     inputs = [(pending.id, "i") for pending in unread_inputs(setup.store, claim.turn_id)]
     writes = [
-        Write(claim, append=[row(claim)], spent=7, read=inputs),
+        Write(claim, append=[row(claim)], spent=Spent("m", 7), read=inputs),
         Write(claim, append=[row(claim, position=2)]),
-        Write(claim, spent=11, settles=True),
+        Write(claim, spent=Spent("m", 11), settles=True),
         Write(claim, end=End("completed", now_ms())),
     ]
 
