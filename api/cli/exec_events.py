@@ -63,12 +63,12 @@ class ExecEvents:
                 yield from self._turn_completed(params["turn"])
 
     def _item_started(self, item: Any) -> Iterator[ExecEvent]:
-        if item["type"] not in ("agentMessage", "reasoning") and (members := _members(item)) is not None:
+        if item["type"] not in ("agentMessage", "reasoning") and (members := members_of(item)) is not None:
             self._ids[item["id"]] = self._next_id()
             yield {"type": "item.started", "item": {"id": self._ids[item["id"]], **members}}
 
     def _item_completed(self, item: Any) -> Iterator[ExecEvent]:
-        if (members := _members(item)) is not None:
+        if (members := members_of(item)) is not None:
             yield {
                 "type": "item.completed",
                 "item": {"id": self._ids.pop(item["id"], "") or self._next_id(), **members},
@@ -98,8 +98,8 @@ class ExecEvents:
         return f"item_{self._count - 1}"
 
 
-def _members(item: Any) -> ExecEvent | None:
-    """Return the members of an item without its id; None: it is not shown."""
+def members_of(item: Any) -> ExecEvent | None:
+    """Return the members of an item without its id, as `codex exec --json` names them; None: it is not shown."""
     match item["type"]:
         case "agentMessage":
             return {"type": "agent_message", "text": item["text"]}

@@ -23,6 +23,7 @@ class TurnStream:
     """One turn, from its start to its end.
 
     err:     where it says that the server is away
+    answers: whether the caller answers the requests of the server; otherwise they are refused
     message: the last message of the agent
     status:  how the turn ended; "inProgress" until then
     """
@@ -34,13 +35,17 @@ class TurnStream:
         user_input: Sequence[UserInput],
         err: Output,
         output_schema: Mapping[str, object] | None = None,
+        *,
+        answers: bool = False,
     ) -> None:
         self.message: str | None = None
         self.status = "inProgress"
         self._client = client
         self._err = err
+        self._answers = answers
         self._thread_id = thread_id
         self._turn_id: str | None = None
+        self._is_interrupted = False  # the caller wants the turn to end
         self._was_requested = False  # the turn may have begun, although no reply came
         self._cursor = BEFORE_FIRST_EVENT
         self._completed: set[str] = set()  # ids of the items whose item/completed was yielded
@@ -61,7 +66,8 @@ class TurnStream:
                     give_up_at, is_connected = time.monotonic() + GIVE_UP_SECONDS, True
                     if self._record(event):
                         yield event.data
-                        self._refuse(event.data)
+                        if "id" in event.data and not self._answers:
+                            self.refuse(event.data, {})
                     if self.status != "inProgress":
                         return
             except Unavailable as error:
@@ -73,12 +79,40 @@ class TurnStream:
             time.sleep(RECONNECT_SECONDS)
 
     def interrupt(self) -> None:
-        """Interrupt the turn; a failure is printed, because the command ends anyway."""
+        """Interrupt the turn, at once or when its id is known. A failure is printed, because the caller ends anyway.
+
+        Another thread than that of `events` may call it.
+        """
+        self._is_interrupted = True
         if self._turn_id is not None:
             try:
                 self._client.call("turn/interrupt", {"threadId": self._thread_id, "turnId": self._turn_id})
             except ThreadhouseError as error:
                 self._err.write(f"the turn was not interrupted: {error}")
+
+    def answer(self, request_id: int, result: Mapping[str, object]) -> None:
+        """Answer a request of the server, unless somebody has. Errors: Unavailable (away for too long)."""
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        while True:
+            try:
+                with suppress(InvalidRequest):  # somebody has answered
+                    self._client.call("serverRequest/respond", {"requestId": request_id, "result": result})
+                return
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+            time.sleep(RECONNECT_SECONDS)
+
+    def refuse(self, event: EventData, result: Mapping[str, object]) -> bool:
+        """Refuse a server request in our turn (a question, a call of a tool), so that the turn does not wait for ever.
+
+        Somebody else's turn that took our input may have a client that answers. Return whether it was refused.
+        """
+        if self._stored_turn()["items"][0].get("clientId") != self._message_id:
+            return False
+        self._err.write(f"{event['method']}: nobody can answer here; the agent is told so")
+        self.answer(event["id"], result)
+        return True
 
     def _new_events(self) -> Iterator[Event]:
         """Yield events after the cursor; of a turn that has ended meanwhile, make them from its stored items."""
@@ -88,6 +122,8 @@ class TurnStream:
             return
         if self._turn_id is None:
             self._turn_id = self._client.call("turn/start", self._start_params)["turn"]["id"]
+            if self._is_interrupted:
+                self.interrupt()
         turn = self._stored_turn()
         if turn["status"] != "inProgress":
             yield from self._stored_items(turn)
@@ -115,22 +151,13 @@ class TurnStream:
                     completedAtMs=item["completedAtMs"],
                 )
 
-    def _refuse(self, event: EventData) -> None:
-        """Answer a server request in our turn (a question, a call of a tool), so that the turn does not wait for ever.
-
-        Somebody else's turn that took our input may have a client that answers.
-        """
-        if "id" not in event or self._stored_turn()["items"][0].get("clientId") != self._message_id:
-            return
-        self._err.write(f"{event['method']}: nobody can answer here; the agent is told so")
-        with suppress(InvalidRequest):  # somebody has answered
-            self._client.call("serverRequest/respond", {"requestId": event["id"], "result": {}})
-
     def _record(self, event: Event) -> bool:
         """Record what an event says; return whether it is one of this turn's notifications."""
         self._cursor = event.id or self._cursor
         if event.name == RESULT:
             self._turn_id = event.data["result"]["turn"]["id"]
+            if self._is_interrupted:
+                self.interrupt()
             return False
         params: Any = event.data.get("params", {})
         turn_id = params["turn"]["id"] if "turn" in params else params.get("turnId", self._turn_id)

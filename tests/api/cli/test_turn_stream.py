@@ -14,7 +14,7 @@ from api.cli.client import Client, Event
 from api.cli.output import Output
 from api.cli.progress import Progress
 from api.cli.turn_stream import TurnStream
-from shared.errors import Unavailable
+from shared.errors import InvalidRequest, Unavailable
 
 ITEM = {"id": "item", "type": "agentMessage", "text": "Hello.", "completedAtMs": 1}
 ENDED = {"id": "turn", "status": "completed", "items": [ITEM]}
@@ -123,3 +123,46 @@ def turn_on(server: LosesTheReply) -> tuple[TurnStream, io.StringIO]:
 
 def notification(method: str, **params: Any) -> Event:
     return Event("1-0", method, {"method": method, "params": {"turnId": "turn", **params}})
+
+
+class AnswersLate:
+    """A server on which the turn begins only when the test lets it, and which is away at the first answer."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.turn: TurnStream | None = None
+
+    def stream(self, method: str, params: Mapping[str, Any]) -> Iterator[Event]:
+        assert self.turn is not None
+        self.turn.interrupt()
+        yield Event("1-0", "result", {"result": {"turn": {"id": "turn"}}})
+        yield notification("turn/completed", turn={**ENDED, "status": "interrupted"})
+
+    def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        self.calls.append((method, params))
+        if len(self.calls) == 1:
+            raise Unavailable("gone")
+        if len(self.calls) == 3:
+            raise InvalidRequest("somebody has answered")
+        return {}
+
+
+def test_a_turn_that_is_interrupted_before_it_has_an_id_is_interrupted_when_it_has_one() -> None:
+    server = AnswersLate()
+    server.turn, _ = turn_on(server)  # type: ignore[arg-type]
+    server.calls = [("", None)]  # the server is there
+
+    list(server.turn.events())
+
+    assert server.calls[1:] == [("turn/interrupt", {"threadId": "thread", "turnId": "turn"})]
+
+
+def test_an_answer_is_sent_until_the_server_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_stream, "RECONNECT_SECONDS", 0.0)
+    server = AnswersLate()
+    turn, _ = turn_on(server)  # type: ignore[arg-type]
+
+    turn.answer(7, {"decision": "accept"})
+    turn.answer(7, {"decision": "accept"})
+
+    assert server.calls == [("serverRequest/respond", {"requestId": 7, "result": {"decision": "accept"}})] * 3
