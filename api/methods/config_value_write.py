@@ -21,7 +21,7 @@ MergeStrategy = Literal["replace", "upsert"]
 class Params(MethodParams):
     """The user's own configuration lies between the server's configuration and what a request asks for.
 
-    The keys `web_search` and `tools` are stored and shown, and have no effect on threads. `projects` says whether the
+    `tools.view_image` is stored and shown, and has no effect on threads. `projects` says whether the
     `.codex/config.toml` of a folder counts for new threads.
 
     key_path: a key of config.toml that sets a thread's default, "web_search", or a key of "tools" or "projects", as in

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from api.delivery.frames import notification
-from api.requests import settings, workspace_sources
+from api.requests import settings, web_search, workspace_sources
 from api.requests.context import Context
 from api.requests.examples import SESSION, THREAD, Example
 from api.requests.instructions import find_instructions
@@ -74,9 +74,11 @@ def handle(ctx: Context, params: Params) -> Result:
     of_project = project_defaults(ctx.config, ctx.user_id, found.project, levels, wanted.get("cwd"))
     if {"projectDocMaxBytes", "projectDocFallbackFilenames"} & of_project.keys():
         found = find_instructions(ctx, {**chosen, **of_project, **changed}, has_folder=has_folder)
+    web_search.merge(of_project, chosen)
     chosen |= of_project
     if "shellEnvironmentPolicy" in chosen and "shellEnvironmentPolicy" in changed:
         changed["shellEnvironmentPolicy"] = merged(chosen["shellEnvironmentPolicy"], changed["shellEnvironmentPolicy"])
+    web_search.merge(changed, chosen)
     chosen |= changed
     if source is not None:
         chosen["workspace"] = True  # a worker makes the workspace before the first turn

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, TypedDict, cast
 
-from api.requests import shell_environment
+from api.requests import shell_environment, web_search
 from api.requests.params import MethodParams, load_params
 from api.requests.sandbox_policy import allowed_mode, allowed_path, allowed_policy, allowed_profile, policy_of_mode
 from api.requests.schemas import variant
 from shared.config import APPROVAL_POLICIES, REASONING_EFFORTS, REASONING_SUMMARIES, SCRIPTED, Config
-from shared.errors import InvalidParams
+from shared.errors import InvalidParams, RequestError
 from shared.protocol.base import camel_case
 from shared.protocol.sandbox_modes import SANDBOX_MODES
 from shared.protocol.settings import (
@@ -46,8 +46,9 @@ PROJECT_DOC_KEYS = ("project_doc_max_bytes", "project_doc_fallback_filenames")  
 MAX_FALLBACK_NAMES = 16
 # Accepted because clients of the original send them, and without effect: they switch features of the original, tools
 # that do not exist here, and the trust in folders, which is no setting (api.requests.project_config).
-CONFIG_WITHOUT_EFFECT = ("features", "tools", "skills", "cloud", "web_search", "default_permissions", "projects")
+CONFIG_WITHOUT_EFFECT = ("features", "skills", "cloud", "default_permissions", "projects")
 CONFIG_OF_COMMANDS = (shell_environment.KEY, shell_environment.LOGIN_KEY)
+CONFIG_OF_TOOLS = (web_search.KEY, web_search.TOOLS)
 # CONFIG_OF_OPERATOR is refused because it would widen what a user may do: where secrets and requests go, what
 # runs outside of a sandbox, what a sandbox allows. All other keys are ignored with a warning.
 CONFIG_IGNORED = ("model_context_window", "model_auto_compact_token_limit")  # the operator's, but harmless to ask for
@@ -56,6 +57,7 @@ CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     *PROJECT_DOC_KEYS,
     *CONFIG_IGNORED,
     *CONFIG_OF_COMMANDS,
+    *CONFIG_OF_TOOLS,
 } | {
     "chatgpt_base_url",
     "hooks",
@@ -182,6 +184,8 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
         changed["shellEnvironmentPolicy"] = policy
     if (allows_login := shell_environment.login_shell(given.get("config", {}))) is not None:
         changed["allowLoginShell"] = allows_login
+    if (chosen := web_search.web_search(given.get("config", {}))) is not None:
+        changed["webSearch"] = chosen
     if "model_provider" in asked:
         changed["modelProvider"] = _provider(config, asked["model_provider"])
     if "cwd" in asked:
@@ -204,7 +208,8 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
 
 def ignored_keys(values: Mapping[str, object]) -> list[str]:
     """Return the keys of `config` that mean nothing to this server, other than those that clients always send."""
-    known = {*CONFIG_KEYS, *PROJECT_DOC_KEYS, *CONFIG_WITHOUT_EFFECT, *CONFIG_OF_COMMANDS, *CONFIG_OF_OPERATOR}
+    of_parts = (*CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS)
+    known = {*CONFIG_KEYS, *PROJECT_DOC_KEYS, *CONFIG_WITHOUT_EFFECT, *of_parts, *CONFIG_OF_OPERATOR}
     return [
         key
         for key, value in values.items()
@@ -222,9 +227,11 @@ def user_defaults(config: Config, owner: str, values: Mapping[str, object]) -> S
     changed: SettingsChanges = {}
     for key, value in values.items():
         try:
-            changed |= changes(config, owner, {"config": {key: value}}, thread_id="")  # no key names a path
-        except InvalidParams:
+            one = changes(config, owner, {"config": {key: value}}, thread_id="")  # no key names a path
+        except RequestError:
             continue
+        web_search.merge(one, changed)
+        changed |= one
     return changed
 
 

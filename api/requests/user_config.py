@@ -13,8 +13,10 @@ from api.requests.key_paths import split_key_path
 from api.requests.params import load
 from api.requests.schemas import variant
 from api.requests.settings import CODEX_HOME, CONFIG_KEYS, CONFIG_OF_COMMANDS, PROJECT_DOC_KEYS, changes
+from api.requests.web_search import WebSearchTool
 from shared.config import Config
 from shared.errors import ConfigWriteRefused, InvalidParams
+from shared.protocol.web_search import MODES
 
 FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the configuration by
 MAX_VALUE_CHARACTERS = 20_000
@@ -23,30 +25,13 @@ TABLES = ("projects", "shell_environment_policy", "tools")  # keys whose values 
 SETTINGS = (*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *PROJECT_DOC_KEYS)  # keys that become settings of new threads
 
 
-class Location(Schema):
-    """Shape: {"country", "region", "city", "timezone": str}"""
-
-    country = fields.Str()
-    region = fields.Str()
-    city = fields.Str()
-    timezone = fields.Str()
-
-
-class WebSearchTool(Schema):
-    """Shape: {"context_size", "allowed_domains": [str], "location"}"""
-
-    context_size = fields.Str(validate=variant("low", "medium", "high"))
-    allowed_domains = fields.List(fields.Str())
-    location = fields.Nested(Location)
-
-
 class WebTools(Schema):
-    """Keys for tools that this server does not have: stored and shown by config/read, without effect.
+    """Keys for tools; `view_image` is stored and shown by config/read, without effect.
 
     The terminal client exits when config/read shows it other keys than these, or values of another shape.
     """
 
-    web_search = fields.Str(validate=variant("disabled", "cached", "indexed", "live"))
+    web_search = fields.Str(validate=variant(*MODES))
     tools = fields.Nested(Schema.from_dict({"web_search": fields.Nested(WebSearchTool), "view_image": fields.Bool()}))
 
 

@@ -29,10 +29,12 @@ from shared.config.server import Server
 from shared.config.setting import Setting
 from shared.config.shell_environment import ShellEnvironment
 from shared.config.table import ConfigTable
+from shared.config.web_search import WebSearchEndpoint
 from shared.config.webhooks import Webhook, listeners
 from shared.config.workspaces import WorkspaceSettings
 from shared.errors import ConfigError
 from shared.protocol.sandbox_modes import FULL_ACCESS, SANDBOX_MODES
+from shared.protocol.web_search import DISABLED, MODES
 
 __all__ = [
     "APPROVAL_POLICIES",
@@ -194,6 +196,19 @@ class Config:
             "a thread."
         ),
     ] = ()
+    web_search: Annotated[
+        str | None,
+        Setting(
+            "How threads search the web (docs/WEB_SEARCH.md).",
+            choices=MODES,
+            default="cached, or live with full access, where a provider or [web_search_endpoint] can search",
+            by_clients=True,
+        ),
+    ] = None
+    web_search_endpoint: Annotated[
+        WebSearchEndpoint | None,
+        Setting("The search engine of providers that cannot search the web themselves.", default="none"),
+    ] = None
     model_providers: Annotated[Mapping[str, Provider], Setting("Servers that answer model requests.")] = field(
         default_factory=dict
     )
@@ -219,7 +234,8 @@ class Config:
     def from_settings(cls, values: Values, table: ConfigTable) -> Config:
         """Fill in what depends on several settings. Errors: ConfigError."""
         home = table.home
-        known = {OPENAI: providers.openai(table.environ)} | values.get("model_providers", {})
+        searches = values.get("web_search", DISABLED) != DISABLED
+        known = {OPENAI: providers.openai(table.environ, web_search=searches)} | values.get("model_providers", {})
         model_provider, model = _model(values, known, table)
         database_url = _sqlalchemy_url(values.get("database_url", f"sqlite:///{home / 'threadhouse.sqlite3'}")) or ""
         server: Server = values["server"]

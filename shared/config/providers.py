@@ -47,6 +47,13 @@ class Provider:
     wire_api: Annotated[
         str, Setting("The API: Responses, or Chat Completions (vLLM, Ollama, llama.cpp).", choices=WIRE_APIS)
     ] = "responses"
+    web_search: Annotated[
+        bool,
+        Setting(
+            "Whether it has the Responses API's own tool `web_search`.",
+            default=f"false; true for {OPENAI} when `web_search` is set",
+        ),
+    ] = False
     http_headers: Annotated[Mapping[str, str], Setting("Headers of every request.")] = field(
         default_factory=dict, repr=False
     )
@@ -69,6 +76,8 @@ class Provider:
         """Read the variables that the settings name. Errors: ConfigError (the name of a built-in provider)."""
         if table.entry == SCRIPTED:
             raise ConfigError(f"{table.file}: model_providers.{SCRIPTED}: expected another name, this one is built in")
+        if values.get("web_search") and values.get("wire_api", "responses") != "responses":
+            raise table.error("web_search", 'false, for only wire_api = "responses" has that tool', True)
         environ, env_key = table.environ, values.get("env_key")
         from_environment = {name: environ.get(key) for name, key in values.get("env_http_headers", {}).items()}
         headers = values.get("http_headers", {}) | {name: value for name, value in from_environment.items() if value}
@@ -79,8 +88,12 @@ class Provider:
         )
 
 
-def openai(environ: Mapping[str, str]) -> Provider:
+def openai(environ: Mapping[str, str], *, web_search: bool) -> Provider:
     """Return the built-in provider `openai`."""
     return Provider(
-        "OpenAI", "https://api.openai.com/v1", "OPENAI_API_KEY", api_key=environ.get("OPENAI_API_KEY") or None
+        "OpenAI",
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        web_search=web_search,
+        api_key=environ.get("OPENAI_API_KEY") or None,
     )

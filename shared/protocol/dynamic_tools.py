@@ -15,8 +15,17 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the function names that model APIs 
 MAX_TOOLS = 128
 NO_PARAMETERS = {"type": "object", "properties": {}}
 # The server's own tools, in the order in which models are offered them: the names of modules in workers/tools.
-SERVER_TOOLS = ("exec_command", "write_stdin", "apply_patch", "update_plan", "view_image", "request_user_input")
-RESERVED = frozenset((*SERVER_TOOLS, "user_shell"))  # names that no dynamic tool may have
+SERVER_TOOLS = (
+    "exec_command",
+    "write_stdin",
+    "apply_patch",
+    "update_plan",
+    "view_image",
+    "request_user_input",
+    "web_search",
+)
+REPLACEABLE = ("web_search",)  # a client's tool of this name takes its place
+RESERVED = frozenset((*SERVER_TOOLS, "user_shell")).difference(REPLACEABLE)  # names that no dynamic tool may have
 
 
 class ToolFunction(TypedDict):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 from shared.protocol.user_input import UserInput
+from shared.protocol.web_search import WebSearch
 
 ItemStatus = Literal["inProgress", "completed", "failed", "declined"]
 
@@ -152,6 +153,7 @@ ThreadItem = (
     | FileChange
     | DynamicToolCall
     | ImageView
+    | WebSearch
     | Plan
     | ReviewMode
     | ContextCompaction
@@ -171,7 +173,7 @@ class ItemRow(TypedDict):
 
 
 WireItem = Annotated[Mapping[str, object], ThreadItem, ItemRow]  # the members of both
-ToolItem = CommandExecution | FileChange | DynamicToolCall | ImageView
+ToolItem = CommandExecution | FileChange | DynamicToolCall | ImageView | WebSearch
 
 
 def agent_message(text: str, phase: str | None = None) -> AgentMessage:

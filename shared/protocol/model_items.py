@@ -6,7 +6,7 @@ Chat models see the same history, translated by `workers/models/chat_completions
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 from shared.errors import InvalidImage
 from shared.images import checked_url, left_out
@@ -104,9 +104,30 @@ class ToolDefinition(TypedDict):
     format: NotRequired[ToolFormat]
 
 
+class SearchTool(TypedDict, total=False):
+    """The Responses API's own tool `web_search`, which the provider runs. The members are those of that API."""
+
+    type: Required[Literal["web_search"]]
+    external_web_access: bool
+    indexed_web_access: bool
+    search_content_types: Sequence[str]
+    search_context_size: str
+    filters: Mapping[str, object]
+    user_location: Mapping[str, object]
+
+
+class WebSearchCall(TypedDict):
+    """A provider's own search: its item as it came, which goes back to the provider unchanged."""
+
+    type: Literal["web_search_call"]
+    id: NotRequired[str]
+    action: NotRequired[object]
+
+
+OfferedTool = ToolDefinition | SearchTool
 ModelCall = FunctionCall | CustomToolCall
 OpenCall = ModelCall | ShellCommand  # a row without an output; only a user's own command is no call of the model
-ModelItem = Message | ReasoningItem | ModelCall | CallOutput | ShellCommand
+ModelItem = Message | ReasoningItem | ModelCall | CallOutput | ShellCommand | WebSearchCall
 
 
 def text_message(role: str, text: str) -> Message:

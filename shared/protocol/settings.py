@@ -9,6 +9,7 @@ from marshmallow import validate
 
 from shared.protocol.dynamic_tools import DynamicTool
 from shared.protocol.sandbox_modes import PolicyType
+from shared.protocol.web_search import WebSearchSettings
 from shared.shell_environment import ShellEnvironmentPolicy
 
 
@@ -61,6 +62,7 @@ class ThreadSettings(TypedDict):
     effort, summary:  of the model's reasoning; None: the model's defaults
     dynamicTools:     tools of the thread's client
     shellEnvironmentPolicy, allowLoginShell: of its commands; absent: as configured
+    webSearch:        what was chosen of web search; absent: as configured
     projectDocMaxBytes, projectDocFallbackFilenames: as of the server's configuration, whose values they replace
     instructionSources: paths of the files, as the last reply to thread/start or thread/resume had them
     workspace:        True: the thread has a workspace of its own, made from a source, that its turns look for
@@ -82,6 +84,7 @@ class ThreadSettings(TypedDict):
     dynamicTools: NotRequired[Sequence[DynamicTool]]
     shellEnvironmentPolicy: NotRequired[ShellEnvironmentPolicy]
     allowLoginShell: NotRequired[bool]
+    webSearch: NotRequired[WebSearchSettings]
     workspace: NotRequired[bool | None]
     projectDocMaxBytes: NotRequired[int | None]
     projectDocFallbackFilenames: NotRequired[Sequence[str] | None]
@@ -107,6 +110,7 @@ class SettingsChanges(TypedDict, total=False):
     dynamicTools: Sequence[DynamicTool]
     shellEnvironmentPolicy: ShellEnvironmentPolicy
     allowLoginShell: bool
+    webSearch: WebSearchSettings
     workspace: bool | None
     projectDocMaxBytes: int | None
     projectDocFallbackFilenames: Sequence[str] | None

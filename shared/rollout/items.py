@@ -50,6 +50,8 @@ def to_rollout(kind: str, item_id: str, item: Mapping[str, Any]) -> ItemLine:
             return {**head, **_tool_call_to_rollout(item)}
         case "imageView":
             return {**head, "path": _url(item["path"])}
+        case "webSearch":
+            return {**head, "query": item["query"], "action": _search_action(item["action"], snake_case)}
         case "enteredReviewMode":
             target = {"type": "custom", "instructions": item["review"]}
             return {**head, "target": target, "user_facing_hint": item["review"]}
@@ -85,6 +87,9 @@ def from_rollout(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             return kind, _tool_call_from_rollout(payload)
         case "imageView":
             return kind, {"path": _path(payload["path"])}
+        case "webSearch":
+            action = _search_action(payload.get("action") or {"type": "other"}, camel_case)
+            return kind, {"query": payload["query"], "action": action, "results": None}
         case "enteredReviewMode":
             return kind, {"review": payload.get("user_facing_hint") or ""}
         case "exitedReviewMode":
@@ -219,6 +224,10 @@ def _action(action: Mapping[str, Any], rename: Rename, command: str, renamed: st
     """Return a command action whose member `command` is called `renamed` on the other side."""
     others = {name: value for name, value in action.items() if name not in ("type", command)}
     return {"type": rename(action["type"]), renamed: action[command], **others}
+
+
+def _search_action(action: Mapping[str, Any], rename: Rename) -> Mapping[str, object]:
+    return {**action, "type": rename(action["type"])}
 
 
 def _change_to_rollout(change: Mapping[str, Any]) -> Mapping[str, object]:

@@ -21,6 +21,8 @@ from shared.protocol.thread import GitInfo
 from shared.protocol.token_usage import ThreadTokenUsage
 from shared.protocol.turn import TurnError, turn_error
 from shared.protocol.user_input import ImageInput, LocalImageInput, UserInput, preview
+from shared.protocol.web_search import CALL as WEB_SEARCH_CALL
+from shared.protocol.web_search import of_provider
 from shared.rollout.items import (
     MESSAGE_MEMBERS,
     counts_from_rollout,
@@ -41,6 +43,7 @@ MODEL_MEMBERS = {
     "message": ("type", "role", "content", "phase"),
     "reasoning": ("type", "summary", "content", "encrypted_content"),
     "compaction": ("type", "encrypted_content"),
+    "web_search_call": ("type", "id", "status", "action"),
     "function_call": ("type", "name", "arguments", "call_id"),
     "function_call_output": ("type", "call_id", "output"),
     "custom_tool_call": ("type", "name", "input", "call_id"),
@@ -167,6 +170,10 @@ class _Reader:
         elif kind == "reasoning":
             texts = {name: [part["text"] for part in item.get(name) or ()] for name in ("summary", "content")}
             self._model_wrote("reasoning", item, texts)
+        elif kind == WEB_SEARCH_CALL:
+            self._model_wrote("webSearch", item, of_provider(item))
+            if self.rows[-1].item is None:  # in files where the item, which has the call's id, is still to come
+                self.calls[str(item.get("id"))] = len(self.rows) - 1
         elif kind == "message":
             self._add("context" if _begins_with_text(item) else "userMessage", model_items=[item])
         elif kind in CALLS:

@@ -30,6 +30,7 @@ from shared.store.turns import Turn
 
 ORIGINATOR = "threadhouse"
 STARTED = "task_started"
+WRITTEN_BY_MODEL = ("agentMessage", "reasoning", "webSearch")  # kinds of rows; searches of the server have a call
 
 Line = tuple[int, LineType, Payload]  # time in Unix ms, type, payload
 
@@ -163,7 +164,7 @@ def _row_lines(row: Item) -> Iterator[tuple[LineType, Payload]]:
 
     A tool call is written as call, item, output.
     """
-    before = {"agentMessage": 0, "reasoning": 0}.get(row.kind, 1 if row.call_id else len(row.model_items))
+    before = 1 if row.call_id else 0 if row.kind in WRITTEN_BY_MODEL else len(row.model_items)
     if row.kind == "contextCompaction":
         text = text_of(row.model_items[-1:])
         yield "compacted", {"message": text, "replacement_history": row.model_items}

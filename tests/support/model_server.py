@@ -199,6 +199,9 @@ def read_responses(body: dict[str, Any]) -> ParsedRequest:
             _check(f"{known}_output" == kind, f"{kind} answers a {known}.")
             _check(isinstance(item["output"], str | list), f"Invalid type for 'input[{number}].output'.")
             outputs += 1
+        elif kind == "web_search_call":
+            offered = {tool["type"] for tool in body.get("tools", ())}
+            _check("web_search" in offered, f"Invalid value: 'input[{number}].type' = '{kind}'.")
         else:
             _check(kind == "reasoning" and "summary" in item, f"Invalid value: 'input[{number}].type' = '{kind}'.")
     for call_id, kind in open_calls.items():

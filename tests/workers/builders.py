@@ -51,6 +51,7 @@ class Bench:
 
     cwd:      the working directory of the threads
     wire_api: how the workers speak to the model
+    provider_searches: whether the provider has the tool web_search
     """
 
     home: Path
@@ -58,13 +59,19 @@ class Bench:
     model: ModelServer
     settings: dict[str, Any]
     wire_api: str = "responses"
+    provider_searches: bool = False
     redis_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
     workers: list[Services] = field(default_factory=list)
 
     def worker(self, connect: Callable[..., redis.Redis] | None = None) -> Services:
         """Start one more worker, without its sweep. connect: how it connects to Redis."""
         provider = Provider(
-            "mock", self.model.base_url, wire_api=self.wire_api, request_max_retries=0, stream_max_retries=2
+            "mock",
+            self.model.base_url,
+            wire_api=self.wire_api,
+            web_search=self.provider_searches,
+            request_max_retries=0,
+            stream_max_retries=2,
         )
         config = make_config(self.home, model_providers={PROVIDER: provider}, **self.settings)
         services = Services(config, Celery("test", broker="memory://"), connect or self.connect)
@@ -268,12 +275,18 @@ def read_entries(entries: list[Entry]) -> Events:
 
 
 def make_bench(
-    tmp_path: Path, template: Path, model: ModelServer, *, wire_api: str = "responses", **settings: Any
+    tmp_path: Path,
+    template: Path,
+    model: ModelServer,
+    *,
+    wire_api: str = "responses",
+    provider_searches: bool = False,
+    **settings: Any,
 ) -> Bench:
     home, cwd = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     cwd.mkdir()
     shutil.copy(template, home / "threadhouse.sqlite3")
-    bench = Bench(home, cwd, model, settings, wire_api)
+    bench = Bench(home, cwd, model, settings, wire_api, provider_searches)
     bench.worker()
     return bench

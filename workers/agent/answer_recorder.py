@@ -13,9 +13,10 @@ from dataclasses import replace
 from shared.clock import now_ms
 from shared.events import durable_events
 from shared.ids import new_id
-from shared.protocol.model_items import Message, ModelCall, ReasoningItem
+from shared.protocol.model_items import Message, ModelCall, ReasoningItem, WebSearchCall
 from shared.protocol.notifications import AGENT_DELTA, PLAN_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.protocol.token_usage import ThreadTokenUsage
+from shared.protocol.web_search import of_provider, web_search
 from shared.store.items import Item
 from shared.store.usage import Spent
 from shared.store.writes import Write
@@ -27,6 +28,7 @@ from workers.models.chunks import (
     Closed,
     Opened,
     ReasoningDelta,
+    SearchOpened,
     SummaryDelta,
     SummaryPart,
     TextDelta,
@@ -60,6 +62,7 @@ class AnswerRecorder:
         self._unstored: list[Item] = []  # complete items
         self._open_id = ""  # of the message or reasoning that streams now
         self._started_at_ms = 0
+        self._searches: dict[str, tuple[str, int]] = {}  # of the provider, open: its id → id of the item, Unix ms
 
     def record(self, chunks: Iterable[Chunk]) -> bool:
         """Record the chunks. False: the stream was cut."""
@@ -90,6 +93,10 @@ class AnswerRecorder:
                         self._store_items()
                         self._open_id, has_text, self._started_at_ms = new_id(), False, now_ms()
                         self._publish_started(kind, self._open_id, self._started_at_ms)
+                    case SearchOpened(search_id):
+                        self._store_items()
+                        self._searches[search_id] = item_id, at_ms = new_id(), now_ms()
+                        self._publish_started("search", item_id, at_ms)
                     case Closed(item):
                         self._close_item(item)
                         self._open_id = ""
@@ -98,17 +105,20 @@ class AnswerRecorder:
                         complete = True
         finally:
             self._store_items()
-            for left_open in (self._open_id, plan.item_id if plan is not None else ""):
+            searches = [item_id for item_id, _ in self._searches.values()]
+            for left_open in (self._open_id, plan.item_id if plan is not None else "", *searches):
                 if left_open:
                     self._writer.abandon_item(left_open)
         return complete
 
     def _publish_started(self, kind: str, item_id: str, started_at_ms: int) -> None:
-        """Publish item/started of an item that is not a row yet. kind: "message", "reasoning" or "plan"."""
+        """Publish item/started of an item that is not a row yet. kind: "message", "reasoning", "plan" or "search"."""
         if kind == "message":
             row = self._transcript.new_row("agentMessage", id=item_id, item={"text": "", **MESSAGE_MEMBERS})
         elif kind == "plan":
             row = self._transcript.new_row("plan", id=item_id, item={"text": ""})
+        elif kind == "search":
+            row = self._transcript.new_row("webSearch", id=item_id, item=web_search({"type": "other"}))
         else:
             row = self._transcript.new_row("reasoning", id=item_id, item={"summary": [], "content": []})
         self._writer.publish_events(durable_events.item_started(replace(row, started_at_ms=started_at_ms)))
@@ -121,7 +131,7 @@ class AnswerRecorder:
         self._writer.publish_delta(PLAN_DELTA, item_id, text)
         return item_id
 
-    def _close_item(self, item: Message | ReasoningItem | ModelCall) -> None:
+    def _close_item(self, item: Message | ReasoningItem | ModelCall | WebSearchCall) -> None:
         """Make a row of a complete item of the model."""
         plan, open_id, new_row = self._plan, self._open_id, self._transcript.new_row
         if plan is not None and open_id and (shown := plan.flush()):
@@ -137,6 +147,10 @@ class AnswerRecorder:
             summary = [part["text"] for part in item["summary"]]
             content = [part["text"] for part in item.get("content", ())]
             row = new_row("reasoning", id=open_id, item={"summary": summary, "content": content})
+        elif item["type"] == "web_search_call":
+            item_id, at_ms = self._searches.pop(str(item.get("id")), (new_id(), now_ms()))
+            times = {"started_at_ms": at_ms, "completed_at_ms": now_ms()}
+            return self._add(new_row("webSearch", id=item_id, item=of_provider(item), model_items=[item], **times))
         else:
             fault_point("mid_answer")
             return self._add(new_row("call", call_id=item["call_id"], answered=False, model_items=[item]))

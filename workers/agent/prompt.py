@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import cast
 
 from shared.config import Config
-from shared.protocol.model_items import ModelItem, ToolDefinition, text_message
+from shared.protocol.model_items import ModelItem, OfferedTool, text_message
 from shared.protocol.settings import ThreadSettings
 from shared.protocol.turn import TurnOptions
+from shared.protocol.web_search import CALL
 from shared.store.items import Item
+from workers.agent import web_search
 from workers.models.chunks import Prompt
 from workers.tools import TOOLS, dynamic_tool, request_user_input
 from workers.tools.base import ToolContext
@@ -25,6 +27,7 @@ from workers.workspace.instructions import HEADING, Instructions
 BASE_INSTRUCTIONS = resources.files("workers.agent").joinpath("instructions.md").read_text()
 PLAN_INSTRUCTIONS = resources.files("workers.agent").joinpath("plan_mode.md").read_text()
 REVIEW_INSTRUCTIONS = resources.files("workers.agent").joinpath("review_mode.md").read_text()
+OPTIONAL = (request_user_input.NAME, "web_search")  # tools that not every thread has
 ENVIRONMENT_OPENING = "<environment_context>"
 VOLATILE = "<current_date>"  # a line of the environment that changes by itself
 
@@ -46,10 +49,13 @@ def build(
     )
     head = [text_message("developer", text) for text in instructions if text]
     history = [item for row in rows for item in row.model_items]
+    tools = offered_tools(config, settings)
+    if any(row.kind == "webSearch" for row in rows) and not web_search.searches_itself(config, settings):
+        history = [item for item in history if item["type"] != CALL]  # no provider but the one that made it knows it
     return Prompt(
         model=settings["model"],
         input=[*head, *cast(list[ModelItem], history)],
-        tools=offered_tools(settings),
+        tools=tools,
         thread_id=thread_id,
         turn_id=turn_id,
         effort=settings.get("effort"),
@@ -58,11 +64,12 @@ def build(
     )
 
 
-def offered_tools(settings: ThreadSettings) -> list[ToolDefinition]:
+def offered_tools(config: Config, settings: ThreadSettings) -> list[OfferedTool]:
     """Return the tools that a thread's model may call: the server's, then those of the thread's client."""
-    names = [name for name in TOOLS if name != request_user_input.NAME or is_planning(settings)]
+    planning = is_planning(settings)
+    names = [name for name in TOOLS if name not in OPTIONAL or (name == request_user_input.NAME and planning)]
     own = [TOOLS[name].SPEC for name in names]
-    return own + dynamic_tool.specs(settings.get("dynamicTools") or ())
+    return [*own, *web_search.offered(config, settings), *dynamic_tool.specs(settings.get("dynamicTools") or ())]
 
 
 def mode_instructions(settings: ThreadSettings) -> str | None:

@@ -66,7 +66,7 @@ def _replaced(item: Mapping[str, Any], is_old: bool) -> list[Mapping[str, Any]]:
             return [{**item, "content": [{"type": kind, "text": text}]}]
         case "function_call_output" | "custom_tool_call_output" if is_old:
             return [{**item, "output": text}]
-        case "reasoning":
+        case "reasoning" | "web_search_call":
             return []
     return [item]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from shared.protocol.model_items import Message, ModelCall, ReasoningItem
+from shared.protocol.model_items import Message, ModelCall, ReasoningItem, WebSearchCall
 from shared.store.items import Item
 from workers.models.chunks import Chunk, Closed, Opened, ReasoningDelta, SummaryDelta, SummaryPart, TextDelta
 from workers.models.output import message_text
 
-SAID_KINDS = ("agentMessage", "reasoning", "plan", "context")
+SAID_KINDS = ("agentMessage", "reasoning", "plan", "context", "webSearch")
 
 Said = list[tuple[str, str]]  # type and text of items
 
@@ -57,8 +57,8 @@ def leave_out_repeated(chunks: Iterable[Chunk], said: Said) -> Iterator[Chunk]:
             buffered = []
 
 
-def _text(item: Message | ReasoningItem | ModelCall) -> str:
-    """Return the text of a message or reasoning; "" for a call."""
+def _text(item: Message | ReasoningItem | ModelCall | WebSearchCall) -> str:
+    """Return the text of a message or reasoning; "" for a call or a search."""
     if item["type"] == "message":
         return message_text(item)
     if item["type"] == "reasoning":

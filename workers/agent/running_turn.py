@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import redis
+
 from shared.config import Config
 from shared.config.model_catalogue import context_window
 from shared.protocol.rate_limits import RateLimitSnapshot
@@ -26,6 +28,7 @@ class RunningTurn:
     published_rate_limits: what this attempt published to clients
     warned:                periods of token budgets that this attempt warned about
     has_workspace:         whether the thread's workspace is made
+    commands:              Redis, which counts what users may do per minute; None: nothing is counted
     """
 
     config: Config
@@ -40,6 +43,7 @@ class RunningTurn:
     published_rate_limits: RateLimitSnapshot | None = None
     warned: set[str] = field(default_factory=set)
     has_workspace: bool = False
+    commands: redis.Redis | None = None
 
     def answered(self) -> None:
         """Note a complete answer of the model."""

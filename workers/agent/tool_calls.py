@@ -33,7 +33,7 @@ from shared.protocol.turn import turn_error
 from shared.protocol.user_input import SHELL_COMMAND
 from shared.store.items import Item
 from shared.store.users import LOCAL_USER
-from workers.agent import approvals
+from workers.agent import approvals, web_search
 from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.fault_points import fault_point
@@ -268,6 +268,7 @@ def tool_context(turn: RunningTurn) -> ToolContext:
         login_shells=config.allow_login_shell and settings.get("allowLoginShell", True),
         dynamic_tools=settings.get("dynamicTools") or (),
         terminals=turn.terminals,
+        web=web_search.web_access(config, settings, claim.owner, turn.commands),
     )
 
 

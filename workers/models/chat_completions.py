@@ -23,7 +23,7 @@ from shared.protocol.model_items import (
     Message,
     ModelCall,
     ModelItem,
-    ToolDefinition,
+    OfferedTool,
 )
 from workers.models.chunks import Chunk, Closed, Prompt, TokenUsage
 from workers.models.client import Stream
@@ -98,8 +98,10 @@ def _body(prompt: Prompt) -> dict[str, object]:
     return body
 
 
-def _function(tool: ToolDefinition) -> Mapping[str, object] | None:
+def _function(tool: OfferedTool) -> Mapping[str, object] | None:
     """Return a tool as a function; None for kinds that only the Responses API knows."""
+    if tool["type"] == "web_search":
+        return None
     description = tool.get("description", "")
     parameters: Mapping[str, object]
     if tool["type"] == "function":
@@ -137,7 +139,7 @@ def messages(items: Sequence[ModelItem]) -> list[ChatMessage]:
                 following = items[at]
                 if following["type"] == "function_call" or following["type"] == "custom_tool_call":
                     calls.append(following)
-                elif following["type"] != "reasoning":
+                elif following["type"] not in ("reasoning", "web_search_call"):
                     break
                 at += 1
             _add_calls(chat, calls, outputs)

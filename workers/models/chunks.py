@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.protocol.model_items import Message, ModelCall, ModelItem, ReasoningItem, ToolDefinition
+from shared.protocol.model_items import Message, ModelCall, ModelItem, OfferedTool, ReasoningItem, WebSearchCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,16 @@ class Opened:
     """An output item begins. kind: "message" or "reasoning" (tool calls come as Closed only)."""
 
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOpened:
+    """A provider's own search of the web begins; it may run beside others and ends as Closed.
+
+    id: as of the item
+    """
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +67,10 @@ class Closed:
            | {"type": "reasoning", "summary": [{"type": "summary_text", "text"}], "content"?, "encrypted_content"?}
            | {"type": "function_call", "name", "call_id", "arguments": JSON text}
            | {"type": "custom_tool_call", "name", "call_id", "input": text}
+           | {"type": "web_search_call", …}, as the provider sent it
     """
 
-    item: Message | ReasoningItem | ModelCall
+    item: Message | ReasoningItem | ModelCall | WebSearchCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,7 @@ class TokenUsage:
         return self.total_tokens or self.input_tokens + self.output_tokens
 
 
-Chunk = Opened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | TokenUsage
+Chunk = Opened | SearchOpened | TextDelta | SummaryPart | SummaryDelta | ReasoningDelta | Closed | TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ class Prompt:
 
     model: str
     input: list[ModelItem]
-    tools: Sequence[ToolDefinition]
+    tools: Sequence[OfferedTool]
     thread_id: str
     turn_id: str
     effort: str | None = None

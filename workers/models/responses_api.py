@@ -10,8 +10,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.errors import ModelError
-from shared.protocol.model_items import CustomToolCall, FunctionCall, Message, ModelCall, ReasoningItem
-from workers.models.chunks import Chunk, Closed, Prompt, ReasoningDelta, SummaryDelta, TextDelta, TokenUsage
+from shared.protocol.model_items import (
+    CustomToolCall,
+    FunctionCall,
+    Message,
+    ModelCall,
+    ReasoningItem,
+    WebSearchCall,
+)
+from shared.protocol.web_search import CALL as WEB_SEARCH_CALL
+from workers.models.chunks import (
+    Chunk,
+    Closed,
+    Prompt,
+    ReasoningDelta,
+    SearchOpened,
+    SummaryDelta,
+    TextDelta,
+    TokenUsage,
+)
 from workers.models.client import Stream
 from workers.models.failures import disconnected, incomplete, reported_failure
 from workers.models.http_model import WireApi
@@ -82,7 +99,7 @@ class _Answer:
     def __init__(self, prompt: Prompt) -> None:
         self.open = OpenItem()
         self._call_ids = CallIds(prompt.input)
-        self._closed: set[str] = set()  # types of messages and reasoning, ids of calls
+        self._closed: set[str] = set()  # types of messages and reasoning, ids of calls and searches
 
     def read(self, kind: str | None, event: Any) -> Iterator[Chunk]:
         """Yield the chunks of any event but text deltas and failures; an unknown event has none."""
@@ -104,8 +121,12 @@ class _Answer:
             self.open.texts.append(event["delta"])
             yield ReasoningDelta(event.get("content_index", 0), event["delta"])
         elif kind == "response.output_item.added":
-            if event["item"]["type"] in ("message", "reasoning"):
-                yield from self.open.open(event["item"]["type"])
+            item = event["item"]
+            if item["type"] in ("message", "reasoning"):
+                yield from self.open.open(item["type"])
+            elif item["type"] == WEB_SEARCH_CALL and isinstance(item.get("id"), str):
+                yield from self.open.close()
+                yield SearchOpened(item["id"])
         elif kind == "response.output_item.done":
             yield from self._close(event["item"])
         elif kind == "response.completed":
@@ -117,7 +138,7 @@ class _Answer:
 
     def _close(self, item: Any) -> Iterator[Chunk]:
         kind = item["type"]
-        kept: Message | ReasoningItem | ModelCall
+        kept: Message | ReasoningItem | ModelCall | WebSearchCall
         if kind == "message" or kind == "reasoning":
             yield from self._ensure(kind)
             kept = _kept_message(item, self.open.text()) if kind == "message" else _kept_reasoning(item)
@@ -125,9 +146,12 @@ class _Answer:
         elif kind in ("function_call", "custom_tool_call") and item.get("status") != "incomplete":
             yield from self.open.close()
             kept = _kept_call(item, self._call_ids.unique(item.get("call_id")))
+        elif kind == WEB_SEARCH_CALL:
+            yield from self.open.close()
+            kept = item
         else:
             return
-        self._closed.add(item.get("call_id") or kind)
+        self._closed.add(_key(item))
         yield Closed(kept)
 
     def _complete(self, response: Any) -> Iterator[Chunk]:
@@ -136,7 +160,7 @@ class _Answer:
             self._closed.add(self.open.kind)
             yield from self.open.close()
         for item in response.get("output") or []:
-            if (item.get("call_id") or item["type"]) not in self._closed:
+            if _key(item) not in self._closed:
                 yield from self._close(item)
         usage = response.get("usage") or {}
         input_tokens, output_tokens = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
@@ -148,6 +172,11 @@ class _Answer:
             total_tokens=usage.get("total_tokens") or input_tokens + output_tokens,
             response_id=response.get("id"),
         )
+
+
+def _key(item: Any) -> str:
+    """Return what tells an item of an answer from the others; there is one open message or reasoning at a time."""
+    return str(item.get("call_id") or (item["type"] == WEB_SEARCH_CALL and item.get("id")) or item["type"])
 
 
 def _kept_message(item: Any, streamed: str) -> Message:

@@ -95,7 +95,16 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
         may_begin=lambda: services.journal.has_authority(claimed),
     )
     terminals = ThreadTerminals(store, services.redis, claim, signal)
-    turn = RunningTurn(services.config, store, transcript, signal, sessions, terminals, services.terminals)
+    turn = RunningTurn(
+        services.config,
+        store,
+        transcript,
+        signal,
+        sessions,
+        terminals,
+        services.terminals,
+        commands=services.redis,
+    )
     row = claim.turn
     ids = {"turn_id": row.id, "thread_id": row.thread_id, "user_id": row.owner, "claim_no": claim.claim_no}
     logger.info("turn continued" if claim.recovered else "turn claimed", extra={**ids, "worker": services.name})

@@ -26,6 +26,7 @@ from workers.control.signal import Signal
 if TYPE_CHECKING:
     from workers.sandbox.policy import SandboxPolicy
     from workers.sandbox.sessions import CommandSessions
+    from workers.web.access import WebAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class ToolContext:
     dynamic_tools: the tools that the thread's client has (shared.protocol.dynamic_tools)
     answer:   what a client answered to the call's request: its result, or {"error"}; not validated
     asked_at_ms: when the request was sent to the client
+    web:      what the tool web_search may do; None: nothing
     """
 
     thread_id: str
@@ -89,6 +91,7 @@ class ToolContext:
     terminals: BackgroundTerminals | None = None
     answer: ClientAnswer = field(default_factory=dict)
     asked_at_ms: int | None = None
+    web: WebAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)

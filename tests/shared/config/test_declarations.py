@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 
 from api.cli.user_limits import LIMITS
-from api.requests.settings import CONFIG_KEYS, CONFIG_OF_COMMANDS
+from api.requests.settings import CONFIG_KEYS, CONFIG_OF_COMMANDS, CONFIG_OF_TOOLS
 from shared.config import (
     AuthSettings,
     Config,
@@ -30,6 +30,7 @@ from shared.config.prices import ModelPrice, Prices
 from shared.config.reader import read
 from shared.config.setting import Declaration, Setting, declarations
 from shared.config.table import ConfigTable
+from shared.config.web_search import WebSearchEndpoint
 from shared.config.webhooks import Webhook
 from shared.config.workspaces import GitCredential, GitHost, WorkspaceSettings
 from shared.errors import ConfigError
@@ -76,6 +77,7 @@ PLACES = [
         {"host": "g.example", "users": ["*"], "token_env": "TOKEN"},
     ),
     Place("[webhooks]", Webhook, lambda config: config.webhooks[0], {"url": "https://h/in", "secret": SECRET}),
+    Place("web_search_endpoint", WebSearchEndpoint, lambda config: config.web_search_endpoint, {"url": "http://s"}),
     Place("otel", Otel, lambda config: config.otel),
     Place("feedback", FeedbackSettings, lambda config: config.feedback),
 ]
@@ -167,7 +169,8 @@ def test_the_settings_per_user_are_those_that_the_store_and_the_command_know() -
 def test_the_settings_by_clients_are_those_that_a_client_may_write() -> None:
     by_clients = {declared.key for declared in all_declarations() if declared.setting.by_clients}
 
-    assert by_clients == {declared.key for declared in declarations(Config)} & {*CONFIG_KEYS, *CONFIG_OF_COMMANDS}
+    known = {*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS}
+    assert by_clients == {declared.key for declared in declarations(Config)} & known
 
 
 @dataclass(frozen=True)

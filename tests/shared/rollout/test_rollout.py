@@ -312,6 +312,19 @@ def _reordered(item: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
                 "duration": {"secs": 1, "nanos": 234_000_000},
             },
         ),
+        (
+            {
+                "type": "webSearch",
+                "query": "https://e.example/a",
+                "action": {"type": "openPage", "url": "https://e.example/a"},
+                "results": None,
+            },
+            {
+                "type": "WebSearch",
+                "query": "https://e.example/a",
+                "action": {"type": "open_page", "url": "https://e.example/a"},
+            },
+        ),
         ({"type": "plan", "text": "First."}, {"type": "Plan", "text": "First."}),
         ({"type": "contextCompaction"}, {"type": "ContextCompaction"}),
     ],
@@ -328,12 +341,12 @@ def test_an_item_as_it_is_stored_is_written_in_the_originals_form(
 
 
 def test_unknown_kinds_of_items_are_kept_with_renamed_members() -> None:
-    item = {"type": "WebSearch", "id": "ws_1", "query": "q", "some_flag": True, "status": "in_progress"}
+    item = {"type": "NewKind", "id": "n_1", "query": "q", "some_flag": True, "status": "in_progress"}
 
     kind, members = from_rollout(item)
 
-    assert (kind, members) == ("webSearch", {"query": "q", "someFlag": True, "status": "inProgress"})
-    assert to_rollout(kind, "ws_1", members) == item
+    assert (kind, members) == ("newKind", {"query": "q", "someFlag": True, "status": "inProgress"})
+    assert to_rollout(kind, "n_1", members) == item
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from shared.config.webhooks import Webhook
 from shared.store.outbox import Outgoing
 from tests.support.webhook_receiver import SECRET, WebhookReceiver
 from workers.delivery import webhook_sender
+from workers.web import guarded_http
 
 SECONDS = 60.0
 
@@ -22,9 +23,9 @@ SECONDS = 60.0
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Forget the TLS context: SSL_CERT_FILE is read once per process, and each test needs its own."""
-    webhook_sender._tls.cache_clear()
+    guarded_http._tls.cache_clear()
     yield monkeypatch
-    webhook_sender._tls.cache_clear()
+    guarded_http._tls.cache_clear()
 
 
 def certificate(folder: Path, name: str) -> Path:

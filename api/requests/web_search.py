@@ -1,0 +1,94 @@
+"""`web_search` and `tools.web_search` in the `config` of a request or in a user's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from marshmallow import Schema, fields, validate
+
+from api.requests.key_paths import split_key_path
+from api.requests.params import load
+from api.requests.schemas import variant
+from shared.errors import InvalidParams, InvalidRequest
+from shared.protocol.settings import SettingsChanges
+from shared.protocol.web_search import CONTEXT_SIZES, MODES, Mode, WebSearchSettings
+
+KEY = "web_search"
+TOOLS = "tools"
+FEATURES = ("features.web_search_request", "features.web_search")  # Codex's older names for "live"
+MAX_DOMAINS = 100
+_SHORT = validate.Length(min=1, max=253)
+
+
+class Location(Schema):
+    """Shape: {"country", "region", "city", "timezone": str}"""
+
+    country = fields.Str(validate=_SHORT)
+    region = fields.Str(validate=_SHORT)
+    city = fields.Str(validate=_SHORT)
+    timezone = fields.Str(validate=_SHORT)
+
+
+class WebSearchTool(Schema):
+    """Shape: {"context_size", "allowed_domains": [str], "location"}"""
+
+    context_size = fields.Str(validate=variant(*CONTEXT_SIZES))
+    allowed_domains = fields.List(fields.Str(validate=_SHORT), validate=validate.Length(max=MAX_DOMAINS))
+    location = fields.Nested(Location)
+
+
+def web_search(values: Mapping[str, object]) -> WebSearchSettings | None:
+    """Return what keys of `config` choose of web search; None without any.
+
+    Errors: InvalidRequest (a mode that does not exist, as the original answers), InvalidParams
+    """
+    mode: Mode | None = None
+    options: dict[str, Any] = {}
+    chosen = False
+    for key, value in values.items():
+        if key == KEY:
+            mode, chosen = _mode(value), True
+        elif key.split(".")[0] == TOOLS:
+            found, switch = _options(key, value)
+            options |= found
+            chosen = chosen or bool(found) or switch is not None
+            if switch is False and mode is None:
+                mode = "disabled"
+        elif key in FEATURES and value is True and mode is None:
+            mode, chosen = "live", True
+    if not chosen:
+        return None
+    return cast(WebSearchSettings, {**({"mode": mode} if mode else {}), **options})
+
+
+def merge(changed: SettingsChanges, below: Mapping[str, object]) -> None:
+    """Add to the choices of a change those that the settings below it made and it does not."""
+    if "webSearch" in changed:
+        earlier = cast(WebSearchSettings, below.get("webSearch") or {})
+        changed["webSearch"] = {**earlier, **changed["webSearch"]}
+
+
+def _mode(value: object) -> Mode:
+    if value in MODES:
+        return cast(Mode, value)
+    shown = f"`{value[:80]}`" if isinstance(value, str) else f"`{type(value).__name__}`"
+    expected = ", ".join(f"`{mode}`" for mode in MODES)
+    raise InvalidRequest(
+        f"failed to load configuration: unknown variant {shown}, expected one of {expected}\nin `{KEY}`\n"
+    )
+
+
+def _options(key: str, value: object) -> tuple[dict[str, Any], bool | None]:
+    """Return the options of `tools.web_search` that a key gives, and its old switch. Errors: InvalidParams."""
+    nested: Any = value
+    for name in reversed(split_key_path(key)[1:]):
+        nested = {name: nested}
+    given = nested.get(KEY) if isinstance(nested, dict) else None
+    if given is None or isinstance(given, bool):
+        return {}, given
+    if not isinstance(given, dict):
+        raise InvalidParams(f"config.{TOOLS}.{KEY}: expected true, false or a table")
+    loaded = load(Schema.from_dict({KEY: fields.Nested(WebSearchTool)})(), {KEY: given})[KEY]
+    names = {"context_size": "contextSize", "allowed_domains": "allowedDomains", "location": "location"}
+    return {names[name]: found for name, found in loaded.items()}, None

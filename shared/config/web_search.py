@@ -1,0 +1,79 @@
+"""`[web_search_endpoint]`: the search engine of threads whose provider cannot search the web itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from shared.config.reader import Values
+from shared.config.setting import Setting
+from shared.config.table import ConfigTable
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
+        return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as a port that is not a number
+        return False
+
+
+@dataclass(frozen=True)
+class WebSearchEndpoint:
+    """A SearXNG whose settings.yml has `json` among its search formats, and how pages are fetched."""
+
+    url: Annotated[
+        str,
+        Setting(
+            "URL of a SearXNG, which `/search` is appended to. Its host may have a private address.",
+            matches=_is_usable,
+            expected="an http:// or https:// URL without a user",
+        ),
+    ]
+    env_http_headers: Annotated[
+        Mapping[str, str],
+        Setting("Headers of every search whose values are the names of environment variables, such as a key's."),
+    ] = field(default_factory=dict)
+    results: Annotated[int, Setting("Results of one search that a model gets.", minimum=1, maximum=50)] = 8
+    open_pages: Annotated[
+        bool, Setting('Whether workers fetch pages, for threads whose `web_search` is "live"; otherwise nobody\'s do.')
+    ] = True
+    timeout_seconds: Annotated[
+        float, Setting("How long a search, or a page with all its redirects, may take.", unit="s")
+    ] = 20.0
+    page_bytes: Annotated[
+        int,
+        Setting(
+            "How much of a page is read; a hostile page takes 500 times as much memory for a moment.",
+            unit="bytes",
+            minimum=1024,
+            maximum=4 << 20,
+        ),
+    ] = 512 << 10
+    page_characters: Annotated[
+        int, Setting("How much text of a page a model gets.", unit="characters", minimum=100, maximum=1_000_000)
+    ] = 40_000
+    searches_per_minute: Annotated[
+        int, Setting("Searches and pages of one user per minute, in all workers together; 0: no limit.")
+    ] = 30
+    private_hosts: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Hosts that pages may come from although their addresses are private: names, addresses or networks.",
+            default="none",
+        ),
+    ] = ()
+    resolved_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # with values
+
+    @classmethod
+    def from_settings(cls, values: Values, table: ConfigTable) -> WebSearchEndpoint:
+        """Read the variables that the settings name. Errors: ConfigError (a variable is not set)."""
+        headers = {}
+        for name, variable in values.get("env_http_headers", {}).items():
+            headers[name] = table.environ.get(variable) or ""
+            if not headers[name]:
+                raise table.error("env_http_headers", f"the environment variable {variable} to be set", None)
+        return cls(**values | {"url": values["url"].rstrip("/")}, resolved_headers=headers)
