@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import redis
@@ -23,7 +23,7 @@ from shared import redis_clients
 from shared.config import Config
 from shared.event_names import TURN_SIGNALS_CHANNEL, worker_channel
 from shared.events import terminal_input, turn_signals, worker_calls
-from shared.events.log import EventLog
+from shared.events.log import Event, EventLog
 from shared.events.terminal_input import TerminalInput
 from shared.ids import new_id
 from shared.queue import Queue
@@ -32,6 +32,7 @@ from shared.store.connection import ANSWER_SECONDS, Database
 from workers.calls.running import RunningCalls
 from workers.control.signal import Signal, StopReason
 from workers.journal.journal import Journal
+from workers.mcp.pool import STARTUP_STATUS, McpPool
 from workers.terminals.running import RunningTerminals
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Services:
             renewal_seconds=server.renewal_seconds,
             authority_seconds=server.authority_seconds,
         )
+        self.mcp = McpPool(config, self._publish_mcp_status)
         self.running: dict[str, Signal] = {}
         self.draining = threading.Event()
         self._lock = threading.Lock()
@@ -115,6 +117,7 @@ class Services:
     def close(self, timeout_seconds: float) -> None:
         """Store and publish what is left, then close the connections to the database."""
         self.terminals.join(timeout_seconds)
+        self.mcp.close()
         self.journal.stop(timeout_seconds)
         self.journal_store.close()
         self.store.close()
@@ -143,6 +146,16 @@ class Services:
             signal.request(StopReason.DRAIN)
         self.calls.drain()
         self.terminals.drain()
+        self.mcp.drain()
+
+    def _publish_mcp_status(self, thread_id: str, owner: str, params: Mapping[str, object]) -> None:
+        """Publish how an MCP server of a thread stands. It is not stored: a client that misses it may ask."""
+        try:
+            self.log.publish(
+                [self.log.batch(thread_id, owner, [Event(STARTUP_STATUS, {"threadId": thread_id, **params})])]
+            )
+        except redis.RedisError as error:
+            logger.warning("Redis unreachable, status of an MCP server not published: %s", error)
 
     def _listen(self) -> None:
         """Deliver stop requests to running turns and terminals, and messages to running calls and terminals."""

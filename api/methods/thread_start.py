@@ -105,19 +105,24 @@ def handle(ctx: Context, params: Params) -> Result:
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
     found.warn(ctx, thread_id, project_warnings(found.project, levels, wanted.get("cwd")))
-    if ignored := settings.ignored_keys(wanted.get("config", {})):
-        _warn(ctx, thread_id, ignored)
+    ignored = settings.ignored_keys(wanted.get("config", {}))
+    servers = own.get(settings.MCP_SERVERS), chosen.get("mcpServers")
+    refused = settings.refused_mcp_servers(ctx.config, ctx.user_id, *servers) if any(servers) else []
+    if ignored or refused:
+        _warn(ctx, thread_id, ignored, refused)
     return Result(**session_result(thread))
 
 
-def _warn(ctx: Context, thread_id: str, ignored: Sequence[str]) -> None:
-    """Send the client the keys of `config` that have no effect, as the original does."""
-    lines = [
-        f"This server ignores configuration settings that have no meaning here: {len(ignored)}.",
-        *(f"  session-flags: `{key[:200]}` is ignored." for key in ignored[:MAX_NAMED]),
-    ]
-    if any(key.split(".")[0] == settings.MCP_SERVERS for key in ignored):
-        lines.append("This server starts no MCP servers yet, so the agent does not have their tools.")
+def _warn(ctx: Context, thread_id: str, ignored: Sequence[str], refused: Sequence[str]) -> None:
+    """Send the client the keys of `config` that have no effect, as the original does, and refused MCP servers."""
+    lines = [f"  session-flags: `{key[:200]}` is ignored." for key in ignored[:MAX_NAMED]]
+    if ignored:
+        lines.insert(0, f"This server ignores configuration settings that have no meaning here: {len(ignored)}.")
+    if refused:
+        lines += [
+            "The agent does not have the tools of these MCP servers:",
+            *(f"  {one}" for one in refused[:MAX_NAMED]),
+        ]
     message = "\n".join(lines)
     ctx.frames.append(notification("configWarning", {"summary": message, "details": None}))
     ctx.after_reply(ctx.publish, thread_id, Event("warning", {"threadId": thread_id, "message": message}))

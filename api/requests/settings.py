@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, TypedDict, cast
 
+import orjson
+
 from api.requests import shell_environment, web_search
 from api.requests.params import MethodParams, load_params
 from api.requests.sandbox_policy import allowed_mode, allowed_path, allowed_policy, allowed_profile, policy_of_mode
 from api.requests.schemas import variant
 from shared.config import APPROVAL_POLICIES, REASONING_EFFORTS, REASONING_SUMMARIES, SCRIPTED, Config
+from shared.config.mcp_servers import UserMcp, effective_servers, merge_layers, servers_of_config
 from shared.errors import InvalidParams, RequestError
 from shared.protocol.base import camel_case
 from shared.protocol.sandbox_modes import SANDBOX_MODES
@@ -26,6 +29,7 @@ from shared.protocol.settings import (
     SettingsChanges,
     ThreadSettings,
 )
+from shared.store.users import LOCAL_USER
 
 GRANULAR_KINDS = ("sandbox_approval", "rules", "skill_approval", "request_permissions", "mcp_elicitations")
 REVIEWERS = ("user", "auto_review", "guardian_subagent")
@@ -51,6 +55,8 @@ CONFIG_OF_COMMANDS = (shell_environment.KEY, shell_environment.LOGIN_KEY)
 CONFIG_OF_TOOLS = (web_search.KEY, web_search.TOOLS)
 # CONFIG_OF_OPERATOR is refused because it would widen what a user may do: where secrets and requests go, what
 # runs outside of a sandbox, what a sandbox allows. All other keys are ignored with a warning.
+MCP_SERVERS = "mcp_servers"  # of an editor, or the user's own; shared.config.mcp_servers says which count
+MAX_MCP_BYTES = 64 * 1024  # of all of them
 CONFIG_IGNORED = ("model_context_window", "model_auto_compact_token_limit")  # the operator's, but harmless to ask for
 CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     *CONFIG_KEYS,
@@ -58,6 +64,7 @@ CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     *CONFIG_IGNORED,
     *CONFIG_OF_COMMANDS,
     *CONFIG_OF_TOOLS,
+    MCP_SERVERS,
 } | {
     "chatgpt_base_url",
     "hooks",
@@ -66,7 +73,6 @@ CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     "profile",
     "profiles",
 }
-MCP_SERVERS = "mcp_servers"  # of an editor: ignored with a warning, for this server starts no MCP servers
 CODEX_HOME = "/threadhouse"  # clients demand a path; the server's real folders are not shown to them
 
 
@@ -201,6 +207,10 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
     if "permissions" in asked:
         changed["sandboxPolicy"] = allowed_profile(config, owner, asked["permissions"])
     _set_project_docs(changed, given.get("config", {}))
+    if servers := servers_of_config(given.get("config", {})):
+        if len(orjson.dumps(servers, default=str)) > MAX_MCP_BYTES:
+            raise InvalidParams(f"config.{MCP_SERVERS}: has more than {MAX_MCP_BYTES} bytes")
+        changed["mcpServers"] = servers
     if "collaboration_mode" in asked:
         _set_collaboration_mode(changed, asked["collaboration_mode"])
     return changed
@@ -208,13 +218,15 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
 
 def ignored_keys(values: Mapping[str, object]) -> list[str]:
     """Return the keys of `config` that mean nothing to this server, other than those that clients always send."""
-    of_parts = (*CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS)
+    of_parts = (*CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS, MCP_SERVERS)
     known = {*CONFIG_KEYS, *PROJECT_DOC_KEYS, *CONFIG_WITHOUT_EFFECT, *of_parts, *CONFIG_OF_OPERATOR}
-    return [
-        key
-        for key, value in values.items()
-        if key.split(".")[0] not in known and not (key == MCP_SERVERS and value == {})
-    ]
+    return [key for key in values if key.split(".")[0] not in known]
+
+
+def refused_mcp_servers(config: Config, owner: str, *layers: object) -> list[str]:
+    """Return sentences about the MCP servers, in tables such as `[mcp_servers]`, that a thread does not get."""
+    brought = merge_layers(*(layer for layer in layers if isinstance(layer, dict)))
+    return effective_servers(config.mcp_servers, brought, UserMcp.of(config.server, hosted=owner != LOCAL_USER))[1]
 
 
 def without_unchanged(changed: SettingsChanges, settings: Mapping[str, object]) -> SettingsChanges:
@@ -226,6 +238,9 @@ def user_defaults(config: Config, owner: str, values: Mapping[str, object]) -> S
     """Return what a user's own configuration changes, without values that the server no longer allows."""
     changed: SettingsChanges = {}
     for key, value in values.items():
+        if key == MCP_SERVERS:  # turns read them, so that a later change counts for this thread, too
+            changed["userMcpServers"] = True
+            continue
         try:
             one = changes(config, owner, {"config": {key: value}}, thread_id="")  # no key names a path
         except RequestError:

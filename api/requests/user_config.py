@@ -12,7 +12,15 @@ from marshmallow import Schema, fields
 from api.requests.key_paths import split_key_path
 from api.requests.params import load
 from api.requests.schemas import variant
-from api.requests.settings import CODEX_HOME, CONFIG_KEYS, CONFIG_OF_COMMANDS, PROJECT_DOC_KEYS, changes
+from api.requests.settings import (
+    CODEX_HOME,
+    CONFIG_KEYS,
+    CONFIG_OF_COMMANDS,
+    MCP_SERVERS,
+    PROJECT_DOC_KEYS,
+    changes,
+    refused_mcp_servers,
+)
 from api.requests.web_search import WebSearchTool
 from shared.config import Config
 from shared.errors import ConfigWriteRefused, InvalidParams
@@ -21,7 +29,7 @@ from shared.protocol.web_search import MODES
 FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the configuration by
 MAX_VALUE_CHARACTERS = 20_000
 MAX_DEPTH = 6  # of nested tables; the deepest known key needs one less
-TABLES = ("projects", "shell_environment_policy", "tools")  # keys whose values are tables
+TABLES = ("projects", "shell_environment_policy", "tools", MCP_SERVERS)  # keys whose values are tables
 SETTINGS = (*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *PROJECT_DOC_KEYS)  # keys that become settings of new threads
 
 
@@ -66,7 +74,7 @@ class Edit:
         path = split_key_path(key_path)
         known = path[0] in TABLES or (len(path) == 1 and (path[0] in SETTINGS or path[0] in WebTools().fields))
         if not known or len(path) > MAX_DEPTH:
-            allowed = ", ".join(sorted([*SETTINGS, *WebTools().fields, *Projects().fields]))
+            allowed = ", ".join(sorted([*SETTINGS, *WebTools().fields, *Projects().fields, MCP_SERVERS]))
             raise InvalidParams(f"{key_path[:200]}: this server does not let users set it; they may set {allowed}")
         return cls(path, _without_nulls(value), merge_strategy == "upsert")
 
@@ -130,7 +138,12 @@ def _without_nulls(value: object, depth: int = MAX_DEPTH) -> object:
 def _check(config: Config, owner: str, key: str, value: object) -> None:
     if len(value if isinstance(value, str) else orjson.dumps(value)) > MAX_VALUE_CHARACTERS:
         raise InvalidParams(f"{key}: the value has more than {MAX_VALUE_CHARACTERS} characters")
-    if key in SETTINGS:
+    if key == MCP_SERVERS:
+        if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
+            raise InvalidParams(f"{MCP_SERVERS}: expected a table of tables")
+        if refused := refused_mcp_servers(config, owner, value):
+            raise InvalidParams(refused[0])
+    elif key in SETTINGS:
         changes(config, owner, {"config": {key: value}}, thread_id="")
     else:
         load(Projects() if key in Projects().fields else WebTools(), cast(object, {key: value}))

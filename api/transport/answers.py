@@ -79,7 +79,7 @@ def store_answer(services: Services, caller: Caller, request_id: int, answer: di
 
 def _decision(answer: Mapping[str, Any]) -> str:
     """Return the decision in an answer as one word for the audit log, without the answer's content."""
-    decision = answer.get("decision")
+    decision = answer.get("decision", answer.get("action"))
     if isinstance(decision, dict) and decision:
         decision = next(iter(decision))
     if isinstance(decision, str):

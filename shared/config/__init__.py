@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from shared.config import providers
 from shared.config.auth import AuthSettings
 from shared.config.feedback import FeedbackSettings
 from shared.config.limits import Limits, Retention
+from shared.config.mcp_servers import McpServer
 from shared.config.otel import Otel
 from shared.config.prices import Prices
 from shared.config.providers import OPENAI, OPENAI_MODEL, SCRIPTED, SCRIPTED_WORDS, Provider
@@ -30,7 +31,7 @@ from shared.config.setting import Setting
 from shared.config.shell_environment import ShellEnvironment
 from shared.config.table import ConfigTable
 from shared.config.web_search import WebSearchEndpoint
-from shared.config.webhooks import Webhook, listeners
+from shared.config.webhooks import Webhook, check_urls, listeners
 from shared.config.workspaces import WorkspaceSettings
 from shared.errors import ConfigError
 from shared.protocol.sandbox_modes import FULL_ACCESS, SANDBOX_MODES
@@ -212,6 +213,9 @@ class Config:
     model_providers: Annotated[Mapping[str, Provider], Setting("Servers that answer model requests.")] = field(
         default_factory=dict
     )
+    mcp_servers: Annotated[
+        Mapping[str, McpServer], Setting("MCP servers, whose tools models may call (docs/MCP.md).", by_clients=True)
+    ] = field(default_factory=dict)
     limits: Annotated[Limits, Setting("How much may be used.")] = field(default_factory=Limits)
     prices: Annotated[Prices, Setting("What models cost.")] = field(default_factory=Prices)
     retention: Annotated[Retention, Setting("How long data is kept.")] = field(default_factory=Retention)
@@ -241,7 +245,7 @@ class Config:
         server: Server = values["server"]
         if server.sessions_dir is None and database_url.startswith("sqlite:"):
             server = replace(server, sessions_dir=home / "sessions")
-        _check_urls(values.get("webhooks", ()), table.array("webhooks"))
+        check_urls(values.get("webhooks", ()), table.array("webhooks"))
         derived = {
             "home": home,
             "redis_url": values.get("redis_url", embedded_redis_url(home)),
@@ -339,12 +343,3 @@ def _model(values: Values, known: Mapping[str, Provider], table: ConfigTable) ->
     if model is None and provider != OPENAI:
         raise table.error("model", f"the name of a model that {provider} serves", None)
     return provider, model or OPENAI_MODEL
-
-
-def _check_urls(webhooks: Sequence[Webhook], tables: Sequence[ConfigTable]) -> None:
-    """Errors: ConfigError (two webhooks with one URL)."""
-    seen: set[str] = set()
-    for webhook, table in zip(webhooks, tables, strict=True):
-        if webhook.url in seen:
-            raise table.error("url", "a URL that no other webhook has", webhook.url)
-        seen.add(webhook.url)

@@ -105,6 +105,29 @@ class Server:
         Path | None,
         Setting("Socket of `threadhouse runner`.", default="none: each worker starts a runner of its own"),
     ] = None
+    user_mcp: Annotated[
+        bool,
+        Setting(
+            "Whether clients may bring MCP servers: the local user any, users with keys those of `user_mcp_hosts` and "
+            "`user_mcp_commands`."
+        ),
+    ] = True
+    user_mcp_hosts: Annotated[
+        tuple[str, ...], Setting("Hosts of the HTTP MCP servers that users with keys may bring.")
+    ] = ()
+    user_mcp_commands: Annotated[
+        tuple[str, ...],
+        Setting("Command lines (program and arguments) that users with keys may bring as MCP servers."),
+    ] = ()
+    mcp_idle_seconds: Annotated[
+        float, Setting("How long an MCP server stays started after its last use.", unit="s")
+    ] = 600.0
+    mcp_servers_per_user: Annotated[
+        int, Setting("MCP servers that one worker process keeps started for one user.", minimum=1)
+    ] = 32
+    mcp_servers_per_worker: Annotated[int, Setting("MCP servers that one worker process keeps started.", minimum=1)] = (
+        200
+    )
     dangerously_run_as_root: Annotated[
         bool, Setting("Whether workers run as root although the server has users or is reachable from other hosts.")
     ] = False

@@ -11,7 +11,6 @@ from shared.errors import ConfigError
 
 # Sections of Codex, or of a later version of ours, that a config.toml may have and that have no effect here.
 SECTIONS_WITHOUT_EFFECT = (
-    "mcp_servers",
     "profiles",
     "features",
     "tui",
@@ -43,6 +42,11 @@ class ConfigTable:
     def home(self) -> Path:
         """The folder of config.toml: relative paths start there."""
         return self.file.parent
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The table as it is written."""
+        return self._values
 
     def error(self, key: str, expectation: str, found: object, *, show: bool = False) -> ConfigError:
         """Return an error about a key. show: whether to quote a string that was found: it may be a misplaced secret."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from shared.config.setting import Setting
+from shared.config.table import ConfigTable
 
 EVENTS = (
     "turn.started",
@@ -61,6 +63,15 @@ def listeners(webhooks: tuple[Webhook, ...], *, notify: bool) -> dict[str, tuple
     found = {event: tuple(one.url for one in webhooks if event in one.events) for event in EVENTS}
     found[NOTIFY] = (NOTIFY,) if notify else ()
     return {event: to for event, to in found.items() if to}
+
+
+def check_urls(webhooks: Sequence[Webhook], tables: Sequence[ConfigTable]) -> None:
+    """Errors: ConfigError (two webhooks with one URL)."""
+    seen: set[str] = set()
+    for webhook, table in zip(webhooks, tables, strict=True):
+        if webhook.url in seen:
+            raise table.error("url", "a URL that no other webhook has", webhook.url)
+        seen.add(webhook.url)
 
 
 def _is_usable(url: str) -> bool:

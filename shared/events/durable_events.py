@@ -27,7 +27,7 @@ STARTED_MEMBERS: Mapping[str, Mapping[str, object]] = {
     "plan": {"text": ""},
     "reasoning": {"summary": [], "content": []},
 }
-ENDED_MEMBERS = ("aggregatedOutput", "exitCode", "durationMs", "success", "contentItems")
+ENDED_MEMBERS = ("aggregatedOutput", "exitCode", "durationMs", "success", "contentItems", "result", "error")
 
 
 def turn_started(turn: Turn) -> list[Event]:

@@ -24,8 +24,11 @@ SERVER_TOOLS = (
     "request_user_input",
     "web_search",
 )
+# Those for the resources of MCP servers, which are offered to threads that have such servers.
+MCP_RESOURCE_TOOLS = ("list_mcp_resources", "list_mcp_resource_templates", "read_mcp_resource")
 REPLACEABLE = ("web_search",)  # a client's tool of this name takes its place
-RESERVED = frozenset((*SERVER_TOOLS, "user_shell")).difference(REPLACEABLE)  # names that no dynamic tool may have
+# Names that no dynamic tool may have.
+RESERVED = frozenset((*SERVER_TOOLS, *MCP_RESOURCE_TOOLS, "user_shell")).difference(REPLACEABLE)
 
 
 class ToolFunction(TypedDict):

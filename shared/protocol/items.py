@@ -118,6 +118,35 @@ class DynamicToolCall(TypedDict):
     durationMs: int | None
 
 
+class McpToolCallError(TypedDict):
+    """Why a call has no result."""
+
+    message: str
+
+
+class McpToolCall(TypedDict):
+    """A call of a tool of an MCP server, or a look at a server's resources.
+
+    tool:         its name at the server
+    readOnlyHint: whether it says that it changes nothing; null: it does not say
+    result:       {"content", "structuredContent", "_meta"} as the server sent it, unless that is too large
+    """
+
+    type: Literal["mcpToolCall"]
+    server: str
+    environmentId: None
+    tool: str
+    status: ItemStatus
+    arguments: object
+    appContext: None
+    mcpAppUi: None
+    pluginId: None
+    readOnlyHint: bool | None
+    result: Mapping[str, object] | None
+    error: McpToolCallError | None
+    durationMs: int | None
+
+
 class ImageView(TypedDict):
     """An image that the model looked at. path: absolute."""
 
@@ -152,6 +181,7 @@ ThreadItem = (
     | CommandExecution
     | FileChange
     | DynamicToolCall
+    | McpToolCall
     | ImageView
     | WebSearch
     | Plan
@@ -173,7 +203,7 @@ class ItemRow(TypedDict):
 
 
 WireItem = Annotated[Mapping[str, object], ThreadItem, ItemRow]  # the members of both
-ToolItem = CommandExecution | FileChange | DynamicToolCall | ImageView | WebSearch
+ToolItem = CommandExecution | FileChange | DynamicToolCall | McpToolCall | ImageView | WebSearch
 
 
 def agent_message(text: str, phase: str | None = None) -> AgentMessage:

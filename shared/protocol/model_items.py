@@ -56,10 +56,15 @@ class ReasoningItem(TypedDict):
 
 
 class FunctionCall(TypedDict):
-    """A call of a function tool. arguments: JSON text as the model wrote it."""
+    """A call of a function tool.
+
+    namespace: of a tool of an MCP server
+    arguments: JSON text as the model wrote it
+    """
 
     type: Literal["function_call"]
     name: str
+    namespace: NotRequired[str]
     call_id: str
     arguments: str
 
@@ -104,6 +109,15 @@ class ToolDefinition(TypedDict):
     format: NotRequired[ToolFormat]
 
 
+class Namespace(TypedDict):
+    """The functions of one MCP server."""
+
+    type: Literal["namespace"]
+    name: str
+    description: str
+    tools: Sequence[ToolDefinition]
+
+
 class SearchTool(TypedDict, total=False):
     """The Responses API's own tool `web_search`, which the provider runs. The members are those of that API."""
 
@@ -124,7 +138,7 @@ class WebSearchCall(TypedDict):
     action: NotRequired[object]
 
 
-OfferedTool = ToolDefinition | SearchTool
+OfferedTool = ToolDefinition | Namespace | SearchTool
 ModelCall = FunctionCall | CustomToolCall
 OpenCall = ModelCall | ShellCommand  # a row without an output; only a user's own command is no call of the model
 ModelItem = Message | ReasoningItem | ModelCall | CallOutput | ShellCommand | WebSearchCall

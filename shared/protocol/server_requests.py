@@ -14,6 +14,7 @@ COMMAND_APPROVAL = "item/commandExecution/requestApproval"
 PATCH_APPROVAL = "item/fileChange/requestApproval"
 USER_INPUT = "item/tool/requestUserInput"
 TOOL_CALL = "item/tool/call"
+ELICITATION = "mcpServer/elicitation/request"
 
 
 class ExecpolicyAmendment(TypedDict):
@@ -88,5 +89,23 @@ class ToolCallParams(TypedDict):
     arguments: object
 
 
-ServerRequestParams = CommandApprovalParams | PatchApprovalParams | UserInputParams | ToolCallParams
+class ElicitationParams(TypedDict):
+    """mcpServer/elicitation/request: a question of an MCP server, or whether a tool of it may be called.
+
+    _meta: of an approval {"codex_approval_kind": "mcp_tool_call", "persist"?, "tool_name", …}; null: the server asks
+    requestedSchema: of mode "form"; url, elicitationId: of mode "url"
+    Answer: {"action": "accept" | "decline" | "cancel", "content", "_meta": {"persist": "session" | "always"} | null}
+    """
+
+    serverName: str
+    environmentId: None
+    mode: Literal["form", "url"]
+    _meta: Mapping[str, object] | None
+    message: str
+    requestedSchema: NotRequired[Mapping[str, object]]
+    url: NotRequired[str]
+    elicitationId: NotRequired[str]
+
+
+ServerRequestParams = CommandApprovalParams | PatchApprovalParams | UserInputParams | ToolCallParams | ElicitationParams
 ClientAnswer = Mapping[str, object]  # whatever a client sent as `result`, or {"error": …}; to be read with suspicion

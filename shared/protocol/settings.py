@@ -66,6 +66,8 @@ class ThreadSettings(TypedDict):
     projectDocMaxBytes, projectDocFallbackFilenames: as of the server's configuration, whose values they replace
     instructionSources: paths of the files, as the last reply to thread/start or thread/resume had them
     workspace:        True: the thread has a workspace of its own, made from a source, that its turns look for
+    mcpServers:       tables of MCP servers that the client brought, as `[mcp_servers]` of config.toml; may hold secrets
+    userMcpServers:   True: the user's own configuration had MCP servers, so that turns look for them
     """
 
     model: str
@@ -86,6 +88,8 @@ class ThreadSettings(TypedDict):
     allowLoginShell: NotRequired[bool]
     webSearch: NotRequired[WebSearchSettings]
     workspace: NotRequired[bool | None]
+    mcpServers: NotRequired[Mapping[str, Mapping[str, object]] | None]
+    userMcpServers: NotRequired[bool | None]
     projectDocMaxBytes: NotRequired[int | None]
     projectDocFallbackFilenames: NotRequired[Sequence[str] | None]
     instructionSources: NotRequired[Sequence[str] | None]
@@ -112,6 +116,8 @@ class SettingsChanges(TypedDict, total=False):
     allowLoginShell: bool
     webSearch: WebSearchSettings
     workspace: bool | None
+    mcpServers: Mapping[str, Mapping[str, object]] | None
+    userMcpServers: bool | None
     projectDocMaxBytes: int | None
     projectDocFallbackFilenames: Sequence[str] | None
     instructionSources: Sequence[str] | None

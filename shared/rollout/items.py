@@ -48,6 +48,8 @@ def to_rollout(kind: str, item_id: str, item: Mapping[str, Any]) -> ItemLine:
             return {**head, "changes": changes, "status": snake_case(item["status"]), "stdout": "", "stderr": ""}
         case "dynamicToolCall":
             return {**head, **_tool_call_to_rollout(item)}
+        case "mcpToolCall":
+            return {**head, **_mcp_call_to_rollout(item)}
         case "imageView":
             return {**head, "path": _url(item["path"])}
         case "webSearch":
@@ -85,6 +87,8 @@ def from_rollout(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             return kind, {"changes": changes, "status": camel_case(payload["status"])}
         case "dynamicToolCall":
             return kind, _tool_call_from_rollout(payload)
+        case "mcpToolCall":
+            return kind, _mcp_call_from_rollout(payload)
         case "imageView":
             return kind, {"path": _path(payload["path"])}
         case "webSearch":
@@ -204,6 +208,43 @@ def _tool_call_from_rollout(payload: Mapping[str, Any]) -> Mapping[str, object]:
         "status": camel_case(payload["status"]),
         "contentItems": payload.get("content_items"),
         "success": payload.get("success"),
+        "durationMs": _duration_ms(payload),
+    }
+
+
+def _mcp_call_to_rollout(item: Mapping[str, Any]) -> ItemLine:
+    result = item["result"]
+    if result is not None:
+        result = {"content": result["content"], "isError": item["status"] == "failed"} | {
+            name: result[name] for name in ("structuredContent", "_meta") if result.get(name) is not None
+        }
+    return {
+        "server": item["server"],
+        "tool": item["tool"],
+        "arguments": item["arguments"],
+        "status": snake_case(item["status"]),
+        "result": result,
+        "error": item["error"],
+        "duration": _duration_to_rollout(item),
+    }
+
+
+def _mcp_call_from_rollout(payload: Mapping[str, Any]) -> Mapping[str, object]:
+    result, error = payload.get("result"), payload.get("error")
+    if result is not None:
+        result = {name: result.get(name) for name in ("content", "structuredContent", "_meta")}
+    return {
+        "server": payload["server"],
+        "environmentId": None,
+        "tool": payload["tool"],
+        "status": camel_case(payload["status"]),
+        "arguments": payload.get("arguments"),
+        "appContext": None,
+        "mcpAppUi": None,
+        "pluginId": None,
+        "readOnlyHint": None,
+        "result": result,
+        "error": {"message": error} if isinstance(error, str) else error,
         "durationMs": _duration_ms(payload),
     }
 

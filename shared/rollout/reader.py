@@ -44,7 +44,7 @@ MODEL_MEMBERS = {
     "reasoning": ("type", "summary", "content", "encrypted_content"),
     "compaction": ("type", "encrypted_content"),
     "web_search_call": ("type", "id", "status", "action"),
-    "function_call": ("type", "name", "arguments", "call_id"),
+    "function_call": ("type", "name", "namespace", "arguments", "call_id"),
     "function_call_output": ("type", "call_id", "output"),
     "custom_tool_call": ("type", "name", "input", "call_id"),
     "custom_tool_call_output": ("type", "call_id", "output"),

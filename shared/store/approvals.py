@@ -42,6 +42,16 @@ class Approval:
         """The decision, or None: an answer may be anything that a client sends."""
         return self.answer.get("decision") if isinstance(self.answer, dict) else None
 
+    @property
+    def grants_session(self) -> bool:
+        """Whether the answer allows `keys` from then on: as a decision, or as an elicitation's `_meta.persist`."""
+        if self.decision == "acceptForSession":
+            return True
+        answer = self.answer if isinstance(self.answer, dict) else {}
+        meta = answer.get("_meta")
+        persists = isinstance(meta, dict) and meta.get("persist") in ("session", "always")
+        return answer.get("action") == "accept" and persists
+
 
 class Approvals:
     """The approvals table, and the rules that answers added."""
@@ -68,11 +78,9 @@ class Approvals:
         return found[-1] if found else None
 
     def session_keys(self, thread_id: str) -> set[str]:
-        """Return the keys that "acceptForSession" answers have allowed for this thread."""
+        """Return the keys that answers have allowed for this thread, from then on."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.state == "answered")
-        return {
-            key for approval in self._read(query) if approval.decision == "acceptForSession" for key in approval.keys
-        }
+        return {key for approval in self._read(query) if approval.grants_session for key in approval.keys}
 
     def rules(self, owner: str) -> list[list[str]]:
         """Return the command prefixes that the owner has allowed in all threads (execpolicy amendments)."""

@@ -19,7 +19,7 @@ example for a title) never runs a script: the answer is a JSON object with the p
     [[think TEXT]]                raw reasoning text
     [[run CMD]]                   a call of exec_command {"cmd": CMD} that waits for the command's end
     [[patch TEXT]]                a custom call of apply_patch with TEXT (chat: a function call with {"input": TEXT})
-    [[tool NAME {JSON}]]          a call of the function NAME
+    [[tool NAME {JSON}]]          a call of the function NAME; NAMESPACE::NAME: of a function of a namespace
     [[usage in=100 out=20 cached=10 reasoning=5]]   the token counts that this answer reports (these are the defaults)
     [[pause NAME]]                the stream pauses until NAME is released
     [[hold NAME]]                 the same, before the status line is sent
@@ -129,7 +129,7 @@ def parse(text: str) -> list[list[Step]]:
 def _end(text: str, opening: re.Match[str]) -> int:
     """Return the position of the `]]` that closes a step; JSON arguments may contain another one."""
     at = opening.end()
-    if opening[1] == "tool" and (name := re.compile(r"\w+\s*(?=\{)").match(text, at)):
+    if opening[1] == "tool" and (name := re.compile(r"[\w:]+\s*(?=\{)").match(text, at)):
         _, at = json.JSONDecoder().raw_decode(text, name.end())
     closing = CLOSING.search(text, at)
     if closing is None:
@@ -351,7 +351,10 @@ class _ResponsesStream(_Stream):
     def call(self, name: str, text: str, custom: bool) -> None:
         call_id = self.next_call_id()
         kind, member = ("custom_tool_call", "input") if custom else ("function_call", "arguments")
+        namespace, _, name = name.rpartition("::")
         item = {"type": kind, "id": f"fc_{call_id}", "call_id": call_id, "name": name, "status": "in_progress"}
+        if namespace:
+            item["namespace"] = namespace
         self.added({**item, member: ""})
         self.done({**item, member: text, "status": "completed"})
 
@@ -403,6 +406,7 @@ class _ChatStream(_Stream):
     def call(self, name: str, text: str, custom: bool) -> None:
         arguments = json.dumps({"input": text}) if custom else text
         half = len(arguments) // 2
+        name = name.replace("::", "__")
         head = {"index": self.index, "type": "function", "function": {"name": name, "arguments": ""}}
         call_id = self.next_call_id()
         self.chunk({"tool_calls": [head if self.bare else {**head, "id": call_id}]})

@@ -9,19 +9,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from shared import telemetry
 from shared.clock import now_ms
 from shared.ids import new_id
-from shared.protocol.items import CommandExecution, ItemStatus, ToolItem
+from shared.protocol.items import CommandExecution, ToolItem
 from shared.protocol.sandbox_modes import FULL_ACCESS
-from shared.protocol.server_requests import ApprovalDecision, CommandApprovalParams, PatchApprovalParams
+from shared.protocol.server_requests import ApprovalDecision, CommandApprovalParams
 from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.items import Item
 from shared.store.users import LOCAL_USER
+from workers.agent import mcp_approvals
+from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision
 from workers.agent.running_commands import KeptCommands
 from workers.agent.running_turn import RunningTurn
 from workers.control.stops import AwaitingAnswer
@@ -32,45 +34,10 @@ logger = logging.getLogger(__name__)
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
-FOR_SESSION = "approved_for_session"
 NO_REVIEWER = (
     "This thread's approvals go to an automatic reviewer, and this server has none: what would need approval is "
     "declined. It was not run. Do it otherwise, or have a person take the approvals over (approvalsReviewer `user`)."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether a call runs, and how it ends if it does not.
-
-    allowed:     it runs; outside of the sandbox when escalated
-    explanation: why it does not run, for the model
-    status:      how the item of a denied call ends
-    cancelled:   the turn ends as interrupted
-    decision:    in one word, for telemetry
-    source:      who decided: `config` or `user`
-    """
-
-    allowed: bool
-    escalated: bool = False
-    explanation: str = ""
-    status: ItemStatus = "declined"
-    cancelled: bool = False
-    decision: str = ""
-    source: str = "config"
-
-    def __post_init__(self) -> None:
-        if not self.decision:
-            object.__setattr__(self, "decision", "approved" if self.allowed else "denied")
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRequest:
-    """What a person must be asked. keys: what the answer acceptForSession would allow from now on."""
-
-    method: str
-    params: CommandApprovalParams | PatchApprovalParams
-    keys: tuple[str, ...]
 
 
 def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> Decision:
@@ -81,7 +48,10 @@ def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> De
     transcript = turn.transcript
     claim, policy = transcript.claim, transcript.settings["approvalPolicy"]
     may_escalate = FULL_ACCESS in turn.config.allowed_modes(hosted=claim.owner != LOCAL_USER)
-    decision = decide(turn.store, claim.owner, claim.thread_id, prepared, policy, may_escalate=may_escalate)
+    if prepared.mcp_tool is not None:
+        decision = mcp_approvals.decide(turn.store, claim, prepared, policy, transcript.settings["sandboxPolicy"])
+    else:
+        decision = decide(turn.store, claim.owner, claim.thread_id, prepared, policy, may_escalate=may_escalate)
     if isinstance(decision, Decision):
         return decision
     transcript.publish_item_started(row, prepared)
@@ -90,7 +60,8 @@ def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> De
         for method, params in review_events(prepared, started_at_ms):
             transcript.writer.publish(method, params)
         return Decision(False, explanation=NO_REVIEWER)
-    params = {"itemId": row.id, "startedAtMs": started_at_ms, **decision.params}
+    about_item = {} if prepared.mcp_tool is not None else {"itemId": row.id, "startedAtMs": started_at_ms}
+    params = {**about_item, **decision.params}
     return park(turn, row, decision.method, params, decision.keys)
 
 
@@ -183,7 +154,9 @@ def _action(item: ToolItem) -> dict[str, Any]:
             "cwd": os.path.commonpath([os.path.dirname(path) for path in files]),
             "files": files,
         }
-    command = cast(CommandExecution, item)  # only patches and commands need approval
+    if item["type"] == "mcpToolCall":
+        return {"type": "mcpToolCall", "server": item["server"], "toolName": item["tool"]}
+    command = cast(CommandExecution, item)  # only patches, commands and tools of MCP servers need approval
     return {"type": "command", "source": "unifiedExec", "command": command["command"], "cwd": command["cwd"]}
 
 

@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.clock import now_ms
 from shared.protocol.items import with_status
 from shared.protocol.model_items import text_message
-from workers.agent import budget, compaction, first_steps, input_images, model_calls, tool_calls
+from workers.agent import budget, compaction, first_steps, input_images, mcp_servers, model_calls, tool_calls
 from workers.agent.review import enter_review, exit_review
 from workers.agent.running_commands import complete_ended_commands
 from workers.agent.running_turn import RunningTurn
@@ -43,7 +43,7 @@ def step(turn: RunningTurn) -> bool:
     if transcript.settings.get("workspace") and not turn.has_workspace:
         first_steps.make_workspace(turn.config, turn.store, transcript, turn.signal)
         turn.has_workspace = True
-    ctx = tool_calls.tool_context(turn)
+    ctx = mcp_servers.connect_servers(turn, tool_calls.tool_context(turn))
     if transcript.open_calls():
         tool_calls.answer_calls(turn, ctx)
         complete_ended_commands(turn)
@@ -59,6 +59,7 @@ def step(turn: RunningTurn) -> bool:
     if not transcript.pending_inputs and not needs_answer(turn):
         return False
     first_steps.add_missing_context(turn.config, transcript, ctx)
+    mcp_servers.add_status(turn)
     transcript.add_reports()
     if turn.kind == "review":
         enter_review(turn)

@@ -18,6 +18,7 @@ from shared.protocol.settings import ThreadSettings
 from shared.protocol.turn import error_kind, turn_error
 from workers.agent import budget, prompt, refused_items
 from workers.agent.answer_recorder import record_answer
+from workers.agent.mcp_servers import specs_for
 from workers.agent.repeated_items import leave_out_repeated, said_before
 from workers.agent.running_turn import RunningTurn
 from workers.control.stops import TurnFailed
@@ -40,7 +41,7 @@ def request_answer(turn: RunningTurn) -> bool:
     claim, settings = transcript.claim, transcript.settings
     options = claim.turn.options
     began_at = time.monotonic()
-    request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, options)
+    request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, options, specs_for(turn))
     try:
         model = model_for(config, settings["modelProvider"])
         call = budget.open_call(turn, request)

@@ -39,8 +39,13 @@ def build(
     thread_id: str,
     turn_id: str,
     options: TurnOptions,
+    of_mcp: Sequence[OfferedTool] = (),
 ) -> Prompt:
-    """Return one request to the model. rows: the log since the last compaction, no call without its output."""
+    """Return one request to the model.
+
+    rows:   the log since the last compaction, no call without its output
+    of_mcp: the tools of the thread's MCP servers
+    """
     instructions = (
         settings.get("baseInstructions") or BASE_INSTRUCTIONS,
         config.developer_instructions,
@@ -49,7 +54,7 @@ def build(
     )
     head = [text_message("developer", text) for text in instructions if text]
     history = [item for row in rows for item in row.model_items]
-    tools = offered_tools(config, settings)
+    tools = offered_tools(config, settings, of_mcp)
     if any(row.kind == "webSearch" for row in rows) and not web_search.searches_itself(config, settings):
         history = [item for item in history if item["type"] != CALL]  # no provider but the one that made it knows it
     return Prompt(
@@ -64,12 +69,12 @@ def build(
     )
 
 
-def offered_tools(config: Config, settings: ThreadSettings) -> list[OfferedTool]:
-    """Return the tools that a thread's model may call: the server's, then those of the thread's client."""
+def offered_tools(config: Config, settings: ThreadSettings, of_mcp: Sequence[OfferedTool] = ()) -> list[OfferedTool]:
+    """Return the tools that a thread's model may call: the server's, those of MCP servers, then the client's."""
     planning = is_planning(settings)
     names = [name for name in TOOLS if name not in OPTIONAL or (name == request_user_input.NAME and planning)]
-    own = [TOOLS[name].SPEC for name in names]
-    return [*own, *web_search.offered(config, settings), *dynamic_tool.specs(settings.get("dynamicTools") or ())]
+    own = [*(TOOLS[name].SPEC for name in names), *web_search.offered(config, settings)]
+    return [*own, *of_mcp, *dynamic_tool.specs(settings.get("dynamicTools") or ())]
 
 
 def mode_instructions(settings: ThreadSettings) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import redis
 
 from shared.config import Config
+from shared.config.mcp_servers import McpServer
 from shared.config.model_catalogue import context_window
 from shared.protocol.rate_limits import RateLimitSnapshot
 from shared.store import Store
@@ -15,6 +18,10 @@ from workers.control.signal import Signal
 from workers.sandbox.sessions import CommandSessions
 from workers.terminals.running import RunningTerminals
 from workers.tools.base import BackgroundTerminals
+
+if TYPE_CHECKING:
+    from workers.mcp.offered_tools import OfferedTools
+    from workers.mcp.pool import McpPool
 
 
 @dataclass
@@ -29,6 +36,10 @@ class RunningTurn:
     warned:                periods of token budgets that this attempt warned about
     has_workspace:         whether the thread's workspace is made
     commands:              Redis, which counts what users may do per minute; None: nothing is counted
+    mcp_pool:              the sessions with MCP servers of this worker; None: threads have none
+    mcp_entered:           whether the pool keeps the thread's sessions for this turn
+    mcp_servers:           the thread's servers, and the pool's generation that they were read in
+    mcp_tools:             what the servers offer now; None: the thread has no servers
     """
 
     config: Config
@@ -44,6 +55,10 @@ class RunningTurn:
     warned: set[str] = field(default_factory=set)
     has_workspace: bool = False
     commands: redis.Redis | None = None
+    mcp_pool: McpPool | None = None
+    mcp_entered: bool = False
+    mcp_servers: tuple[int, Mapping[str, McpServer]] | None = None
+    mcp_tools: OfferedTools | None = None
 
     def answered(self) -> None:
         """Note a complete answer of the model."""

@@ -25,7 +25,7 @@ from typing import cast
 
 from shared import telemetry
 from shared.errors import ClaimLost, ToolError
-from shared.protocol.dynamic_tools import functions
+from shared.protocol.dynamic_tools import MCP_RESOURCE_TOOLS, functions
 from shared.protocol.items import ItemStatus, ToolItem, with_status
 from shared.protocol.notifications import OUTPUT_DELTA
 from shared.protocol.settings import FULL_ACCESS_POLICY
@@ -40,7 +40,7 @@ from workers.control.fault_points import fault_point
 from workers.control.stops import Interrupted, TurnFailed, raise_if_stop_requested
 from workers.sandbox import files
 from workers.sandbox.policy import SandboxPolicy
-from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, user_shell
+from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, mcp_resources, mcp_tool, user_shell
 from workers.tools.base import PreparedCall, Tool, ToolCall, ToolContext, ToolResult
 from workers.workspace.folders import bounded, private_tmp, workspace_for
 from workers.workspace.scope import server_folders, shell_variables
@@ -76,6 +76,7 @@ def answer_calls(turn: RunningTurn, ctx: ToolContext) -> None:
     def group(row: Item) -> str:
         call, tool = resolve(row, ctx)
         is_parallel = tool is not None and tool.PARALLEL and not (tool is exec_command and exec_command.is_patch(call))
+        is_parallel = is_parallel or (tool is mcp_tool and mcp_tool.runs_beside_others(call, ctx))
         return "side by side" if is_parallel else row.id
 
     for _, rows in groupby(turn.transcript.open_calls(), group):
@@ -95,17 +96,18 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
     transcript = turn.transcript
     call, tool = resolve(row, ctx)
     end = partial(_end, transcript, row, call, time.monotonic())
-    if tool is None:
-        return end(failed_result(None, f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}.", "failed"))
-    if row.begun_at_ms is not None and not tool.PURE:
+    may_repeat = tool is not None and (tool.PURE or (tool is mcp_tool and mcp_tool.may_repeat(call, ctx)))
+    if row.begun_at_ms is not None and not may_repeat:
         logger.warning("call outcome unknown, not repeating it", extra={"turn_id": row.turn_id, "item_id": row.id})
         return end(failed_result(row.tool_item, UNKNOWN_OUTCOME, "failed"))
+    if tool is None:
+        return end(failed_result(row.tool_item, unknown_tool(call), "failed"))
     try:
         prepared = tool.prepare(call, ctx)
     except ToolError as error:
         return end(failed_result(row.tool_item, str(error), "failed"))
     decision = approvals.require_decision(turn, row, prepared)
-    if prepared.requirement is not None:
+    if prepared.requirement is not None or prepared.mcp_tool is not None:
         telemetry.tool_decided(call.name, call.call_id, decision.decision, decision.source)
     if not decision.allowed:
         if prepared.requirement is not None and prepared.requirement.escalates:
@@ -185,7 +187,7 @@ def _end(transcript: Transcript, row: Item, call: ToolCall, began_at: float, res
         extra={
             "turn_id": row.turn_id,
             "item_id": row.id,
-            "tool": call.name if call.name in TOOLS else None,
+            "tool": call.name if call.name in TOOLS else mcp_tool.NAME if call.namespace else None,
             "duration_ms": round((time.monotonic() - began_at) * 1000),
         },
     )
@@ -198,8 +200,19 @@ def resolve(row: Item, ctx: ToolContext) -> tuple[ToolCall, Tool | None]:
     session_id = FIRST_SESSION_ID + row.position
     if row.model_items[0]["type"] == SHELL_COMMAND:
         return ToolCall(row.id, "", name, arguments, session_id), user_shell
-    tool = dynamic_tool if name in functions(ctx.dynamic_tools) else TOOLS.get(name)
-    return ToolCall(row.id, str(row.call_id), name, arguments, session_id), tool
+    call = ToolCall(row.id, str(row.call_id), name, arguments, session_id, row.model_items[0].get("namespace"))
+    if call.namespace is not None:
+        return call, mcp_tool if mcp_tool.find(call, ctx) is not None else None
+    if ctx.mcp is not None and name in MCP_RESOURCE_TOOLS:
+        return call, mcp_resources
+    return call, dynamic_tool if name in functions(ctx.dynamic_tools) else TOOLS.get(name)
+
+
+def unknown_tool(call: ToolCall) -> str:
+    """Return what the model reads of a call whose tool does not exist, or not any more."""
+    if call.namespace is not None:
+        return f"unsupported call: {call.namespace}{call.name}"
+    return f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."
 
 
 def name_and_arguments(row: Item) -> tuple[str, str]:

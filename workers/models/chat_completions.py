@@ -19,7 +19,6 @@ from shared.errors import ModelError
 from shared.protocol.model_items import (
     ContentPart,
     CustomToolCall,
-    FunctionCall,
     Message,
     ModelCall,
     ModelItem,
@@ -29,6 +28,7 @@ from workers.models.chunks import Chunk, Closed, Prompt, TokenUsage
 from workers.models.client import Stream
 from workers.models.failures import disconnected, incomplete, reported_failure
 from workers.models.http_model import WireApi
+from workers.models.namespaces import called_name, flat_tools, function_call, namespaced
 from workers.models.output import CallIds, OpenItem
 from workers.models.thinking_tags import ThinkingTags
 
@@ -86,7 +86,7 @@ def _body(prompt: Prompt) -> dict[str, object]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    if tools := [function for tool in prompt.tools if (function := _function(tool))]:
+    if tools := [function for tool in flat_tools(prompt.tools) if (function := _function(tool))]:
         body["tools"] = tools
     if prompt.effort:
         body["reasoning_effort"] = prompt.effort
@@ -184,7 +184,11 @@ def _add_user(chat: list[ChatMessage], parts: list[ChatPart]) -> None:
 def _add_calls(chat: list[ChatMessage], calls: list[ModelCall], outputs: Outputs) -> None:
     """Add an assistant message with the calls, their outputs, then images of the outputs as a user message."""
     tool_calls: list[ChatToolCall] = [
-        {"id": call["call_id"], "type": "function", "function": {"name": call["name"], "arguments": _arguments(call)}}
+        {
+            "id": call["call_id"],
+            "type": "function",
+            "function": {"name": called_name(call), "arguments": _arguments(call)},
+        }
         for call in calls
     ]
     before = _last_plain_answer(chat)
@@ -291,6 +295,7 @@ class _Calls:
 
     def __init__(self, prompt: Prompt) -> None:
         self._custom = {tool["name"] for tool in prompt.tools if tool["type"] == "custom"}
+        self._names = namespaced(prompt.tools)
         self._ids = CallIds(prompt.input)
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}
@@ -315,8 +320,7 @@ class _Calls:
             call_id, arguments = self._ids.unique(call.id), "".join(call.arguments)
             call.name = call.name or NAMELESS
             if call.name not in self._custom:
-                arguments = arguments or "{}"
-                yield FunctionCall(type="function_call", call_id=call_id, name=call.name, arguments=arguments)
+                yield function_call(call_id, call.name, arguments or "{}", self._names)
                 continue
             parsed = _parsed(arguments)
             text = parsed.get("input") if isinstance(parsed, dict) else None

@@ -200,7 +200,10 @@ def _kept_reasoning(item: Any) -> ReasoningItem:
 
 def _kept_call(item: Any, call_id: str) -> ModelCall:
     if item["type"] == "function_call":
-        return FunctionCall(type="function_call", call_id=call_id, name=item["name"], arguments=item["arguments"])
+        kept = FunctionCall(type="function_call", call_id=call_id, name=item["name"], arguments=item["arguments"])
+        if item.get("namespace"):
+            kept["namespace"] = item["namespace"]
+        return kept
     return CustomToolCall(type="custom_tool_call", call_id=call_id, name=item["name"], input=item["input"])
 
 

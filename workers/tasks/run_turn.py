@@ -15,6 +15,7 @@ from shared.store.outages import RETRY_SECONDS, is_outage
 from shared.store.turns import Claim, Turn
 from shared.store.users import LOCAL_USER
 from workers.agent import loop
+from workers.agent.mcp_servers import leave_servers
 from workers.agent.patient_store import patient_store
 from workers.agent.running_commands import KeptCommands, end_commands
 from workers.agent.running_turn import RunningTurn
@@ -104,6 +105,7 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
         terminals,
         services.terminals,
         commands=services.redis,
+        mcp_pool=services.mcp,
     )
     row = claim.turn
     ids = {"turn_id": row.id, "thread_id": row.thread_id, "user_id": row.owner, "claim_no": claim.claim_no}
@@ -131,6 +133,7 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
             fail_unread(services, claim, INTERNAL_ERROR)
     finally:
         turn.sessions.close_all("the turn leaving its worker")
+        leave_servers(turn)
         services.leave(claim.turn_id, signal)
         services.journal.release(claimed)
 

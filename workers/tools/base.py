@@ -24,6 +24,7 @@ from shared.protocol.server_requests import ClientAnswer, ServerRequestParams
 from workers.control.signal import Signal
 
 if TYPE_CHECKING:
+    from workers.mcp.offered_tools import McpTool, OfferedTools
     from workers.sandbox.policy import SandboxPolicy
     from workers.sandbox.sessions import CommandSessions
     from workers.web.access import WebAccess
@@ -37,6 +38,7 @@ class ToolCall:
     session_id: the number by which the model knows the command that the call starts; unique in the thread
     call_id:   the model's id of the call
     name:      name of the tool
+    namespace: of a tool of an MCP server
     arguments: JSON text of a function call, or the raw text of a custom (freeform) call
     """
 
@@ -45,6 +47,7 @@ class ToolCall:
     name: str
     arguments: str
     session_id: int = 0
+    namespace: str | None = None
 
 
 class BackgroundTerminals(Protocol):
@@ -75,6 +78,10 @@ class ToolContext:
     answer:   what a client answered to the call's request: its result, or {"error"}; not validated
     asked_at_ms: when the request was sent to the client
     web:      what the tool web_search may do; None: nothing
+    mcp:      the tools of the thread's MCP servers; None: it has no such servers
+    call_meta: what MCP servers are told about a call (its `_meta`)
+    ask:      ask(method, params, is_over) asks the thread's clients while a call runs, and returns the answer;
+              is_over: whether nobody waits for it any more
     """
 
     thread_id: str
@@ -92,6 +99,9 @@ class ToolContext:
     answer: ClientAnswer = field(default_factory=dict)
     asked_at_ms: int | None = None
     web: WebAccess | None = None
+    mcp: OfferedTools | None = None
+    call_meta: Mapping[str, object] = field(default_factory=dict)
+    ask: Callable[[str, ServerRequestParams, Callable[[], bool]], ClientAnswer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,7 @@ class PreparedCall:
     requirement: the approval that it needs under a policy that asks; None for tools that never need one
     data:        what the tool keeps for run()
     request:     what a client must answer first; run() finds the answer in ctx.answer
+    mcp_tool:    the tool of an MCP server, which decides whether the call needs an approval
     """
 
     call: ToolCall
@@ -139,6 +150,7 @@ class PreparedCall:
     data: Any = None
     request: ClientRequest | None = None
     begun_item: ToolItem | None = None
+    mcp_tool: McpTool | None = None
 
 
 @dataclass(frozen=True, slots=True)

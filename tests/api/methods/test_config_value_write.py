@@ -84,7 +84,8 @@ def test_each_user_has_a_layer_of_their_own(backend: Backend) -> None:
     [
         ("notify", ["sh", "-c", "true"]),
         ("model_providers.mine.base_url", "http://127.0.0.1"),
-        ("mcp_servers.x.command", "sh"),
+        ("mcp_servers.x.comand", "sh"),
+        ("mcp_servers.x", "sh"),
         ("otel.exporter", "none"),
         ("limits.queued_turns", 9),
         ("server.titles", True),

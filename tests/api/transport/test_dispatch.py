@@ -382,15 +382,14 @@ def test_title_threads_are_refused_with_titles_false(open_backend: Callable[...,
     assert "titles" in refused["message"]
 
 
-@pytest.mark.parametrize("key", ["mcp_servers", "mcp_servers.files"])
-def test_mcp_servers_of_an_editor_are_ignored_with_a_warning(backend: Backend, key: str) -> None:
-    client = backend.connect()
+def test_an_mcp_server_that_a_user_may_not_bring_is_left_out_with_a_warning(backend: Backend) -> None:
+    client = backend.connect("ann")
 
-    client.call("thread/start", {"config": {key: {"files": {"command": "npx"}}}})
+    client.call("thread/start", {"config": {"mcp_servers": {"files": {"command": "npx", "env": {"K": "secret-1"}}}}})
 
     message = client.wait_for_method("warning")["params"]["message"]
-    assert f"`{key}` is ignored" in message
-    assert message.endswith("This server starts no MCP servers yet, so the agent does not have their tools.")
+    assert "mcp_servers.files: its command is not in [server] user_mcp_commands" in message
+    assert "secret-1" not in str(client.frames)
 
 
 def test_users_with_keys_get_no_foreign_folders_and_no_full_access(backend: Backend) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 
 from api.cli.user_limits import LIMITS
-from api.requests.settings import CONFIG_KEYS, CONFIG_OF_COMMANDS, CONFIG_OF_TOOLS
+from api.requests.settings import CONFIG_KEYS, CONFIG_OF_COMMANDS, CONFIG_OF_TOOLS, MCP_SERVERS
 from shared.config import (
     AuthSettings,
     Config,
@@ -25,6 +25,7 @@ from shared.config import (
     load,
 )
 from shared.config.feedback import FeedbackSettings
+from shared.config.mcp_servers import McpServer, McpTool
 from shared.config.otel import Exporter, Otel, Tls
 from shared.config.prices import ModelPrice, Prices
 from shared.config.reader import read
@@ -39,16 +40,17 @@ from shared.store.tables import user_limits
 
 @dataclass(frozen=True)
 class Place:
-    """A table of config.toml. required: settings that it needs beside the one under test."""
+    """A table of config.toml. required: settings that it needs beside the one under test; before: other tables."""
 
     table: str
     section: type[Any]
     find: Callable[[Config], Any]
     required: Mapping[str, Any] = field(default_factory=dict)
+    before: str = ""
 
     def toml(self, values: Mapping[str, Any]) -> str:
         heading = f"[{self.table}]\n" if self.table else ""
-        return heading + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        return self.before + heading + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
@@ -78,6 +80,13 @@ PLACES = [
     ),
     Place("[webhooks]", Webhook, lambda config: config.webhooks[0], {"url": "https://h/in", "secret": SECRET}),
     Place("web_search_endpoint", WebSearchEndpoint, lambda config: config.web_search_endpoint, {"url": "http://s"}),
+    Place("mcp_servers.x", McpServer, lambda config: config.mcp_servers["x"], {"command": "sh"}),
+    Place(
+        "mcp_servers.x.tools.y",
+        McpTool,
+        lambda config: config.mcp_servers["x"].tools["y"],
+        before='[mcp_servers.x]\ncommand = "sh"\n',
+    ),
     Place("otel", Otel, lambda config: config.otel),
     Place("feedback", FeedbackSettings, lambda config: config.feedback),
 ]
@@ -91,7 +100,12 @@ VALUES = {  # valid values that do not follow from the type
     "url": "https://other/in",
     "secret": SECRET.replace("M", "N"),
 }
-OWN_TESTS = {"model", "model_provider", "jwt_secret_file"}  # they depend on other settings: see test_config.py
+OWN_TESTS = {
+    "model",
+    "model_provider",
+    "jwt_secret_file",
+    "mcp_servers.x.url",
+}  # they depend on other settings: see test_config.py
 
 
 def all_declarations(section: type[Any] = Config) -> Iterator[Declaration]:
@@ -132,7 +146,7 @@ def another_value(declared: Declaration) -> Any:
         if declared.section is None
         and declared.kind != "mapping"
         and not declared.setting.env
-        and declared.key not in OWN_TESTS
+        and not {declared.key, f"{place.table}.{declared.key}"} & OWN_TESTS
     ],
 )
 def test_a_declared_setting_is_read_from_config_toml(tmp_path: Path, place: Place, declared: Declaration) -> None:
@@ -169,7 +183,7 @@ def test_the_settings_per_user_are_those_that_the_store_and_the_command_know() -
 def test_the_settings_by_clients_are_those_that_a_client_may_write() -> None:
     by_clients = {declared.key for declared in all_declarations() if declared.setting.by_clients}
 
-    known = {*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS}
+    known = {*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *CONFIG_OF_TOOLS, MCP_SERVERS}
     assert by_clients == {declared.key for declared in declarations(Config)} & known
 
 
@@ -243,4 +257,4 @@ def test_every_field_is_declared_except_derived_ones() -> None:
         if field.name not in {declared.field for declared in declarations(place.section)}
     }
 
-    assert undeclared == {"warnings", "api_key", "resolved_headers", "token"}
+    assert undeclared == {"warnings", "api_key", "resolved_headers", "token", "name", "table", "variables", "headers"}

@@ -7,12 +7,13 @@ import inspect
 import pytest
 
 from shared.protocol.dynamic_tools import REPLACEABLE, RESERVED
-from workers.tools import TOOLS, user_shell
+from workers.tools import TOOLS, mcp_resources, user_shell
 from workers.tools.base import Tool
 
 
 def test_no_client_may_give_its_tool_the_name_of_one_of_ours() -> None:
-    assert {*(tool.NAME for tool in TOOLS.values()), user_shell.NAME} == RESERVED | {*REPLACEABLE}
+    own = {*(tool.NAME for tool in TOOLS.values()), user_shell.NAME, *mcp_resources.NAMES}
+    assert own == RESERVED | {*REPLACEABLE}
 
 
 @pytest.mark.parametrize("name", TOOLS)

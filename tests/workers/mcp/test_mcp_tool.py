@@ -1,0 +1,309 @@
+"""Tools of MCP servers in a turn: what the model is offered, what a call gives, and what is stored of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.config.mcp_servers import McpServer, read_server
+from shared.store.threads import Thread
+from tests.support import mcp_program
+from tests.support.wait import until
+from tests.workers.builders import Bench
+
+READ_ONLY = {"type": "readOnly"}
+Open = Callable[..., Bench]
+
+
+def program(*switches: str, **settings: Any) -> dict[str, McpServer]:
+    table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__, *switches], "required": True, **settings}
+    return {"demo": read_server("demo", table)}
+
+
+def outputs(bench: Bench) -> list[Any]:
+    """Return the outputs of calls in the last request to the model."""
+    return [one["output"] for one in bench.model.requests[-1].body["input"] if one["type"] == "function_call_output"]
+
+
+def text_of(output: Any) -> str:
+    """Return the output without the line about its time."""
+    return output[1]["text"] if isinstance(output, list) else output.partition("Output:\n")[2] or output
+
+
+def calls(bench: Bench, thread: Thread) -> list[dict[str, Any]]:
+    return [item for item in bench.shown(thread) if item["type"] == "mcpToolCall"]
+
+
+def test_the_results_of_tools_reach_the_model_and_the_client(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(sandboxPolicy=READ_ONLY)
+    names = ("boom", "rpcerr", "rich", "image", "odd_name_x", "nosuch")
+
+    bench.run_turn(
+        thread,
+        '[[tool mcp__demo::echo {"text": "hello"}]]' + "".join(f"[[tool mcp__demo::{name} {{}}]]" for name in names),
+    )
+
+    found = outputs(bench)
+    assert [text_of(one) for one in found[:3]] == [
+        "echo: hello",
+        "it went boom",
+        "tool call error: tool call failed for `demo/rpcerr`\n\nCaused by:\n"
+        '    Mcp error: -32011: server says no({"why":"x"})',
+    ]
+    assert text_of(found[3]) == '{"n":7}'
+    assert found[4][1]["image_url"].startswith("data:image/png;base64,")
+    assert text_of(found[5]) == '{"a":null,"got":{}}'
+    assert found[6] == "unsupported call: mcp__demonosuch"
+    shown = calls(bench, thread)
+    assert [(one["tool"], one["status"]) for one in shown] == [
+        ("echo", "completed"),
+        ("boom", "failed"),
+        ("rpcerr", "failed"),
+        ("rich", "completed"),
+        ("image", "completed"),
+        ("odd.name-x", "completed"),
+    ]
+    assert shown[0]["result"] == {
+        "content": [{"type": "text", "text": "echo: hello"}],
+        "structuredContent": None,
+        "_meta": None,
+    }
+    assert shown[2]["result"] is None
+    assert (shown[3]["result"]["_meta"], shown[3]["readOnlyHint"], shown[3]["server"]) == ({"m": 1}, True, "demo")
+
+
+def test_the_model_is_offered_a_namespace_with_clean_schemas(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program(enabled_tools=["odd.name-x", "echo", "write"], disabled_tools=["write"]))
+
+    bench.run_turn(bench.thread(), "hello")
+
+    offered = bench.model.requests[0].body["tools"]
+    assert [tool["name"] for tool in offered[-4:-1]] == [
+        "list_mcp_resources",
+        "list_mcp_resource_templates",
+        "read_mcp_resource",
+    ]
+    namespace = offered[-1]
+    assert (namespace["type"], namespace["name"], namespace["description"]) == (
+        "namespace",
+        "mcp__demo",
+        "Use the demo tools.",
+    )
+    assert [tool["name"] for tool in namespace["tools"]] == ["echo", "odd_name_x"]
+    assert namespace["tools"][1]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "a": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "b": {"type": "array", "items": {"$ref": "#/$defs/T"}},
+        },
+        "$defs": {"T": {"type": "string"}},
+    }
+
+
+def test_a_chat_model_calls_a_tool_by_its_flat_name(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program(), wire_api="chat")
+    thread = bench.thread()
+
+    bench.run_turn(thread, '[[tool mcp__demo::echo {"text": "hello"}]]')
+
+    first, last = bench.model.requests[0].body, bench.model.requests[-1].body
+    assert "mcp__demo__echo" in [tool["function"]["name"] for tool in first["tools"]]
+    assert last["messages"][-2]["tool_calls"][0]["function"]["name"] == "mcp__demo__echo"
+    assert last["messages"][-1]["content"].endswith("echo: hello")
+
+
+def test_a_huge_result_is_cut_with_a_sentence(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread()
+
+    bench.run_turn(thread, '[[tool mcp__demo::big {"bytes": 3000000}]][[tool mcp__demo::big {"bytes": 20000000}]]')
+
+    cut, dropped = outputs(bench)
+    assert "characters are left out; ask for less at once]" in text_of(cut)
+    assert len(text_of(cut)) < 110_000
+    assert "more than 8 MiB, so it was dropped" in text_of(dropped)
+    shown = calls(bench, thread)
+    assert [one["status"] for one in shown] == ["completed", "failed"]
+    assert len(str(shown[0]["result"])) < 300_000
+
+
+def test_a_server_that_dies_fails_its_calls_and_is_started_again_for_the_next_turn(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread()
+
+    bench.run_turn(thread, '[[tool mcp__demo::die {}]][[tool mcp__demo::echo {"text": "a"}]]')
+    closed = outputs(bench)
+    bench.run_turn(thread, '[[tool mcp__demo::echo {"text": "b"}]]')
+
+    assert [text_of(one).partition("Caused by:\n    ")[2] for one in closed] == ["Transport closed"] * 2
+    assert text_of(outputs(bench)[-1]) == "echo: b"
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"command": "/does/not/exist"}, "No such file or directory (os error 2)"),
+        ({"args": ["-IS", mcp_program.__file__, "dies"]}, "connection closed: initialize response"),
+        (
+            {"args": ["-IS", mcp_program.__file__, "silent"], "startup_timeout_sec": 0.3},
+            "timed out handshaking with MCP server after 0.3s: deadline has elapsed",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_used_fails_the_turn_only_if_it_is_required(
+    open_bench: Open, table: dict[str, Any], reason: str
+) -> None:
+    bench = open_bench(mcp_servers=program(**table))
+    optional = {"mcpServers": {"demo": {"required": False}}}
+
+    required = bench.run_turn(bench.thread(), "hello")
+    thread = bench.thread(**optional)
+    pool, store = bench.workers[0].mcp, bench.workers[0].store
+    turn = bench.run_turn(thread, "hello")
+    until(lambda: ("failed" in str(bench.events(thread)),))
+
+    assert required.status == "failed"
+    assert required.error is not None
+    assert required.error["message"] == f"required MCP servers failed to initialize: demo: {reason}"
+    assert store.turns.get(turn.id, turn.owner).status == "completed"
+    assert pool.generation(turn.owner) == 0
+    told = [str(one) for one in bench.model.requests[-1].body["input"] if "<mcp_servers>" in str(one)]
+    assert len(told) == 1
+    assert reason in told[0] or "it is still starting" in told[0]
+
+
+def test_a_question_is_asked_and_its_answer_kept_for_the_thread(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="on-request")
+    script = '[[tool mcp__demo::echo {"text": "a"}]][[tool mcp__demo::write {"text": "b"}]]'
+
+    def answered(action: str, **meta: Any) -> tuple[str, Any]:
+        bench.begin(thread, script)
+        bench.run()
+        (asked,) = bench.workers[0].store.approvals.pending(thread.id, thread.owner)
+        result = {"action": action, "content": {}, "_meta": meta or None}
+        bench.workers[0].store.turns.answer(asked.id, thread.owner, result)
+        bench.run()
+        return text_of(outputs(bench)[-1]), asked
+
+    declined, asked = answered("decline")
+    assert declined == "user rejected MCP tool call"
+    assert asked.method == "mcpServer/elicitation/request"
+    assert asked.params == {
+        "threadId": thread.id,
+        "turnId": asked.turn_id,
+        "serverName": "demo",
+        "environmentId": None,
+        "mode": "form",
+        "_meta": {
+            "codex_approval_kind": "mcp_tool_call",
+            "persist": ["session", "always"],
+            "tool_name": "write",
+            "tool_annotations": {"readOnlyHint": False, "destructiveHint": True},
+            "tool_description": "Writes it.",
+            "tool_params": {"text": "b"},
+            "tool_params_display": [{"name": "text", "value": "b", "display_name": "text"}],
+        },
+        "message": 'Allow the demo MCP server to run tool "write"?',
+        "requestedSchema": {"type": "object", "properties": {}},
+    }
+    assert answered("cancel")[0] == "user cancelled MCP tool call"
+    assert answered("accept")[0] == "write: b"
+    assert answered("accept", persist="session")[0] == "write: b"
+    assert bench.run_turn(thread, script).status == "completed"  # is not asked any more
+    assert text_of(outputs(bench)[-1]) == "write: b"
+
+
+def test_an_answer_for_always_becomes_the_users_own_configuration(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="untrusted")
+    store = bench.workers[0].store
+    bench.begin(thread, "[[tool mcp__demo::plain {}]]")
+    bench.run()
+    (asked,) = store.approvals.pending(thread.id, thread.owner)
+
+    store.turns.answer(asked.id, thread.owner, {"action": "accept", "_meta": {"persist": "always"}})
+    bench.run()
+    later = bench.thread(approvalPolicy="untrusted", userMcpServers=True)
+
+    assert store.user_configs.get(thread.owner)[0] == {
+        "mcp_servers": {"demo": {"tools": {"plain": {"approval_mode": "approve"}}}}
+    }
+    assert bench.run_turn(later, "[[tool mcp__demo::plain {}]]").status == "completed"
+    assert text_of(outputs(bench)[-1]) == "plain done"
+
+
+@pytest.mark.parametrize(
+    ("policy", "sandbox", "mode", "text"),
+    [
+        ("never", "readOnly", "auto", "MCP tool call requires approval, but approval policy is never"),
+        ("never", "dangerFullAccess", "auto", "write: a"),
+        ("untrusted", "readOnly", "approve", "write: a"),
+    ],
+)
+def test_the_approval_mode_and_the_policy_decide(
+    open_bench: Open, policy: str, sandbox: str, mode: str, text: str
+) -> None:
+    bench = open_bench(mcp_servers=program(default_tools_approval_mode=mode))
+    thread = bench.thread(approvalPolicy=policy, sandboxPolicy={"type": sandbox})
+
+    bench.run_turn(thread, '[[tool mcp__demo::write {"text": "a"}]]')
+
+    assert text_of(outputs(bench)[-1]) == text
+
+
+def test_a_call_that_was_lost_is_repeated_only_if_the_tool_says_that_it_may(open_bench: Open, tmp_path: Path) -> None:
+    bench = open_bench(mcp_servers=program(default_tools_approval_mode="approve"))
+    recoverer = bench.worker()
+    thread = bench.thread()
+    ran = {name: bench.cwd / name for name in ("append", "once")}
+
+    def lose_in(name: str) -> None:
+        turn = bench.begin(thread, f'[[tool mcp__demo::{name} {{"file": "{ran[name]}"}}]]')
+        running = bench.start_run()
+        until(lambda: ran[name].exists())
+        bench.lose(turn, recoverer)
+        (bench.cwd / f"{name}.go").touch()
+        bench.run(recoverer)
+        running.join()
+        assert bench.turn(turn).status == "completed"
+
+    lose_in("append")
+    assert "Its outcome is unknown" in outputs(bench)[-1]
+    lose_in("once")
+    assert text_of(outputs(bench)[-1]) == "appended"
+    assert [ran[name].read_text() for name in ran] == ["ran\n", "ran\nran\n"]
+
+
+def test_resources_are_listed_and_read(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread()
+
+    bench.run_turn(
+        thread,
+        "[[tool list_mcp_resources {}]][[tool list_mcp_resource_templates {}]]"
+        '[[tool read_mcp_resource {"server": "demo", "uri": "demo://one"}]]'
+        '[[tool read_mcp_resource {"server": "demo", "uri": "demo://no"}]]'
+        '[[tool read_mcp_resource {"server": "nope", "uri": "demo://no"}]]',
+    )
+
+    assert outputs(bench) == [
+        '{"resources":[{"server":"demo","uri":"demo://one","name":"one","title":"First","description":"The first",'
+        '"mimeType":"text/plain"}]}',
+        '{"resourceTemplates":[{"server":"demo","uriTemplate":"demo://{id}","name":"any"}]}',
+        '{"server":"demo","uri":"demo://one","contents":[{"uri":"demo://one","mimeType":"text/plain",'
+        '"text":"the first one"}]}',
+        "resources/read failed: resources/read failed for `demo` (demo://no): Mcp error: -32002: Resource not found",
+        "unknown MCP server 'nope' for the selected environment",
+    ]
+    assert [(one["server"], one["tool"], one["status"]) for one in calls(bench, thread)] == [
+        ("codex", "list_mcp_resources", "completed"),
+        ("codex", "list_mcp_resource_templates", "completed"),
+        ("demo", "read_mcp_resource", "completed"),
+        ("demo", "read_mcp_resource", "failed"),
+    ]

@@ -1,0 +1,44 @@
+"""What was decided about a call, or what a person must be asked first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.protocol.items import ItemStatus
+from shared.protocol.server_requests import CommandApprovalParams, ElicitationParams, PatchApprovalParams
+
+FOR_SESSION = "approved_for_session"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a call runs, and how it ends if it does not.
+
+    allowed:     it runs; outside of the sandbox when escalated
+    explanation: why it does not run, for the model
+    status:      how the item of a denied call ends
+    cancelled:   the turn ends as interrupted
+    decision:    in one word, for telemetry
+    source:      who decided: `config` or `user`
+    """
+
+    allowed: bool
+    escalated: bool = False
+    explanation: str = ""
+    status: ItemStatus = "declined"
+    cancelled: bool = False
+    decision: str = ""
+    source: str = "config"
+
+    def __post_init__(self) -> None:
+        if not self.decision:
+            object.__setattr__(self, "decision", "approved" if self.allowed else "denied")
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a person must be asked. keys: what the answer acceptForSession would allow from now on."""
+
+    method: str
+    params: CommandApprovalParams | PatchApprovalParams | ElicitationParams
+    keys: tuple[str, ...]

@@ -1,0 +1,86 @@
+"""The transport of a server that is a program: it runs in the tool runner's sandbox, like any command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import mcp_types
+from mcp.client._transport import TransportStreams
+from mcp.shared.message import SessionMessage
+
+from shared.errors import ToolError
+from workers.mcp.lines import Ending, Lines
+from workers.sandbox.command_spec import CommandSpec
+from workers.sandbox.process import Process
+
+EXIT_SECONDS = 2.0  # for a program to end by itself, after the end of its input
+
+
+@asynccontextmanager
+async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportStreams]:
+    """Start a program and yield its streams; at the end of the block it is ended with all of its processes.
+
+    ending: set when the program has ended
+    Errors: ToolError (it cannot be started)
+    """
+    lines = Lines(asyncio.get_running_loop())
+    process = await _start(spec, lines)
+    lines.resume = process.resume
+    from_program, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    write, to_program = anyio.create_memory_object_stream[SessionMessage](0)
+
+    async def pass_output() -> None:
+        async with from_program:
+            while (line := await lines.next()) is not None:
+                try:
+                    await from_program.send(_message(line))
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    break
+        ending.set(process.exit_code)
+
+    async def pass_input() -> None:
+        async with to_program:
+            async for sent in to_program:
+                text = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
+                try:
+                    process.write(text.encode() + b"\n")
+                except ToolError:  # it reads nothing any more
+                    process.terminate("an MCP server that reads no input")
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pass_output)
+            tasks.start_soon(pass_input)
+            yield read, write
+            tasks.cancel_scope.cancel()
+    finally:
+        for stream in (read, write, from_program, to_program):
+            stream.close()
+        process.end_input()
+        process.terminate("the end of its MCP session", after_s=EXIT_SECONDS)
+
+
+async def _start(spec: CommandSpec, lines: Lines) -> Process:
+    """Start the program in another thread, for the runner is waited for. A start that nobody waits for is undone."""
+    starting = asyncio.ensure_future(asyncio.to_thread(partial(Process, spec, on_bytes=lines.feed)))
+
+    def undo(started: asyncio.Future[Process]) -> None:
+        if not started.cancelled() and started.exception() is None:
+            started.result().terminate("the end of its MCP session")
+
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(undo)
+        raise
+
+
+def _message(line: bytes) -> SessionMessage | Exception:
+    try:
+        return SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValueError as error:
+        return error

@@ -1,0 +1,143 @@
+"""Tools of MCP servers: a call becomes a `tools/call` of the server (EXTENSIONS 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from shared.errors import ToolError
+from shared.protocol import frames
+from shared.protocol.items import McpToolCall
+from shared.protocol.server_requests import ELICITATION, ClientAnswer, ElicitationParams
+from workers.mcp import results
+from workers.mcp.errors import McpError, McpStopped
+from workers.mcp.offered_tools import McpTool
+from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
+
+NAME = "mcp_tool"
+PURE = False  # but see `may_repeat`
+PARALLEL = False  # but see `runs_beside_others`
+MAX_ARGUMENTS_BYTES = 512 * 1024
+STOPPED = "The call was stopped while the MCP server worked on it; what it did is not known."
+
+
+def find(call: ToolCall, ctx: ToolContext) -> McpTool | None:
+    """Return the tool that a call names; None: the thread's servers have none."""
+    return ctx.mcp.find(call.namespace, call.name) if ctx.mcp is not None else None
+
+
+def may_repeat(call: ToolCall, ctx: ToolContext) -> bool:
+    """Return whether a call that was lost with its worker may simply be made again."""
+    tool = find(call, ctx)
+    return tool is not None and tool.may_repeat
+
+
+def runs_beside_others(call: ToolCall, ctx: ToolContext) -> bool:
+    """Return whether a call may run while others of the same answer do."""
+    tool = find(call, ctx)
+    return tool is not None and tool.server.supports_parallel_tool_calls
+
+
+def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
+    """Prepare the call. Item: `mcpToolCall` as it begins."""
+    tool = find(call, ctx)
+    assert tool is not None
+    if len(call.arguments) > MAX_ARGUMENTS_BYTES:
+        raise ToolError(f"err: the arguments have more than {MAX_ARGUMENTS_BYTES} characters")
+    try:
+        arguments = frames.decode((call.arguments or "{}").encode(errors="replace"))
+    except ValueError as error:
+        raise ToolError(f"err: {error}") from None
+    if not isinstance(arguments, dict):
+        raise ToolError("err: the arguments are not a JSON object")
+    item = begun_item(tool.server.name, tool.name, arguments, tool.read_only)
+    return PreparedCall(call, item, mcp_tool=tool, data=arguments)
+
+
+def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+    """Call the tool. A failure of the server is a result that the model reads."""
+    tool, item = prepared.mcp_tool, cast(McpToolCall, prepared.item)
+    assert tool is not None
+    began_at = time.monotonic()
+    meta = {"callId": prepared.call.call_id, **ctx.call_meta}
+    try:
+        result = tool.session.request(
+            "tools/call",
+            {"name": tool.name, "arguments": prepared.data, "_meta": meta},
+            timeout_s=tool.server.tool_timeout_sec,
+            signal=ctx.signal,
+            ask=asker(ctx, tool.server.name),
+        )
+    except McpStopped:
+        return failed(item, began_at, STOPPED)
+    except McpError as error:
+        text = f"tool call error: tool call failed for `{item['server']}/{item['tool']}`\n\nCaused by:\n    {error}"
+        return failed(item, began_at, text)
+    seconds = time.monotonic() - began_at
+    ended: McpToolCall = {
+        **item,
+        "status": "failed" if result.get("isError") is True else "completed",
+        "result": results.stored(result),
+        "durationMs": round(seconds * 1000),
+    }
+    return ToolResult(results.output_of(result, seconds), item=ended)
+
+
+def begun_item(server: str, tool: str, arguments: object, read_only: bool | None) -> McpToolCall:
+    """Return the item of a call as it begins."""
+    return {
+        "type": "mcpToolCall",
+        "server": server,
+        "environmentId": None,
+        "tool": tool,
+        "status": "inProgress",
+        "arguments": arguments,
+        "appContext": None,
+        "mcpAppUi": None,
+        "pluginId": None,
+        "readOnlyHint": read_only,
+        "result": None,
+        "error": None,
+        "durationMs": None,
+    }
+
+
+def failed(item: McpToolCall, began_at: float, text: str) -> ToolResult:
+    """Return the result of a call that the server did not carry out. began_at: monotonic seconds"""
+    seconds = time.monotonic() - began_at
+    ended: McpToolCall = {
+        **item,
+        "status": "failed",
+        "error": {"message": text},
+        "durationMs": round(seconds * 1000),
+    }
+    return ToolResult(results.with_wall_time(text, seconds), item=ended)
+
+
+def asker(ctx: ToolContext, server: str) -> Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, Any]] | None:
+    """Return what passes a server's question on to the thread's clients; None: nobody can be asked."""
+    ask = ctx.ask
+    if ask is None:
+        return None
+
+    def ask_clients(question: Mapping[str, Any], is_over: Callable[[], bool]) -> Mapping[str, Any]:
+        params: dict[str, Any] = {"serverName": server, "environmentId": None, "_meta": None}
+        if question.get("mode") == "url":
+            params |= {"mode": "url", **{name: question[name] for name in ("message", "url", "elicitationId")}}
+        else:
+            schema = dict(question["requestedSchema"])
+            if isinstance(schema.get("properties"), dict):
+                schema["properties"] = dict(sorted(schema["properties"].items()))
+            params |= {"mode": "form", "message": question["message"], "requestedSchema": schema}
+        return server_answer(ask(ELICITATION, cast(ElicitationParams, params), is_over))
+
+    return ask_clients
+
+
+def server_answer(answer: ClientAnswer) -> Mapping[str, Any]:
+    """Return a client's answer as the server gets it. Anything but a clear answer is a refusal."""
+    action, content = answer.get("action"), answer.get("content")
+    if action == "accept":
+        return {"action": "accept", "content": content if isinstance(content, dict) else {}}
+    return {"action": action if action in ("decline", "cancel") else "decline"}
