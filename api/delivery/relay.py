@@ -17,10 +17,11 @@ import redis
 from api.delivery.channels import ChannelListener
 from api.delivery.connection import Connection
 from api.delivery.following import FollowStart
-from api.delivery.frames import Frame
+from api.delivery.frames import Frame, notification
 from shared import telemetry
 from shared.event_names import is_user_channel, thread_channel, thread_of_channel, user_channel
 from shared.events.log import EventLog, decode_entries, parse_cursor
+from shared.protocol.skills import CHANGED
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,10 @@ class Relay:
         entries = decode_entries(announcement)
         telemetry.relayed(entries[0].id)
         for entry in entries:  # few enough that parsing each for its thread is cheap
+            if entry.method == CHANGED:
+                for connection in connections:
+                    connection.deliver_to_user("", notification(CHANGED, {}))
+                continue
             frame = Frame.of_user_notification(entry)
             params = orjson.loads(frame.data)["params"]
             thread_id = params["thread"]["id"] if "thread" in params else params["threadId"]

@@ -15,6 +15,7 @@ from api.requests.context import Context
 from api.requests.examples import Example
 from api.requests.params import MethodParams
 from shared.config import Config
+from shared.protocol.skills import SETTINGS_KEY, own_settings
 
 NAME = "config/read"
 
@@ -102,7 +103,8 @@ EXAMPLE = Example(
 
 
 def handle(ctx: Context, params: Params) -> Result:
-    own, version = ctx.store.user_configs.get(ctx.user_id)
+    stored, version = ctx.store.user_configs.get(ctx.user_id)
+    own = _without_extra_roots(stored)
     server = _server_keys(ctx.config)
     layers = [_layer(USER_LAYER, str(version), own), _layer(SERVER_LAYER, _fingerprint(server), server)]
     origins: dict[str, Origin] = {
@@ -110,6 +112,13 @@ def handle(ctx: Context, params: Params) -> Result:
     }
     shown = {**dict.fromkeys(UNSET), "mcp_servers": {}, **server, **own}
     return Result(config=shown, origins=origins, layers=layers if params.include_layers else None)
+
+
+def _without_extra_roots(own: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a user's keys without what config.toml of the original cannot have: clients refuse unknown keys."""
+    shown = {key: value for key, value in own.items() if key != SETTINGS_KEY}
+    switches = own_settings(own).get("config")
+    return {**shown, SETTINGS_KEY: {"config": switches}} if switches else shown
 
 
 def _server_keys(config: Config) -> Mapping[str, object]:

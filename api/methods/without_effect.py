@@ -66,7 +66,6 @@ _MEMORY = "this server keeps no memories besides the threads"
 _REALTIME = "this server has no audio; use turn/start with text"
 _QUEUE = "the client keeps its own queue; turn/start and turn/steer pass input to the running turn"
 _ATTACHMENTS = "threads have no attachments; send images in the input of turn/start"
-_SKILLS = "clients configure no skills on this server"
 
 # Method → why it is refused; each answers -32601 with this text.
 REFUSED: Mapping[str, str] = {
@@ -138,8 +137,6 @@ REFUSED: Mapping[str, str] = {
     "remoteControl/status/read": _DEVICE,
     "rollout/compress": "the server writes session files and does not compress them",
     "server/diagnostics": "only the operator sees the server's state; they run `threadhouse doctor`",
-    "skills/config/write": _SKILLS,
-    "skills/extraRoots/set": _SKILLS,
     "thread/approveGuardianDeniedAction": "this server has no automatic reviewer",
     "thread/attachment/add": _ATTACHMENTS,
     "thread/attachment/list": _ATTACHMENTS,

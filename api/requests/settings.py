@@ -65,6 +65,7 @@ CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     *CONFIG_OF_COMMANDS,
     *CONFIG_OF_TOOLS,
     MCP_SERVERS,
+    *CONFIG_WITHOUT_EFFECT,
 } | {
     "chatgpt_base_url",
     "hooks",

@@ -29,6 +29,7 @@ from shared.config.redis_url import is_redis_url
 from shared.config.server import Server
 from shared.config.setting import Setting
 from shared.config.shell_environment import ShellEnvironment
+from shared.config.skills import SkillConfig
 from shared.config.table import ConfigTable
 from shared.config.web_search import WebSearchEndpoint
 from shared.config.webhooks import Webhook, check_urls, listeners
@@ -222,6 +223,9 @@ class Config:
     auth: Annotated[AuthSettings | None, Setting("Tokens that another system signs.", default="only API keys")] = None
     workspaces: Annotated[WorkspaceSettings, Setting("What workspaces may be made from.")] = field(
         default_factory=WorkspaceSettings
+    )
+    skills: Annotated[SkillConfig, Setting("Skills, which agents use (docs/SKILLS.md).")] = field(
+        default_factory=SkillConfig
     )
     notify: Annotated[
         tuple[str, ...],

@@ -175,8 +175,11 @@ def user_message(user_input: Sequence[UserInput], read_image: ReadImage = name_i
             content.append({"type": "input_text", "text": part["text"]})
         elif part["type"] == "image" or part["type"] == "localImage":
             content.append(read_image(part))
-        else:
-            content.append({"type": "input_text", "text": f"[{part['type']} {part['name']}: {part['path']}]"})
+        elif part["type"] == "mention":
+            content.append({"type": "input_text", "text": f"[mention {part['name']}: {part['path']}]"})
+    names = [f"${part['name']}" for part in user_input if part["type"] == "skill"]
+    if names and not content:  # the texts of the skills are in a message behind this one
+        content.append({"type": "input_text", "text": " ".join(names)})
     return {"type": "message", "role": "user", "content": content}
 
 

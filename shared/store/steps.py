@@ -8,12 +8,13 @@ from sqlalchemy import bindparam, select
 
 from shared.errors import ClaimLost
 from shared.protocol.settings import ThreadSettings
+from shared.protocol.skills import SkillSettings, own_settings
 from shared.protocol.token_usage import ThreadTokenUsage
 from shared.store import history_size
 from shared.store.connection import Database
 from shared.store.items import SELECTED, Item, from_row
 from shared.store.own_workspace import with_own_workspace
-from shared.store.tables import items, pending_inputs, threads, turns, user_limits
+from shared.store.tables import items, pending_inputs, threads, turns, user_configs, user_limits
 from shared.store.terminals import HAS_REPORTS
 from shared.store.turns import Claim, PendingInput
 
@@ -29,6 +30,7 @@ class Step:
     interrupted:    whether somebody asked the turn to stop
     own_budget:     the user's tokens per day and per month; None where the default holds
     has_reports:    whether the model must read of background terminals that have ended
+    skill_settings: what the user has set about skills
     """
 
     settings: ThreadSettings
@@ -38,16 +40,19 @@ class Step:
     interrupted: bool
     own_budget: tuple[int | None, int | None]
     has_reports: bool
+    skill_settings: SkillSettings
 
 
 _TURN = (
     select(
         *(threads.c.settings, threads.c.token_usage, turns.c.interrupted),
         *(user_limits.c.tokens_per_day, user_limits.c.tokens_per_month),
+        user_configs.c.config.label("user_config"),
         *(HAS_REPORTS.label("has_reports"), history_size.FIRST_POSITION, history_size.SIZE_BYTES),
     )
     .join(turns, turns.c.thread_id == threads.c.id)
     .outerjoin(user_limits, user_limits.c.owner == turns.c.owner)
+    .outerjoin(user_configs, user_configs.c.owner == turns.c.owner)
     .where(turns.c.id == bindparam("turn_id"))
 )
 _ROWS = (
@@ -78,4 +83,13 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
         settings = with_own_workspace(connection, claim.owner, claim.thread_id, turn.settings)
         inputs = [PendingInput(row.id, row.input, row.client_id) for row in connection.execute(_PENDING_INPUTS, ids)]
     own_budget = (turn.tokens_per_day, turn.tokens_per_month)
-    return Step(settings, turn.token_usage, rows, inputs, turn.interrupted, own_budget, turn.has_reports)
+    return Step(
+        settings,
+        turn.token_usage,
+        rows,
+        inputs,
+        turn.interrupted,
+        own_budget,
+        turn.has_reports,
+        own_settings(turn.user_config or {}),
+    )

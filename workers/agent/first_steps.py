@@ -5,23 +5,29 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from shared.config import Config
+from shared.errors import ToolError
+from shared.events import skill_changes
 from shared.protocol.items import CommandExecution
-from shared.protocol.model_items import text_message
 from shared.protocol.notifications import OUTPUT_DELTA
 from shared.protocol.turn import turn_error
 from shared.store import Store
 from shared.store.workspaces import READY
 from workers.agent import prompt
+from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.signal import Signal
 from workers.control.stops import Stop, TurnFailed
+from workers.sandbox import skill_folders
 from workers.sources import workspace_maker
 from workers.tools.base import ToolContext
 from workers.tools.exec_command import begun_item
-from workers.workspace import instructions
+from workers.workspace import instructions, skills
 from workers.workspace.folders import git_info
+from workers.workspace.instructions import Instructions
+from workers.workspace.skills import Skills
 
 PROGRESS_SECONDS = 0.5  # between two lines of progress
 
@@ -64,26 +70,57 @@ def make_workspace(config: Config, store: Store, transcript: Transcript, signal:
     end()
 
 
-def add_missing_context(config: Config, transcript: Transcript, ctx: ToolContext) -> None:
+def add_missing_context(turn: RunningTurn, ctx: ToolContext) -> Skills | None:
     """Add what the model must read before it goes on, and warn the user of instructions that it does not get.
 
-    Instruction files are read when the user has sent something, so that the model knows what was edited meanwhile.
+    Instruction files and skills are read when the user has sent something, so that the model knows what was edited
+    meanwhile. Return the skills; None: they were not looked for.
     """
+    config, transcript = turn.config, turn.transcript
     settings = transcript.settings
     has_context = any(row.kind == "context" for row in transcript.rows)
     root = prompt.readable_root(ctx)
-    found = None
+    found, found_skills = None, None
     if transcript.pending_inputs or not has_context:
-        found = instructions.read(config.home, ctx.cwd, root, instructions.Limits.of(config, settings))
+        found, found_skills = _read_project(config, transcript, ctx, root)
     policy = settings["approvalPolicy"]
-    texts = prompt.missing_context(transcript.rows, ctx, policy if isinstance(policy, str) else "granular", found)
-    if not texts:
-        return
-    transcript.add_context([text_message("user", text) for text in texts], git_info(ctx.cwd, root))
+    missing = prompt.missing_context(
+        transcript.rows,
+        ctx,
+        policy if isinstance(policy, str) else "granular",
+        found,
+        found_skills,
+        turn.context_window,
+    )
+    if not (messages := missing.messages()):
+        return found_skills
+    transcript.add_context(messages, git_info(ctx.cwd, root))
+    if missing.skills_changed and turn.commands is not None:
+        skill_changes.publish(turn.commands, transcript.claim.owner)
     is_told = not has_context and settings.get("instructionSources") is not None
-    if found is not None and texts[0].startswith(instructions.HEADING) and not is_told:
+    if found is not None and missing.instructions is not None and not is_told:
         for warning in found.warnings:
             transcript.writer.publish("warning", {"message": warning})
+    return found_skills
+
+
+def _read_project(
+    config: Config, transcript: Transcript, ctx: ToolContext, root: Path
+) -> tuple[Instructions | None, Skills | None]:
+    """Return the instructions and the skills of the thread's folder, read in one request to the tool runner."""
+    owner, limits = transcript.claim.owner, instructions.Limits.of(config, transcript.settings)
+    workspace = root if ctx.sandbox.readable_roots else None
+    roots = skills.roots(config, owner, transcript.skill_settings, workspace)
+    try:
+        nearest, found = skill_folders.read_project(
+            root, ctx.cwd, limits.names, limits.max_bytes, roots, skills.hidden_folders(config)
+        )
+    except ToolError:  # a tool runner of an earlier release
+        return instructions.read(config.home, ctx.cwd, root, limits), None
+    return (
+        instructions.of_files(config.home, ctx.cwd, limits, nearest),
+        Skills.of(found, config, transcript.skill_settings),
+    )
 
 
 def _command_words(source: Mapping[str, str], depth: int) -> list[str]:

@@ -14,13 +14,24 @@ from shared import telemetry
 from shared.clock import now_ms
 from shared.protocol.items import with_status
 from shared.protocol.model_items import text_message
-from workers.agent import budget, compaction, first_steps, input_images, mcp_servers, model_calls, tool_calls
+from workers.agent import (
+    budget,
+    compaction,
+    first_steps,
+    input_images,
+    mcp_servers,
+    model_calls,
+    skill_mentions,
+    tool_calls,
+)
 from workers.agent.review import enter_review, exit_review
 from workers.agent.running_commands import complete_ended_commands
 from workers.agent.running_turn import RunningTurn
 from workers.control.signal import StopReason
 from workers.control.stops import Interrupted, raise_if_stop_requested
 from workers.workspace.scope import workspace_scope
+
+MAX_WARNINGS = 20  # about the skills of one step
 
 
 def run(turn: RunningTurn) -> None:
@@ -58,17 +69,21 @@ def step(turn: RunningTurn) -> bool:
         return True
     if not transcript.pending_inputs and not needs_answer(turn):
         return False
-    first_steps.add_missing_context(turn.config, transcript, ctx)
+    skills = first_steps.add_missing_context(turn, ctx)
     mcp_servers.add_status(turn)
     transcript.add_reports()
     if turn.kind == "review":
         enter_review(turn)
     refused: list[str] = []
+    refused_skills: list[str] = []
     transcript.add_pending_inputs(
-        input_images.reader(ctx, partial(workspace_scope, turn.config, transcript.claim.owner), refused)
+        input_images.reader(ctx, partial(workspace_scope, turn.config, transcript.claim.owner), refused),
+        skill_mentions.reader(skills, refused_skills),
     )
     for reason in refused:
         transcript.writer.publish("warning", {"message": f"an image was left out: {reason}"})
+    for sentence in list(dict.fromkeys(refused_skills))[:MAX_WARNINGS]:
+        transcript.writer.publish("warning", {"message": sentence})
     if transcript.open_calls() or not model_calls.request_answer(turn):
         return True
     return True if transcript.open_calls() else conclude(turn)

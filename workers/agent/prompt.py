@@ -6,23 +6,25 @@ Reads instruction files and the environment of the thread's folder; stores nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import cast
 
 from shared.config import Config
-from shared.protocol.model_items import ModelItem, OfferedTool, text_message
+from shared.protocol.model_items import Message, ModelItem, OfferedTool, text_message
 from shared.protocol.settings import ThreadSettings
 from shared.protocol.turn import TurnOptions
 from shared.protocol.web_search import CALL
 from shared.store.items import Item
-from workers.agent import web_search
+from workers.agent import skill_list, web_search
 from workers.models.chunks import Prompt
 from workers.tools import TOOLS, dynamic_tool, request_user_input
 from workers.tools.base import ToolContext
 from workers.workspace.folders import environment_context
 from workers.workspace.instructions import HEADING, Instructions
+from workers.workspace.skills import Skills
 
 BASE_INSTRUCTIONS = resources.files("workers.agent").joinpath("instructions.md").read_text()
 PLAN_INSTRUCTIONS = resources.files("workers.agent").joinpath("plan_mode.md").read_text()
@@ -90,13 +92,35 @@ def is_planning(settings: ThreadSettings) -> bool:
     return mode is not None and mode.get("mode") == "plan"
 
 
-def missing_context(
-    rows: Sequence[Item], ctx: ToolContext, approval_policy: str, found: Instructions | None
-) -> list[str]:
-    """Return what the model must read before it goes on: the instructions and where it works, each if it is new.
+@dataclass(frozen=True, slots=True)
+class MissingContext:
+    """What the model must read before it goes on, each if it is new: a message of its own, never part of a user's.
 
-    found: the instructions in force; None: they were not looked for
-    Each becomes a message of its own, never part of a user's message.
+    skills_changed: an earlier list of skills is replaced
+    """
+
+    skills: str | None
+    instructions: str | None
+    environment: str | None
+    skills_changed: bool
+
+    def messages(self) -> list[Message]:
+        """Return the messages in their order."""
+        texts = (("developer", self.skills), ("user", self.instructions), ("user", self.environment))
+        return [text_message(role, text) for role, text in texts if text is not None]
+
+
+def missing_context(
+    rows: Sequence[Item],
+    ctx: ToolContext,
+    approval_policy: str,
+    found: Instructions | None,
+    skills: Skills | None,
+    context_window: int,
+) -> MissingContext:
+    """Return the list of skills, the instructions and where the model works, as far as they are not in the log.
+
+    found, skills: what is in force; None: it was not looked for
     """
     texts = [
         part["text"]
@@ -107,12 +131,15 @@ def missing_context(
         if "text" in part
     ]
     environment = environment_context(ctx.cwd, ctx.sandbox, approval_policy, datetime.now().astimezone())
-    new = []
-    if found is not None and (text := found.to_add(_last(texts, HEADING))) is not None:
-        new.append(text)
-    if _stable(_last(texts, ENVIRONMENT_OPENING) or "") != _stable(environment):
-        new.append(environment)
-    return new
+    last_list = _last(texts, skill_list.OPENING)
+    is_new = _stable(_last(texts, ENVIRONMENT_OPENING) or "") != _stable(environment)
+    new_list = skill_list.text_to_add(skills, last_list, context_window) if skills is not None else None
+    return MissingContext(
+        skills=new_list,
+        instructions=found.to_add(_last(texts, HEADING)) if found is not None else None,
+        environment=environment if is_new else None,
+        skills_changed=new_list is not None and last_list is not None,
+    )
 
 
 def _last(texts: Sequence[str], opening: str) -> str | None:

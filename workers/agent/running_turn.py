@@ -35,7 +35,7 @@ class RunningTurn:
     published_rate_limits: what this attempt published to clients
     warned:                periods of token budgets that this attempt warned about
     has_workspace:         whether the thread's workspace is made
-    commands:              Redis, which counts what users may do per minute; None: nothing is counted
+    commands:              Redis, for what users may do per minute, and for skills/changed; None: neither
     mcp_pool:              the sessions with MCP servers of this worker; None: threads have none
     mcp_entered:           whether the pool keeps the thread's sessions for this turn
     mcp_servers:           the thread's servers, and the pool's generation that they were read in

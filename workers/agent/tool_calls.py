@@ -44,6 +44,7 @@ from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, mcp_re
 from workers.tools.base import PreparedCall, Tool, ToolCall, ToolContext, ToolResult
 from workers.workspace.folders import bounded, private_tmp, workspace_for
 from workers.workspace.scope import server_folders, shell_variables
+from workers.workspace.skills import visible_folders
 
 logger = logging.getLogger(__name__)
 
@@ -260,7 +261,11 @@ def tool_context(turn: RunningTurn) -> ToolContext:
             message = f"the working directory {cwd} does not exist on the worker; start the thread in one that does"
             raise TurnFailed(turn_error(message, "badRequest"))
         sandbox = SandboxPolicy.from_wire(
-            settings["sandboxPolicy"], cwd, hidden=server_folders(config), workspace=own if hosted else None
+            settings["sandboxPolicy"],
+            cwd,
+            hidden=server_folders(config),
+            workspace=own if hosted else None,
+            visible=visible_folders(config, claim.owner),
         )
         if hosted:
             real = sandbox.readable_roots[0] if sandbox.readable_roots else own

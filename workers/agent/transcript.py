@@ -8,7 +8,7 @@ token_usage.py; all of them write through the same TurnWriter, so that rows and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,8 +20,10 @@ from shared.ids import new_id
 from shared.protocol.items import ThreadItem, ToolItem
 from shared.protocol.model_items import Message, ModelItem, ReadImage, answered_call, name_image, text_message
 from shared.protocol.settings import ThreadSettings
+from shared.protocol.skills import SkillSettings
 from shared.protocol.thread import GitInfo
 from shared.protocol.turn import TurnError
+from shared.protocol.user_input import UserInput
 from shared.store import Store
 from shared.store.items import Item
 from shared.store.terminals import Terminal
@@ -46,6 +48,7 @@ class Transcript:
     interrupted:    whether somebody asked the turn to stop
     own_budget:     the user's own tokens per day and per month; None where the server's limits hold
     has_reports:    whether the model must read of background terminals that have ended
+    skill_settings: what the user has set about skills
     """
 
     def __init__(self, writer: TurnWriter, store: Store, history_limit: int = 0) -> None:
@@ -59,6 +62,7 @@ class Transcript:
         self.interrupted = False
         self.own_budget: tuple[int | None, int | None] = (None, None)
         self.has_reports = False
+        self.skill_settings: SkillSettings = {}
         self._store = store
         self._history_limit = history_limit * (
             COMPACTED_SHARE if self.claim.turn.options.get("kind") == "compact" else 1
@@ -75,6 +79,7 @@ class Transcript:
         self.settings, self.usage.current, self.rows = found.settings, found.usage, found.rows
         self.pending_inputs, self.interrupted = found.pending_inputs, found.interrupted
         self.own_budget, self.has_reports = found.own_budget, found.has_reports
+        self.skill_settings = found.skill_settings
         for row in self.rows:
             self._note_message(row)
 
@@ -129,17 +134,30 @@ class Transcript:
         self.store_rows([row])
         return row.id
 
-    def add_pending_inputs(self, read_image: ReadImage = name_image) -> None:
-        """Add the input that no step has read: messages as items, typed commands as open calls."""
+    def add_pending_inputs(
+        self,
+        read_image: ReadImage = name_image,
+        read_skills: Callable[[Sequence[UserInput]], list[Message]] = lambda message: [],
+    ) -> None:
+        """Add the input that no step has read: messages as items, typed commands as open calls.
+
+        read_skills: a message → what the model reads behind it
+        """
         pending, self.pending_inputs = self.pending_inputs, []
         if not pending:
             return
         turn, at_ms, position = self.claim.turn, now_ms(), self._next_position()
-        rows = [pending_input_item(turn, at_ms, position + i, one, read_image) for i, one in enumerate(pending)]
+        rows: list[Item] = []
+        read: list[tuple[int, str]] = []
         for one in pending:
+            rows.append(pending_input_item(turn, at_ms, position + len(rows), one, read_image))
+            read.append((one.id, rows[-1].id))
             if one.command is None:
                 telemetry.user_prompt(one.message)
-        self.store_rows(rows, read=[(one.id, row.id) for one, row in zip(pending, rows, strict=True)])
+                if skills := read_skills(one.message):
+                    row = self.new_row("context", model_items=skills)
+                    rows.append(replace(row, position=position + len(rows)))
+        self.store_rows(rows, read=read)
 
     def new_row(self, kind: str, **values: Any) -> Item:
         """Return a row for the end of the log, without adding it."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.config import Config
-from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, instructions, workspace_read
+from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, instructions, skills, workspace_read
 from workers.calls.running import RunningCall
 
 # Method, or a kind of call that belongs to several → its handler, whose params are a TypedDict of its own.
@@ -27,5 +27,8 @@ HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] 
     "fuzzyFileSearch": fuzzy_file_search.run,
     "gitDiffToRemote": git_diff.run,
     "instructions": instructions.run,
+    "skills/install": skills.install,
+    "skills/list": skills.list_skills,
+    "skills/uninstall": skills.uninstall,
     "thread/workspace/read": workspace_read.run,
 }

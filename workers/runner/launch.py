@@ -176,7 +176,7 @@ def _open_mounted(policy: SandboxPolicy, git_placeholders: list[Placeholder]) ->
                 continue
             if path in policy.protected:
                 _refuse_link(path)
-            with suppress(OSError) if path in policy.protected else nullcontext():
+            with suppress(OSError) if path in policy.protected or path in policy.visible else nullcontext():
                 opened[path] = files.open_path(path)
     except BaseException:
         for fd in opened.values():

@@ -173,7 +173,8 @@ def _mounts(policy: SandboxPolicy, descriptors: Mapping[Path, int]) -> list[str]
     rules = policy.rules()
     for folder, access in rules.items():
         path = str(folder)
-        if folder == policy.private_tmp or (folder in policy.protected and folder not in descriptors):
+        may_be_missing = folder in policy.protected or folder in policy.visible
+        if folder == policy.private_tmp or (may_be_missing and folder not in descriptors):
             continue
         if access is not Access.HIDDEN:
             if folder in SYSTEM_FOLDERS and folder.is_symlink():

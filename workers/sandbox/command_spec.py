@@ -40,17 +40,19 @@ class CommandSpec:
     bwrap: str | None = None
 
     def to_message(self) -> Mapping[str, object]:
-        """Return the fields as plain data, as a Channel sends them, without the policy's private_tmp.
+        """Return the fields as plain data, as a Channel sends them, without the policy's private_tmp and visible.
 
-        A runner of version 0.1.0 does not know that one: RunRequest has it beside the command.
+        Runners of earlier releases do not know these: RunRequest has them beside the command.
         """
         fields = asdict(self)
-        del fields["policy"]["private_tmp"]
+        del fields["policy"]["private_tmp"], fields["policy"]["visible"]
         return fields
 
     @classmethod
-    def from_message(cls, fields: Mapping[str, Any], private_tmp: Path | None = None) -> CommandSpec:
+    def from_message(
+        cls, fields: Mapping[str, Any], private_tmp: Path | None = None, visible: Sequence[Path] = ()
+    ) -> CommandSpec:
         """Return what `to_message` was made from. Errors: TypeError when a field is missing or unknown."""
-        policy = SandboxPolicy(**fields["policy"], private_tmp=private_tmp)
+        policy = SandboxPolicy(**fields["policy"], private_tmp=private_tmp, visible=tuple(visible))
         limits = CommandLimits(**fields["limits"])
         return cls(**{**fields, "policy": policy, "limits": limits})

@@ -21,12 +21,13 @@ class RunRequest(TypedDict):
     """Start a command.
 
     command:     a CommandSpec as `to_message` gives it
-    private_tmp: of its policy; a worker of version 0.1.0 sends none
+    private_tmp, visible: of its policy; a worker of version 0.1.0 sends none
     """
 
     do: Literal["run"]
     command: Mapping[str, object]
     private_tmp: NotRequired[Path | None]
+    visible: NotRequired[Sequence[Path]]
 
 
 class OperationRequest(TypedDict):

@@ -52,6 +52,7 @@ class SandboxPolicy:
     network_access:  whether commands share the host's network
     hidden:          folders of the host that are never visible, except for roots below them
     protected:       paths that cannot be written or made, although they are in a writable root
+    visible:         more folders that may be read, also below hidden ones; those that do not exist are left out
     exclude_slash_tmp: /tmp cannot be written
     private_tmp:     the folder of the host that is /tmp in the sandbox, made when it is missing; None: each command has
                      a /tmp of its own in memory, which ends with it
@@ -69,16 +70,24 @@ class SandboxPolicy:
     exclude_tmpdir_env_var: bool = False
     exclude_slash_tmp: bool = False
     private_tmp: Path | None = None
+    visible: tuple[Path, ...] = ()
 
     @classmethod
     def from_wire(
-        cls, policy: WirePolicy, cwd: Path, *, hidden: Sequence[Path], workspace: Path | None = None
+        cls,
+        policy: WirePolicy,
+        cwd: Path,
+        *,
+        hidden: Sequence[Path],
+        workspace: Path | None = None,
+        visible: Sequence[Path] = (),
     ) -> SandboxPolicy:
         """Return the policy of a policy object (PROTOCOL section 4) for a thread that works in cwd.
 
         workspace: the thread's own folder on a server with users, as workspace_for returned it (it is not resolved
                    again, because it could be a link by now): no other folder of the user may be named or read, and all
                    of it may be written with workspace-write. None: a local user, who may name any folder.
+        visible:   as of the policy, real paths; a folder that contains a hidden one is left out
         Errors:    ToolError for a folder outside of the workspace, or one that is hidden
         """
         kind = MODE_OF_POLICY_TYPE[policy["type"]]
@@ -101,6 +110,7 @@ class SandboxPolicy:
             readable_roots=readable,
             network_access=kind == FULL_ACCESS or policy.get("networkAccess") in (True, "enabled"),
             hidden=tuple(hidden),
+            visible=tuple(one for one in visible if not any(folder.is_relative_to(one) for folder in hidden)),
             exclude_tmpdir_env_var=bool(policy.get("excludeTmpdirEnvVar")),
             exclude_slash_tmp=bool(policy.get("excludeSlashTmp")),
         )
@@ -137,6 +147,7 @@ class SandboxPolicy:
         rules |= dict.fromkeys(OWN_FOLDERS, Access.HIDDEN)
         if self.network_access and RESOLV_CONF.exists():
             rules[Path(os.path.realpath(RESOLV_CONF))] = Access.READ
+        rules |= dict.fromkeys(self.visible, Access.READ)
         rules |= dict.fromkeys(self.readable_roots or (self.cwd,), Access.READ)
         rules |= dict.fromkeys(self.writable_roots, Access.WRITE)
         if self.writable_roots:

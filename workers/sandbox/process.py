@@ -261,7 +261,11 @@ def _start(spec: CommandSpec) -> tuple[Channel, list[int]]:
     """Have the runner start a command. Return the connection to it, and the command's descriptors."""
     channel = runner.connect()
     try:
-        channel.send(RunRequest(do="run", command=spec.to_message(), private_tmp=spec.policy.private_tmp))
+        policy = spec.policy
+        request = RunRequest(
+            do="run", command=spec.to_message(), private_tmp=policy.private_tmp, visible=policy.visible
+        )
+        channel.send(request)
         answer, fds = channel.receive() or ({}, [])
         runner.raise_error(answer)
         if not fds:

@@ -42,6 +42,11 @@ class Limits:
     max_bytes: int
     fallback_names: Sequence[str]
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the names of the files that are read, of which the first one in a folder counts."""
+        return (OVERRIDE, USUAL, *self.fallback_names) if self.max_bytes else ()
+
     @classmethod
     def of(cls, config: Config, settings: ThreadSettings) -> Limits:
         own_bytes, own_names = settings.get("projectDocMaxBytes"), settings.get("projectDocFallbackFilenames")
@@ -89,11 +94,20 @@ def read(home: Path, cwd: Path, root: Path, limits: Limits) -> Instructions | No
     home: of the server
     root: nothing of the project above this folder is read; its root is the nearest folder with `.git`, else cwd
     """
-    everywhere = _read_home(home)
     try:
-        found = _read_project(cwd, root, limits) if limits.max_bytes else []
+        nearest = files.read_nearest(root, cwd, limits.names, limits.max_bytes) if limits.names else []
     except ToolError:
         return None
+    return of_files(home, cwd, limits, nearest)
+
+
+def of_files(home: Path, cwd: Path, limits: Limits, nearest: Sequence[tuple[Path, bytes, int]]) -> Instructions:
+    """Return the instructions for work in a folder.
+
+    nearest: what files.read_nearest found; the nearest files have had the first claim on the budget
+    """
+    everywhere = _read_home(home)
+    found = [_found(*one) for one in reversed(nearest) if one[2]]
     project = [one for one in found if one.used]
     own = everywhere.text.strip() if everywhere is not None else ""
     body = "\n\n".join(one.text for one in project)
@@ -123,12 +137,6 @@ def _read_home(home: Path) -> _Found | None:
         found = _found(home / name, data, len(data))
         return found if found.text.strip() else None
     return None
-
-
-def _read_project(cwd: Path, root: Path, limits: Limits) -> list[_Found]:
-    """Return the files from the project's root down to cwd. The nearest ones have had the first claim on the budget."""
-    found = files.read_nearest(root, cwd, (OVERRIDE, USUAL, *limits.fallback_names), limits.max_bytes)
-    return [_found(*one) for one in reversed(found) if one[2]]
 
 
 def _found(path: Path, data: bytes, size: int) -> _Found:

@@ -442,3 +442,10 @@ def test_a_price_holds_until_a_later_one_and_cached_input_costs_what_is_said(tmp
                 tmp_path,
                 f'[[prices.models]]\nmodel = "m"\n{"input = 1" if "from" in wrong else ""}\noutput = 1\n{wrong}',
             )
+
+
+def test_a_switch_of_a_skill_names_one(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[[skills.config]]\nenabled = false\n[[skills.config]]\nenabled = true\n")
+
+    with pytest.raises(ConfigError, match=r"skills\.config\[0\]\.name: expected the name of a skill, or path instead"):
+        load(tmp_path, {})

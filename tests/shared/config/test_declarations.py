@@ -30,6 +30,7 @@ from shared.config.otel import Exporter, Otel, Tls
 from shared.config.prices import ModelPrice, Prices
 from shared.config.reader import read
 from shared.config.setting import Declaration, Setting, declarations
+from shared.config.skills import SkillConfig, SkillSwitch
 from shared.config.table import ConfigTable
 from shared.config.web_search import WebSearchEndpoint
 from shared.config.webhooks import Webhook
@@ -78,6 +79,8 @@ PLACES = [
         lambda config: config.workspaces.credentials["x"],
         {"host": "g.example", "users": ["*"], "token_env": "TOKEN"},
     ),
+    Place("skills", SkillConfig, lambda config: config.skills),
+    Place("[skills.config]", SkillSwitch, lambda config: config.skills.config[0], {"name": "a", "enabled": True}),
     Place("[webhooks]", Webhook, lambda config: config.webhooks[0], {"url": "https://h/in", "secret": SECRET}),
     Place("web_search_endpoint", WebSearchEndpoint, lambda config: config.web_search_endpoint, {"url": "http://s"}),
     Place("mcp_servers.x", McpServer, lambda config: config.mcp_servers["x"], {"command": "sh"}),

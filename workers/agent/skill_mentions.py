@@ -1,0 +1,86 @@
+"""The skills that a message of the user names: by `$name`, by a link `[$name](path)`, or by an input item.
+
+Their whole texts go to the model in a message of their own, which the log keeps behind the user's.
+
+Source: BEHAVIOUR-171 7
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from shared.errors import ToolError
+from shared.protocol.model_items import Message, text_message
+from shared.protocol.user_input import UserInput
+from workers.workspace.skills import Skill, Skills
+
+MENTION = re.compile(r"\[\$[^\]\n]{1,200}\]\(([^()\s]{1,4096})\)|\$([\w:-]{1,200})", re.ASCII)
+LINK_SCHEME = "skill://"
+MAX_NAMED = 16  # skills of one message
+MAX_CHARACTERS = 512 * 1024  # of all their texts
+
+
+def reader(skills: Skills | None, refused: list[str]) -> Callable[[Sequence[UserInput]], list[Message]]:
+    """Return a function from a user's input to messages with the texts of the skills that it names.
+
+    skills:  None: the server did not look for them
+    refused: gets a sentence about each skill that was named and that the model does not get
+    """
+
+    def read(message: Sequence[UserInput]) -> list[Message]:
+        left = MAX_CHARACTERS
+        messages: list[Message] = []
+        for skill in named(message, skills, refused):
+            try:
+                text = skill.read()
+            except (ToolError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                refused.append(f"The skill `{skill.name}` was left out: its file cannot be read ({reason}).")
+                continue
+            left -= len(text)
+            if left < 0 or len(messages) == MAX_NAMED:
+                refused.append(f"The skill `{skill.name}` was left out: name fewer skills in one message.")
+                continue
+            parts = f"<name>{skill.name}</name>\n<path>{skill.path}</path>\n{text}"
+            messages.append(text_message("user", f"<skill>\n{parts}\n</skill>"))
+        return messages
+
+    return read
+
+
+def named(message: Sequence[UserInput], skills: Skills | None, refused: list[str]) -> list[Skill]:
+    """Return the enabled skills that a message names, each once, in its order."""
+    known = skills.skills if skills is not None else ()
+    found: dict[str, Skill] = {}
+    for part in message:
+        if part["type"] == "skill":
+            skill = next((one for one in known if str(one.path) == part["path"]), None)
+            if skill is None:
+                refused.append(f"There is no skill `{part['name'][:80]}` at {part['path'][:300]}; see skills/list.")
+            elif _is_offered(skill, refused):
+                found.setdefault(part["path"], skill)
+        elif part["type"] == "text" and "$" in part["text"]:
+            for link, name in MENTION.findall(part["text"]):
+                for skill in _mentioned(known, link.removeprefix(LINK_SCHEME), name, refused):
+                    found.setdefault(str(skill.path), skill)
+    return list(found.values())
+
+
+def _mentioned(known: Sequence[Skill], link: str, name: str, refused: list[str]) -> list[Skill]:
+    """Return the one skill that a link or a `$name` means. Without one it is text like any other, such as `$HOME`."""
+    matches = [one for one in known if (str(one.path) == link if link else one.name == name)]
+    offered = [one for one in matches if one.enabled]
+    if len(offered) > 1:
+        paths = ", ".join(str(one.path) for one in offered)
+        refused.append(f"Several skills have the name `{name}`, so none was used; name one by its path: {paths[:1000]}")
+        return []
+    if not offered and matches:
+        _is_offered(matches[0], refused)
+    return offered
+
+
+def _is_offered(skill: Skill, refused: list[str]) -> bool:
+    if not skill.enabled:
+        refused.append(f"The skill `{skill.name}` is disabled; enable it with skills/config/write.")
+    return skill.enabled
