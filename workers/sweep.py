@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from functools import partial
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -67,10 +68,11 @@ def recover(services: Services) -> None:
     )
     for turn in requeued:
         logger.warning("worker lost, turn requeued", extra={"turn_id": turn.id})
-        telemetry.turn_recovered(turn.id, turn.thread_id, turn.owner)
+        telemetry.turn_recovered(turn, partial(services.store.threads.all_users_settings, turn.thread_id))
     for turn in failed:
         logger.error("too many workers lost, turn failed", extra={"turn_id": turn.id})
-        telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
+        find_settings = partial(services.store.threads.all_users_settings, turn.thread_id)
+        telemetry.turn_ended(turn, find_settings, turn.status, turn.error)
         durable_events.publish_missing(services.store, services.log, turn)
 
 
@@ -84,7 +86,8 @@ def end_interrupted(services: Services) -> None:
     """End turns that are parked although somebody has interrupted them."""
     for turn in services.store.recovery.all_users_end_interrupted():
         logger.warning("parked turn interrupted, turn ended", extra={"turn_id": turn.id})
-        telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
+        find_settings = partial(services.store.threads.all_users_settings, turn.thread_id)
+        telemetry.turn_ended(turn, find_settings, turn.status, turn.error)
         durable_events.publish_missing(services.store, services.log, turn)
 
 

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict
 
 from api.access.caller import Caller
@@ -132,7 +133,8 @@ class Context:
         if self.config.webhooks:
             self.services.queue.enqueue_delivery()
         if turn.done:  # no worker reports it to telemetry
-            telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, turn.status, turn.created_at_ms, turn.error)
+            find_settings = partial(self.store.threads.all_users_settings, turn.thread_id)
+            telemetry.turn_ended(turn, find_settings, turn.status, turn.error)
 
     def enqueue_turn(self, turn: Turn) -> None:
         """Enqueue a wake-up for a waiting turn."""

@@ -109,6 +109,12 @@ def models(config: Config) -> list[Model]:
     return [_configured(config, name) for name in ordered]
 
 
+def known_models(config: Config) -> frozenset[str]:
+    """Return the names of models that the operator, or this server, knows; clients may name others."""
+    priced = (price.model for price in config.prices.models)
+    return frozenset((config.model, *_OPENAI_MODELS, *priced))
+
+
 def context_window(model: str) -> int:
     """Return how many tokens a model's input may have; CONTEXT_WINDOW_TOKENS for unknown models."""
     return next(

@@ -260,6 +260,14 @@ class Threads:
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(threads.c.id).limit(limit)))
 
+    def all_users_settings(self, thread_id: str) -> ThreadSettings | None:
+        """Return the settings of a thread, whoever owns it; None: there is no such thread."""
+        with self._database.read() as connection:
+            found: ThreadSettings | None = connection.scalar(
+                select(threads.c.settings).where(threads.c.id == thread_id)
+            )
+        return found
+
     def all_users_due_sessions(self) -> list[str]:
         """Return ids of threads whose session files are due. They are due again later, unless written."""
         due = select(threads.c.id).where(threads.c.session_due_at_ms <= now_ms(), ~threads.c.ephemeral).limit(200)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.clock import now_ms
 
@@ -33,6 +33,24 @@ REDACTED = "[REDACTED]"
 MAX_TEXT_CHARACTERS = 8192  # of a prompt, arguments or output in one event
 SSE_EVENT = "codex.sse_event"  # one per delta: dropped first when the collector is slow
 TRACE = "trace"  # member of a turn's options: W3C headers of the request that started it
+
+FindSettings = Callable[[], Mapping[str, Any] | None]  # of the turn's thread; called when log events are exported
+
+
+class TurnFacts(Protocol):
+    """What events say of each turn."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def thread_id(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def created_at_ms(self) -> int: ...
+
 
 Attribute = str | int | float | bool | None  # None is left out
 
@@ -215,7 +233,7 @@ def conversation_started(
     }
     _emit(_sdk, "codex.conversation_starts", attributes)
     if not resumed:
-        _sdk.count("codex.thread.started", 1, {"model": settings["model"]})
+        _sdk.count("codex.thread.started", 1, _bounded(model=settings["model"]))
 
 
 def user_prompt(user_input: Sequence[UserInput]) -> None:
@@ -307,7 +325,8 @@ def tokens_used(usage: TokenCounts, effort: str | None) -> None:
     details = {"ttft_ms": _ttft_ms.get(), "model_reasoning_effort": effort}
     _emit(_sdk, SSE_EVENT, {"event.kind": "response.completed", **counts, **details})
     for name, count in counts.items():
-        labels = {"token_type": name.removesuffix("_token_count"), "model": str(_bound.get({}).get("model") or "none")}
+        model = str(_bound.get({}).get("model") or "none")
+        labels = _bounded(token_type=name.removesuffix("_token_count"), model=model)
         _sdk.count("codex.turn.token_usage", count, labels)
 
 
@@ -330,7 +349,7 @@ def tool_decided(tool: str, call_id: str, decision: str, source: str) -> None:
     attributes = {"tool_name": tool, "tool_namespace": "", "call_id": call_id, "decision": decision, "source": source}
     _emit(_sdk, "codex.tool_decision", attributes)
     if source == "user":
-        _sdk.count("codex.approval.requested", 1, {"tool": tool, "approved": decision})
+        _sdk.count("codex.approval.requested", 1, _bounded(tool=tool, approved=decision))
 
 
 def tool_ended(
@@ -364,7 +383,7 @@ def tool_ended(
         "mcp_server_origin": "",
     }
     _emit(_sdk, "codex.tool_result", attributes)
-    labels = {"tool": tool, "success": _word(success)}
+    labels = _bounded(tool=tool, success=_word(success))
     _sdk.count("codex.tool.call", 1, labels)
     _sdk.measure("codex.tool.call.duration_ms", duration_ms, labels)
 
@@ -387,11 +406,11 @@ def sandbox_left(tool: str, call_id: str, outcome: str, started_at: float | None
         _emit(_sdk, "codex.sandbox_outcome", attributes)
 
 
-def turn_claimed(*, worker: str, recovered: bool, lost: int, created_at_ms: int) -> None:
+def turn_claimed(turn: TurnFacts, find_settings: FindSettings, *, worker: str, recovered: bool, lost: int) -> None:
     """Record that a worker claimed a turn. recovered: it is not the turn's first attempt; lost: its lost attempts."""
     if _sdk is None:
         return
-    waited_ms = max(0, now_ms() - created_at_ms)
+    waited_ms = max(0, now_ms() - turn.created_at_ms)
     queued_ms = None if recovered else waited_ms
     attributes: Mapping[str, Attribute] = {
         "worker": worker,
@@ -399,15 +418,14 @@ def turn_claimed(*, worker: str, recovered: bool, lost: int, created_at_ms: int)
         "lost": lost,
         "queued_ms": queued_ms,
     }
-    _emit(_sdk, "threadhouse.turn_claimed", attributes)
-    _sdk.count("threadhouse.turn.moves", 1, {"to": "claimed"})
+    _emit_turn("threadhouse.turn_claimed", "claimed", turn, find_settings, attributes)
     if not recovered:
         _sdk.measure("threadhouse.turn.queue_age_ms", waited_ms, {})
 
 
-def turn_recovered(turn_id: str, thread_id: str, owner: str) -> None:
+def turn_recovered(turn: TurnFacts, find_settings: FindSettings) -> None:
     """Record that a turn was queued again because its worker was lost."""
-    _emit_turn("threadhouse.turn_recovered", "recovered", turn_id, thread_id, owner)
+    _emit_turn("threadhouse.turn_recovered", "recovered", turn, find_settings)
 
 
 def turn_parked(method: str) -> None:
@@ -418,22 +436,22 @@ def turn_parked(method: str) -> None:
 
 
 def turn_ended(
-    turn_id: str, thread_id: str, owner: str, status: str, created_at_ms: int, error: Mapping[str, Any] | None = None
+    turn: TurnFacts, find_settings: FindSettings, status: str, error: Mapping[str, Any] | None = None
 ) -> None:
     """Record the end of a turn. status: completed, interrupted or failed."""
     if _sdk is None:
         return
-    duration_ms = max(0, now_ms() - created_at_ms)
+    duration_ms = max(0, now_ms() - turn.created_at_ms)
     message = _text(error["message"]) if error else None
     details: Mapping[str, Attribute] = {"status": status, "duration_ms": duration_ms, "error.message": message}
-    _emit_turn("threadhouse.turn_ended", status, turn_id, thread_id, owner, details)
+    _emit_turn("threadhouse.turn_ended", status, turn, find_settings, details)
     _sdk.count("codex.conversation.turn.count", 1, {"status": status})
     _sdk.measure("codex.turn.e2e_duration_ms", duration_ms, {"status": status})
 
 
-def lease_lost(turn_id: str, thread_id: str, owner: str) -> None:
+def lease_lost(turn: TurnFacts, find_settings: FindSettings) -> None:
     """Record that this worker lost its claim on a turn."""
-    _emit_turn("threadhouse.lease_lost", "lost", turn_id, thread_id, owner)
+    _emit_turn("threadhouse.lease_lost", "lost", turn, find_settings)
     if _sdk is not None:
         _sdk.count("threadhouse.lease.lost", 1, {})
 
@@ -458,12 +476,33 @@ def relayed(event_id: str) -> None:
 
 
 def _emit_turn(
-    name: str, move: str, turn_id: str, thread_id: str, owner: str, details: Mapping[str, Attribute] | None = None
+    name: str,
+    move: str,
+    turn: TurnFacts,
+    find_settings: FindSettings,
+    details: Mapping[str, Attribute] | None = None,
 ) -> None:
-    if _sdk is not None:
-        ids = {"conversation.id": thread_id, "turn.id": turn_id, "user.account_id": _account_id(owner)}
-        _emit(_sdk, name, {**ids, **(details or {})})
-        _sdk.count("threadhouse.turn.moves", 1, {"to": move})
+    if _sdk is None:
+        return
+    common: dict[str, Attribute] = {
+        "conversation.id": turn.thread_id,
+        "turn.id": turn.id,
+        "user.account_id": _account_id(turn.owner),
+        "originator": turn.options.get("client"),
+    }
+    if _sdk.has_logs and "model" not in _bound.get({}):
+        common |= _found_model(find_settings)
+    _emit(_sdk, name, {**common, **(details or {})})
+    _sdk.count("threadhouse.turn.moves", 1, {"to": move})
+
+
+def _found_model(find_settings: FindSettings) -> Mapping[str, Attribute]:
+    try:
+        settings = find_settings()
+    except Exception as error:  # noqa: BLE001 - whatever keeps the settings away, the event is exported
+        logger.warning("event without the model of its thread: %s", type(error).__name__)
+        return {}
+    return {} if settings is None else _model_attributes(settings)
 
 
 # -- attributes as collectors get them
@@ -479,6 +518,14 @@ def _emit(sdk: Sdk, name: str, attributes: Mapping[str, Attribute]) -> None:
         "terminal.type": "unknown",  # the client's; the protocol does not say
     }
     sdk.emit(name, {**common, **_bound.get({}), **attributes})
+
+
+def _bounded(**labels: str) -> dict[str, str]:
+    """Return labels of a metric without words that only a client knows (shared.telemetry.labels)."""
+    from shared.telemetry.labels import bounded
+
+    assert _config is not None
+    return bounded(_config, labels)
 
 
 def _text(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
-MAX_SERIES = 500  # combinations of attributes of one metric in one process; some are words of users and models
+MAX_SERIES = 500  # combinations of attributes of one metric in one process
 MAX_VALUE_CHARACTERS = 100
 OTHER = "other"  # every attribute of a combination beyond that
 BUCKETS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 1_800_000)

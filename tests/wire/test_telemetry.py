@@ -39,7 +39,19 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 """
 LATEST_EXIT_SECONDS = 30  # on a busy machine; a process gives its collector 3 s at its end
-COMMON = {"event.name", "event.timestamp", "conversation.id", "app.version", "terminal.type"}
+COMMON = {
+    *("event.name", "event.timestamp", "conversation.id", "app.version", "terminal.type"),
+    *("originator", "model", "slug"),
+}
+
+
+def check_common_fields(sink: OtlpSink, *names: str) -> None:
+    """Check that each event about a thread, ours too, has the common fields, and that these events were exported."""
+    records = [record for record in list(sink.exported["logs"]) if record.name != "codex.startup_phase"]
+    assert {
+        record.name: COMMON - record.attributes.keys() for record in records if COMMON - record.attributes.keys()
+    } == {}
+    assert {record.name for record in records} >= set(names)
 
 
 def otel(sink: OtlpSink, protocol: str, **more: object) -> dict[str, object]:
@@ -121,10 +133,9 @@ def test_each_event_of_the_catalogue_reaches_the_collector(tmp_path: Path, sink:
         assert record.content["severityNumber"] == 9
         assert record.content.get("eventName") == record.name
         assert record.content.get("body", {}) == {}  # the body is null
-        if record.name.startswith("codex.") and record.name != "codex.startup_phase":
-            assert record.attributes.keys() >= COMMON
+    check_common_fields(sink, *(f"threadhouse.turn_{move}" for move in ("claimed", "parked", "ended")))
     for record in sink.named("logs", "codex.api_request"):
-        assert record.attributes.keys() >= {"model", "slug", "originator", "turn.id"}
+        assert "turn.id" in record.attributes
         assert record.service == "threadhouse-worker"
 
     assert {record["prompt"] for record in exported("codex.user_prompt")} == {"[REDACTED]"}
@@ -359,6 +370,7 @@ def test_a_turn_recovered_by_another_worker_stays_in_its_trace(tmp_path: Path, s
         sink.wait_for("logs", "threadhouse.turn_recovered", turn__id=turn_id)
         sink.wait_for("logs", "threadhouse.lease_lost", turn__id=turn_id)
         claims = sink.wait_for("logs", "threadhouse.turn_claimed", 2)
+        check_common_fields(sink, "threadhouse.turn_recovered", "threadhouse.lease_lost")
         assert [record.attributes["recovered"] for record in claims] == [False, True]
         spans = sink.wait_for("traces", "turn", 2)
         assert len({span.resource["service.instance.id"] for span in spans}) == 2

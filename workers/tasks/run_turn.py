@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 from shared import queue, telemetry
 from shared.clock import now_ms
@@ -11,6 +12,7 @@ from shared.errors import ClaimLost, HistoryTooLarge
 from shared.events import durable_events
 from shared.ids import new_id
 from shared.protocol.turn import TurnError, error_kind, turn_error
+from shared.store import Store
 from shared.store.outages import RETRY_SECONDS, is_outage
 from shared.store.turns import Claim, Turn
 from shared.store.users import LOCAL_USER
@@ -109,20 +111,18 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     )
     row = claim.turn
     ids = {"turn_id": row.id, "thread_id": row.thread_id, "user_id": row.owner, "claim_no": claim.claim_no}
+    find_settings = partial(services.store.threads.all_users_settings, row.thread_id)
     logger.info("turn continued" if claim.recovered else "turn claimed", extra={**ids, "worker": services.name})
     try:
         with telemetry.turn_span(row.id, row.thread_id, row.owner, row.options, claim.claim_no):
             telemetry.turn_claimed(
-                worker=services.name,
-                recovered=claim.recovered,
-                lost=claim.lost_attempts,
-                created_at_ms=row.created_at_ms,
+                row, find_settings, worker=services.name, recovered=claim.recovered, lost=claim.lost_attempts
             )
             run_and_end(services, turn, claimed)
     except HistoryTooLarge as error:
         fail_unread(services, claim, turn_error(str(error), "contextWindowExceeded"))
     except ClaimLost:
-        telemetry.lease_lost(row.id, row.thread_id, row.owner)
+        telemetry.lease_lost(row, find_settings)
         logger.warning("claim lost, leaving the turn", extra={"turn_id": claim.turn_id})
     except Exception as error:
         if is_outage(error):
@@ -144,7 +144,7 @@ def fail_unread(services: Services, claim: Claim, error: TurnError) -> None:
     Errors: those of the database, ClaimLost
     """
     turn = services.store.claims.fail(claim, error, "The turn failed.")
-    record_end(turn, turn.status, turn.error)
+    record_end(services.store, turn, turn.status, turn.error)
     durable_events.publish_missing(services.store, services.log, turn)
 
 
@@ -196,16 +196,16 @@ def end(turn: RunningTurn, status: str, error: TurnError | None = None) -> bool:
     with KeptCommands(turn) as kept:
         kept.stored = transcript.finish(status, error, kept.rows, kept.lease_ms)
     if kept.stored:
-        record_end(row, status, error)
+        record_end(turn.store, row, status, error)
     return kept.stored
 
 
-def record_end(turn: Turn, status: str, error: TurnError | None) -> None:
+def record_end(store: Store, turn: Turn, status: str, error: TurnError | None) -> None:
     """Log that a turn has ended, and send telemetry of it. status: completed, interrupted or failed."""
     cause = f": {error_kind(error['codexErrorInfo'])}" if error else ""
     duration_ms = max(0, now_ms() - turn.created_at_ms)
     logger.info("turn %s%s", status, cause, extra={"turn_id": turn.id, "duration_ms": duration_ms})
-    telemetry.turn_ended(turn.id, turn.thread_id, turn.owner, status, turn.created_at_ms, error)
+    telemetry.turn_ended(turn, partial(store.threads.all_users_settings, turn.thread_id), status, error)
 
 
 def requeue(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> None:

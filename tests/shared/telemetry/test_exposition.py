@@ -17,10 +17,14 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed
 
 from shared import telemetry
 from shared.config import Config, load
+from shared.store.turns import Turn
 from shared.telemetry import exposition
 from shared.telemetry.metrics import BUCKETS_MS, MAX_SERIES, MAX_VALUE_CHARACTERS, METRICS, OTHER
 from tests.support.metric_pages import FIRST_PORTS, choose_first_port, read, value
 from tests.support.wait import until
+
+TURN = Turn("turn", "thread", "ann", "running", "inProgress", {}, 0)
+SETTINGS = {"model": "m", "modelProvider": "openai", "approvalPolicy": "never", "sandboxPolicy": {"type": "readOnly"}}
 
 
 def configured(home: Path, **settings: object) -> Config:
@@ -50,7 +54,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def test_a_page_shows_what_was_counted_and_measured(port: int) -> None:
-    telemetry.lease_lost("turn", "thread", "owner")
+    telemetry.lease_lost(TURN, lambda: None)
     telemetry.request_handled("turn/start", "ok", 7)
     telemetry.request_handled("turn/start", "failed", 40)
     telemetry.observe("threadhouse.connections", lambda: [(3, {})])
@@ -78,17 +82,33 @@ def test_counters_with_known_attributes_begin_at_zero_so_that_their_first_event_
     assert value([page], "threadhouse_requests_total") is None  # which methods there will be is not known
 
 
-def test_words_of_users_and_models_cannot_make_any_number_of_series(port: int) -> None:
-    for number in range(MAX_SERIES + 10):
+def test_words_that_only_clients_know_share_a_series(port: int) -> None:
+    for number in range(10):
         telemetry.tool_decided(f"tool-{number}", "call", "approved", "user")
-    telemetry.tool_decided("tool-0", "call", "approved", "user")
-    telemetry.tool_decided("x" * (MAX_VALUE_CHARACTERS + 1), "call", "approved", "user")
+        settings = {**SETTINGS, "model": f"made-up-{number}"}
+        telemetry.conversation_started("thread", "ann", None, settings)
+    telemetry.tool_decided("exec_command", "call", "approved", "user")
+    telemetry.conversation_started("thread", "ann", None, {**SETTINGS, "model": "gpt-5.5"})
 
     page = read(port)
 
-    assert len(page["codex_approval_requested"].samples) == MAX_SERIES + 1
-    assert value([page], "codex_approval_requested_total", tool=OTHER, approved=OTHER) == 11
-    assert value([page], "codex_approval_requested_total", tool="tool-0") == 2
+    found = [(one.labels["tool"], one.value) for one in page["codex_approval_requested"].samples]
+    assert sorted(found) == [("exec_command", 1), (OTHER, 10)]
+    models = [(one.labels["model"], one.value) for one in page["codex_thread_started"].samples]
+    assert sorted(models) == [("gpt-5.5", 1), (OTHER, 10)]
+
+
+def test_a_metric_has_a_largest_number_of_series(port: int) -> None:
+    for number in range(MAX_SERIES + 10):
+        telemetry.request_handled(f"method-{number}", "ok", 1)
+    telemetry.request_handled("method-0", "ok", 1)
+    telemetry.request_handled("x" * (MAX_VALUE_CHARACTERS + 1), "ok", 1)
+
+    page = read(port)
+
+    assert len(page["threadhouse_requests"].samples) == MAX_SERIES + 1
+    assert value([page], "threadhouse_requests_total", method=OTHER, outcome=OTHER) == 11
+    assert value([page], "threadhouse_requests_total", method="method-0") == 2
 
 
 def test_a_measurement_that_fails_leaves_the_others_on_the_page(port: int, caplog: pytest.LogCaptureFixture) -> None:
