@@ -59,10 +59,12 @@ def _check_redis(client: redis.Redis) -> Check:
         memory.get("maxmemory"),
     )
     if policy != "noeviction":
-        return Check("redis", False, f"it may evict keys (maxmemory-policy {policy}): set noeviction")
+        return Check("redis memory", False, f"it may evict keys (maxmemory-policy {policy}): set noeviction")
     if most and used > 0.9 * most:
-        return Check("redis", False, f"{used >> 20} of {most >> 20} MiB used: raise maxmemory, or no event can be sent")
-    return Check("redis", True, f"{used >> 20} MiB used")
+        return Check(
+            "redis memory", False, f"{used >> 20} of {most >> 20} MiB used: raise maxmemory, or no event can be sent"
+        )
+    return Check("redis memory", True, f"{used >> 20} MiB used")
 
 
 def _check_clock(store: Store) -> Check:

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from api.cli.options import home_option
+from api.cli.options import home_option, log_format_option
 from shared import config as configuration
 from shared import telemetry
 from shared.config import Config
@@ -16,6 +16,7 @@ from shared.logs.fields import format_handlers, line_formatter
 
 @click.command()
 @home_option
+@log_format_option
 def beat() -> None:
     """Run the scheduler. A second one stands by and replaces the first within 30 seconds."""
     config = configuration.load(None, os.environ)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from shared.config.server import LOG_FORMAT_VARIABLE, LOG_FORMATS
 from shared.errors import ConfigError
 
 GIVEN_HOME = "threadhouse.home"  # in the meta of click's context
@@ -27,6 +28,21 @@ home_option = click.option(
     expose_value=False,
     callback=_set_home,
     help="Folder of config.toml, database and logs (default: THREADHOUSE_HOME, else ~/.threadhouse).",
+)
+
+
+def _set_log_format(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ[LOG_FORMAT_VARIABLE] = value
+
+
+# As home_option: it sets the environment variable and no parameter.
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    expose_value=False,
+    callback=_set_log_format,
+    help="Format of log lines (default: [server] log_format, else text).",
 )
 
 

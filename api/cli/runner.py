@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from shared.config.server import LOG_FORMATS
+from api.cli.options import log_format_option
+from shared.config.server import LOG_FORMAT_VARIABLE
 from shared.errors import ConfigError
 
 ROOT_RISK = "as root, a command that escapes its sandbox controls this host"
@@ -33,11 +34,9 @@ ROOT_RISK = "as root, a command that escapes its sandbox controls this host"
     metavar="GROUP",
     help="Group of the socket, with this user and the workers' user in it (default: this user's).",
 )
-@click.option(
-    "--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help="Format of log lines."
-)
+@log_format_option
 @click.option("--dangerously-as-root", is_flag=True, help=f"Start although the user is root: {ROOT_RISK}.")
-def runner(path: Path, worker: str | None, group: str | None, log_format: str, dangerously_as_root: bool) -> None:
+def runner(path: Path, worker: str | None, group: str | None, dangerously_as_root: bool) -> None:
     """Run commands and open workspaces for the workers of this host.
 
     Start it as a user that has no credentials. It reads no configuration, and keeps only PATH and HOME of its
@@ -45,7 +44,7 @@ def runner(path: Path, worker: str | None, group: str | None, log_format: str, d
     """
     if os.geteuid() == 0 and not dangerously_as_root:
         raise ConfigError(f"{ROOT_RISK}: start the runner as another user, e.g. `setpriv --reuid=threadhouse-runner …`")
-    path = Path(os.path.abspath(path))
+    path, log_format = Path(os.path.abspath(path)), os.environ.get(LOG_FORMAT_VARIABLE, "text")
     uid = os.geteuid() if worker is None else _id(worker, lambda name: pwd.getpwnam(name).pw_uid, "user")
     gid = None if group is None else _id(group, lambda name: grp.getgrnam(name).gr_gid, "group")
     known = importlib.import_module("workers.sandbox.runner")  # loaded by name, as in worker.py

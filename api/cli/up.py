@@ -18,7 +18,7 @@ import click
 
 from api.cli import embedded_redis, first_turn
 from api.cli.client import Client
-from api.cli.options import DEFAULT_URL, certfile_option, check_tls, home_option, keyfile_option
+from api.cli.options import DEFAULT_URL, certfile_option, check_tls, home_option, keyfile_option, log_format_option
 from api.cli.supervisor import POLL_SECONDS, Stopped, Supervisor, say
 from shared import config as configuration
 from shared.config import SCRIPTED, SCRIPTED_WORDS, Config
@@ -40,6 +40,7 @@ AUTHENTICATE = """
 
 @click.command()
 @home_option
+@log_format_option
 @click.option("--host", help="Address to listen on (default: [server] host, else 127.0.0.1).")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on (default: [server] port, else 8765).")
 @click.option(

@@ -21,7 +21,7 @@ from api.access.capacity import CONNECTIONS
 from api.cli import child
 from api.cli.host import is_loopback
 from api.cli.loading import collector_off
-from api.cli.options import certfile_option, check_tls, home_option, keyfile_option
+from api.cli.options import certfile_option, check_tls, home_option, keyfile_option, log_format_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError, ThreadhouseError
@@ -39,6 +39,7 @@ SILENCE_SECONDS = 60  # a process whose event loop is blocked for longer is repl
 
 @click.command()
 @home_option
+@log_format_option
 @click.option("--host", help="Address to listen on (default: [server] host, else 127.0.0.1).")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on (default: [server] port, else 8765).")
 @click.option(

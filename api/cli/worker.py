@@ -14,7 +14,7 @@ import click
 
 from api.cli.host import SCHEMA_OUT_OF_DATE, is_loopback
 from api.cli.loading import collector_off
-from api.cli.options import home_option
+from api.cli.options import home_option, log_format_option
 from shared import config as configuration
 from shared.config import Config
 from shared.errors import ConfigError
@@ -25,6 +25,7 @@ TOUCH_SECONDS = 5.0  # between two touches of the ready file
 
 @click.command()
 @home_option
+@log_format_option
 @click.option(
     "--queues", default=TURN_QUEUES, show_default=True, metavar="NAME,…", help="Queues to serve, comma-separated."
 )

@@ -13,6 +13,7 @@ from shared.protocol.sandbox_modes import SANDBOX_MODES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+LOG_FORMAT_VARIABLE = "THREADHOUSE_LOG_FORMAT"  # set by the option --log-format, for child processes too
 
 HOUR = 3600.0
 WEBHOOK_RETRY_SECONDS = (
@@ -27,6 +28,15 @@ WEBHOOK_RETRY_SECONDS = (
     20 * HOUR,
     20 * HOUR,
 )  # 3 days in all
+
+
+def _log_format(table: ConfigTable, key: str) -> str | None:
+    """Return what an option of the command says, else what config.toml says. Errors: ConfigError."""
+    configured = table.get(key)
+    given: str | None = table.environ.get(LOG_FORMAT_VARIABLE) or configured
+    if given is not None and given not in LOG_FORMATS:
+        raise table.error(key, f"one of {', '.join(LOG_FORMATS)}", given, show=True)
+    return given
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,12 @@ class Server:
     ] = False
     log_level: Annotated[str, Setting("The least severe log lines that are written.", choices=LOG_LEVELS)] = "info"
     log_format: Annotated[
-        str, Setting("Log lines for people, or one JSON object per line for machines.", choices=LOG_FORMATS)
+        str,
+        Setting(
+            "Log lines for people, or one JSON object per line for machines; `--log-format` of a command comes first.",
+            choices=LOG_FORMATS,
+            read=_log_format,
+        ),
     ] = "text"
     event_log_length: Annotated[
         int,

@@ -11,6 +11,8 @@ from celery.signals import worker_init, worker_ready
 from click.testing import CliRunner
 
 from api.cli import commands
+from shared.config import load
+from shared.config.server import LOG_FORMAT_VARIABLE
 from shared.errors import ConfigError
 from workers.app import app
 
@@ -73,3 +75,15 @@ def test_a_queue_that_does_not_exist_is_refused() -> None:
 
     assert isinstance(refused.exception, ConfigError)
     assert "--queues nosuch: there is no such queue" in str(refused.exception)
+
+
+def test_the_log_format_of_a_command_reaches_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LOG_FORMAT_VARIABLE, "text")  # so that it is as before when the test ends
+    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
+    monkeypatch.setattr(worker_init, "receivers", [])
+    found: list[str] = []
+    monkeypatch.setattr(app, "worker_main", lambda _: found.append(load(None, os.environ).server.log_format))
+
+    CliRunner().invoke(commands, ["worker", "--log-format", "json"])
+
+    assert found == ["json"]

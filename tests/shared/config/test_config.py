@@ -449,3 +449,12 @@ def test_a_switch_of_a_skill_names_one(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"skills\.config\[0\]\.name: expected the name of a skill, or path instead"):
         load(tmp_path, {})
+
+
+def test_the_option_of_a_command_comes_before_the_configured_log_format(tmp_path: Path) -> None:
+    toml = '[server]\nlog_format = "json"\n'
+
+    assert config(tmp_path, toml).server.log_format == "json"
+    assert config(tmp_path, toml, THREADHOUSE_LOG_FORMAT="text").server.log_format == "text"
+    with pytest.raises(ConfigError, match=r"server\.log_format: expected one of text, json"):
+        config(tmp_path, toml.replace("json", "xml"))
