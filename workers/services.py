@@ -183,6 +183,8 @@ class Services:
                     signal = self.running.get(subject_id)
                     if name == turn_signals.STOP_TERMINAL:
                         self.terminals.stop(subject_id)
+                    elif signal is not None and name == turn_signals.REQUEUED:
+                        self.journal.renew_leases()
                     elif signal is not None and name in STOP_REASONS:
                         signal.request(STOP_REASONS[name])
             except redis.RedisError as error:

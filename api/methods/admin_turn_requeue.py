@@ -8,13 +8,14 @@ from api.requests import admin
 from api.requests.context import Context
 from api.requests.examples import TURN_ID, Example
 from api.requests.params import MethodParams
+from shared.events import turn_signals
 
 NAME = "admin/turn/requeue"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params(MethodParams):
-    """The turn to requeue. A tool call that has begun is not begun again, but its command may run on for some seconds.
+    """The turn to requeue. A tool call that has begun is not begun again; its worker ends its command.
 
     Errors: Forbidden
     """
@@ -34,4 +35,7 @@ EXAMPLE = Example(params={"turnId": TURN_ID}, result={"requeued": True})
 
 def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
-    return Result(requeued=ctx.store.open_turns.all_users_requeue(params.turn_id, audit_entry=ctx.audit_entry(NAME)))
+    requeued = ctx.store.open_turns.all_users_requeue(params.turn_id, audit_entry=ctx.audit_entry(NAME))
+    if requeued:
+        ctx.after_reply(turn_signals.publish, ctx.services.redis, turn_signals.REQUEUED, params.turn_id)
+    return Result(requeued=requeued)

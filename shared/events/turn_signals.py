@@ -12,6 +12,7 @@ from shared.event_names import TURN_SIGNALS_CHANNEL
 
 STEER = b"steer"
 INTERRUPT = b"interrupt"
+REQUEUED = b"requeued"  # the turn was taken from its worker
 STOP_TERMINAL = b"stop-terminal"
 
 

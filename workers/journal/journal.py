@@ -121,6 +121,12 @@ class Journal:
         """Return whether this process may write the turn now, by the clock; revoke the claim when it may not."""
         return self.leases.has_authority(claimed)
 
+    def renew_leases(self) -> None:
+        """Renew all leases soon, and so find out which claims are lost. Does not wait."""
+        with self._changed:
+            self.leases.make_due()
+            self._changed.notify_all()
+
     def _submit(self, claimed: ClaimedTurn, entry: JournalEntry, urgent: bool) -> None:
         with self._changed:
             if not claimed.revoked:

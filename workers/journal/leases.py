@@ -9,6 +9,7 @@ another worker may claim the turn.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -85,6 +86,10 @@ class Leases:
     def due_at(self) -> float:
         """Monotonic seconds at which the next renewal is due."""
         return self._renewed_at + self._renewal_seconds
+
+    def make_due(self) -> None:
+        """Have the next `renew` renew all leases, however short ago the last one was."""
+        self._renewed_at = -math.inf
 
     def renew(self) -> None:
         """Renew all leases when that is due, and pass on interrupts and input that no signal reported."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.events import turn_signals
+from shared.store.audit import AuditEntry
 from shared.store.threads import Thread
 from shared.store.turns import Claim
 from tests.builders import SilentQueue, unread_inputs
@@ -279,3 +280,25 @@ def test_interrupt_ends_a_queued_turn_and_keeps_its_input(bench: Bench) -> None:
     assert bench.turn(turn).status == "interrupted"
     assert types(bench.shown(thread)) == ["userMessage"]
     assert order.check(bench.events(thread)).turns == {turn.id: "interrupted"}
+
+
+def test_a_worker_ends_the_command_of_a_turn_that_is_taken_from_it(open_bench: Callable[..., Bench]) -> None:
+    seldom = {
+        "lease_seconds": 6000.0,
+        "authority_seconds": 5000.0,
+        "renewal_seconds": 3000.0,
+    }  # the signal must tell it
+    bench = open_bench(server=seldom)
+    thread = bench.thread()
+    turn = bench.begin(thread, "[[run touch started; sleep 600]]")
+    running = bench.start_run()
+    wait_for_file(bench.cwd / "started")
+
+    store = bench.workers[0].store
+    assert store.open_turns.all_users_requeue(turn.id, audit_entry=AuditEntry.of_operator("turn requeue"))
+    turn_signals.publish(bench.connect(), turn_signals.REQUEUED, turn.id)
+    running.join()  # its command has ended
+
+    bench.settle()
+    assert bench.turn(turn).status == "completed", "the next claim went on with it"
+    assert "unknown" in outputs(bench)[0]
