@@ -19,6 +19,11 @@ def new_id() -> str:
     return str(uuid.UUID(int=(unix_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random))
 
 
+def first_id(at_ms: int) -> str:
+    """Return the least id that is made from a time on, in Unix ms."""
+    return str(uuid.UUID(int=(at_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | 0x2 << 62))
+
+
 def is_id(text: str) -> bool:
     """Return whether text is a UUID in canonical form."""
     try:

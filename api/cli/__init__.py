@@ -29,6 +29,8 @@ COMMANDS = {
     "workers": "api.cli.workers",
     "turns": "api.cli.turns",
     "turn": "api.cli.turns",
+    "queue": "api.cli.queue",
+    "top": "api.cli.top",
     "usage": "api.cli.usage",
     "users": "api.cli.users",
     "keys": "api.cli.keys",

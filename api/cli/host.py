@@ -18,10 +18,13 @@ from shared.config import Config
 from shared.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
+    import redis
+
     from shared.store import Store
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
+REDIS_SECONDS = 3.0  # for which a command waits for Redis
 SCHEMA_OUT_OF_DATE = "the schema is out of date: run `threadhouse migrate`"
 
 json_option = click.option(
@@ -62,6 +65,19 @@ def host_store() -> Iterator[Store]:
             store.close()
     except (OperationalError, InterfaceError) as error:
         raise Unavailable(f"the database does not answer: {outage_reason(error)}") from error
+
+
+def connect_redis(config: Config) -> redis.Redis:
+    """Return a client of this deployment's Redis, which waits for REDIS_SECONDS at most; a context manager."""
+    from shared import redis_clients
+
+    bounds = {"socket_connect_timeout": REDIS_SECONDS, "socket_timeout": REDIS_SECONDS}
+    return redis_clients.connect(config.redis_url, **bounds)
+
+
+def user_names(store: Store) -> dict[str, str]:
+    """Return user id → name."""
+    return {account.user.id: account.user.name for account in store.users.accounts()}
 
 
 def outage_reason(error: Exception) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 import orjson
 
-from api.cli.host import duration, format_time, host_store, json_option, show
+from api.cli.host import connect_redis, duration, format_time, host_store, json_option, show, user_names
 from api.cli.options import home_option
 from shared import config as configuration
 from shared.clock import now_ms
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from shared.store.turns import Turn
     from shared.store.turns.open_turns import OpenTurn
 
-REDIS_SECONDS = 3.0  # for which the log lines of a turn are waited for
-
 
 @click.command()
 @click.option("--state", type=click.Choice(["queued", "running", "parked"]), help="Only turns in this state.")
@@ -33,7 +32,7 @@ REDIS_SECONDS = 3.0  # for which the log lines of a turn are waited for
     "older_ms",
     metavar="AGE",
     callback=duration,
-    help="Only turns that were queued, or parked, longer ago: 5m.",
+    help="Only turns whose cause began longer ago: 5m.",
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number.")
 @json_option
@@ -48,7 +47,7 @@ def turns(
         found = store.open_turns.all_users_list(
             turns_at_once=config.limits.turns_at_once, owner=owner, phase=state, worker=worker, limit=limit
         )
-        names = _user_names(store)
+        names = user_names(store)
     before_ms = now_ms() - (older_ms or 0)
     show([_row(turn, names, as_json) for turn in found if turn.since_ms <= before_ms], as_json)
 
@@ -63,6 +62,9 @@ def turn(turn_id: str, action: str, as_json: bool) -> None:
 
     stop interrupts it, as its user would. requeue takes it from its worker and lets another one go on with it.
     """
+    from shared.logs import turn_logs
+    from shared.store.turns.open_turns import with_failed_call
+
     config = configuration.load(None, os.environ)
     with host_store() as store:
         found = store.open_turns.all_users_find(turn_id)
@@ -73,8 +75,9 @@ def turn(turn_id: str, action: str, as_json: bool) -> None:
             click.echo(_ACTIONS[action](store, row))
             return
         standing = store.open_turns.all_users_list(turns_at_once=config.limits.turns_at_once, turn_id=turn_id)
-        names = _user_names(store)
+        names = user_names(store)
     lines = _log_lines(config, row)
+    standing = [with_failed_call(one, turn_logs.failed_call(lines)) for one in standing]
     facts = {
         "id": row.id,
         "thread": row.thread_id,
@@ -114,22 +117,22 @@ def _stop(store: Store, row: Turn) -> str:
 
 
 def _requeue(store: Store, row: Turn) -> str:
+    import redis
+
+    from shared.events import turn_signals
     from shared.store.audit import AuditEntry
 
     if not store.open_turns.all_users_requeue(row.id, audit_entry=AuditEntry.of_operator("turn requeue")):
         raise click.ClickException("not requeued: no worker runs it, see `threadhouse turn ID`")
+    with suppress(redis.RedisError), connect_redis(configuration.load(None, os.environ)) as client:
+        turn_signals.publish(client, turn_signals.REQUEUED, row.id)
     return (
         "queued again for the next worker. A tool call that has begun is not repeated; "
-        "its command may run on for some seconds, or as long as its worker hangs"
+        "its command is ended, unless its worker hangs"
     )
 
 
 _ACTIONS: dict[str, Callable[[Store, Turn], str]] = {"stop": _stop, "requeue": _requeue}
-
-
-def _user_names(store: Store) -> dict[str, str]:
-    """Return user id → name."""
-    return {account.user.id: account.user.name for account in store.users.accounts()}
 
 
 def _row(turn: OpenTurn, names: dict[str, str], as_json: bool) -> dict[str, object]:
@@ -149,12 +152,10 @@ def _log_lines(config: Config, row: Turn) -> list[str]:
     """Return the log lines of a turn that Redis still has, oldest first."""
     import redis
 
-    from shared import redis_clients
     from shared.logs import turn_logs
 
-    bounds = {"socket_connect_timeout": REDIS_SECONDS, "socket_timeout": REDIS_SECONDS}
     try:
-        with redis_clients.connect(config.redis_url, **bounds) as client:
+        with connect_redis(config) as client:
             return turn_logs.read(client, [row.id])
     except redis.RedisError as error:
         return [f"(no log lines: Redis does not answer: {type(error).__name__})"]

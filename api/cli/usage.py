@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from api.cli.host import host_store, json_option, show
+from api.cli.host import host_store, json_option, show, user_names
 from api.cli.options import home_option
 from shared import config as configuration
 
@@ -40,7 +40,7 @@ def usage(
     with host_store() as store:
         owner = store.users.get(user_name).id if user_name else None
         found = spending.group(store.usage.all_users_by_model(first, last, owner=owner), config.prices, groups)
-        names = {account.user.id: account.user.name for account in store.users.accounts()}
+        names = user_names(store)
 
     def rows() -> Iterator[dict[str, object]]:
         for one in found:

@@ -35,7 +35,7 @@ class Params(MethodParams):
 
 @dataclass(frozen=True)
 class Result:
-    """data: those that are longest in their state first"""
+    """data: those whose cause began first come first"""
 
     data: Sequence[admin.OpenTurnObject]
 
@@ -45,6 +45,7 @@ EXAMPLE = Example(result={"data": [OPEN_TURN]})
 
 def handle(ctx: Context, params: Params) -> Result:
     admin.check_admin(ctx)
+    ctx.store.audit.append(ctx.audit_entry(NAME), subject_id=params.user_id)
     found = ctx.store.open_turns.all_users_list(
         turns_at_once=ctx.config.limits.turns_at_once,
         phase=params.state,

@@ -14,6 +14,7 @@ from api.requests.examples import BEGIN_MS, OPEN_TURN, TURN_ID, Example
 from api.requests.params import MethodParams
 from shared.errors import NotFound
 from shared.logs import turn_logs
+from shared.store.turns.open_turns import with_failed_call
 
 NAME = "admin/turn/read"
 
@@ -83,7 +84,7 @@ def handle(ctx: Context, params: Params) -> Result:
         thread_id=turn.thread_id,
         user_id=turn.owner,
         status=turn.status,
-        waits=admin.open_turn_object(waits[0]) if waits else None,
+        waits=admin.open_turn_object(with_failed_call(waits[0], turn_logs.failed_call(log))) if waits else None,
         timeline=[{"atMs": moment.at_ms, "what": moment.what} for moment in moments],
         log=log,
     )

@@ -7,6 +7,7 @@ from typing import TypedDict
 from api.requests.context import Context
 from shared.errors import Forbidden, InvalidRequest
 from shared.events import turn_signals
+from shared.queue_state import Waiting
 from shared.store.turns import Turn
 from shared.store.turns.open_turns import OpenTurn
 from shared.store.users import Account
@@ -51,7 +52,7 @@ class OpenTurnObject(TypedDict):
     """A turn that is not done, as admins see it. Times are Unix milliseconds.
 
     state:       "queued", "running" or "parked"
-    sinceMs:     when it was queued for the last time, or parked
+    sinceMs:     when its present cause began: when it was queued or parked, when its tool call began, …
     worker:      name of the worker process that runs it
     lostWorkers: how many workers were lost while they ran it
     cause:       what it waits for: approval, limit, noWorker, queue, claim, lostWorker, tool or model
@@ -81,6 +82,55 @@ def open_turn_object(found: OpenTurn) -> OpenTurnObject:
         "lostWorkers": found.lost_attempts,
         "cause": found.cause,
         "why": found.why,
+    }
+
+
+class WaitingObject(TypedDict):
+    """Work of one kind that waits in one queue.
+
+    workers: processes that take from the queue
+    tasks:   in the queue in Redis; null while Redis does not answer
+    kind:    "turns", "worker calls", "feedback reports", "messages" (to webhooks and notify), "session files" or
+             "erasures"
+    cause:   of turns: why they wait (admin/turn/list); null for other kinds
+    count:   how much waits; at most 10,000 are counted, but of turns
+    sinceMs: when the oldest was added, Unix milliseconds; null: nothing waits, or it is not known
+    why:     what it waits for and what to do about it; null: nothing waits, or it moves
+    """
+
+    queue: str
+    workers: int
+    tasks: int | None
+    kind: str
+    cause: str | None
+    count: int | None
+    sinceMs: int | None
+    why: str | None
+
+
+WAITING: WaitingObject = {
+    "queue": "turns",
+    "workers": 2,
+    "tasks": 3,
+    "kind": "turns",
+    "cause": "limit",
+    "count": 3,
+    "sinceMs": 1_764_324_000_000,
+    "why": "its user runs 8 turns and may run 8 at once (turns_at_once)",
+}
+
+
+def waiting_object(one: Waiting) -> WaitingObject:
+    """Return what waits as admins see it."""
+    return {
+        "queue": one.queue,
+        "workers": one.workers,
+        "tasks": one.tasks,
+        "kind": one.kind,
+        "cause": one.cause,
+        "count": one.count,
+        "sinceMs": one.since_ms,
+        "why": one.why,
     }
 
 

@@ -8,6 +8,7 @@ in batches, so that logging never waits, and drops what it cannot write.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ MAX_WAITING = 5000  # lines that are not written yet; more replace the oldest
 WRITE_EVERY_SECONDS = 0.3
 SETTLE_SECONDS = 1.0  # after which other processes have written their lines
 MAX_IDS = 2000  # ids that are read for one report: the newest turns of a thread
+
+_FAILED_CALL = re.compile(r"model call failed, retrying: (\w+)")
 
 
 class TurnLogHandler(logging.Handler):
@@ -93,3 +96,13 @@ def read(client: redis.Redis, ids: Sequence[str]) -> list[str]:
 
 def _key(record_id: str) -> str:
     return f"log-lines:{record_id}"
+
+
+def failed_call(lines: Sequence[str]) -> str:
+    """Return the kind of error with which a turn's last model call failed; "" if it did not, by the turn's lines."""
+    for line in reversed(lines):
+        if found := _FAILED_CALL.search(line):
+            return found[1]
+        if "model answered" in line:
+            break
+    return ""

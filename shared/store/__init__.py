@@ -12,6 +12,7 @@ from pathlib import Path
 from shared.store.approvals import Approvals
 from shared.store.archives import Archives
 from shared.store.audit import Audit
+from shared.store.backlogs import Backlogs
 from shared.store.connection import Database
 from shared.store.erasures import Erasures
 from shared.store.feedback import Feedback
@@ -56,6 +57,7 @@ class Store:
         self.database = open_database(url)
         if workspaces_dir is not None:
             self.database.set_option(OPTION, str(workspaces_dir))
+        self.backlogs = Backlogs(self.database)
         self.outbox = Outbox(self.database, listeners or {})
         self.feedback = Feedback(self.database, self.outbox)
         self.threads = Threads(self.database)

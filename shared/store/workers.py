@@ -58,6 +58,10 @@ class SeenWorker:
         return self.silent_ms > LOST_MS
 
     @property
+    def takes_tasks(self) -> bool:
+        return not self.lost and not self.worker.draining
+
+    @property
     def state(self) -> str:
         """What operators read: lost, draining, broken (commands cannot run there) or ready."""
         if self.lost:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.engine import Row
 
+from shared.clock import span
 from shared.event_names import TURNS_QUEUE
+from shared.ids import first_id
 from shared.protocol.dynamic_tools import SERVER_TOOLS
 from shared.store import audit
 from shared.store.audit import AuditEntry
@@ -23,6 +25,7 @@ from shared.store.turns import Turn, rows
 from shared.store.turns.timelines import Moment, read_timeline
 from shared.store.workers import read_workers
 
+SILENT_MS = 12_000  # of a worker, which reports every 5 s; said before it counts as lost
 CLAIM_MS = 15_000  # within which a free worker claims a turn, even if its wake-up got lost
 
 Cause = Literal["approval", "limit", "noWorker", "queue", "lostWorker", "claim", "tool", "model"]
@@ -32,7 +35,8 @@ Cause = Literal["approval", "limit", "noWorker", "queue", "lostWorker", "claim",
 class OpenTurn:
     """A turn that is not done. Times are Unix ms.
 
-    since_ms:      when it was queued for the last time, or parked, by the clock of the process that did it
+    since_ms:      when it began to wait for its cause: when it was queued or parked, when its tool call began, when its
+                   model call may have begun, or when its worker was last heard of; by the clock of who stored that
     worker:        the worker process that has claimed it
     lost_attempts: workers that were lost while they ran it
     cause:         approval: it waits for a person; limit: its user runs as many turns as they may; noWorker: none takes
@@ -47,6 +51,13 @@ class OpenTurn:
     lost_attempts: int
     cause: Cause
     why: str
+
+
+def with_failed_call(found: OpenTurn, kind: str) -> OpenTurn:
+    """Return a turn whose last model call failed. kind: of the error; "" for a call that did not fail"""
+    if found.cause != "model" or not kind:
+        return found
+    return replace(found, why=f"its last model call failed ({kind}) and is repeated: see its log lines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,8 @@ class OpenTurns:
         """
         with self._database.read() as connection:
             state = _State(connection, self._database, turns_at_once)
-            query = select(turns, (turns.c.lease_until_ms - self._database.now_ms()).label("lease_ms"))
+            lease_ms = (turns.c.lease_until_ms - self._database.now_ms()).label("lease_ms")
+            query = select(turns, lease_ms, _LAST_ITEM_MS.label("last_item_ms"))
             query = query.where(rows.NOT_DONE)
             for column, value in ((turns.c.id, turn_id), (turns.c.owner, owner), (turns.c.phase, phase)):
                 if value is not None:
@@ -92,7 +104,22 @@ class OpenTurns:
                 query = query.where(turns.c.claimed_by.startswith(worker, autoescape=True))
             found = connection.execute(query.order_by(turns.c.queued_at_ms, turns.c.id).limit(limit)).all()
             state.read_calls_and_approvals(connection, [row.id for row in found])
-        return [state.describe(row) for row in found]
+        return sorted(map(state.describe, found), key=lambda turn: turn.since_ms)
+
+    def all_users_by_phase(self) -> dict[str, Counter[str]]:
+        """Return owner → phase → how many of their turns are in it, of those that are not done."""
+        query = select(turns.c.owner, turns.c.phase, func.count()).where(rows.NOT_DONE)
+        found: dict[str, Counter[str]] = {}
+        with self._database.read() as connection:
+            for owner, phase, count in connection.execute(query.group_by(turns.c.owner, turns.c.phase)):
+                found.setdefault(owner, Counter())[phase] = count
+        return found
+
+    def all_users_count_new(self, since_ms: int) -> int:
+        """Return how many turns were made since then. since_ms: Unix ms, minutes ago: each of these turns is read."""
+        query = select(func.count()).where(turns.c.id >= first_id(since_ms))
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
 
     def all_users_waiting(self, *, turns_at_once: int) -> list[WaitingUser]:
         """Return what the queued turns of each user wait for, the user whose turn waits longest first."""
@@ -124,7 +151,7 @@ class OpenTurns:
         """Take a running turn away from its worker, and queue it for the next one. False: it does not run.
 
         The worker's writes are refused from now on, and a tool call that has begun is not begun again. Its command
-        may run on until the worker renews its lease the next time: some seconds, or as long as the worker hangs.
+        runs on until the worker gets turn_signals.REQUEUED, or renews its lease the next time.
         """
         query = select(turns).where(turns.c.id == turn_id, turns.c.phase == rows.RUNNING).with_for_update()
         with self._database.write() as connection:
@@ -134,6 +161,15 @@ class OpenTurns:
             rows.leave_running(connection, turn_id, "queued")
             audit.write(connection, audit_entry, thread_id=row.thread_id, subject_id=turn_id)
             return True
+
+
+_LAST_ITEM_MS = (
+    select(items.c.completed_at_ms)
+    .where(items.c.turn_id == turns.c.id, items.c.completed_at_ms.is_not(None))
+    .order_by(items.c.position.desc())
+    .limit(1)
+    .scalar_subquery()
+)
 
 
 class _State:
@@ -167,18 +203,18 @@ class _State:
         turn = rows.from_row(row)
         worker = _worker_of(row.claimed_by) if turn.phase == "running" else None
         if turn.phase == "parked":
-            cause, why = self._why_parked(turn)
-        elif turn.phase == "queued":
-            cause, why = self.why_queued(turn.owner, row.queued_at_ms)
-        else:
-            cause, why = self._why_running(turn, worker or "", row.lease_ms)
-        return OpenTurn(turn, row.queued_at_ms, worker, row.lost_attempts, cause, why)
+            return OpenTurn(turn, row.queued_at_ms, worker, row.lost_attempts, *self._why_parked(turn))
+        if turn.phase == "queued":
+            why_queued = self.why_queued(turn.owner, row.queued_at_ms)
+            return OpenTurn(turn, row.queued_at_ms, worker, row.lost_attempts, *why_queued)
+        since_ms, cause, why = self._why_running(row, worker or "")
+        return OpenTurn(turn, since_ms, worker, row.lost_attempts, cause, why)
 
     def _why_parked(self, turn: Turn) -> tuple[Cause, str]:
         method, until_ms = self._approvals.get(turn.id, ("", 0))
         if not method:
             return "approval", "the answer to its request is stored: a worker queues it again within seconds"
-        left = _span(until_ms - self._now_ms)
+        left = span(until_ms - self._now_ms)
         return "approval", f"it waits for an answer to {method}, which is declined by itself in {left}"
 
     def why_queued(self, owner: str, queued_at_ms: int) -> tuple[Cause, str]:
@@ -202,36 +238,34 @@ class _State:
         free = f"{slots - busy} of {slots} slots are free, and no worker has claimed it"
         return "claim", f"{free}: see the workers' logs, and whether they reach Redis"
 
-    def _why_running(self, turn: Turn, worker: str, lease_ms: int) -> tuple[Cause, str]:
+    def _why_running(self, row: Row[Any], worker: str) -> tuple[int, Cause, str]:
+        """Return since when, the cause, and the cause as a sentence."""
         seen = next((seen for seen in self._workers if seen.worker.name == worker), None)
+        lease_ms = row.lease_ms
         if lease_ms < 0:
             again = "another worker queues it again within seconds"
             if all(other.lost for other in self._workers):
                 again = "no worker is there to queue it again: start one with `threadhouse worker`"
-            return "lostWorker", f"its worker let the lease run out {_span(-lease_ms)} ago: {again}"
+            why = f"its worker let the lease run out {span(-lease_ms)} ago: {again}"
+            return row.lease_until_ms, "lostWorker", why
         if seen is not None and seen.lost:
-            return (
-                "lostWorker",
-                f"its worker is silent for {_span(seen.silent_ms)}; the lease ends in {_span(lease_ms)}",
-            )
-        if turn.id in self._calls:
-            name, since_ms = self._calls[turn.id]
+            why = f"its worker is silent for {span(seen.silent_ms)}; the lease ends in {span(lease_ms)}"
+            return seen.seen_at_ms, "lostWorker", why
+        silent = ""
+        if seen is not None and seen.silent_ms > SILENT_MS:
+            silent = f"; its worker is silent for {span(seen.silent_ms)}"
+        if row.id in self._calls:
+            name, since_ms = self._calls[row.id]
             problem = f", and commands cannot run there: {seen.worker.problem}" if seen and seen.worker.problem else ""
-            return "tool", f"{name} runs for {_span(self._now_ms - since_ms)}{problem}"
-        return "model", "it is at a model call, or between two steps: see its log lines"
+            return since_ms, "tool", f"{name} runs for {span(self._now_ms - since_ms)}{problem}{silent}"
+        since_ms = max(row.claimed_at_ms or 0, row.queued_at_ms, row.last_item_ms or 0)
+        where = f"it is at a model call, or between two steps, for {span(self._now_ms - since_ms)}"
+        return since_ms, "model", f"{where}: see its log lines{silent}"
 
 
 def _worker_of(claimed_by: str | None) -> str | None:
     """Return the name of the worker process that made a claim; each of its claims has a name of its own."""
     return None if claimed_by is None else claimed_by.rpartition(":")[0]
-
-
-def _span(ms: int) -> str:
-    """Return a time for people: 4 s, 3 min, 2 h, 5 d."""
-    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if ms >= 2 * unit_ms:
-            return f"{ms // unit_ms} {unit}"
-    return f"{max(0, ms) // 1000} s"
 
 
 def _count(number: int, noun: str) -> str:

@@ -77,9 +77,33 @@ def test_an_admin_sees_the_workers_and_why_each_turn_waits_and_moves_one(backend
     assert [moment["what"] for moment in read["timeline"]] == ["queued", "claimed for the first time"]
     assert admin.error("admin/turn/read", {"turnId": "nothing"})["message"] == "turn not found: nothing"
     assert [(row.action, row.subject_id) for row in audited(backend)] == [
+        *[("admin/turn/list", None)] * 3,
         ("admin/turn/requeue", turn.id),
         ("admin/turn/read", turn.id),
     ]
+
+
+def test_an_admin_sees_the_load_and_the_queues_at_a_glance(backend: Backend, admin: Client) -> None:
+    for owner in ("ann", "ann", "bob"):
+        make_turn(backend.store, make_thread(backend.store, backend.config, owner))
+    backend.store.workers.report(WORKER)
+    for name in ("x", "y"):
+        assert backend.store.claims.claim(f"{WORKER.name}:{name}", lease_ms=30_000, turns_at_once=0) is not None
+
+    seen = admin.call("admin/overview/read", {})
+    assert (seen["workers"]["ready"], seen["slots"], seen["newTurns"]) == (1, 2, 3)
+    assert seen["turns"] == {"queued": 1, "running": 2, "parked": 0}
+    assert [(one["state"], one["cause"], one["count"]) for one in seen["causes"]] == [
+        ("queued", "queue", 1),
+        ("running", "model", 2),
+    ]
+    assert [user["userId"] for user in seen["users"]] == ["ann", "bob"]
+    queues = admin.call("admin/queue/read", {})["data"]
+    assert [one["queue"] for one in queues] == [one["queue"] for one in seen["queues"]]
+    (turns,) = (one for one in queues if one["queue"] == "turns")
+    assert (turns["workers"], turns["cause"], turns["count"]) == (1, "queue", 1)
+    assert "add workers" in turns["why"]
+    assert audited(backend) == [], "a console asks every few seconds"
 
 
 def test_an_admin_reads_what_users_spent(backend: Backend, admin: Client) -> None:

@@ -45,3 +45,11 @@ def test_only_the_newest_lines_are_kept_and_long_ones_are_cut() -> None:
     assert len(lines) == MAX_LINES
     assert not any("line 0 " in line for line in lines)
     assert {len(line) for line in lines} == {MAX_CHARACTERS}
+
+
+def test_the_error_of_the_last_model_call_is_found_in_the_lines_of_a_turn() -> None:
+    failed = "2026-11-28 10:00:00 WARNING workers.agent.model_calls model call failed, retrying: serverOverloaded"
+    answered = "2026-11-28 10:00:01 INFO workers.agent.model_calls model answered duration_ms=7"
+
+    assert turn_logs.failed_call([answered, failed, "2026-11-28 10:00:02 INFO something else"]) == "serverOverloaded"
+    assert turn_logs.failed_call([failed, answered]) == turn_logs.failed_call([]) == ""

@@ -11,7 +11,7 @@ from shared.store import Store
 from shared.store.audit import AuditEntry
 from shared.store.tables import turns, workers
 from shared.store.turns import Claim
-from shared.store.turns.open_turns import CLAIM_MS, OpenTurn
+from shared.store.turns.open_turns import CLAIM_MS, SILENT_MS, OpenTurn
 from shared.store.workers import LOST_MS, Worker
 from shared.store.writes import Write
 from tests.shared.store.records import claim, end, expire_lease, open_call, park, queued, row, running, write
@@ -73,6 +73,10 @@ def test_a_running_turn_is_at_a_model_call_in_a_tool_or_with_a_lost_worker(store
     write(store, Write(held, change=[(call.id, {"begun_at_ms": now_ms() - 600_000})]))
     assert only(store).cause == "tool"
     assert "exec_command runs for 10 min" in only(store).why
+    assert abs(now_ms() - 600_000 - only(store).since_ms) < 60_000, "since its command began"
+    with store.database.write() as connection:
+        connection.execute(update(workers).values(seen_at_ms=workers.c.seen_at_ms - SILENT_MS - 1000))
+    assert "; its worker is silent for 1" in only(store).why
     store.workers.report(replace(WORKER, problem="no bubblewrap"))
     assert "no bubblewrap" in only(store).why
 
