@@ -13,7 +13,7 @@ AT_ONCE ?= --numprocesses 3 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel promtool clients chaos upgrade hostile fuzz bench scale attacks mutants clean
+.PHONY: help setup run test lint check without-otel console console-check console-test promtool clients chaos upgrade hostile fuzz bench scale attacks mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -30,7 +30,7 @@ run: setup ## Start a whole server in ./home, run a first turn, and keep serving
 	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
 
 test: setup ## Run all tests except those of the commands below.
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
 
 lint: setup ## Check format, lint and types.
 	$(BIN)/ruff format --check .
@@ -38,7 +38,7 @@ lint: setup ## Check format, lint and types.
 	$(BIN)/mypy
 
 check: lint $(if $(CI),node_modules/.done) ## Check format, lint and types, and run the tests.
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
 
 without-otel: $(VENV)/without-otel/.done ## Run unit tests and some wire tests without OpenTelemetry installed.
 	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/journal tests/workers/models \
@@ -48,6 +48,24 @@ $(VENV)/without-otel/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/without-otel
 	$(VENV)/without-otel/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
+
+console: setup node_modules/.done ## Build the web console into api/console/dist, and run its unit tests (needs Node 20.19 or newer).
+	$(BIN)/python -m api.documentation.openapi | node api/console/scripts/types.mjs api/console/src/protocol/openapi.d.ts
+	node_modules/.bin/tsc --project api/console
+	node_modules/.bin/vitest run --root api/console
+	node_modules/.bin/vite build api/console --logLevel warn
+
+console-check: setup node_modules/.done ## Check that the committed files of the console are what `make console` makes.
+	rm -rf build/console && mkdir -p build/console
+	$(BIN)/python -m api.documentation.openapi | node api/console/scripts/types.mjs build/console/openapi.d.ts
+	diff --brief build/console/openapi.d.ts api/console/src/protocol/openapi.d.ts
+	node_modules/.bin/tsc --project api/console
+	node_modules/.bin/vitest run --root api/console
+	node_modules/.bin/vite build api/console --logLevel warn --outDir ../../build/console/dist
+	diff --brief --recursive build/console/dist api/console/dist
+
+console-test: setup node_modules/.done ## Use the console in Chromium against a real server, and save pictures of its pages (PICTURES=build/console-pictures).
+	THREADHOUSE_PICTURES=$(abspath $(or $(PICTURES),build/console-pictures)) $(BIN)/pytest --quiet tests/console
 
 promtool: $(BIN)/promtool ## Put promtool into .venv, for the tests of Prometheus' rules (Debian, amd64 or arm64).
 

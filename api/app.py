@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.access.auth import Auth
 from api.access.limits import RequestLimits
+from api.console import routes as console
 from api.delivery.channels import PING_SECONDS
 from api.delivery.relay import Relay
 from api.documentation import openapi
@@ -104,6 +105,7 @@ def make_app(services: Services) -> Flask:
     http.register(app, services, auth, watch, drain)
     workspace_routes.register(app, services, auth)
     openapi.register(app, auth)
+    console.register(app, services, auth)
     if services.config.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]
     return app

@@ -1,4 +1,4 @@
-"""Authenticate requests: bearer token → Caller; and refuse foreign Origins and Hosts.
+"""Authenticate requests: bearer token, or session of the web console → Caller; and refuse foreign Origins and Hosts.
 
 A server without users belongs to whoever uses its machine: there is one local user, over loopback only. Web pages that
 the same person visits could reach such a server too, so requests with a foreign Origin or Host are refused (RFC 6454;
@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
-from api.access.caller import LOCAL, Caller, Transport
+from api.access import session_cookie
+from api.access.caller import LOCAL, AuthMode, Caller, Transport
 from shared.config import Config
 from shared.errors import Conflict, Forbidden, InvalidParams, Unauthorized
 from shared.store import Store
@@ -70,17 +71,44 @@ class Auth:
         """Return who sends a request. Errors: Unauthorized, Forbidden (a foreign Host)."""
         self.check_host(request)
         address = request.remote_addr or ""
-        if not self._requires_credential():
+        if not self.requires_credential():
             if not _is_loopback(address) or _is_proxied(request):
                 raise Unauthorized(
                     "this server has no users yet and serves only its own machine; to serve others, create a user and "
                     "a key on the server: `threadhouse users add NAME`, then `threadhouse keys create NAME`"
                 )
             return Caller(LOCAL, transport=transport, address=address)
+        secret = session_cookie.read(request) if transport == "http" else None
+        if secret is not None and "Authorization" not in request.headers:
+            session_cookie.check_sender(request)
+            return replace(self._by_session(secret), transport=transport, address=address)
         scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not credential.strip():
             raise Unauthorized("API key required: set THREADHOUSE_TOKEN or send Authorization: Bearer <key>.")
-        return replace(self._by_credential(credential.strip(), address), transport=transport, address=address)
+        return self.check_credential(credential.strip(), transport, address)
+
+    def check_credential(self, credential: str, transport: Transport, address: str) -> Caller:
+        """Return whose API key or token it is. Errors: Unauthorized."""
+        return replace(self._by_credential(credential, address), transport=transport, address=address)
+
+    def requires_credential(self) -> bool:
+        """Whether the server has users or accepts tokens; without either it serves its own machine."""
+        now_s = time.monotonic()
+        if self._tokens is None and not self._users_exist and now_s - self._users_checked_s > USERS_CACHE_SECONDS:
+            self._users_exist = self._store.users.exist()
+            self._users_checked_s = now_s
+        return self._tokens is not None or self._users_exist
+
+    def credential_expires_at_ms(self, credential: str, caller: Caller) -> int | None:
+        """Return when a credential that was accepted ends; None: never."""
+        if caller.auth_mode == "jwt" and self._tokens is not None:
+            return int((time.time() + self._tokens.read(credential)[1]) * 1000)
+        key = self._store.users.find_by_key(credential)
+        return None if key is None else key.expires_at_ms
+
+    def forget_session(self, secret: str) -> None:
+        """Have this process look a session up again, because it has ended."""
+        self._cache.pop(_digest(session_cookie.NAME + secret), None)
 
     def check_origin(self, request: Request, *, own_allowed: bool = True) -> None:
         """Refuse what a browser sends for a page of another site.
@@ -98,7 +126,7 @@ class Auth:
         Errors: Forbidden
         """
         hosts = self._config.server.hosts
-        if not hosts and self._requires_credential():
+        if not hosts and self.requires_credential():
             return
         try:
             name = urlsplit(f"//{request.host}").hostname or ""
@@ -117,9 +145,19 @@ class Auth:
             self._store.users.record_uses(valid_keys)
         token_users = {caller.user_id for caller in callers if caller.auth_mode == "jwt"}
         enabled = self._store.users.enabled(token_users) if token_users else set()
-        return {caller for caller in callers if not self._is_valid(caller, valid_keys, enabled)}
+        session_ids = {caller.session_id for caller in callers if caller.session_id is not None}
+        sessions = self._store.sessions.valid(session_ids) if session_ids else set()
+        return {caller for caller in callers if not self._is_valid(caller, valid_keys, enabled, sessions)}
 
-    def _is_valid(self, caller: Caller, valid_keys: Collection[str], enabled_users: Collection[str]) -> bool:
+    def _is_valid(
+        self,
+        caller: Caller,
+        valid_keys: Collection[str],
+        enabled_users: Collection[str],
+        valid_sessions: Collection[str],
+    ) -> bool:
+        if caller.session_id is not None:
+            return caller.session_id in valid_sessions
         if caller.auth_mode == "api_key":
             return caller.key_id in valid_keys
         if caller.auth_mode == "jwt":
@@ -128,20 +166,11 @@ class Auth:
                 and self._tokens is not None
                 and self._tokens.is_valid(caller.credential or "")
             )
-        return not self._requires_credential()
-
-    def _requires_credential(self) -> bool:
-        """Whether the server has users or accepts tokens; without either it serves its own machine."""
-        now_s = time.monotonic()
-        if self._tokens is None and not self._users_exist and now_s - self._users_checked_s > USERS_CACHE_SECONDS:
-            self._users_exist = self._store.users.exist()
-            self._users_checked_s = now_s
-        return self._tokens is not None or self._users_exist
+        return not self.requires_credential()
 
     def _by_credential(self, credential: str, address: str) -> Caller:
-        digest = hashlib.sha256(credential.encode()).digest()
+        digest, now_s = _digest(credential), time.monotonic()
         cached = self._cache.get(digest)
-        now_s = time.monotonic()
         if cached is not None and cached.expires_s > now_s:
             return cached.caller
         self._cache.pop(digest, None)
@@ -151,6 +180,23 @@ class Auth:
             name, left_s = self._tokens.read(credential)
             caller = Caller(self._by_name(name, address), "jwt", credential=credential)
             cached = _CachedCaller(caller, now_s + min(CACHE_SECONDS, left_s))
+        return self._remember(digest, cached)
+
+    def _by_session(self, secret: str) -> Caller:
+        digest, now_s = _digest(session_cookie.NAME + secret), time.monotonic()
+        cached = self._cache.get(digest)
+        if cached is not None and cached.expires_s > now_s:
+            return cached.caller
+        self._cache.pop(digest, None)
+        session = self._store.sessions.find(secret)
+        if session is None or (session.key_id is None and self._tokens is None):
+            raise Unauthorized("the session has ended; sign in again")
+        left_s = session.expires_at_ms / 1000 - time.time()
+        mode: AuthMode = "jwt" if session.key_id is None else "api_key"
+        caller = Caller(session.user, mode, session.key_id, session_id=session.id)
+        return self._remember(digest, _CachedCaller(caller, now_s + min(CACHE_SECONDS, left_s)))
+
+    def _remember(self, digest: bytes, cached: _CachedCaller) -> Caller:
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
         self._cache[digest] = cached
@@ -195,6 +241,10 @@ class Auth:
                 "enables it with `threadhouse users add NAME` or `threadhouse users enable NAME`"
             )
         return account.user
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode()).digest()
 
 
 def _is_loopback(name: str) -> bool:

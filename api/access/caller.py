@@ -23,6 +23,7 @@ class Caller:
     transport:  "websocket" or "http"
     address:    IP address of the client
     credential: the token, to check it again while the connection is open; never shown or logged
+    session_id: of the web console's session that stands for the credential
     """
 
     user: User
@@ -31,6 +32,7 @@ class Caller:
     transport: Transport = "http"
     address: str | None = None
     credential: str | None = field(default=None, repr=False)
+    session_id: str | None = None
 
     @property
     def user_id(self) -> str:

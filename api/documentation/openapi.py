@@ -160,3 +160,7 @@ def all_of(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]
 def null(self: OpenAPIConverter, field: fields.Field[Any], **_: Any) -> Mapping[str, object]:
     """Describe a member that is always null."""
     return {"type": "null"} if isinstance(field, Null) else {}
+
+
+if __name__ == "__main__":
+    print(json.dumps(document(), indent=1, sort_keys=True))

@@ -96,6 +96,28 @@ ROUTES: Mapping[str, Mapping[str, object]] = {
             },
         }
     },
+    "/v2/user/events": {
+        "get": {
+            "operationId": "user/events",
+            "summary": "Follow what happens to all threads of the caller as a stream of server-sent events.",
+            "description": "Each event has the name of a notification, such as `thread/started` or "
+            "`thread/status/changed`, and its JSON as data. The events have no ids: after a new connection, list the "
+            "threads again with thread/list.",
+            "responses": {
+                "200": {
+                    "description": "The stream. It ends when the client closes it.",
+                    "content": {
+                        "text/event-stream": {
+                            "schema": {"type": "string"},
+                            "example": 'event: thread/status/changed\ndata: {"method": "thread/status/changed", '
+                            '"params": {…}}\n\n',
+                        }
+                    },
+                },
+                "default": {"description": "Overloaded (too many connections)", "content": _PROBLEM_BODY},
+            },
+        }
+    },
     "/v2/workspace/archive": {
         "post": {
             "operationId": "workspace/archive",

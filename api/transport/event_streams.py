@@ -74,6 +74,21 @@ class EventStreams:
         opening = b"id: %b\n\n" % position.encode() if position else b": connected\n\n"
         return self._respond(connection, lambda frame: False, opening)
 
+    def follow_user(self, caller: Caller) -> Response:
+        """Return a stream of the user-scope notifications about all threads of the caller, until the client leaves.
+
+        They are stored in no log: a client that connects again lists its threads again.
+        Errors: Overloaded, Unavailable
+        """
+        _, connection = self._open(caller)
+        try:
+            connection.release_slot = self._services.limits.count_connection(caller.user_id)
+            self._services.relay.attach(connection)
+        except Exception:
+            self._end(connection)
+            raise
+        return self._respond(connection, lambda frame: False, b": connected\n\n")
+
     def call_method(self, caller: Caller, method: str, params: Mapping[str, object]) -> Response:
         """Return a stream of one of STREAMED_METHODS: the result, then the thread's events until the turn ends."""
         ctx, connection = self._open(caller)

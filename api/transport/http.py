@@ -1,4 +1,4 @@
-"""The same methods over HTTP: POST /v2/<method>, event streams, health, the root page.
+"""The same methods over HTTP: POST /v2/<method>, event streams, health.
 
 Generic over the method table. Streams are api.transport.event_streams, errors api.transport.problems.
 """
@@ -22,38 +22,22 @@ from api.transport.event_streams import EVENT_STREAM, STREAMED_METHODS, EventStr
 from api.transport.problems import problem
 from api.transport.readiness import Readiness
 from api.transport.request_body import drop_rest, read_body
-from shared.config import SCRIPTED, SCRIPTED_WORDS, Config
 from shared.errors import BodyTooLarge, Conflict, Forbidden, InvalidParams
 from shared.protocol.frames import TooManyValues, decode_request
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_SECONDS = 120.0  # in which the whole body has to arrive
 TOO_LARGE = "the body is larger than 16 MiB, the most that this server accepts"
-ROOT_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Threadhouse</title>
-<h1>Threadhouse</h1>
-<p>A server for coding-agent threads. It speaks the Codex app-server protocol (v2).</p>
-<pre>
-codex -C . -s workspace-write --remote ws://{host}
-curl -N -H 'Accept: text/event-stream' -H 'Content-Type: application/json' \\
-     -d '{{}}' http://{host}/v2/thread/start
-</pre>
-<p>The agent works in the folder of <code>-C</code>, on the server's machine. Without it, and on a server with users, it
-works in a new folder of the thread. The client shows which.</p>
-<p>{model}</p>
-<p><a href="/docs">All methods</a></p>
-</html>
-"""
 
 
 def register(app: Flask, services: Services, auth: Auth, watch: CredentialWatch, drain: Drain) -> None:
     """Add the routes to the application."""
     routes = _Routes(services, auth, watch, drain)
-    app.add_url_rule("/", "root", routes.root, methods=["GET"])
     app.add_url_rule("/readyz", "readyz", routes.ready, methods=["GET"])
     app.add_url_rule("/statusz", "statusz", routes.status, methods=["GET"])
     app.add_url_rule("/healthz", "healthz", routes.healthy, methods=["GET"])
     app.add_url_rule("/v2/thread/events", "thread_events", routes.thread_events, methods=["GET"])
+    app.add_url_rule("/v2/user/events", "user_events", routes.user_events, methods=["GET"])
     app.add_url_rule("/v2/serverRequest/respond", "respond", routes.respond, methods=["POST"])
     app.add_url_rule("/v2/<path:method>", "method", routes.method, methods=["POST"])
     app.register_error_handler(Exception, problem)
@@ -69,13 +53,6 @@ class _Routes:
         self._readiness = Readiness(services)
 
     # -- the server itself
-
-    def root(self) -> Response:
-        """GET /: a page that says what this server is."""
-        self._auth.check_origin(request)
-        self._auth.check_host(request)
-        page = ROOT_PAGE.format(host=_escaped(request.host), model=_about_model(self._services.config))
-        return Response(page, content_type="text/html; charset=utf-8")
 
     def healthy(self) -> Response:
         """GET /healthz: 200 while the process answers."""
@@ -123,6 +100,10 @@ class _Routes:
         cursor = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
         return self._streams.follow_thread(caller, request.args.get("threadId", ""), cursor)
 
+    def user_events(self) -> Response:
+        """GET /v2/user/events: a stream of what happens to the caller's threads, such as a new status."""
+        return self._streams.follow_user(self._caller())
+
     def respond(self) -> Response:
         """POST /v2/serverRequest/respond {"requestId", "result"}: answer a server request. 409: it is resolved."""
         caller = self._caller()
@@ -160,17 +141,3 @@ class _Routes:
         if key and request.path == "/v2/turn/start" and body.get("clientUserMessageId") is None:
             body["clientUserMessageId"] = key
         return body
-
-
-def _about_model(config: Config) -> str:
-    if config.model_provider != SCRIPTED:
-        return ""
-    words = "".join(f"<li><code>{word}</code>: {meaning}" for word, meaning in SCRIPTED_WORDS.items())
-    return (
-        "A built-in script answers, no language model: no model is configured. It runs the command behind "
-        f"<code>$ </code>, as in <code>$ ls</code>, and a message that is one of these words shows<ul>{words}</ul>"
-    )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

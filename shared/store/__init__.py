@@ -22,6 +22,7 @@ from shared.store.limits import UserLimits
 from shared.store.outbox import Outbox
 from shared.store.own_workspace import OPTION
 from shared.store.searches import Searches
+from shared.store.sessions import Sessions
 from shared.store.steps import Step, read_step
 from shared.store.terminals import Terminals
 from shared.store.threads import Threads
@@ -71,6 +72,7 @@ class Store:
         self.histories = Histories(self.database)
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
+        self.sessions = Sessions(self.database)
         self.usage = Usage(self.database)
         self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, insert, select
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
+from shared.protocol.items import WireItem, wire_item
 from shared.store.connection import Database
-from shared.store.tables import approvals, rules
+from shared.store.tables import approvals, items, rules, threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,21 @@ class Approval:
         return answer.get("action") == "accept" and persists
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pending request with what a person needs to answer it.
+
+    name, preview: of its thread
+    item:          what it is about, as clients see it; None: they see no such item
+    """
+
+    approval: Approval
+    name: str | None
+    preview: str
+    item: WireItem | None
+    created_at_ms: int
+
+
 class Approvals:
     """The approvals table, and the rules that answers added."""
 
@@ -63,6 +79,19 @@ class Approvals:
         """Return the pending requests of a thread, oldest first."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.owner == owner)
         return self._read(query.where(approvals.c.state == "pending"))
+
+    def waiting(self, owner: str, limit: int) -> list[Waiting]:
+        """Return the pending requests of all threads of a user, oldest first."""
+        query = (
+            select(approvals, threads.c.name, threads.c.preview, items.c.item, items.c.started_at_ms)
+            .join(threads, threads.c.id == approvals.c.thread_id)
+            .outerjoin(items, and_(items.c.id == approvals.c.item_id, items.c.thread_id == approvals.c.thread_id))
+            .where(approvals.c.owner == owner, approvals.c.state == "pending")
+            .order_by(approvals.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_waiting(row) for row in connection.execute(query)]
 
     def of_turn(self, turn_id: str) -> list[Approval]:
         """Return all requests of a turn, oldest first."""
@@ -96,6 +125,11 @@ class Approvals:
     def _read(self, query: Any) -> list[Approval]:
         with self._database.read() as connection:
             return [approval_from_row(row) for row in connection.execute(query.order_by(approvals.c.id))]
+
+
+def _waiting(row: Row[Any]) -> Waiting:
+    item = None if row.item is None else wire_item(row.item, row.item_id, row.started_at_ms, None)
+    return Waiting(approval_from_row(row), row.name, row.preview, item, row.created_at_ms)
 
 
 def approval_from_row(row: Row[Any]) -> Approval:

@@ -34,6 +34,17 @@ api_keys = Table(
     Column("last_used_at_ms", Millis),
 )
 
+sessions = Table(
+    "sessions",  # of the web console
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user_id", String, nullable=False, index=True),
+    Column("key_id", String),  # of the API key with which the user signed in; NULL: it was a token
+    Column("sha256", String, nullable=False, unique=True),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("expires_at_ms", Millis, nullable=False, index=True),
+)
+
 threads = Table(
     "threads",
     metadata,

@@ -25,8 +25,11 @@ OPAQUE = {
     ("DynamicToolCall", "arguments"),
     ("DynamicToolCall", "contentItems"),
     ("Layer", "config"),
+    ("McpToolCall", "arguments"),
+    ("McpToolCall", "result"),
     ("TextInput", "text_elements"),
     ("TurnError", "codexErrorInfo"),
+    ("WaitingRequest", "params"),
 }
 
 

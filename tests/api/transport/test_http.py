@@ -238,6 +238,26 @@ def test_a_server_request_is_an_event_and_its_answer_a_request(http: FlaskClient
     stream.response.close()
 
 
+def test_what_waits_for_an_answer_is_listed_for_the_owner_alone(http: FlaskClient, backend: Backend) -> None:
+    for owner in ("local", "grace"):
+        thread = make_thread(backend.store, backend.config, owner, name=f"of {owner}")
+        make_turn(backend.store, thread)
+        claim = claim_turn(backend.store)
+        message = make_message(backend.store, claim, "may I?", completed=False)
+        params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": message.id, "startedAtMs": 1}
+        asked = backend.store.claims.park(
+            claim, "item/fileChange/requestApproval", message.id, params, [], expires_in_ms=60_000
+        )
+        assert asked is not None
+
+    [listed] = json_of(http.post("/v2/serverRequest/list", json={}))["data"]
+    answer = {"requestId": listed["id"], "result": {"decision": "accept"}}
+    http.post("/v2/serverRequest/respond", json=answer)
+
+    assert (listed["name"], listed["item"]["text"]) == ("of local", "may I?")
+    assert json_of(http.post("/v2/serverRequest/list", json={}))["data"] == []
+
+
 def test_an_answer_that_cannot_be_stored_gets_a_status_and_may_be_sent_again(
     http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,57 @@
+/** The server's methods over HTTP. The browser adds the session's cookie; this page knows no credential. */
+import type { Methods } from "./types";
+
+/** What the server has refused, or that it does not answer. message: for people, and says what to do. */
+export class ServerError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly retryAfterMs?: number,
+  ) {
+    super(message);
+  }
+}
+
+let signedOut: () => void = () => {};
+
+/** Call a function whenever the server no longer knows who we are. */
+export function onSignedOut(call: () => void): void {
+  signedOut = call;
+}
+
+/** Send a request. Errors: ServerError, also when there is no answer. */
+export async function send(path: string, options: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", redirect: "error", cache: "no-store", ...options });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ServerError("The server does not answer. Check that it runs and that you are online; then try again.", 0);
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  if (response.status === 401 && path !== "/console/session") signedOut();
+  const detail = typeof problem.detail === "string" ? problem.detail : `The server answered ${response.status}. Try again.`;
+  throw new ServerError(detail, response.status, problem.retryAfterMs);
+}
+
+/** Call a method of the protocol. Errors: ServerError */
+export async function call<Name extends keyof Methods>(
+  method: Name,
+  params: Methods[Name]["params"],
+  options: RequestInit = {},
+): Promise<Methods[Name]["result"]> {
+  const headers = { "Content-Type": "application/json" };
+  const response = await send(`/v2/${method}`, { method: "POST", headers, body: JSON.stringify(params), ...options });
+  return (await response.json()) as Methods[Name]["result"];
+}
+
+/** Answer a server request. Errors: ServerError, with status 409 when somebody has answered already. */
+export async function respond(requestId: number, result: object): Promise<void> {
+  const body = { requestId, result } as Methods["serverRequest/respond"]["params"];
+  await call("serverRequest/respond", body);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,91 @@
+/**
+ * Streams of server-sent events that are kept open: after a cut they continue behind the last event.
+ *
+ * Read with fetch, because EventSource shows neither the server's errors nor that a connection has gone silent.
+ */
+import { createParser } from "eventsource-parser";
+import { messageOf, send, ServerError } from "./http";
+
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+const SILENCE_MS = 30_000; // the server sends something every 10 s
+
+export interface StreamHandlers {
+  /** The stream is open: what happens from now on will come. fresh: it does not continue an earlier one. */
+  opened(fresh: boolean): void;
+  event(data: unknown): void;
+  /** The connection is lost and will be tried again; null: it is there. */
+  trouble(message: string | null): void;
+  /** The server refuses for good. */
+  refused(error: ServerError): void;
+}
+
+/** Follow a stream until the returned function is called. */
+export function follow(url: string, handlers: StreamHandlers): () => void {
+  const ended = new AbortController();
+  void keepOpen(url, handlers, ended.signal);
+  return () => ended.abort();
+}
+
+async function keepOpen(url: string, handlers: StreamHandlers, ended: AbortSignal): Promise<void> {
+  const position = { lastId: "" };
+  let pauseMs = FIRST_PAUSE_MS;
+  while (!ended.aborted) {
+    try {
+      await readOnce(url, position, handlers, ended, () => (pauseMs = FIRST_PAUSE_MS));
+    } catch (error) {
+      if (ended.aborted) return;
+      const status = error instanceof ServerError ? error.status : 0;
+      if (error instanceof ServerError && status >= 400 && status < 500 && status !== 408 && status !== 429) {
+        handlers.refused(error);
+        return;
+      }
+      handlers.trouble(messageOf(error));
+    }
+    await pause(pauseMs * (0.75 + Math.random() / 2), ended);
+    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+  }
+}
+
+async function readOnce(
+  url: string,
+  position: { lastId: string },
+  handlers: StreamHandlers,
+  ended: AbortSignal,
+  succeeded: () => void,
+): Promise<void> {
+  const silent = new AbortController();
+  let timer = setTimeout(() => silent.abort(), SILENCE_MS);
+  const headers: Record<string, string> = { Accept: "text/event-stream" };
+  if (position.lastId) headers["Last-Event-ID"] = position.lastId;
+  try {
+    const response = await send(url, { headers, signal: AbortSignal.any([ended, silent.signal]) });
+    succeeded();
+    handlers.opened(!position.lastId);
+    handlers.trouble(null);
+    const parser = createParser({
+      onEvent: (event) => {
+        if (event.id) position.lastId = event.id;
+        handlers.event(JSON.parse(event.data));
+      },
+    });
+    const decoder = new TextDecoder();
+    for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+      clearTimeout(timer);
+      timer = setTimeout(() => silent.abort(), SILENCE_MS);
+      const text = decoder.decode(chunk, { stream: true });
+      // A stream begins with an id without data, which is a position too; the parser tells of events only.
+      position.lastId ||= /^id: ([^\n]+)\n\n/.exec(text)?.[1] ?? "";
+      parser.feed(text);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function pause(ms: number, ended: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    ended.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}

@@ -1,0 +1,77 @@
+/** What all threads of the user ask, and nobody has answered; and the stream that tells of it. */
+import { signal } from "@preact/signals";
+import { call, messageOf, respond, ServerError } from "../protocol/http";
+import { follow } from "../protocol/stream";
+import type { Notification, WaitingRequest } from "../protocol/types";
+import { loadThreads, noticeThreadEvent, threads } from "./threads";
+import { say } from "./toasts";
+
+const POLL_MS = 30_000;
+
+export const inbox = signal<readonly WaitingRequest[] | null>(null);
+export const inboxError = signal<string | null>(null);
+export const offline = signal<string | null>(null);
+
+let asked = 0;
+
+export async function loadInbox(): Promise<void> {
+  const number = ++asked;
+  try {
+    const { data } = await call("serverRequest/list", { limit: 200 });
+    if (number !== asked) return;
+    inbox.value = data;
+    inboxError.value = null;
+  } catch (error) {
+    if (number === asked) inboxError.value = messageOf(error);
+  }
+}
+
+/** Answer a server request. Returns whether it is over. */
+export async function answer(requestId: number, result: object): Promise<boolean> {
+  try {
+    await respond(requestId, result);
+  } catch (error) {
+    say(messageOf(error), "error");
+    if (!(error instanceof ServerError && error.status === 409)) return false;
+  }
+  inbox.value = inbox.value?.filter((request) => request.id !== requestId) ?? null;
+  void loadInbox();
+  return true;
+}
+
+/**
+ * Keep list and inbox up to date until the returned function is called.
+ *
+ * A hidden page closes its stream, because a browser opens few connections to one server, and asks now and then.
+ */
+export function followUser(): () => void {
+  let stop: (() => void) | null = null;
+  const refresh = () => {
+    void loadInbox();
+    if (threads.peek() !== null && !document.hidden) void loadThreads();
+  };
+  const open = () => {
+    stop ??= follow("/v2/user/events", {
+      opened: refresh,
+      event: (data) => notice(data as Notification),
+      trouble: (message) => (offline.value = message),
+      refused: () => {},
+    });
+  };
+  const close = () => (stop?.(), (stop = null));
+  const turn = () => (document.hidden ? close() : open());
+  const timer = window.setInterval(() => document.hidden && void loadInbox(), POLL_MS);
+  document.addEventListener("visibilitychange", turn);
+  turn();
+  if (document.hidden) refresh();
+  return () => {
+    document.removeEventListener("visibilitychange", turn);
+    clearInterval(timer);
+    close();
+  };
+}
+
+function notice(event: Notification): void {
+  noticeThreadEvent(event);
+  if (event.method === "thread/status/changed" || event.method === "thread/deleted") void loadInbox();
+}

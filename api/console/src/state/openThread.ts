@@ -1,0 +1,138 @@
+/** The thread on the page: read, then followed. Events are applied once per frame, however many come. */
+import { type Signal, signal } from "@preact/signals";
+import { call, messageOf, ServerError } from "../protocol/http";
+import { follow } from "../protocol/stream";
+import type { ThreadEvent, Turn } from "../protocol/types";
+import { readThread, readTurn, reduceAll, settingsOf, type ThreadState } from "./thread";
+
+const PAGE_TURNS = 20;
+
+export interface OpenThread {
+  state: Signal<ThreadState | null>;
+  /** Why the thread cannot be shown. */
+  error: Signal<string | null>;
+  /** The connection is lost, and is being tried again. */
+  trouble: Signal<string | null>;
+  /** Where older turns begin; null: all are here. */
+  older: Signal<string | null>;
+  loadOlder(): Promise<void>;
+  close(): void;
+}
+
+export function openThread(threadId: string): OpenThread {
+  const state = signal<ThreadState | null>(null);
+  const error = signal<string | null>(null);
+  const trouble = signal<string | null>(null);
+  const older = signal<string | null>(null);
+  let waiting: ThreadEvent[] = [];
+  let frame = 0;
+  let reading = 0; // counts reads, so that a later one supersedes an earlier one
+  let isRead = false;
+  let stop = () => {};
+
+  function apply(): void {
+    frame = 0;
+    if (state.value === null || !isRead) return;
+    const events = waiting;
+    waiting = [];
+    state.value = reduceAll(state.value, events);
+    if (state.value.fate === "stale") void read();
+    if (state.value.fate === "gone") error.value = "This thread was deleted.";
+  }
+
+  function schedule(): void {
+    if (frame === 0) frame = document.hidden ? window.setTimeout(apply, 200) : requestAnimationFrame(apply);
+  }
+
+  async function read(): Promise<void> {
+    const number = ++reading;
+    isRead = false;
+    try {
+      const found = await readAll(threadId);
+      if (number !== reading) return;
+      older.value = found.older;
+      const requests = state.value?.requests ?? [];
+      state.value = { ...found.state, requests, usage: state.value?.usage ?? null };
+      isRead = true;
+      error.value = null;
+      apply();
+    } catch (problem) {
+      if (number !== reading) return;
+      if (problem instanceof ServerError && problem.status === 0) {
+        trouble.value = problem.message;
+        restart();
+      } else error.value = messageOf(problem);
+    }
+  }
+
+  /** Open the stream anew, which reads the thread anew. */
+  function restart(): void {
+    stop();
+    stop = follow(`/v2/thread/events?threadId=${encodeURIComponent(threadId)}`, {
+      opened: (fresh) => {
+        if (!fresh) return;
+        waiting = [];
+        if (state.value) state.value = { ...state.value, requests: [] }; // the stream begins with those that wait
+        void read();
+      },
+      event: (event) => {
+        waiting.push(event as ThreadEvent);
+        schedule();
+      },
+      trouble: (message) => (trouble.value = message),
+      refused: (problem) => {
+        if (problem.status !== 401) error.value = problem.message;
+      },
+    });
+  }
+
+  async function loadOlder(): Promise<void> {
+    if (older.value === null) return;
+    const page = await call("thread/turns/list", {
+      threadId,
+      cursor: older.value,
+      limit: PAGE_TURNS,
+      sortDirection: "desc",
+      itemsView: "full",
+    });
+    older.value = page.nextCursor;
+    if (state.value === null) return;
+    const known = new Set(state.value.turns.map((turn) => turn.id));
+    const added = page.data.filter((turn) => !known.has(turn.id)).reverse();
+    state.value = { ...state.value, turns: [...added.map(readTurn), ...state.value.turns] };
+  }
+
+  // A hidden page closes its stream, because a browser opens few connections to one server.
+  const turn = () => {
+    stop();
+    if (!document.hidden) restart();
+  };
+  document.addEventListener("visibilitychange", turn);
+  restart();
+  const close = () => {
+    document.removeEventListener("visibilitychange", turn);
+    stop();
+    reading += 1;
+  };
+  return { state, error, trouble, older, loadOlder, close };
+}
+
+/** Read a thread with its last turns. Errors: ServerError */
+async function readAll(threadId: string): Promise<{ state: ThreadState; older: string | null }> {
+  const { thread } = await call("thread/read", { threadId });
+  const page = { threadId, limit: PAGE_TURNS, sortDirection: "desc", itemsView: "full" } as const;
+  const [session, turns] = await Promise.all([
+    // An archived thread has no session, and is shown without its settings.
+    call("thread/resume", { threadId, excludeTurns: true }).catch(unlessRefused),
+    // A thread to which nobody has written yet has no turns to list.
+    thread.preview === "" ? call("thread/turns/list", page).catch(unlessRefused) : call("thread/turns/list", page),
+  ]);
+  const oldestFirst: Turn[] = [...(turns?.data ?? [])].reverse();
+  const state = readThread(session?.thread ?? thread, oldestFirst, session && settingsOf(session));
+  return { state, older: turns?.nextCursor ?? null };
+}
+
+function unlessRefused(error: unknown): null {
+  if (error instanceof ServerError && error.status >= 400 && error.status < 500 && error.status !== 401) return null;
+  throw error;
+}

@@ -1,0 +1,126 @@
+/** The list of threads, with their live status. */
+import { effect, signal } from "@preact/signals";
+import { call, messageOf } from "../protocol/http";
+import type { Methods, Notification, Thread } from "../protocol/types";
+import { offerUndo, say } from "./toasts";
+
+const PAGE_THREADS = 50;
+const TYPING_MS = 200;
+const SOURCES: Methods["thread/list"]["params"]["sourceKinds"] = ["cli", "vscode", "exec", "appServer", "unknown"];
+
+export const threads = signal<readonly Thread[] | null>(null);
+export const listError = signal<string | null>(null);
+export const searchTerm = signal("");
+export const showArchived = signal(false);
+export const nextPage = signal<string | null>(null);
+
+/** Threads that are about to be deleted, unless the user undoes it. */
+const leaving = signal<ReadonlySet<string>>(new Set());
+
+let asked = 0;
+
+/** Read the first page, or one more. */
+export async function loadThreads(more = false): Promise<void> {
+  const number = ++asked;
+  try {
+    const page = await call("thread/list", {
+      limit: PAGE_THREADS,
+      sortKey: "recency_at",
+      searchTerm: searchTerm.value || null,
+      archived: showArchived.value,
+      sourceKinds: SOURCES,
+      cursor: more ? nextPage.value : null,
+    });
+    if (number !== asked) return;
+    threads.value = visible(more ? [...(threads.value ?? []), ...page.data] : page.data);
+    nextPage.value = page.nextCursor;
+    listError.value = null;
+  } catch (error) {
+    if (number === asked) listError.value = messageOf(error);
+  }
+}
+
+/** Read the list whenever the search changes, once the typing pauses. Returns what ends that. */
+export function followSearch(): () => void {
+  let timer = 0;
+  return effect(() => {
+    void searchTerm.value, showArchived.value;
+    clearTimeout(timer);
+    timer = window.setTimeout(() => void loadThreads(), threads.peek() === null ? 0 : TYPING_MS);
+  });
+}
+
+/** Return the list after an event; the same list: nothing has changed. */
+export function listAfter(list: readonly Thread[], event: Notification): readonly Thread[] {
+  const change = (id: string, changes: Partial<Thread>) =>
+    list.map((thread) => (thread.id === id ? { ...thread, ...changes } : thread));
+  switch (event.method) {
+    case "thread/status/changed":
+      return change(event.params.threadId, { status: event.params.status });
+    case "thread/name/updated":
+      return change(event.params.threadId, { name: event.params.threadName });
+    case "thread/archived":
+    case "thread/unarchived":
+    case "thread/deleted":
+      return list.filter((thread) => thread.id !== event.params.threadId);
+    default:
+      return list;
+  }
+}
+
+export function noticeThreadEvent(event: Notification): void {
+  if (threads.value === null) return;
+  const before = threads.value;
+  threads.value = listAfter(before, event);
+  const { params } = event;
+  const isNew =
+    event.method === "thread/status/changed" && before.every((thread) => thread.id !== (params as { threadId: string }).threadId);
+  if (isNew || event.method === "thread/started" || event.method === "thread/unarchived") void loadThreads();
+}
+
+export function titleOf(thread: { name: string | null; preview: string }): string {
+  return thread.name || thread.preview.trim().split("\n")[0]?.slice(0, 200) || "New thread";
+}
+
+function visible(list: readonly Thread[]): readonly Thread[] {
+  return list.filter((thread) => !leaving.value.has(thread.id));
+}
+
+// -- what a user does with a thread
+
+export async function rename(threadId: string, name: string): Promise<void> {
+  try {
+    await call("thread/name/set", { threadId, name });
+    threads.value = threads.value && listAfter(threads.value, { method: "thread/name/updated", params: { threadId, threadName: name } });
+  } catch (error) {
+    say(messageOf(error), "error");
+  }
+}
+
+export async function setArchived(threadId: string, archived: boolean): Promise<boolean> {
+  try {
+    await call(archived ? "thread/archive" : "thread/unarchive", { threadId });
+    threads.value = threads.value?.filter((thread) => thread.id !== threadId) ?? null;
+    if (archived) offerUndo("Archived.", () => void setArchived(threadId, false).then(() => loadThreads()));
+    return true;
+  } catch (error) {
+    say(messageOf(error), "error");
+    return false;
+  }
+}
+
+/** Delete a thread in some seconds, so that it can be undone. */
+export function deleteSoon(thread: Thread): void {
+  leaving.value = new Set([...leaving.value, thread.id]);
+  threads.value = threads.value && visible(threads.value);
+  const stay = () => {
+    leaving.value = new Set([...leaving.value].filter((id) => id !== thread.id));
+    void loadThreads();
+  };
+  offerUndo(`Deleted “${titleOf(thread).slice(0, 60)}”.`, stay, () => {
+    call("thread/delete", { threadId: thread.id }, { keepalive: true }).catch((error) => {
+      say(`Not deleted: ${messageOf(error)}`, "error");
+      stay();
+    });
+  });
+}

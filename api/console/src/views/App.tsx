@@ -1,0 +1,172 @@
+/** The frame of the page: navigation, the list of threads, the open page. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { followUser, inbox, offline } from "../state/inbox";
+import { useKeys } from "../state/keys";
+import { loadModels } from "../state/models";
+import { type Theme, theme, THEMES } from "../state/preferences";
+import { go, pathOf, route } from "../state/route";
+import { findWho, signOut, startError, who } from "../state/session";
+import { say } from "../state/toasts";
+import { Inbox } from "./Inbox";
+import { KeySheet } from "./KeySheet";
+import { NewThread } from "./NewThread";
+import { SignIn } from "./SignIn";
+import { ThreadList } from "./ThreadList";
+import { ThreadPage } from "./ThreadPage";
+import { Toasts } from "./Toasts";
+
+type AdminPage = typeof import("./Admin").Admin;
+
+export function App() {
+  if (startError.value) return <StartError message={startError.value} />;
+  if (who.value === undefined) return <p class="center quiet">Loading…</p>;
+  if (who.value === null) return <SignIn />;
+  return <Console key={who.value.user.id} />;
+}
+
+function StartError({ message }: { message: string }) {
+  return (
+    <main class="center stack">
+      <h1>Threadhouse cannot be reached</h1>
+      <p role="alert">{message}</p>
+      <button onClick={() => void findWho()}>Try again</button>
+    </main>
+  );
+}
+
+function Console() {
+  const sheet = useSignal(false);
+  useEffect(followUser, []);
+  useEffect(() => void loadModels(), []);
+  useKeys([
+    { key: "?", about: "Show these keys", act: () => (sheet.value = true) },
+    { key: "n", about: "New thread", act: () => go({ page: "new" }) },
+    { key: "t", about: "Threads", act: () => go({ page: "threads" }) },
+    { key: "i", about: "Inbox", act: () => go({ page: "inbox" }) },
+    { key: "/", about: "Search threads", act: () => document.getElementById("search")?.focus() },
+  ]);
+  const waiting = inbox.value?.length ?? 0;
+  useEffect(() => {
+    document.title = waiting ? `(${waiting}) Threadhouse` : "Threadhouse";
+  }, [waiting]);
+  const { page } = route.value;
+  return (
+    <div class={`frame page-${page}`}>
+      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
+        Skip to content
+      </a>
+      <Top waiting={waiting} showKeys={() => (sheet.value = true)} />
+      {offline.value && (
+        <p class="banner" role="status">
+          Not connected: {offline.value} It is tried again.
+        </p>
+      )}
+      <div class="columns">
+        {page !== "admin" && <ThreadList />}
+        <main id="main" tabIndex={-1}>
+          <Page />
+        </main>
+      </div>
+      {sheet.value && <KeySheet close={() => (sheet.value = false)} />}
+      <Toasts />
+    </div>
+  );
+}
+
+function Top({ waiting, showKeys }: { waiting: number; showKeys: () => void }) {
+  const { user, mode } = who.value!;
+  const here = route.value.page;
+  const link = (page: "threads" | "inbox", text: string) => (
+    <a href={pathOf({ page })} aria-current={here === page || (page === "threads" && here === "thread") ? "page" : undefined}>
+      {text}
+    </a>
+  );
+  return (
+    <header class="top">
+      <strong class="brand">Threadhouse</strong>
+      <nav aria-label="Pages">
+        {link("threads", "Threads")}
+        <span class="nav-inbox">
+          {link("inbox", "Inbox")}
+          {waiting > 0 && (
+            <span class="count" aria-label={`${waiting} waiting`}>
+              {waiting}
+            </span>
+          )}
+        </span>
+        {user.role === "admin" && (
+          <a href={pathOf({ page: "admin", tab: "turns", id: null })} aria-current={here === "admin" ? "page" : undefined}>
+            Operate
+          </a>
+        )}
+      </nav>
+      <div class="top-end">
+        <select aria-label="Colours" value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
+          {THEMES.map((name) => (
+            <option key={name} value={name}>
+              {name === "auto" ? "System colours" : name === "light" ? "Light" : "Dark"}
+            </option>
+          ))}
+        </select>
+        <button class="plain wide-only" onClick={showKeys} aria-label="Keys">
+          ?
+        </button>
+        {mode === "session" && (
+          <button class="plain" onClick={() => signOut().catch((error) => say(error.message, "error"))} title={`Signed in as ${user.name}`}>
+            Sign out
+          </button>
+        )}
+      </div>
+    </header>
+  );
+}
+
+function Page() {
+  const here = route.value;
+  switch (here.page) {
+    case "new":
+      return <NewThread />;
+    case "thread":
+      return <ThreadPage key={here.threadId} threadId={here.threadId} />;
+    case "inbox":
+      return <Inbox />;
+    case "admin":
+      return <LazyAdmin tab={here.tab} id={here.id} />;
+    default:
+      return <Welcome />;
+  }
+}
+
+/** The operator's pages, which most users never load. */
+function LazyAdmin(props: Parameters<AdminPage>[0]) {
+  const loaded = useSignal<{ Admin: AdminPage } | null>(null);
+  const error = useSignal<string | null>(null);
+  useEffect(() => {
+    import("./Admin").then(
+      (module) => (loaded.value = module),
+      () => (error.value = "This page cannot be loaded. The server may have been upgraded: reload the page."),
+    );
+  }, []);
+  if (error.value) return <p class="error center">{error.value}</p>;
+  if (!loaded.value) return <p class="center quiet">Loading…</p>;
+  const { Admin } = loaded.value;
+  return <Admin {...props} />;
+}
+
+function Welcome() {
+  return (
+    <section class="center stack">
+      <h1>Pick a thread, or begin one</h1>
+      <p class="quiet">
+        A thread is a conversation with an agent that works in a folder on the server. It goes on when you close this page, and any client of the
+        protocol can open it.
+      </p>
+      <p>
+        <a class="button primary" href={pathOf({ page: "new" })}>
+          New thread
+        </a>
+      </p>
+    </section>
+  );
+}

@@ -1,0 +1,34 @@
+/** What all threads of the user wait for. */
+import { useEffect } from "preact/hooks";
+import { inbox, inboxError, loadInbox } from "../state/inbox";
+import { pathOf } from "../state/route";
+import { titleOf } from "../state/threads";
+import { ago } from "./format";
+import { RequestCard } from "./RequestCard";
+
+export function Inbox() {
+  useEffect(() => void loadInbox(), []);
+  const list = inbox.value;
+  return (
+    <section class="inbox stack">
+      <h1>Inbox</h1>
+      {inboxError.value && (
+        <p class="error" role="alert">
+          {inboxError.value} <button onClick={() => void loadInbox()}>Try again</button>
+        </p>
+      )}
+      {list === null && !inboxError.value && <p class="quiet">Loading…</p>}
+      {list?.length === 0 && (
+        <p class="quiet">Nothing waits for you. When an agent asks whether it may run a command or change a file, or has a question, it is here.</p>
+      )}
+      {list?.map((one, index) => (
+        <RequestCard key={one.id} request={{ ...one, params: { ...one.params, threadId: one.threadId, turnId: one.turnId } }} item={one.item} keyed={index === 0}>
+          <p class="small">
+            <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>{" "}
+            <span class="quiet">asked {ago(one.askedAtMs / 1000)} ago</span>
+          </p>
+        </RequestCard>
+      ))}
+    </section>
+  );
+}

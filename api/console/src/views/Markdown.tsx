@@ -1,0 +1,154 @@
+/**
+ * Markdown as elements. A library reads it; what it finds becomes elements of a fixed set, whose content is text.
+ *
+ * No HTML is made from it at all, so there is none to clean: HTML in a message is shown as it was written.
+ */
+import { Lexer, type Token, type Tokens } from "marked";
+import type { ComponentChildren } from "preact";
+import { memo } from "./memo";
+
+const MOST_DEPTH = 40;
+const MOST_CHARACTERS = 200_000; // a longer text is shown as it is
+
+export const Markdown = memo(function Markdown({ text }: { text: string }) {
+  if (text.length > MOST_CHARACTERS) return <div class="markdown verbatim">{text}</div>;
+  return <div class="markdown">{blocks(new Lexer({ gfm: true }).lex(text), 0)}</div>;
+});
+
+function blocks(tokens: readonly Token[], depth: number): ComponentChildren {
+  if (depth > MOST_DEPTH) return tokens.map((token) => token.raw).join("");
+  return tokens.map((token, index) => <Block key={index} token={token} depth={depth} />);
+}
+
+function Block({ token, depth }: { token: Token; depth: number }) {
+  const inside = (tokens: Token[] | undefined) => inline(tokens ?? [], depth + 1);
+  switch (token.type) {
+    case "heading": {
+      const Heading = `h${Math.min(6, token.depth + 2)}` as "h3";
+      return <Heading>{inside(token.tokens)}</Heading>;
+    }
+    case "paragraph":
+      return <p>{inside(token.tokens)}</p>;
+    case "text":
+      return <>{token.tokens ? inside(token.tokens) : unescaped(token.text)}</>;
+    case "code":
+      return (
+        <pre class="code" tabIndex={0}>
+          <code>{token.text}</code>
+        </pre>
+      );
+    case "blockquote":
+      return <blockquote>{blocks(token.tokens ?? [], depth + 1)}</blockquote>;
+    case "list":
+      return <List list={token as Tokens.List} depth={depth} />;
+    case "table":
+      return <Table table={token as Tokens.Table} depth={depth} />;
+    case "hr":
+      return <hr />;
+    case "space":
+    case "def":
+      return null;
+    default:
+      return <p class="verbatim">{token.raw}</p>;
+  }
+}
+
+function List({ list, depth }: { list: Tokens.List; depth: number }) {
+  const items = list.items.map((item, index) => (
+    <li key={index} class={item.task ? "task" : undefined}>
+      {item.task && <input type="checkbox" checked={item.checked} disabled aria-label={item.checked ? "Done" : "Not done"} />}
+      {blocks(item.tokens.filter((token) => token.type !== "checkbox"), depth + 1)}
+    </li>
+  ));
+  return list.ordered ? <ol start={list.start === "" ? 1 : list.start}>{items}</ol> : <ul>{items}</ul>;
+}
+
+function Table({ table, depth }: { table: Tokens.Table; depth: number }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Table">
+      <table>
+        <thead>
+          <tr>
+            {table.header.map((cell, index) => (
+              <th key={index} scope="col">
+                {inline(cell.tokens, depth + 1)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {table.rows.map((row, index) => (
+            <tr key={index}>
+              {row.map((cell, column) => (
+                <td key={column}>{inline(cell.tokens, depth + 1)}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function inline(tokens: readonly Token[], depth: number): ComponentChildren {
+  if (depth > MOST_DEPTH) return tokens.map((token) => token.raw).join("");
+  return tokens.map((token, index) => <Inline key={index} token={token} depth={depth} />);
+}
+
+function Inline({ token, depth }: { token: Token; depth: number }) {
+  const inside = () => inline(("tokens" in token && token.tokens) || [], depth + 1);
+  switch (token.type) {
+    case "strong":
+      return <strong>{inside()}</strong>;
+    case "em":
+      return <em>{inside()}</em>;
+    case "del":
+      return <del>{inside()}</del>;
+    case "codespan":
+      return <code>{token.text}</code>;
+    case "br":
+      return <br />;
+    case "link":
+      return <Link href={token.href}>{inside()}</Link>;
+    case "image": // shown as a link: an image of another server would tell it who reads this
+      return <Link href={token.href}>{unescaped(token.text) || token.href}</Link>;
+    case "text":
+      return <>{"tokens" in token && token.tokens ? inside() : unescaped(token.text)}</>;
+    case "escape":
+      return <>{token.text}</>;
+    default:
+      return <>{token.raw}</>;
+  }
+}
+
+/** A link that leaves the page; what is no web or mail address is text. */
+export function Link({ href, children }: { href: string; children: ComponentChildren }) {
+  const address = safeAddress(href);
+  if (address === null) return <span title={href}>{children}</span>;
+  return (
+    <a href={address} target="_blank" rel="noopener noreferrer nofollow" title={address}>
+      {children}
+    </a>
+  );
+}
+
+export function safeAddress(href: string): string | null {
+  let url: URL;
+  try {
+    url = new URL(href);
+  } catch {
+    return null;
+  }
+  return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
+}
+
+const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…", mdash: "—", ndash: "–" };
+
+/** Return the text with its character references replaced, as a browser would. */
+export function unescaped(text: string): string {
+  return text.replace(/&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|(\w{2,8}));/g, (whole, decimal, hex, name) => {
+    if (name) return ENTITIES[name] ?? whole;
+    const code = decimal ? parseInt(decimal, 10) : parseInt(hex, 16);
+    return code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff) ? String.fromCodePoint(code) : "\ufffd";
+  });
+}

@@ -1,0 +1,112 @@
+/** Begin a thread: the first message, and where the agent works. */
+import { useSignal } from "@preact/signals";
+import { call, messageOf } from "../protocol/http";
+import { go } from "../state/route";
+import { who } from "../state/session";
+import { say } from "../state/toasts";
+import { type Choice, Choices } from "./Choices";
+
+type Place = "empty" | "git" | "folder";
+
+export function NewThread() {
+  const place = useSignal<Place>("empty");
+  const choice = useSignal<Choice>({});
+  const busy = useSignal(false);
+  const error = useSignal<string | null>(null);
+  const isOpen = who.value?.mode === "open";
+
+  async function submit(event: SubmitEvent): Promise<void> {
+    event.preventDefault();
+    const fields = new FormData(event.currentTarget as HTMLFormElement);
+    const field = (name: string) => String(fields.get(name) ?? "").trim();
+    const text = field("text");
+    if (!text) {
+      error.value = "Write what the agent shall do.";
+      return;
+    }
+    busy.value = true;
+    error.value = null;
+    const { effort, ...settings } = choice.value;
+    try {
+      const where = placeParams(place.value, field);
+      const { thread } = await call("thread/start", { ...settings, ...where });
+      const start = { threadId: thread.id, input: [{ type: "text" as const, text }], ...(effort && { effort }) };
+      await call("turn/start", start).catch((problem) => say(`The thread is there, but: ${messageOf(problem)}`, "error"));
+      go({ page: "thread", threadId: thread.id });
+    } catch (problem) {
+      error.value = messageOf(problem);
+      busy.value = false;
+    }
+  }
+
+  return (
+    <form class="new-thread stack" onSubmit={(event) => void submit(event)}>
+      <h1>New thread</h1>
+      <label for="first">What shall the agent do?</label>
+      <textarea
+        id="first"
+        name="text"
+        rows={5}
+        ref={(area) => void (area && document.activeElement === document.body && area.focus())}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
+        }}
+      />
+      <fieldset class="stack">
+        <legend>Where it works</legend>
+        <Radio place={place} value="empty" text="An empty folder of its own, on the server" />
+        <Radio place={place} value="git" text="A copy of a git repository" />
+        {isOpen && <Radio place={place} value="folder" text="A folder on the server's machine" />}
+        {place.value === "git" && (
+          <div class="row wrap">
+            <label class="grow">
+              Address <input name="gitUrl" type="url" placeholder="https://host/owner/project.git" required />
+            </label>
+            <label>
+              Branch, tag or commit <input name="ref" placeholder="default branch" />
+            </label>
+            <label>
+              Credential <input name="credential" placeholder="none: public" />
+            </label>
+          </div>
+        )}
+        {place.value === "folder" && (
+          <label>
+            Path <input name="cwd" placeholder="/home/ada/project" required />
+          </label>
+        )}
+      </fieldset>
+      <Choices choice={choice.value} settings={null} change={(changed) => (choice.value = changed)} />
+      {error.value && (
+        <p class="error" role="alert">
+          {error.value}
+        </p>
+      )}
+      <p class="row">
+        <button class="primary" disabled={busy.value}>
+          Begin
+        </button>
+        <span class="small quiet wide-only">
+          or <kbd>Ctrl</kbd>+<kbd>Enter</kbd>
+        </span>
+      </p>
+    </form>
+  );
+}
+
+function placeParams(place: Place, field: (name: string) => string): { cwd?: string; config?: Record<string, unknown> } {
+  if (place === "folder") return { cwd: field("cwd") };
+  if (place === "empty") return {};
+  const named = { gitUrl: field("gitUrl"), ref: field("ref"), credential: field("credential") };
+  const workspace = Object.fromEntries(Object.entries(named).filter(([, value]) => value !== ""));
+  return { config: { workspace } };
+}
+
+function Radio({ place, value, text }: { place: { value: Place }; value: Place; text: string }) {
+  return (
+    <label class="row">
+      <input type="radio" name="place" value={value} checked={place.value === value} onChange={() => (place.value = value)} />
+      {text}
+    </label>
+  );
+}

@@ -1,0 +1,55 @@
+import { useSignal } from "@preact/signals";
+import { messageOf } from "../protocol/http";
+import { signIn } from "../state/session";
+
+export function SignIn() {
+  const error = useSignal<string | null>(null);
+  const busy = useSignal(false);
+
+  async function submit(event: SubmitEvent): Promise<void> {
+    event.preventDefault();
+    const form = event.currentTarget as HTMLFormElement;
+    const credential = String(new FormData(form).get("credential") ?? "").trim();
+    if (!credential) {
+      error.value = "Paste your API key or token.";
+      return;
+    }
+    busy.value = true;
+    try {
+      await signIn(credential);
+    } catch (problem) {
+      error.value = messageOf(problem);
+      busy.value = false;
+    }
+  }
+
+  return (
+    <main class="center stack sign-in">
+      <h1>Threadhouse</h1>
+      <form class="card stack" onSubmit={(event) => void submit(event)} noValidate>
+        <label for="credential">API key or token</label>
+        <input
+          id="credential"
+          name="credential"
+          type="password"
+          autocomplete="current-password"
+          spellcheck={false}
+          autofocus
+          aria-describedby="credential-help"
+          aria-invalid={error.value !== null}
+        />
+        {error.value && (
+          <p class="error" role="alert">
+            {error.value}
+          </p>
+        )}
+        <button class="primary" disabled={busy.value}>
+          Sign in
+        </button>
+        <p id="credential-help" class="quiet small">
+          Your operator makes a key with <code>threadhouse keys create NAME</code>. It is exchanged for a session, and stored nowhere in this browser.
+        </p>
+      </form>
+    </main>
+  );
+}

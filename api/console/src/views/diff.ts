@@ -1,0 +1,40 @@
+/** The lines of a change of a file, as a fileChange item has it. */
+import type { FileUpdate } from "../protocol/types";
+
+export interface DiffLine {
+  kind: "add" | "delete" | "same" | "hunk";
+  text: string;
+  /** Line numbers before and after the change. */
+  before: number | null;
+  after: number | null;
+}
+
+export function diffLines(change: FileUpdate): DiffLine[] {
+  const lines = change.diff.replace(/\n$/, "").split("\n");
+  if (change.kind.type === "add") return lines.map((text, index) => ({ kind: "add", text, before: null, after: index + 1 }));
+  if (change.kind.type === "delete") return lines.map((text, index) => ({ kind: "delete", text, before: index + 1, after: null }));
+  return hunkLines(lines);
+}
+
+function hunkLines(lines: readonly string[]): DiffLine[] {
+  let [before, after] = [1, 1];
+  return lines.map((line): DiffLine => {
+    const hunk = /^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@/.exec(line);
+    if (hunk) {
+      [before, after] = [Number(hunk[1]), Number(hunk[2])];
+      return { kind: "hunk", text: line, before: null, after: null };
+    }
+    const text = line.slice(1);
+    if (line.startsWith("+")) return { kind: "add", text, before: null, after: after++ };
+    if (line.startsWith("-")) return { kind: "delete", text, before: before++, after: null };
+    if (line.startsWith("\\")) return { kind: "hunk", text: line, before: null, after: null };
+    return { kind: "same", text, before: before++, after: after++ };
+  });
+}
+
+export function counts(lines: readonly DiffLine[]): { added: number; deleted: number } {
+  return {
+    added: lines.filter((line) => line.kind === "add").length,
+    deleted: lines.filter((line) => line.kind === "delete").length,
+  };
+}

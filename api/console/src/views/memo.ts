@@ -1,0 +1,15 @@
+/** Components that are drawn anew only when a member of their props is another object. */
+import { Component, type ComponentChild, createElement, type FunctionComponent } from "preact";
+
+export function memo<Props extends object>(draw: (props: Props) => ComponentChild): FunctionComponent<Props> {
+  class Memo extends Component<Props> {
+    override shouldComponentUpdate(next: Props): boolean {
+      const names = new Set([...Object.keys(this.props), ...Object.keys(next)]) as Set<keyof Props>;
+      return [...names].some((name) => this.props[name] !== next[name]);
+    }
+    override render(): ComponentChild {
+      return createElement(draw as FunctionComponent<Props>, this.props as Props);
+    }
+  }
+  return (props) => createElement(Memo, props);
+}

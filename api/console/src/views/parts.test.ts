@@ -1,0 +1,99 @@
+/** The pure parts of the views: outputs of terminals, diffs, addresses, routes, the list. */
+import { expect, test } from "vitest";
+import type { Thread } from "../protocol/types";
+import { parseRoute, pathOf, type Route } from "../state/route";
+import { listAfter } from "../state/threads";
+import { ansiPieces } from "./ansi";
+import { counts, diffLines } from "./diff";
+import { safeAddress, unescaped } from "./Markdown";
+
+const plain = (output: string) =>
+  ansiPieces(output)
+    .map((piece) => piece.text)
+    .join("");
+
+test("colours become classes", () => {
+  expect(ansiPieces("\x1b[31mred\x1b[0m and \x1b[1;92mbright\x1b[m")).toEqual([
+    { text: "red", classes: "fg-red" },
+    { text: " and ", classes: "" },
+    { text: "bright", classes: "fg-bright-green bold" },
+  ]);
+});
+
+test("a line that was written over shows its last state", () => {
+  expect(plain("10%\r50%\r100%\ndone\r\n")).toBe("100%\ndone\n");
+});
+
+test.each([
+  ["\x1b]0;title\x07text", "text"],
+  ["\x1b]8;;javascript:alert(1)\x1b\\link\x1b]8;;\x1b\\", "link"],
+  ["\x1b[2J\x1b[Htext", "text"],
+  ["\x1b[38;2;1;2;3mtrue\x1b[0m", "true"],
+  ["a\x00b\x08c", "abc"],
+  ["<script>alert(1)</script>", "<script>alert(1)</script>"],
+])("%j is shown as %j", (output, shown) => {
+  expect(plain(output)).toBe(shown);
+});
+
+test("an output of any length is shown to its end", () => {
+  expect(plain("x".repeat(300_000) + "end").length).toBe(200_000);
+});
+
+test("the lines of an update have their numbers", () => {
+  const lines = diffLines({ path: "/a", kind: { type: "update", move_path: null }, diff: "@@ -3,2 +3,3 @@\n same\n-old\n+new\n+more\n" });
+
+  expect(lines.map(({ kind, before, after }) => [kind, before, after])).toEqual([
+    ["hunk", null, null],
+    ["same", 3, 3],
+    ["delete", 4, null],
+    ["add", null, 4],
+    ["add", null, 5],
+  ]);
+  expect(counts(lines)).toEqual({ added: 2, deleted: 1 });
+});
+
+test("a new file is added line by line", () => {
+  expect(diffLines({ path: "/a", kind: { type: "add" }, diff: "one\ntwo\n" }).map((line) => line.text)).toEqual(["one", "two"]);
+});
+
+test.each(["javascript:alert(1)", " javascript:alert(1)", "JaVaScRiPt:x", "data:text/html,x", "vbscript:x", "//evil", "/v2", "file:///etc", "blob:x"])(
+  "%j is no link",
+  (href) => {
+    expect(safeAddress(href)).toBeNull();
+  },
+);
+
+test("web and mail addresses are links", () => {
+  expect(safeAddress("https://example.com/a?b#c")).toBe("https://example.com/a?b#c");
+  expect(safeAddress("mailto:ada@example.com")).toBe("mailto:ada@example.com");
+});
+
+test("character references are read once", () => {
+  expect(unescaped("a &amp;lt; &#60;b&#x3e; &unknown; &#xD800; &#0;")).toBe("a &lt; <b> &unknown; \ufffd \ufffd");
+});
+
+test.each<Route>([
+  { page: "threads" },
+  { page: "new" },
+  { page: "inbox" },
+  { page: "thread", threadId: "a/b c" },
+  { page: "admin", tab: "turns", id: "x" },
+  { page: "admin", tab: "health", id: null },
+])("the address of %j leads back to it", (route) => {
+  expect(parseRoute(pathOf(route))).toEqual(route);
+});
+
+test.each(["#/nothing", "#/admin/none", "#/threads/", "#%", "#/threads"])("%j is the list", (hash) => {
+  expect(parseRoute(hash)).toEqual({ page: "threads" });
+});
+
+test("the list follows the events of its threads", () => {
+  const thread = { id: "t", name: null, status: { type: "idle" } } as Thread;
+  const status = { type: "active", activeFlags: ["waitingOnApproval"] } as Thread["status"];
+
+  const [active] = listAfter([thread], { method: "thread/status/changed", params: { threadId: "t", status } });
+  expect(active?.status).toEqual(status);
+  expect(listAfter([thread], { method: "thread/name/updated", params: { threadId: "t", threadName: "N" } })[0]?.name).toBe("N");
+  expect(listAfter([thread], { method: "thread/archived", params: { threadId: "t" } })).toEqual([]);
+  expect(listAfter([thread], { method: "thread/deleted", params: { threadId: "other" } })).toEqual([thread]);
+});

@@ -1,0 +1,14 @@
+"""What users do in the console, in a real browser against a real server. Each story is a file in stories/."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.console.conftest import Run
+
+STORIES = ["sign_in", "approval", "steer", "reload", "two_windows", "threads"]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_story(run: Run, name: str) -> None:
+    run(name)
