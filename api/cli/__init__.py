@@ -39,6 +39,7 @@ COMMANDS = {
     "erasures": "api.cli.erasures",
     "exec": "api.cli.exec",
     "app-server": "api.cli.app_server",
+    "mcp": "api.cli.mcp.commands",
     "mcp-server": "api.cli.mcp_server.command",
     "feedback": "api.cli.feedback",
     "export": "api.cli.threads",

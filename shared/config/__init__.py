@@ -54,6 +54,7 @@ __all__ = [
     "SandboxWorkspaceWrite",
     "Server",
     "ShellEnvironment",
+    "check",
     "embedded_redis_url",
     "load",
 ]
@@ -299,7 +300,12 @@ def load(home: Path | None, environ: Mapping[str, str]) -> Config:
     """
     home = Path(os.path.abspath(Path(home or environ.get("THREADHOUSE_HOME") or "~/.threadhouse").expanduser()))
     file = home / "config.toml"
-    return read(Config, ConfigTable(file, environ, _parse(file)))
+    return check(file, _parse(file), environ)
+
+
+def check(file: Path, values: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """Return the configuration that a config.toml with these values would be. Errors: ConfigError."""
+    return read(Config, ConfigTable(file, environ, values))
 
 
 def _parse(file: Path) -> Mapping[str, Any]:
