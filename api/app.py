@@ -15,7 +15,7 @@ from api.delivery.channels import PING_SECONDS
 from api.delivery.relay import Relay
 from api.documentation import openapi
 from api.requests.services import Services
-from api.transport import http, websocket, workspace_routes
+from api.transport import http, oauth_callback, websocket, workspace_routes
 from api.transport.credential_watch import CredentialWatch
 from api.transport.drain import Drain
 from shared import redis_clients, telemetry
@@ -104,6 +104,7 @@ def make_app(services: Services) -> Flask:
     websocket.register(app, services, auth, watch, drain)
     http.register(app, services, auth, watch, drain)
     workspace_routes.register(app, services, auth)
+    oauth_callback.register(app, services, auth)
     openapi.register(app, auth)
     console.register(app, services, auth)
     if services.config.server.proxies:

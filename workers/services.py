@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery
@@ -21,6 +22,7 @@ from redis.retry import Retry
 
 from shared import redis_clients
 from shared.config import Config
+from shared.config.mcp_servers import McpServer
 from shared.event_names import TURN_SIGNALS_CHANNEL, worker_channel
 from shared.events import terminal_input, turn_signals, worker_calls
 from shared.events.log import Event, EventLog
@@ -34,6 +36,9 @@ from workers.control.signal import Signal, StopReason
 from workers.journal.journal import Journal
 from workers.mcp.pool import STARTUP_STATUS, McpPool
 from workers.terminals.running import RunningTerminals
+
+if TYPE_CHECKING:
+    import httpx2
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +108,7 @@ class Services:
             renewal_seconds=server.renewal_seconds,
             authority_seconds=server.authority_seconds,
         )
-        self.mcp = McpPool(config, self._publish_mcp_status)
+        self.mcp = McpPool(config, self._publish_mcp_status, self._login_tokens)
         self.running: dict[str, Signal] = {}
         self.draining = threading.Event()
         self._lock = threading.Lock()
@@ -147,6 +152,15 @@ class Services:
         self.calls.drain()
         self.terminals.drain()
         self.mcp.drain()
+
+    def _login_tokens(self, owner: str, server: McpServer) -> httpx2.Auth | None:
+        """Return what puts the token of a user's login into requests to an MCP server; None: it has another token."""
+        keys, url = self.config.server.secrets_key, server.url
+        if keys is None or url is None or any(name.lower() == "authorization" for name in server.headers):
+            return None
+        from workers.mcp.login_tokens import LoginTokens
+
+        return LoginTokens(self.store, self.redis, keys, owner, url, allow_private=server.allow_private)
 
     def _publish_mcp_status(self, thread_id: str, owner: str, params: Mapping[str, object]) -> None:
         """Publish how an MCP server of a thread stands. It is not stored: a client that misses it may ask."""

@@ -101,7 +101,6 @@ REFUSED: Mapping[str, str] = {
     "marketplace/upgrade": _PLUGINS,
     "mcpServer/event/stream/start": _MCP,
     "mcpServer/event/stream/stop": _MCP,
-    "mcpServer/oauth/login": _MCP,
     "mcpServer/resource/read": _MCP,
     "mcpServer/tool/call": _MCP,
     "memory/reset": _MEMORY,

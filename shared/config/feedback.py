@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote, urlsplit
 
+from shared import encryption
 from shared.config.reader import Values
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
@@ -72,6 +73,7 @@ def _secrets(config: Config) -> Iterator[str]:
             yield from _header_secrets(exporter.headers)
     for credential in config.workspaces.credentials.values():
         yield credential.token or ""
+    yield from encryption.split_keys(config.server.secrets_key or "")
     for url in (config.database_url, config.redis_url):
         password = urlsplit(url).password or ""
         yield from (password, unquote(password))

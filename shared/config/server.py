@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from shared import encryption
 from shared.config.reader import Values
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
@@ -138,6 +140,26 @@ class Server:
     mcp_servers_per_worker: Annotated[int, Setting("MCP servers that one worker process keeps started.", minimum=1)] = (
         200
     )
+    public_url: Annotated[
+        str | None,
+        Setting(
+            "Address of the API as the browsers of its users reach it; MCP servers send them there after a login.",
+            matches=re.compile(r"https?://[^/?#]+(/[^?#]*)?").fullmatch,
+            expected="an http:// or https:// URL",
+            default="http://127.0.0.1:PORT",
+        ),
+    ] = None
+    secrets_key: Annotated[
+        str | None,
+        Setting(
+            "Key that encrypts the logins of users at MCP servers: 32 random bytes in base64url. More keys may follow, "
+            "separated by commas; they only decrypt.",
+            env=encryption.VARIABLE,
+            matches=encryption.KEYS.fullmatch,
+            expected=encryption.EXPECTED,
+            default="none: nobody can log in at an MCP server",
+        ),
+    ] = field(default=None, repr=False)
     dangerously_run_as_root: Annotated[
         bool, Setting("Whether workers run as root although the server has users or is reachable from other hosts.")
     ] = False

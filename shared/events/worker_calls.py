@@ -157,6 +157,11 @@ class WorkerCall:
             elif not self._client.publish(worker_channel(self._worker), message):
                 raise NotFound("the worker of the request is gone")
 
+    @property
+    def worker(self) -> str | None:
+        """The worker that runs the call; None: none does yet."""
+        return self._worker
+
     def cancel(self) -> None:
         """Cancel the call: `wait` ends with InvalidRequest, and the worker stops."""
         self._inbox.put([CANCEL])
@@ -239,6 +244,11 @@ class WorkerReply:
 
     def _publish(self, *message: object) -> bool:
         return bool(self._client.publish(self._channel, orjson.dumps(message)))
+
+
+def send_to(client: redis.Redis, worker: str, call_id: str, what: str, value: object) -> bool:
+    """Send a message to the call of another API process. Return whether its worker is there."""
+    return bool(client.publish(worker_channel(worker), orjson.dumps([call_id, what, value])))
 
 
 def parse(payload: bytes) -> tuple[str, str, Any]:

@@ -19,6 +19,7 @@ from shared.store.feedback import Feedback
 from shared.store.histories import Histories
 from shared.store.items import Items
 from shared.store.limits import UserLimits
+from shared.store.mcp_logins import McpLogins
 from shared.store.outbox import Outbox
 from shared.store.own_workspace import OPTION
 from shared.store.searches import Searches
@@ -76,6 +77,7 @@ class Store:
         self.usage = Usage(self.database)
         self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)
+        self.mcp_logins = McpLogins(self.database)
         self.audit = Audit(self.database)
         self.workspaces = Workspaces(self.database)
         self.archives = Archives(self.database)

@@ -236,6 +236,15 @@ user_configs = Table(
     Column("config", Json, nullable=False),  # keys of config.toml that a user may set
 )
 
+mcp_logins = Table(
+    "mcp_logins",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("server_url", String, primary_key=True),
+    Column("login", Text, nullable=False),  # shared.encryption: tokens, and what is needed to renew them
+    Column("updated_at_ms", Millis, nullable=False),
+)
+
 user_limits = Table(
     "user_limits",  # what operators have set for single users; NULL: the default of [limits]
     metadata,

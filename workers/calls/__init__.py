@@ -1,7 +1,7 @@
 """Worker calls: requests that need a workspace, which the API sends to a worker. One plain table.
 
 A handler has the configuration, its call (workers.calls.running) and the params. It may use workers.sandbox,
-workers.workspace and workers.sources, but neither the store nor the agent.
+workers.workspace, workers.sources and workers.mcp, but neither the store nor the agent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.config import Config
-from workers.calls import command_exec, fs, fuzzy_file_search, git_diff, instructions, skills, workspace_read
+from workers.calls import (
+    command_exec,
+    fs,
+    fuzzy_file_search,
+    git_diff,
+    instructions,
+    mcp_login,
+    skills,
+    workspace_read,
+)
 from workers.calls.running import RunningCall
 
 # Method, or a kind of call that belongs to several → its handler, whose params are a TypedDict of its own.
@@ -27,6 +36,7 @@ HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] 
     "fuzzyFileSearch": fuzzy_file_search.run,
     "gitDiffToRemote": git_diff.run,
     "instructions": instructions.run,
+    "mcpServer/oauth/login": mcp_login.run,
     "skills/install": skills.install,
     "skills/list": skills.list_skills,
     "skills/uninstall": skills.uninstall,

@@ -7,6 +7,7 @@ checked. No proxy, no cookie and no credential of the server's environment is us
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,9 @@ from workers.mcp.lines import MAX_LINE_BYTES, Ending
 
 CONNECT_SECONDS = 30.0
 STREAM_IDLE_SECONDS = 300.0  # for which a stream of events may be silent; a call has its own limit
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines have whole addresses, which may contain secrets
+
+LOGIN_NEEDED = -32001  # code of an error in place of the body of a 401
 PORTS = {"http": 80, "https": 443}
 
 
@@ -85,16 +89,47 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+class _SaysWhy(httpx2.AsyncBaseTransport):
+    """Says in a 401 what the user can do, as an error that the SDK passes on."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, message: str) -> None:
+        self._inner = inner
+        self._error = {"jsonrpc": "2.0", "id": None, "error": {"code": LOGIN_NEEDED, "message": message}}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        if response.status_code != httpx2.codes.UNAUTHORIZED:
+            return response
+        await response.aclose()
+        return httpx2.Response(response.status_code, json=self._error)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
 @asynccontextmanager
-async def http_server(server: McpServer, _ending: Ending) -> AsyncIterator[TransportStreams]:
-    """Yield the streams of a server's address."""
+async def http_server(server: McpServer, auth: httpx2.Auth | None, _ending: Ending) -> AsyncIterator[TransportStreams]:
+    """Yield the streams of a server's address. auth: puts the token of the user's login into requests."""
     assert server.url is not None
-    host = httpx2.URL(server.url).host
     client = httpx2.AsyncClient(
-        transport=GuardedTransport((host,) if server.allow_private else ()),
+        transport=_SaysWhy(guarded(server.url, allow_private=server.allow_private), _what_to_do(server, auth)),
+        auth=auth,
         headers=dict(server.headers),
         timeout=httpx2.Timeout(CONNECT_SECONDS, read=STREAM_IDLE_SECONDS),
         trust_env=False,
     )
     async with client, streamable_http_client(server.url, http_client=client, max_sse_event_size=MAX_LINE_BYTES) as it:
         yield it
+
+
+def guarded(server_url: str, *, allow_private: bool) -> GuardedTransport:
+    """Return the transport to a server. allow_private: whether the host of its address may be private."""
+    return GuardedTransport((httpx2.URL(server_url).host,) if allow_private else ())
+
+
+def _what_to_do(server: McpServer, auth: httpx2.Auth | None) -> str:
+    if auth is not None:
+        return f"the server wants you to log in: use your client's login, or `threadhouse mcp login {server.name}`"
+    if server.headers:
+        return "the server does not accept the token in its configuration: correct it"
+    return "the server wants a login, and this deployment keeps none: ask its operator to set THREADHOUSE_SECRETS_KEY"

@@ -26,6 +26,8 @@ from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
 
 if TYPE_CHECKING:
+    import httpx2
+
     from workers.mcp.session import McpSession, Transport
 
 PROGRAM_SECONDS = 7 * 86_400.0  # that a program may run, and of processor time; ordinary commands get less
@@ -36,6 +38,7 @@ STARTUP_STATUS = "mcpServer/startupStatus/updated"
 
 Key = tuple[str, str, str]  # owner, thread id, name of the server
 Publish = Callable[[str, str, Mapping[str, object]], None]
+MakeAuth = Callable[[str, "McpServer"], "httpx2.Auth | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,16 @@ class Place:
 class McpPool:
     """The sessions of this process. Nothing is started, and the SDK not imported, before the first `ensure`."""
 
-    def __init__(self, config: Config, publish: Publish) -> None:
-        """publish: (thread id, owner, params) publishes mcpServer/startupStatus/updated; from any thread."""
+    def __init__(self, config: Config, publish: Publish, make_auth: MakeAuth) -> None:
+        """Start nothing.
+
+        publish:   (thread id, owner, params) publishes mcpServer/startupStatus/updated; from any thread
+        make_auth: (owner, server with an address) returns what puts the token of the owner's login into requests
+        """
         self.operator_servers: Mapping[str, McpServer] = config.mcp_servers
         self._config = config
         self._publish = publish
+        self._make_auth = make_auth
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sessions: dict[Key, McpSession] = {}
@@ -125,10 +133,10 @@ class McpPool:
         self._close([key for key in gone if self._sessions.get(key) not in found.values()])
         return found
 
-    def open_once(self, server: McpServer, place: Place) -> McpSession:
+    def open_once(self, owner: str, server: McpServer, place: Place) -> McpSession:
         """Return a session that belongs to no thread; the caller closes it."""
         self._start_loop()
-        return self._new_session(server, place, lambda _: None)
+        return self._new_session(owner, server, place, lambda _: None)
 
     def drain(self) -> None:
         """End the sessions that no turn uses; the others end with their turns."""
@@ -153,7 +161,7 @@ class McpPool:
         has_room = self._make_room(key[0])
         owner, thread_id, name = key
         self._publish(thread_id, owner, _status(name, STARTING, None))
-        session = self._new_session(server, place, partial(self._publish_later, key), has_room=has_room)
+        session = self._new_session(owner, server, place, partial(self._publish_later, key), has_room=has_room)
         with self._lock:
             before = self._sessions.get(key)
             self._sessions[key], self._digests[key] = session, digest
@@ -163,6 +171,7 @@ class McpPool:
 
     def _new_session(
         self,
+        owner: str,
         server: McpServer,
         place: Place,
         on_settled: Callable[[McpSession], None],
@@ -172,7 +181,8 @@ class McpPool:
         from workers.mcp.session import McpSession, no_room
 
         assert self._loop is not None
-        transport = _transport(server, place) if has_room else no_room
+        auth = self._make_auth(owner, server) if server.url is not None else None
+        transport = _transport(server, place, auth) if has_room else no_room
         return McpSession(server, transport, self._loop, on_settled)
 
     def _publish_later(self, key: Key, session: McpSession) -> None:
@@ -183,7 +193,8 @@ class McpPool:
     def _publish_state(self, key: Key, session: McpSession) -> None:
         owner, thread_id, name = key
         if self._sessions.get(key) is session or key not in self._sessions:
-            self._publish(thread_id, owner, _status(name, session.state, session.error and session.error[0]))
+            error = session.error and session.error[0]
+            self._publish(thread_id, owner, _status(name, session.state, error, needs_login=session.needs_login))
 
     def _make_room(self, owner: str) -> bool:
         """End the session that was not used for the longest time, if there are too many. False: all are in use."""
@@ -239,8 +250,9 @@ class McpPool:
             self._close(self._idle(self._keys(), before=time.monotonic() - idle_seconds))
 
 
-def _status(name: str, status: str, error: str | None) -> dict[str, object]:
-    return {"name": name, "environmentId": None, "status": status, "error": error, "failureReason": None}
+def _status(name: str, status: str, error: str | None, *, needs_login: bool = False) -> dict[str, object]:
+    reason = "reauthenticationRequired" if needs_login else None
+    return {"name": name, "environmentId": None, "status": status, "error": error, "failureReason": reason}
 
 
 def _digest(server: McpServer, place: Place) -> str:
@@ -251,12 +263,12 @@ def _digest(server: McpServer, place: Place) -> str:
     return hashlib.sha256(repr((connection, program, place_of_program)).encode()).hexdigest()
 
 
-def _transport(server: McpServer, place: Place) -> Transport:
+def _transport(server: McpServer, place: Place, auth: httpx2.Auth | None) -> Transport:
     from workers.mcp.guarded_http import http_server
     from workers.mcp.sandboxed_program import program
 
     if server.url is not None:
-        return partial(http_server, server)
+        return partial(http_server, server, auth)
     assert server.command is not None
     limits = replace(
         place.limits, cpu_seconds=round(PROGRAM_SECONDS), wall_seconds=PROGRAM_SECONDS, output_bytes=OUTPUT_BYTES

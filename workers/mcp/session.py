@@ -29,6 +29,7 @@ from shared.errors import ToolError
 from workers.control.signal import Signal, StopReason
 from workers.mcp import CLOSED, FAILED, READY, STARTING
 from workers.mcp.errors import McpAnsweredError, McpClosed, McpError, McpStopped, McpTimeout
+from workers.mcp.guarded_http import LOGIN_NEEDED
 from workers.mcp.lines import Ending
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class McpSession:
     server:       its configuration as of the start; the pool replaces it when only filters changed
     state:        STARTING, READY, FAILED (it could not be started) or CLOSED
     error:        why it failed, as clients read it, and as mcpServerStatus/list shows it
+    needs_login:  it failed because the server wants a login
     info:         the server's answer to `initialize`
     tools:        all tools as the server described them
     settled:      set when it is ready or has failed
@@ -70,6 +72,7 @@ class McpSession:
         self.server = server
         self.state = STARTING
         self.error: tuple[str, str] | None = None
+        self.needs_login = False
         self.info: Mapping[str, Any] = {}
         self.tools: Sequence[Mapping[str, Any]] = ()
         self.settled = threading.Event()
@@ -207,6 +210,8 @@ class McpSession:
             if self.settled.is_set():
                 logger.info("session with an MCP server broke: %s", type(_leaves(error)[0]).__name__)
             else:
+                first = _leaves(error)[0]
+                self.needs_login = isinstance(first, MCPError) and first.code == LOGIN_NEEDED
                 self._settle(FAILED, _failure(server, await _reason(error, ending)))
         finally:
             self._dispatcher = None

@@ -101,6 +101,8 @@ VALUES = {  # valid values that do not follow from the type
     "base_url": "https://other/v1",
     "host": "other.example",
     "url": "https://other/in",
+    "public_url": "https://other",
+    "secrets_key": "A" * 43 + "=",
     "secret": SECRET.replace("M", "N"),
 }
 OWN_TESTS = {
