@@ -15,7 +15,7 @@ TURN_SIGNALS_CHANNEL = "turn-signals"  # one channel for all worker processes; s
 _THREAD_CHANNEL = "events:"
 _USER_CHANNEL = "user:"
 
-ItemStage = Literal["started", "completed"]
+ItemStage = Literal["started", "completed", "reviewStarted", "reviewWarning", "reviewCompleted"]
 TurnStage = Literal["active", "started", "inactive", "error", "completed"]
 RequestStage = Literal["", "waiting", "resolved"]
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from shared.config import providers
 from shared.config.auth import AuthSettings
+from shared.config.auto_review import AutoReview
 from shared.config.feedback import FeedbackSettings
 from shared.config.limits import Limits, Retention
 from shared.config.mcp_servers import McpServer
@@ -212,6 +213,9 @@ class Config:
         WebSearchEndpoint | None,
         Setting("The search engine of providers that cannot search the web themselves.", default="none"),
     ] = None
+    auto_review: Annotated[AutoReview, Setting("The model that judges what a person would be asked.")] = field(
+        default_factory=AutoReview
+    )
     model_providers: Annotated[Mapping[str, Provider], Setting("Servers that answer model requests.")] = field(
         default_factory=dict
     )
@@ -245,12 +249,16 @@ class Config:
         home = table.home
         searches = values.get("web_search", DISABLED) != DISABLED
         known = {OPENAI: providers.openai(table.environ, web_search=searches)} | values.get("model_providers", {})
-        model_provider, model = _model(values, known, table)
+        model_provider, model = providers.choose_model(values, known, table)
         database_url = _sqlalchemy_url(values.get("database_url", f"sqlite:///{home / 'threadhouse.sqlite3'}")) or ""
         server: Server = values["server"]
         if server.sessions_dir is None and database_url.startswith("sqlite:"):
             server = replace(server, sessions_dir=home / "sessions")
         check_urls(values.get("webhooks", ()), table.array("webhooks"))
+        reviewer: AutoReview = values["auto_review"]
+        if reviewer.model_provider is not None and reviewer.model_provider not in known:
+            expected = f"one of {', '.join(known)}"
+            raise table.table("auto_review").error("model_provider", expected, reviewer.model_provider, show=True)
         derived = {
             "home": home,
             "redis_url": values.get("redis_url", embedded_redis_url(home)),
@@ -335,21 +343,3 @@ def _with_hosts_as_options(rest: str) -> str:
         return rest
     options = "&".join(f"host={host}" for host in hosts.split(","))
     return f"{login}{at}{slash}{path}{'&' if '?' in path else '?'}{options}"
-
-
-def _model(values: Values, known: Mapping[str, Provider], table: ConfigTable) -> tuple[str, str]:
-    """Return (model_provider, model), as configured or as they follow from what is set. Errors: ConfigError."""
-    provider, model = values.get("model_provider"), values.get("model")
-    if provider is None and known[OPENAI].api_key:
-        provider = OPENAI
-    if provider is None:
-        if model is not None or len(known) > 1:
-            table.warn("model_provider: not set and no OPENAI_API_KEY: the built-in scripted model answers")
-        return SCRIPTED, SCRIPTED
-    if provider == SCRIPTED:
-        return SCRIPTED, model or SCRIPTED
-    if provider not in known:
-        raise table.error("model_provider", f"one of {', '.join([*known, SCRIPTED])}", provider, show=True)
-    if model is None and provider != OPENAI:
-        raise table.error("model", f"the name of a model that {provider} serves", None)
-    return provider, model or OPENAI_MODEL

@@ -97,3 +97,21 @@ def openai(environ: Mapping[str, str], *, web_search: bool) -> Provider:
         web_search=web_search,
         api_key=environ.get("OPENAI_API_KEY") or None,
     )
+
+
+def choose_model(values: Values, known: Mapping[str, Provider], table: ConfigTable) -> tuple[str, str]:
+    """Return (model_provider, model), as configured or as they follow from what is set. Errors: ConfigError."""
+    provider, model = values.get("model_provider"), values.get("model")
+    if provider is None and known[OPENAI].api_key:
+        provider = OPENAI
+    if provider is None:
+        if model is not None or len(known) > 1:
+            table.warn("model_provider: not set and no OPENAI_API_KEY: the built-in scripted model answers")
+        return SCRIPTED, SCRIPTED
+    if provider == SCRIPTED:
+        return SCRIPTED, model or SCRIPTED
+    if provider not in known:
+        raise table.error("model_provider", f"one of {', '.join([*known, SCRIPTED])}", provider, show=True)
+    if model is None and provider != OPENAI:
+        raise table.error("model", f"the name of a model that {provider} serves", None)
+    return provider, model or OPENAI_MODEL

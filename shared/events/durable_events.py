@@ -12,6 +12,7 @@ from dataclasses import replace
 from shared.event_names import item_key, request_key, turn_key
 from shared.events.fencing import FencingToken
 from shared.events.log import Event, EventLog
+from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.notifications import AGENT_DELTA, OUTPUT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.store import Store
 from shared.store.approvals import Approval
@@ -171,6 +172,8 @@ def of_turn(
     """Return all durable events of a turn so far, in an order that clients understand. logged: as for item_events."""
     events = turn_started(turn) + item_events(items, logged)
     for approval in approvals:
+        if approval.method == REVIEW:  # no client was asked
+            continue
         events += approval_requested(approval) if approval.state == "pending" else [approval_resolved(approval)]
     if turn.done:
         events += turn_ended(turn, final_message(items))

@@ -13,6 +13,7 @@ from sqlalchemy import and_, insert, select
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
+from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.items import WireItem, wire_item
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, rules, threads
@@ -105,6 +106,16 @@ class Approvals:
         """Return the last request about an item; None: there was none."""
         found = self._read(select(approvals).where(approvals.c.item_id == item_id))
         return found[-1] if found else None
+
+    def reviews_of_turn(self, turn_id: str) -> list[Approval]:
+        """Return the automatic reviews of a turn, oldest first."""
+        return [one for one in self.of_turn(turn_id) if one.method == REVIEW]
+
+    def find_review(self, item_id: str, thread_id: str, owner: str) -> Approval | None:
+        """Return the automatic review of an item in a thread of the owner; None: there was none."""
+        query = select(approvals).where(approvals.c.item_id == item_id, approvals.c.method == REVIEW)
+        found = self._read(query.where(approvals.c.thread_id == thread_id, approvals.c.owner == owner))
+        return found[0] if found else None
 
     def session_keys(self, thread_id: str) -> set[str]:
         """Return the keys that answers have allowed for this thread, from then on."""

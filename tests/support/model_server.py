@@ -515,6 +515,9 @@ class _Handler(BaseHTTPRequestHandler):
             stream.close()
 
     def steps_for(self, parsed: ParsedRequest) -> list[Step]:
+        if parsed.schema is not None and "outcome" in parsed.schema.get("properties", {}) and self.server.verdicts:
+            verdict = self.server.verdicts.pop(0) if len(self.server.verdicts) > 1 else self.server.verdicts[0]
+            return (parse(verdict) or [[Step("say", verdict)]])[0]
         if parsed.schema is not None:
             return [Step("say", orjson.dumps(conforming(parsed.schema, parsed.text)).decode())]
         answers = parse(parsed.text)
@@ -673,6 +676,7 @@ class _Server(ThreadingHTTPServer):
         self.met: Counter[tuple[str, int, int]] = Counter()
         self.connections = 0
         self.unscripted = ""
+        self.verdicts: list[str] = []
 
     def server_bind(self) -> None:
         # HTTPServer.server_bind would look up its own name in the DNS.
@@ -734,6 +738,15 @@ class ModelServer:
     @unscripted.setter
     def unscripted(self, script: str) -> None:
         self._server.unscripted = script
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What the next automatic reviews are answered with: texts or scripts, of which the last one stays."""
+        return self._server.verdicts
+
+    def reviews(self) -> list[Request]:
+        """Return the requests for automatic reviews so far, oldest first."""
+        return [one for one in self.requests if str(one.body.get("prompt_cache_key")).startswith("guardian:")]
 
     def release(self, name: str) -> None:
         """Release `[[pause name]]` for streams that wait at it now and for later ones."""

@@ -14,7 +14,6 @@ from tests.support.turns import check_order, of_thread, run_turn, start_thread, 
 PLAN = {"mode": "plan", "settings": {"model": "mock-model", "reasoning_effort": None, "developer_instructions": None}}
 LOOKUP = {"type": "function", "name": "lookup", "description": "d", "inputSchema": {"type": "object"}}
 QUESTION = {"id": "q1", "header": "H", "question": "Which?", "options": [{"label": "A", "description": "a"}]}
-ESCALATED = json.dumps({"cmd": "echo ran", "sandbox_permissions": "require_escalated", "justification": "May I?"})
 
 
 def next_turn(client: ProtocolClient, thread_id: str, method: str, **params: Any) -> dict[str, Any]:
@@ -92,20 +91,6 @@ def test_a_proposed_plan_becomes_an_item(deployment: Deployment) -> None:
 
     check_order(of_thread(client.received, thread_id))
     assert stored_turn(client, thread_id, turn["id"])["items"][-1]["text"] == "Do it."
-
-
-def test_automatic_review_denies_a_command_that_needs_approval(deployment: Deployment) -> None:
-    client = deployment.connect()
-    client.answer = lambda request: {"decision": "accept"}
-    thread_id = start_thread(client, approvalPolicy="on-request", approvalsReviewer="auto_review")
-
-    turn = run_turn(client, thread_id, f"[[tool exec_command {ESCALATED}]][[say Then.]]")
-
-    seen = check_order(of_thread(client.received, thread_id))
-    assert seen.asked == set()
-    assert stored_turn(client, thread_id, turn["id"])["items"][1]["status"] == "declined"
-    review = client.wait_for_method("item/autoApprovalReview/completed")["params"]["review"]
-    assert review["status"] == "denied"
 
 
 def test_a_review_is_a_turn_with_review_items(deployment: Deployment) -> None:

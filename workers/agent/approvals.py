@@ -7,22 +7,19 @@ and rules from the store and adds the rules that a person accepts; runs nothing.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from shared import telemetry
-from shared.clock import now_ms
-from shared.ids import new_id
-from shared.protocol.items import CommandExecution, ToolItem
+from shared.protocol.items import CommandExecution
 from shared.protocol.sandbox_modes import FULL_ACCESS
 from shared.protocol.server_requests import ApprovalDecision, CommandApprovalParams
 from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.items import Item
 from shared.store.users import LOCAL_USER
-from workers.agent import mcp_approvals
+from workers.agent import auto_review, mcp_approvals
 from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision
 from workers.agent.running_commands import KeptCommands
 from workers.agent.running_turn import RunningTurn
@@ -34,10 +31,6 @@ logger = logging.getLogger(__name__)
 
 COMMAND = "item/commandExecution/requestApproval"
 PATCH = "item/fileChange/requestApproval"
-NO_REVIEWER = (
-    "This thread's approvals go to an automatic reviewer, and this server has none: what would need approval is "
-    "declined. It was not run. Do it otherwise, or have a person take the approvals over (approvalsReviewer `user`)."
-)
 
 
 def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> Decision:
@@ -52,14 +45,14 @@ def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> De
         decision = mcp_approvals.decide(turn.store, claim, prepared, policy, transcript.settings["sandboxPolicy"])
     else:
         decision = decide(turn.store, claim.owner, claim.thread_id, prepared, policy, may_escalate=may_escalate)
+    is_reviewed = transcript.settings.get("approvalsReviewer", "user") != "user"
     if isinstance(decision, Decision):
-        return decision
+        stored = auto_review.stored_decision(turn, row, prepared) if is_reviewed and decision.source == "user" else None
+        return stored or decision
     transcript.publish_item_started(row, prepared)
+    if is_reviewed:
+        return auto_review.review(turn, row, prepared)
     started_at_ms = transcript.row(row.id).started_at_ms or 0
-    if transcript.settings.get("approvalsReviewer", "user") != "user":
-        for method, params in review_events(prepared, started_at_ms):
-            transcript.writer.publish(method, params)
-        return Decision(False, explanation=NO_REVIEWER)
     about_item = {} if prepared.mcp_tool is not None else {"itemId": row.id, "startedAtMs": started_at_ms}
     params = {**about_item, **decision.params}
     return park(turn, row, decision.method, params, decision.keys)
@@ -128,36 +121,6 @@ def _may_request(policy: Any) -> bool:
         case {"granular": dict(kinds)}:
             return kinds.get("sandbox_approval") is True
     return bool(policy != "never")
-
-
-def review_events(prepared: PreparedCall, started_at_ms: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return the notifications, without ids, of a request that goes to no person: requested, denied (PROTOCOL 8.5)."""
-    assert prepared.item is not None
-    review = {"status": "inProgress", "riskLevel": None, "userAuthorization": None, "rationale": None}
-    started = {
-        "reviewId": new_id(),
-        "targetItemId": prepared.call.item_id,
-        "startedAtMs": started_at_ms,
-        "review": review,
-        "action": _action(prepared.item),
-    }
-    ended = {"completedAtMs": now_ms(), "decisionSource": "agent"}
-    denied = {**started, **ended, "review": {**review, "status": "denied", "rationale": NO_REVIEWER}}
-    return [("item/autoApprovalReview/started", started), ("item/autoApprovalReview/completed", denied)]
-
-
-def _action(item: ToolItem) -> dict[str, Any]:
-    if item["type"] == "fileChange":
-        files = [change["path"] for change in item["changes"]]
-        return {
-            "type": "applyPatch",
-            "cwd": os.path.commonpath([os.path.dirname(path) for path in files]),
-            "files": files,
-        }
-    if item["type"] == "mcpToolCall":
-        return {"type": "mcpToolCall", "server": item["server"], "toolName": item["tool"]}
-    command = cast(CommandExecution, item)  # only patches, commands and tools of MCP servers need approval
-    return {"type": "command", "source": "unifiedExec", "command": command["command"], "cwd": command["cwd"]}
 
 
 def _build_request(prepared: PreparedCall) -> ApprovalRequest:

@@ -19,7 +19,7 @@ class Decision:
     status:      how the item of a denied call ends
     cancelled:   the turn ends as interrupted
     decision:    in one word, for telemetry
-    source:      who decided: `config` or `user`
+    source:      who decided: `config`, `user` or `auto_review`
     """
 
     allowed: bool

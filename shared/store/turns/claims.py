@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, case, fu
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost
+from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.turn import TurnError
 from shared.store.approvals import Approval, approval_from_row
 from shared.store.connection import DEFERRED, Database
@@ -168,6 +169,37 @@ class Claims:
         with self._database.write() as connection:
             for turn_id, _ in sorted(lock_claimed(connection, claims)):
                 rows.leave_running(connection, turn_id, "queued")
+
+    def record_review(
+        self, claim: Claim, item_id: str, params: Mapping[str, object], answer: Mapping[str, object]
+    ) -> Approval:
+        """Store the outcome of an automatic review as an answered request.
+
+        Returns: the outcome that is stored, which is the first one of the item
+        Errors: ClaimLost
+        """
+        with self._database.write() as connection:
+            fence(connection, [claim])
+            reviewed = select(approvals).where(approvals.c.item_id == item_id, approvals.c.method == REVIEW)
+            stored = connection.execute(reviewed.order_by(approvals.c.id)).first()
+            if stored is None:
+                values = {
+                    "thread_id": claim.thread_id,
+                    "turn_id": claim.turn_id,
+                    "owner": claim.owner,
+                    "item_id": item_id,
+                    "method": REVIEW,
+                    "params": params,
+                    "keys": [],
+                    "state": "answered",
+                    "answer": answer,
+                    "created_at_ms": params["startedAtMs"],
+                    "expires_at_ms": now_ms(),
+                    "answered_at_ms": now_ms(),
+                    "published_state": 2,
+                }
+                stored = connection.execute(insert(approvals).values(values).returning(approvals)).one()
+        return approval_from_row(stored)
 
 
 def lock_claimed(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.turn import error_kind
 from shared.store.connection import Database
 from shared.store.tables import approvals, items, turns
@@ -75,6 +76,9 @@ def _of_item(item: Mapping[Any, Any]) -> Iterator[Moment]:
 
 
 def _of_approval(approval: Mapping[Any, Any]) -> Iterator[Moment]:
+    if approval["method"] == REVIEW:
+        yield Moment(approval["answered_at_ms"], "reviewed automatically")
+        return
     yield Moment(approval["created_at_ms"], f"parked for an answer to {approval['method']}")
     if approval["answered_at_ms"] is not None:
         answer = approval["answer"] if isinstance(approval["answer"], dict) else {}

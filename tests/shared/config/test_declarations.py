@@ -24,6 +24,7 @@ from shared.config import (
     ShellEnvironment,
     load,
 )
+from shared.config.auto_review import AutoReview
 from shared.config.feedback import FeedbackSettings
 from shared.config.mcp_servers import McpServer, McpTool
 from shared.config.otel import Exporter, Otel, Tls
@@ -82,6 +83,7 @@ PLACES = [
     Place("skills", SkillConfig, lambda config: config.skills),
     Place("[skills.config]", SkillSwitch, lambda config: config.skills.config[0], {"name": "a", "enabled": True}),
     Place("[webhooks]", Webhook, lambda config: config.webhooks[0], {"url": "https://h/in", "secret": SECRET}),
+    Place("auto_review", AutoReview, lambda config: config.auto_review),
     Place("web_search_endpoint", WebSearchEndpoint, lambda config: config.web_search_endpoint, {"url": "http://s"}),
     Place("mcp_servers.x", McpServer, lambda config: config.mcp_servers["x"], {"command": "sh"}),
     Place(
@@ -99,6 +101,7 @@ VALUES = {  # valid values that do not follow from the type
     "authority_seconds": 12.5,  # less than lease_seconds
     "lease_seconds": 60.0,
     "base_url": "https://other/v1",
+    "model_provider": "openai",  # one that exists
     "host": "other.example",
     "url": "https://other/in",
     "public_url": "https://other",

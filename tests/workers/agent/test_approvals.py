@@ -364,37 +364,6 @@ def test_granular_policy_allows_requests_kind_by_kind(
     order.check(bench.events(thread))
 
 
-@pytest.mark.parametrize("reviewer", ["auto_review", "guardian_subagent"])
-@pytest.mark.parametrize(
-    ("policy", "call", "runs", "denied"),
-    [
-        ("on-request", "command", 1, False),
-        ("on-request", "escalated", 0, True),
-        ("untrusted", "command", 0, True),
-        ("untrusted", "patch", 0, True),
-        ("never", "escalated", 0, False),
-    ],
-)
-def test_calls_that_need_approval_are_denied_without_a_human_reviewer(
-    bench: Bench, reviewer: str, policy: str, call: str, runs: int, denied: bool
-) -> None:
-    thread = bench.thread(approvalPolicy=policy, approvalsReviewer=reviewer)
-
-    turn = bench.run_turn(thread, f"{CALLS[call]}[[say Then.]]")
-
-    seen = order.check(bench.events(thread))
-    assert seen.turns == {turn.id: "completed"}
-    assert (ran(bench), seen.asked) == (runs, set())
-    reviews = [params for method, params in bench.events(thread) if method.startswith("item/autoApprovalReview/")]
-    assert [review["review"]["status"] for review in reviews] == (["inProgress", "denied"] if denied else [])
-    item = bench.shown(thread)[1]
-    if denied:
-        assert item["status"] == "declined"
-        assert {review["targetItemId"] for review in reviews} == {item["id"]}
-        assert reviews[1]["review"]["rationale"] in outputs(bench)[0]
-        assert reviews[0]["action"]["type"] == ("applyPatch" if call == "patch" else "command")
-
-
 def test_earlier_permissions_need_no_reviewer(bench: Bench) -> None:
     thread = bench.thread(approvalPolicy="untrusted")
     bench.run_turn(thread, COMMAND)
