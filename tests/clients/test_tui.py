@@ -624,3 +624,20 @@ def test_an_approval_request_is_shown_again_after_a_kill_of_the_api(
     tui.wait_for(r"^• Thanks\.$")
     tui.wait_for(WORKED)
     assert (tmp_path / "asked").read_text() == "x\n"
+
+
+def test_a_skill_of_the_project_is_used_by_its_name(server: Deployment, codex: Codex, tmp_path: Path) -> None:
+    project = tmp_path / "with-skills"
+    folder = project / ".agents" / "skills" / "greet"
+    folder.mkdir(parents=True)
+    (folder / "SKILL.md").write_text("---\nname: greet\ndescription: Greet people\n---\n\nSay it kindly.\n")
+    tui = codex(server.urls[0], "-C", str(project), *WRITES)
+    tui.answer(TRUST, "Enter")
+    tui.wait_for(r"^  mock-model .* · [~/]\S*/with-skills$")
+
+    tui.submit("$greet [[say Hello, dear.]]")  # with --remote the TUI offers no skills, whatever the server answers
+
+    tui.wait_for(r"^• Hello, dear\.$")
+    sent = json.dumps(server.model.requests[-1].body["input"])
+    assert "- greet: Greet people (file: r0/greet/SKILL.md)" in sent
+    assert "Say it kindly." in sent

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from shared.errors import ToolError
 from shared.protocol.model_items import Message, text_message
@@ -50,21 +51,21 @@ def reader(skills: Skills | None, refused: list[str]) -> Callable[[Sequence[User
 
 
 def named(message: Sequence[UserInput], skills: Skills | None, refused: list[str]) -> list[Skill]:
-    """Return the enabled skills that a message names, each once, in its order."""
+    """Return the enabled skills that a message names, each once: those of its items, then the others in their order."""
     known = skills.skills if skills is not None else ()
-    found: dict[str, Skill] = {}
+    found: dict[Path, Skill] = {}
+    mentioned: set[Path] = set()
     for part in message:
         if part["type"] == "skill":
             skill = next((one for one in known if str(one.path) == part["path"]), None)
             if skill is None:
                 refused.append(f"There is no skill `{part['name'][:80]}` at {part['path'][:300]}; see skills/list.")
             elif _is_offered(skill, refused):
-                found.setdefault(part["path"], skill)
+                found[skill.path] = skill
         elif part["type"] == "text" and "$" in part["text"]:
-            for link, name in MENTION.findall(part["text"]):
-                for skill in _mentioned(known, link.removeprefix(LINK_SCHEME), name, refused):
-                    found.setdefault(str(skill.path), skill)
-    return list(found.values())
+            for link, name in dict.fromkeys(MENTION.findall(part["text"])):
+                mentioned |= {one.path for one in _mentioned(known, link.removeprefix(LINK_SCHEME), name, refused)}
+    return [*found.values(), *(one for one in known if one.path in mentioned and one.path not in found)]
 
 
 def _mentioned(known: Sequence[Skill], link: str, name: str, refused: list[str]) -> list[Skill]:

@@ -125,13 +125,16 @@ class SandboxPolicy:
 
     def with_private_tmp(self, folder: Path) -> SandboxPolicy:
         """Return the policy with a folder as /tmp. Unchanged where the thread works below /tmp itself: mounts there
-        need folders in it, which a command could have replaced by links beforehand.
+        need folders in it, which a command could have replaced by links beforehand. For the same reason nothing below
+        /tmp is visible then.
         """
         if self.kind == FULL_ACCESS or any(
-            TMP in path.parents and access is not Access.HIDDEN for path, access in self.rules().items()
+            TMP in path.parents and access is not Access.HIDDEN and path not in self.visible
+            for path, access in self.rules().items()
         ):
             return self
-        return replace(self, private_tmp=folder)
+        visible = tuple(path for path in self.visible if TMP not in path.parents)
+        return replace(self, private_tmp=folder, visible=visible)
 
     def host_path(self, path: Path) -> Path:
         """Return where a path that a command sees is on the host."""

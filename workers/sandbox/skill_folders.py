@@ -25,7 +25,7 @@ from workers.sandbox.runner import by_runner, repeatable_by_runner
 
 FILE = "SKILL.md"
 INTERFACE_FILE = "agents/openai.yaml"
-OF_FOLDERS, OF_PROJECT = ".agents/skills", ".codex/skills"  # in each folder of a project; in its root alone
+CODEX, AGENTS = ".codex/skills", ".agents/skills"  # in each folder of a project
 MAX_DEPTH = 6  # of a skill below its root
 MAX_FOLDERS = 2000  # that are looked at for one thread
 MAX_ENTRIES = 1000  # of one folder
@@ -95,8 +95,8 @@ def find_skills(root: Path, cwd: Path | None, roots: Sequence[SkillRoot], hidden
     hidden: folders that no link is followed to, real paths
     """
     search = _Search(hidden)
-    folders, top = _of_project(root, cwd) if cwd is not None else ([], [])
-    for each in (*top, *roots, *folders):
+    project = (files.repository(cwd, root) or cwd) if cwd is not None else None
+    for each in (*_of_project(project, cwd, CODEX), *roots, *_of_project(project, cwd, AGENTS)):
         search.run(each)
     return {"skills": search.skills, "errors": search.errors}
 
@@ -164,12 +164,12 @@ def _make_folders(root_fd: int, path: Path) -> None:
                 os.close(above)
 
 
-def _of_project(root: Path, cwd: Path) -> tuple[list[SkillRoot], list[SkillRoot]]:
-    """Return the roots of a project's folders, from its own down to cwd, and those that only its own folder has."""
-    project = files.repository(cwd, root) or cwd
+def _of_project(project: Path | None, cwd: Path | None, name: str) -> list[SkillRoot]:
+    """Return the folders of this name from a project's own folder down to cwd."""
+    if project is None or cwd is None:
+        return []
     between = [cwd, *cwd.parents][: len(cwd.relative_to(project).parts) + 1]
-    of_folders = [SkillRoot(scope="repo", path=one / OF_FOLDERS, base=project) for one in reversed(between)]
-    return of_folders, [SkillRoot(scope="repo", path=project / OF_PROJECT, base=project)]
+    return [SkillRoot(scope="repo", path=one / name, base=project) for one in reversed(between)]
 
 
 class _Search:
@@ -205,9 +205,13 @@ class _Search:
                     continue
                 elif modes.S_ISDIR(found.st_mode):
                     waiting.append((base, folder / name, depth + 1))
-                elif follows and modes.S_ISLNK(found.st_mode):
+                elif modes.S_ISLNK(found.st_mode):
                     target = Path(os.path.realpath(base / folder / name))
-                    if target.is_dir() and not self._is_hidden(target):
+                    if not target.is_dir():
+                        continue
+                    if target.is_relative_to(base):
+                        waiting.append((base, target.relative_to(base), depth + 1))
+                    elif follows and not self._is_hidden(target):
                         waiting.append((target, Path(), depth + 1))
 
     def _is_hidden(self, path: Path) -> bool:

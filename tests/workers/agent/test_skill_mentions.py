@@ -33,7 +33,7 @@ def text(value: str) -> dict[str, Any]:
     ("message", "expected"),
     [
         ("$one please", ["one"]),
-        ("$two, then ($one). And $two.", ["two", "one"]),
+        ("$two, then ($one). And $two.", ["one", "two"]),
         ("a$one", ["one"]),
         ("$ones $ONE $one:x $one-x $HOME $", []),
         ("[$one](FOLDER/one/SKILL.md) and $one", ["one"]),

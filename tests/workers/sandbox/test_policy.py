@@ -98,3 +98,27 @@ def test_servers_folder_cannot_be_a_root(home: Path) -> None:
         SandboxPolicy.from_wire(WORKSPACE_WRITE, home, hidden=[home])
     with pytest.raises(ToolError, match="belongs to the server itself"):
         SandboxPolicy.from_wire(READ_ONLY, home, hidden=[home])
+
+
+def test_visible_folders_are_read_and_never_written_also_below_hidden_ones(home: Path) -> None:
+    own, skills = home / "workspaces/me/thread", home / "workspaces/me/skills"
+    for workspace in (None, own):
+        policy = SandboxPolicy.from_wire(
+            WORKSPACE_WRITE, own, hidden=[home], workspace=workspace, visible=[skills, home, home.parent]
+        )
+
+        assert policy.visible == (skills,)  # the others contain what is hidden
+        assert policy.may_read(skills / "a/SKILL.md")
+        assert not policy.may_write(skills / "a/SKILL.md")
+        assert not policy.may_read(home / "config.toml")
+
+
+def test_a_private_tmp_shows_nothing_that_is_below_tmp() -> None:
+    folders = (Path("/tmp/server/skills"), Path("/srv/skills"))
+    policy = SandboxPolicy("workspace-write", Path("/srv/work"), visible=folders)
+    in_tmp = SandboxPolicy("workspace-write", Path("/tmp/work"), visible=folders)
+
+    private = policy.with_private_tmp(Path("/srv/work.tmp"))
+
+    assert (private.private_tmp, private.visible) == (Path("/srv/work.tmp"), folders[1:])
+    assert in_tmp.with_private_tmp(Path("/srv/work.tmp")) == in_tmp

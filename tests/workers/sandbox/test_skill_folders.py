@@ -33,18 +33,18 @@ def test_a_project_has_skills_in_each_folder_down_to_the_working_folder(tmp_path
     (tmp_path / "repo" / ".git" / "objects").mkdir(parents=True)
     expected = [
         write_skill(tmp_path / "repo/.codex/skills/a"),
+        write_skill(tmp_path / "repo/sub/.codex/skills/also"),
         write_skill(tmp_path / "repo/.agents/skills/b"),
         write_skill(tmp_path / "repo/sub/.agents/skills/c"),
     ]
     write_skill(tmp_path / ".agents/skills/above")
-    write_skill(tmp_path / "repo/sub/.codex/skills/not-here")
     write_skill(tmp_path / "repo/sub/deep/.agents/skills/below")
     (tmp_path / "repo" / "AGENTS.md").write_text("Here.")
 
     nearest, found = read_project(Path("/"), tmp_path / "repo" / "sub", ("AGENTS.md",), 100, [], [])
 
     assert paths(found) == expected
-    assert [one["scope"] for one in found["skills"]] == ["repo"] * 3
+    assert [one["scope"] for one in found["skills"]] == ["repo"] * 4
     assert nearest == [(tmp_path / "repo" / "AGENTS.md", b"Here.", 5)]
     assert found["errors"] == []
 
@@ -82,11 +82,13 @@ def test_nothing_leads_out_of_a_project(tmp_path: Path) -> None:
         (repo / name).parent.mkdir(parents=True)
         (repo / name).symlink_to(tmp_path / "outside")
     inner = write_skill(repo / ".agents/skills/own")
+    shared = write_skill(repo / "shared/one")
+    (repo / ".agents/skills/shared").symlink_to("../../shared")
     os.mkfifo(repo / ".agents/skills/SKILL.md")
 
     found = find_skills(Path("/"), repo, [], [])
 
-    assert paths(found) == [inner]
+    assert paths(found) == [inner, shared]
     assert [(path, why.split(":")[0]) for path, why in found["errors"]] == [
         (repo / ".codex/skills", "the path leads out of its folder")
     ]
