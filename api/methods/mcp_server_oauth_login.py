@@ -19,7 +19,7 @@ from api.requests.context import Context
 from api.requests.examples import Example
 from api.requests.mcp_servers import get_http_server
 from api.requests.params import MethodParams
-from shared.errors import InvalidRequest, ThreadhouseError
+from shared.errors import CallLost, InvalidRequest, ThreadhouseError
 from shared.events import mcp_login
 from shared.events.worker_calls import START_SECONDS, WorkerCall
 
@@ -124,6 +124,8 @@ class _Login:
         error: str | None = None
         try:
             self._store(outputs)
+        except CallLost:
+            error = "a process of the server ended during the login; begin the login again"
         except ThreadhouseError as failure:
             error = str(failure)
         except Exception:

@@ -37,7 +37,8 @@ def register(app: Flask, services: Services, auth: Auth) -> None:
         """Pass the browser's query on to the worker that waits for it."""
         auth.check_host(request)
         query = {name: value[:MAX_CHARACTERS] for name in PASSED_ON if (value := request.args.get(name))}
-        found = services.redis.getdel(mcp_login.login_key(query["state"])) if "state" in query else None
+        is_visit = request.method == "GET"  # not the HEAD of a program that looks at links
+        found = services.redis.getdel(mcp_login.login_key(query["state"])) if is_visit and "state" in query else None
         arrived = False
         if isinstance(found, bytes):
             worker, call_id = orjson.loads(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,11 +75,15 @@ def question(event: EventData, item: Any) -> Question | None:
             if any(asked["isSecret"] for asked in params["questions"]):
                 return None
             return _user_input(params["questions"])
+        case server_requests.ELICITATION:
+            return _elicitation(params)
     return None
 
 
 def refusal(event: EventData) -> Answer:
     """Return the answer that declines a request of the server."""
+    if event["method"] == server_requests.ELICITATION:
+        return {"action": "decline", "content": None}
     return {"decision": "decline"} if event["method"] in APPROVALS else {}
 
 
@@ -125,3 +130,20 @@ def _user_input(questions: list[Any]) -> Question:
         return {"answers": answers} if answers else {}
 
     return Question(message, {"type": "object", "properties": properties}, read)
+
+
+def _elicitation(params: Any) -> Question:
+    """Pass a question of an MCP server on, or whether one of its tools may be called with these arguments.
+
+    A form stands for the mode "url", too: not all clients have that.
+    """
+    arguments = (params["_meta"] or {}).get("tool_params")
+    shown = f"\n{shorten(json.dumps(arguments, ensure_ascii=False))}" if arguments else ""
+    address = f"\nOpen {params['url']} and accept when you are done there." if params["mode"] == "url" else ""
+    schema = params.get("requestedSchema") or {"type": "object", "properties": {}}
+
+    def read(answer: ElicitResult) -> Answer:
+        content = (answer.content or {}) if answer.action == "accept" and params["mode"] == "form" else None
+        return {"action": answer.action, "content": content}
+
+    return Question(f"{params['message']}{shown}{address}", schema, read)

@@ -118,3 +118,31 @@ def test_what_no_form_may_ask_is_refused() -> None:
     assert elicitations.question(tool, None) is None
     assert [elicitations.refusal(event) for event in (secret, tool)] == [{}, {}]
     assert elicitations.refusal(patch()) == {"decision": "decline"}
+
+
+def elicitation(**more: object) -> Any:
+    params = {"serverName": "demo", "mode": "form", "_meta": None, "message": "Which branch?", **more}
+    return {"id": 1, "method": "mcpServer/elicitation/request", "params": params}
+
+
+def test_questions_of_mcp_servers_are_passed_on() -> None:
+    schema = {"type": "object", "properties": {"branch": {"type": "string"}}}
+    form = elicitation(requestedSchema=schema)
+    asked = elicitations.question(form, None)
+    assert asked is not None
+    assert (asked.message, asked.schema) == ("Which branch?", schema)
+    assert answered(form, "accept", {"branch": "main"}) == {"action": "accept", "content": {"branch": "main"}}
+    assert answered(form, "cancel", {"branch": "main"}) == {"action": "cancel", "content": None}
+    assert elicitations.refusal(form) == {"action": "decline", "content": None}
+
+    call = elicitation(message="Allow it?", _meta={"tool_params": {"path": "/etc"}}, requestedSchema={})
+    asked = elicitations.question(call, None)
+    assert asked is not None
+    assert asked.message == 'Allow it?\n{"path": "/etc"}'
+    assert answered(call, "accept", None) == {"action": "accept", "content": {}}
+
+    address = elicitation(mode="url", url="https://a.example/x", elicitationId="e")
+    asked = elicitations.question(address, None)
+    assert asked is not None
+    assert "https://a.example/x" in asked.message
+    assert answered(address, "accept", None) == {"action": "accept", "content": None}
