@@ -14,6 +14,7 @@ ThreadhouseError
 │   ├── UnknownMethod     no such method, or one refused by design (-32601)
 │   ├── Overloaded        over a limit; may be tried again after retry_after_ms (-32001)
 │   ├── RequestTimeout    the body of an HTTP request did not arrive in time (HTTP 408)
+│   ├── McpRequestFailed  an MCP server, or the connection to it, failed; has the code of the server's error
 │   ├── Unauthorized      no credential or a wrong one (HTTP 401)
 │   └── Forbidden         a foreign Origin or Host, or a role without the permission (HTTP 403)
 ├── ConfigError           the configuration cannot be used; names file, key and expectation
@@ -111,6 +112,15 @@ class Overloaded(RequestError):
 
 class RequestTimeout(RequestError):
     """The body of an HTTP request did not arrive in time."""
+
+
+class McpRequestFailed(RequestError):
+    """An MCP server, or the connection to it, failed. code, data: of the server's own JSON-RPC error."""
+
+    def __init__(self, message: str, code: int = -32603, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
 
 
 class Unauthorized(RequestError):

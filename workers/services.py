@@ -21,8 +21,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared import redis_clients
-from shared.config import Config
+from shared.config import Config, load
 from shared.config.mcp_servers import McpServer
+from shared.errors import ConfigError
 from shared.event_names import TURN_SIGNALS_CHANNEL, worker_channel
 from shared.events import terminal_input, turn_signals, worker_calls
 from shared.events.log import Event, EventLog
@@ -31,6 +32,7 @@ from shared.ids import new_id
 from shared.queue import Queue
 from shared.store import Store
 from shared.store.connection import ANSWER_SECONDS, Database
+from shared.store.users import LOCAL_USER
 from workers.calls.running import RunningCalls
 from workers.control.signal import Signal, StopReason
 from workers.journal.journal import Journal
@@ -162,6 +164,15 @@ class Services:
 
         return LoginTokens(self.store, self.redis, keys, owner, url, allow_private=server.allow_private)
 
+    def _reload_mcp(self, owner: str) -> None:
+        """Have an owner's MCP servers follow the configuration; config.toml only for the local user, who owns it."""
+        if owner == LOCAL_USER:
+            try:
+                self.mcp.operator_servers = load(self.config.home, os.environ).mcp_servers
+            except ConfigError as error:
+                logger.warning("configuration not read again: %s", error)
+        self.mcp.reload(owner)
+
     def _publish_mcp_status(self, thread_id: str, owner: str, params: Mapping[str, object]) -> None:
         """Publish how an MCP server of a thread stands. It is not stored: a client that misses it may ask."""
         try:
@@ -199,6 +210,8 @@ class Services:
                         self.terminals.stop(subject_id)
                     elif signal is not None and name == turn_signals.REQUEUED:
                         self.journal.renew_leases()
+                    elif name == turn_signals.RELOAD_MCP:
+                        self._reload_mcp(subject_id)
                     elif signal is not None and name in STOP_REASONS:
                         signal.request(STOP_REASONS[name])
             except redis.RedisError as error:

@@ -22,7 +22,6 @@ EMPTY: Mapping[str, Mapping[str, object]] = {
     "experimentalFeature/list": NO_PAGE,
     "getAuthStatus": {"authMethod": None, "authToken": None, "requiresOpenaiAuth": False},
     "hooks/list": {"data": []},
-    "mcpServerStatus/list": NO_PAGE,
     "memory/status": {"v2Ready": False, "v2ConsolidatedThreads": 0},
     "plugin/installed": NO_MARKETPLACES,
     "plugin/list": {**NO_MARKETPLACES, "featuredPluginIds": []},
@@ -41,7 +40,6 @@ EMPTY_REASONS: Mapping[str, str] = {
     "experimentalFeature/list": "There are no experimental features to turn on.",
     "getAuthStatus": "There is no login with a model vendor.",
     "hooks/list": "Clients configure no hooks on this server.",
-    "mcpServerStatus/list": "This server connects to no MCP servers.",
     "memory/status": "This server keeps no memories besides the threads.",
     "plugin/installed": "This server has no plugins.",
     "plugin/list": "This server has no plugins.",
@@ -54,7 +52,8 @@ EMPTY_REASONS: Mapping[str, str] = {
 _LOGIN = "the credential of the connection says who the caller is; there is no login with a model vendor"
 _PROVIDERS = "the operator configures models and their keys"
 _PLUGINS = "this server has no plugins, apps or marketplaces"
-_MCP = "this server connects to no MCP servers"
+_MCP_EVENTS = "MCP event subscriptions are only supported for hosted apps"
+_ELICITATION = "questions of MCP servers are stored, and their time limit is not paused"
 _PROJECTS = "this server does not sort threads into projects or sections"
 _DEVICE = "it is for an app on a personal computer, and this is a server for many users"
 _PROCESS = "it runs programs without a sandbox; use command/exec"
@@ -84,7 +83,6 @@ REFUSED: Mapping[str, str] = {
     "accountSession/list": _LOGIN,
     "accountSession/switch": _LOGIN,
     "app/read": _PLUGINS,
-    "config/mcpServer/reload": _MCP,
     "environment/add": _ENVIRONMENT,
     "environment/info": _ENVIRONMENT,
     "environment/status": _ENVIRONMENT,
@@ -99,10 +97,8 @@ REFUSED: Mapping[str, str] = {
     "marketplace/add": _PLUGINS,
     "marketplace/remove": _PLUGINS,
     "marketplace/upgrade": _PLUGINS,
-    "mcpServer/event/stream/start": _MCP,
-    "mcpServer/event/stream/stop": _MCP,
-    "mcpServer/resource/read": _MCP,
-    "mcpServer/tool/call": _MCP,
+    "mcpServer/event/stream/start": _MCP_EVENTS,
+    "mcpServer/event/stream/stop": _MCP_EVENTS,
     "memory/reset": _MEMORY,
     "mock/experimentalMethod": "it is a test method of the original",
     "modelProvider/config/write": _PROVIDERS,
@@ -140,9 +136,9 @@ REFUSED: Mapping[str, str] = {
     "thread/attachment/list": _ATTACHMENTS,
     "thread/attachment/remove": _ATTACHMENTS,
     "thread/attachmentOwner/list": _ATTACHMENTS,
-    "thread/decrement_elicitation": _MCP,
+    "thread/decrement_elicitation": _ELICITATION,
     "thread/guardianReview": "a review is made when the model asks for an approval, and at no other time",
-    "thread/increment_elicitation": _MCP,
+    "thread/increment_elicitation": _ELICITATION,
     "thread/items/read": "thread/items/list returns whole items, so there is nothing more to read",
     "thread/memory/read": _MEMORY,
     "thread/memoryMode/set": _MEMORY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict, cast
 
 import redis
 import sqlalchemy.exc
@@ -38,6 +38,7 @@ CODES: dict[type[Exception], Codes] = {
     errors.UnknownMethod: Codes(-32601, 404),
     errors.Overloaded: Codes(-32001, 429),
     errors.RequestTimeout: Codes(-32600, 408),
+    errors.McpRequestFailed: Codes(-32603, 502),  # or the code of the server's own error
     errors.Unauthorized: Codes(-32600, 401),
     errors.Forbidden: Codes(-32600, 403),
     errors.Unavailable: Codes(-32001, 503),
@@ -96,6 +97,8 @@ def wire_error(error: Exception, method: str) -> WireError:
     if isinstance(error, errors.NotSteerable):
         info = turn_error(str(error), {"activeTurnNotSteerable": {"turnKind": error.turn_kind}})
         return WireError(codes, str(error), info=info)
+    if isinstance(error, errors.McpRequestFailed):
+        return WireError(Codes(error.code, codes.status), str(error), info=cast(Mapping[str, object], error.data))
     if isinstance(error, errors.ConfigWriteRefused):
         return WireError(codes, str(error), info={"config_write_error_code": error.reason})
     return WireError(codes, str(error), error.retry_after_ms if isinstance(error, errors.Overloaded) else None)

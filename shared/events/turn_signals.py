@@ -14,12 +14,13 @@ STEER = b"steer"
 INTERRUPT = b"interrupt"
 REQUEUED = b"requeued"  # the turn was taken from its worker
 STOP_TERMINAL = b"stop-terminal"
+RELOAD_MCP = b"reload-mcp"
 
 
 def publish(client: redis.Redis, signal: bytes, subject_id: str) -> None:
     """Signal the worker that runs a turn or a background terminal, whichever it is. Errors: redis.RedisError.
 
-    subject_id: of the turn; with STOP_TERMINAL the id of the command's item
+    subject_id: of the turn; with STOP_TERMINAL the id of the command's item; with RELOAD_MCP that of the user
     """
     client.publish(TURN_SIGNALS_CHANNEL, signal + b" " + subject_id.encode())
 

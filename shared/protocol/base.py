@@ -12,6 +12,8 @@ MAX_SHAPES = 1_000  # of such a list whose elements are objects of a known shape
 
 def camel_case(name: str) -> str:
     head, *rest = name.split("_")
+    if not head:  # such as _meta
+        return name
     return head + "".join(word.capitalize() for word in rest)
 
 

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import cast
 
 from shared import telemetry
@@ -32,19 +31,16 @@ from shared.protocol.settings import FULL_ACCESS_POLICY
 from shared.protocol.turn import turn_error
 from shared.protocol.user_input import SHELL_COMMAND
 from shared.store.items import Item
-from shared.store.users import LOCAL_USER
 from workers.agent import approvals, web_search
 from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.fault_points import fault_point
 from workers.control.stops import Interrupted, TurnFailed, raise_if_stop_requested
-from workers.sandbox import files
 from workers.sandbox.policy import SandboxPolicy
 from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, mcp_resources, mcp_tool, user_shell
 from workers.tools.base import PreparedCall, Tool, ToolCall, ToolContext, ToolResult
-from workers.workspace.folders import bounded, private_tmp, workspace_for
-from workers.workspace.scope import server_folders, shell_variables
-from workers.workspace.skills import visible_folders
+from workers.workspace.scope import shell_variables
+from workers.workspace.thread_sandbox import FolderMissing, thread_sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -253,24 +249,10 @@ def failed_result(item: ToolItem | None, explanation: str, status: ItemStatus) -
 def tool_context(turn: RunningTurn) -> ToolContext:
     """Return what tools may touch under the thread's settings. Errors: TurnFailed (the folder cannot be worked in)."""
     claim, settings, config = turn.transcript.claim, turn.transcript.settings, turn.config
-    cwd = Path(settings["cwd"])
-    hosted = claim.owner != LOCAL_USER
     try:
-        own = workspace_for(config.server.workspaces_dir, claim.owner, claim.thread_id)
-        if not files.is_folder(cwd):
-            message = f"the working directory {cwd} does not exist on the worker; start the thread in one that does"
-            raise TurnFailed(turn_error(message, "badRequest"))
-        sandbox = SandboxPolicy.from_wire(
-            settings["sandboxPolicy"],
-            cwd,
-            hidden=server_folders(config),
-            workspace=own if hosted else None,
-            visible=visible_folders(config, claim.owner),
-        )
-        if hosted:
-            real = sandbox.readable_roots[0] if sandbox.readable_roots else own
-            sandbox = bounded(sandbox, config.limits, real.parent, real)
-        sandbox = sandbox.with_private_tmp(private_tmp(own))
+        sandbox = thread_sandbox(config, claim.owner, claim.thread_id, settings)
+    except FolderMissing as error:
+        raise TurnFailed(turn_error(str(error), "badRequest")) from error
     except ToolError as error:
         raise TurnFailed(turn_error(str(error), "sandboxError")) from error
     return ToolContext(

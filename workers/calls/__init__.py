@@ -1,7 +1,8 @@
 """Worker calls: requests that need a workspace, which the API sends to a worker. One plain table.
 
 A handler has the configuration, its call (workers.calls.running) and the params. It may use workers.sandbox,
-workers.workspace, workers.sources and workers.mcp, but neither the store nor the agent.
+workers.workspace, workers.sources and workers.mcp, but neither the store nor the agent; those of MCP_HANDLERS may use
+the store.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from workers.calls import (
     fuzzy_file_search,
     git_diff,
     instructions,
+    mcp,
     mcp_login,
     skills,
     workspace_read,
@@ -41,4 +43,11 @@ HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] 
     "skills/list": skills.list_skills,
     "skills/uninstall": skills.uninstall,
     "thread/workspace/read": workspace_read.run,
+}
+
+# Calls about MCP servers, whose handlers need the sessions of this process, and the thread that these belong to.
+MCP_HANDLERS: dict[str, Callable[[mcp.McpAccess, RunningCall, Any], Mapping[str, object]]] = {
+    "mcpServer/resource/read": mcp.read_resource,
+    "mcpServer/tool/call": mcp.call_tool,
+    "mcpServerStatus/list": mcp.list_servers,
 }

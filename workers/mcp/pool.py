@@ -138,6 +138,10 @@ class McpPool:
         self._start_loop()
         return self._new_session(owner, server, place, lambda _: None)
 
+    def count(self) -> int:
+        """Return how many sessions there are."""
+        return len(self._sessions)
+
     def drain(self) -> None:
         """End the sessions that no turn uses; the others end with their turns."""
         with self._lock:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from shared import queue
 from shared.errors import CallLost, InvalidRequest, NotFound, RequestError, ToolError, Unavailable
-from workers.calls import HANDLERS
+from workers.calls import HANDLERS, MCP_HANDLERS
+from workers.calls.mcp import McpAccess
 from workers.calls.running import RunningCall
 from workers.services import Services
 
@@ -26,7 +27,11 @@ def run(services: Services, call_id: str, kind: str, params: Mapping[str, object
     call = RunningCall(call_id, owner, services.calls.answer(call_id))
     try:
         if services.calls.enter(call):
-            call.answer.result(HANDLERS[kind](services.config, call, params))
+            if (about_mcp := MCP_HANDLERS.get(kind)) is not None:
+                access = McpAccess(services.config, services.store, services.mcp)
+                call.answer.result(about_mcp(access, call, params))
+            else:
+                call.answer.result(HANDLERS[kind](services.config, call, params))
     except Exception as error:
         client_error = error_for_client(error)
         if client_error is None:

@@ -15,7 +15,6 @@ from shared.protocol.turn import TurnError, error_kind, turn_error
 from shared.store import Store
 from shared.store.outages import RETRY_SECONDS, is_outage
 from shared.store.turns import Claim, Turn
-from shared.store.users import LOCAL_USER
 from workers.agent import loop
 from workers.agent.mcp_servers import leave_servers
 from workers.agent.patient_store import patient_store
@@ -27,10 +26,10 @@ from workers.control.signal import Signal
 from workers.control.stops import AwaitingAnswer, Drained, Interrupted, TurnFailed
 from workers.journal.claimed_turn import ClaimedTurn
 from workers.journal.turn_writer import TurnWriter
-from workers.sandbox.limits import CommandLimits
 from workers.sandbox.sessions import CommandSessions
 from workers.services import Services
 from workers.terminals.remote import ThreadTerminals
+from workers.workspace.thread_sandbox import command_limits
 
 NAME = queue.RUN_TURN
 logger = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     store = patient_store(services.store, writer.check_authority)
     transcript = Transcript(writer, store, limits.history_bytes)
     sessions = CommandSessions(
-        CommandLimits(total_memory_bytes=limits.command_memory_bytes if claim.owner != LOCAL_USER else 0),
+        command_limits(services.config, claim.owner),
         may_begin=lambda: services.journal.has_authority(claimed),
     )
     terminals = ThreadTerminals(store, services.redis, claim, signal)
