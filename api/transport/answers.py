@@ -63,8 +63,8 @@ def store_answer(services: Services, caller: Caller, request_id: int, answer: di
         return None
     audit_entry = caller.audit_entry(NAME).with_detail(_decision(answer))
     turn = services.store.turns.answer(request_id, caller.user_id, answer, audit_entry=audit_entry)
-    if turn is None:
-        return None
+    if turn is None or turn.phase == "running":  # a running turn's worker waits for the answer and publishes the rest
+        return turn
     try:
         try:
             durable_events.publish_missing(services.store, services.events, turn)

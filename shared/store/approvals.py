@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, insert, select
+from sqlalchemy import and_, insert, select, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -101,6 +101,12 @@ class Approvals:
     def find(self, request_id: int, owner: str) -> Approval | None:
         found = self._read(select(approvals).where(approvals.c.id == request_id, approvals.c.owner == owner))
         return found[0] if found else None
+
+    def drop(self, request_id: int) -> bool:
+        """End a pending request without an answer. False: it was not pending."""
+        change = update(approvals).where(approvals.c.id == request_id, approvals.c.state == "pending")
+        with self._database.write() as connection:
+            return bool(connection.execute(change.values(state="dropped")).rowcount)
 
     def find_for_item(self, item_id: str) -> Approval | None:
         """Return the last request about an item; None: there was none."""

@@ -43,7 +43,7 @@ def decide(
         if _persist(approval) == ALWAYS:
             _keep_always(store, claim.owner, tool)
         return _read_answer(approval)
-    if not _may_ask(policy):
+    if not may_ask(policy):
         if MODE_OF_POLICY_TYPE[sandbox["type"]] == FULL_ACCESS and mode != PROMPT:
             return Decision(allowed=True)
         return Decision(False, explanation=NEVER, status="failed")
@@ -65,7 +65,8 @@ def _keep_always(store: Store, owner: str, tool: McpTool) -> None:
         store.user_configs.change(owner, edit, None)
 
 
-def _may_ask(policy: Any) -> bool:
+def may_ask(policy: Any) -> bool:
+    """Return whether the policy lets a person be asked about an MCP server, or by one."""
     match policy:
         case {"granular": dict(kinds)}:
             return kinds.get("mcp_elicitations") is True

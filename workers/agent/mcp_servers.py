@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.config.mcp_servers import McpServer, UserMcp, effective_servers, merge_layers
 from shared.protocol.model_items import text_message
 from shared.protocol.turn import turn_error
 from shared.store.users import LOCAL_USER
+from workers.agent import live_questions
 from workers.agent.running_turn import RunningTurn
 from workers.control.stops import TurnFailed, raise_if_stop_requested
 from workers.mcp import FAILED, STARTING
@@ -56,7 +58,7 @@ def connect_servers(turn: RunningTurn, ctx: ToolContext) -> ToolContext:
     from workers.mcp.offered_tools import OfferedTools
 
     turn.mcp_tools = OfferedTools(sessions)
-    return replace(ctx, mcp=turn.mcp_tools, call_meta=_call_meta(turn))
+    return replace(ctx, mcp=turn.mcp_tools, call_meta=_call_meta(turn), ask=partial(live_questions.ask, turn))
 
 
 def leave_servers(turn: RunningTurn) -> None:

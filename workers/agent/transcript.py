@@ -254,7 +254,10 @@ class Transcript:
         # The log drops all other open items: texts that were cut off are no history.
         events.append(Event("", role="keep", text="\n".join(open_ids)))
         for approval in self._store.approvals.of_turn(turn.id):
-            if approval.state != "pending" and approval.published_state < 2:
+            if approval.state == "pending":  # of an MCP server, whose call was lost with the worker
+                self._store.approvals.drop(approval.id)
+                events.append(durable_events.approval_resolved(approval))
+            elif approval.published_state < 2:
                 events.append(durable_events.approval_resolved(approval))
         active = {"type": "active", "activeFlags": []}
         events.append(Event("thread/status/changed", {"threadId": self.claim.thread_id, "status": active}))

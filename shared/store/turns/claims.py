@@ -135,21 +135,28 @@ class Claims:
                 return approval_from_row(stored)
             if rows.get(connection, claim.turn_id).interrupted:
                 return None
-            values = {
-                "thread_id": claim.thread_id,
-                "turn_id": claim.turn_id,
-                "owner": claim.owner,
-                "item_id": item_id,
-                "method": method,
-                "params": params,
-                "keys": list(keys),
-                "state": "pending",
-                "created_at_ms": now_ms(),
-                "expires_at_ms": now_ms() + expires_in_ms,
-            }
+            values = _request_values(claim, method, item_id, params, keys, expires_in_ms)
             row = connection.execute(insert(approvals).values(values).returning(approvals)).one()
             rows.leave_running(connection, claim.turn_id, "parked")
             add_terminals(connection, terminals, self._database.now_ms() + lease_ms)
+            approval = approval_from_row(row)
+            add_approval_event(connection, self._outbox, "approval.requested", approval)
+        return approval
+
+    def ask(
+        self, claim: Claim, method: str, item_id: str, params: Mapping[str, object], *, expires_in_ms: int
+    ) -> Approval:
+        """Store a request to the client while the turn goes on: its worker waits for the answer. Errors: ClaimLost.
+
+        item_id: new for each request, so that a repeated call returns the request that the first one has stored
+        """
+        with self._database.write() as connection:
+            fence(connection, [claim])
+            stored = connection.execute(select(approvals).where(approvals.c.item_id == item_id)).first()
+            if stored is not None:
+                return approval_from_row(stored)
+            values = _request_values(claim, method, item_id, params, (), expires_in_ms)
+            row = connection.execute(insert(approvals).values(values).returning(approvals)).one()
             approval = approval_from_row(row)
             add_approval_event(connection, self._outbox, "approval.requested", approval)
         return approval
@@ -282,3 +289,21 @@ _CLAIMED_ROWS = (
     .order_by(turns.c.id)
     .with_for_update()
 )
+
+
+def _request_values(
+    claim: Claim, method: str, item_id: str, params: Mapping[str, object], keys: Sequence[str], expires_in_ms: int
+) -> dict[str, object]:
+    """Return the columns of a new request."""
+    return {
+        "thread_id": claim.thread_id,
+        "turn_id": claim.turn_id,
+        "owner": claim.owner,
+        "item_id": item_id,
+        "method": method,
+        "params": params,
+        "keys": list(keys),
+        "state": "pending",
+        "created_at_ms": now_ms(),
+        "expires_at_ms": now_ms() + expires_in_ms,
+    }

@@ -208,6 +208,8 @@ def answer_approval(
 ) -> Turn | None:
     """Store the first answer to a server request and queue its turn again. None: the request is not pending.
 
+    A turn that runs goes on: its worker waits for the answer.
+
     owner: whose request it must be; None: the sweep answers, for any user, because the time is over
     """
     query = select(approvals.c.turn_id).where(approvals.c.id == request_id, approvals.c.state == "pending")
@@ -224,6 +226,9 @@ def answer_approval(
         return None
     event = "approval.expired" if owner is None else "approval.resolved"
     add_approval_event(connection, outbox, event, approval_from_row(answered))
+    turn = rows.get(connection, turn_id)
+    if turn.phase != "parked":
+        return turn
     rows.leave_running(connection, turn_id, "queued")
     return rows.get(connection, turn_id)
 

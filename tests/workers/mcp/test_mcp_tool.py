@@ -14,6 +14,7 @@ from shared.store.threads import Thread
 from tests.support import mcp_program
 from tests.support.wait import until
 from tests.workers.builders import Bench
+from workers.control.signal import StopReason
 
 READ_ONLY = {"type": "readOnly"}
 Open = Callable[..., Bench]
@@ -307,3 +308,98 @@ def test_resources_are_listed_and_read(open_bench: Open) -> None:
         ("demo", "read_mcp_resource", "completed"),
         ("demo", "read_mcp_resource", "failed"),
     ]
+
+
+def ask_in_a_call(bench: Bench, thread: Thread, kind: str) -> tuple[Any, Any]:
+    """Begin a call in whose middle the server asks. Return the running turn, and the request that is open."""
+    bench.begin(thread, f'[[tool mcp__demo::ask {{"kind": "{kind}"}}]]')
+    running = bench.start_run()
+    until(lambda: bench.workers[0].store.approvals.pending(thread.id, thread.owner))
+    (asked,) = bench.workers[0].store.approvals.pending(thread.id, thread.owner)
+    until(lambda: "mcpServer/elicitation/request" in [method for method, _ in bench.events(thread)])
+    return running, asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "answer", "given"),
+    [
+        (
+            "form",
+            {"mode": "form", "message": "Your name?"},
+            {"action": "accept", "content": {"name": "Ann"}, "_meta": None},
+            '{"action": "accept", "content": {"name": "Ann"}}',
+        ),
+        (
+            "url",
+            {"mode": "url", "message": "Please open", "url": "https://example.com/auth", "elicitationId": "el-1"},
+            {"action": "accept", "content": None},
+            '{"action": "accept", "content": {}}',
+        ),
+        ("empty", {"mode": "form"}, {"action": "cancel"}, '{"action": "cancel"}'),
+        ("form", {"mode": "form"}, {"decision": "accept"}, '{"action": "decline"}'),
+    ],
+)
+def test_a_server_asks_in_the_middle_of_a_call(
+    open_bench: Open, kind: str, members: dict[str, Any], answer: dict[str, Any], given: str
+) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="on-request")
+
+    running, asked = ask_in_a_call(bench, thread, kind)
+    assert bench.workers[0].store.turns.answer(asked.id, thread.owner, answer) is not None
+    running.join()
+    bench.settle()
+
+    head = {"threadId": thread.id, "turnId": asked.turn_id, "serverName": "demo", "environmentId": None, "_meta": None}
+    assert {name: asked.params[name] for name in (*head, *members)} == {**head, **members}
+    assert text_of(outputs(bench)[-1]) == given
+    events = [
+        (method, params.get("status"))
+        for method, params in bench.events(thread)
+        if "Request/" in method or "status" in method
+    ]
+    at = events.index(("thread/status/changed", {"type": "active", "activeFlags": ["waitingOnApproval"]}))
+    assert events[at + 1 : at + 3] == [
+        ("serverRequest/resolved", None),
+        ("thread/status/changed", {"type": "active", "activeFlags": []}),
+    ]
+
+
+def test_nobody_is_asked_under_the_policy_never(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+
+    bench.run_turn(bench.thread(approvalPolicy="never"), "[[tool mcp__demo::ask {}]]")
+
+    assert text_of(outputs(bench)[-1]) == '{"action": "decline"}'
+
+
+def test_an_interrupt_ends_a_call_and_its_question(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="on-request")
+    running, asked = ask_in_a_call(bench, thread, "form")
+
+    bench.workers[0].running[asked.turn_id].request(StopReason.INTERRUPT)
+    running.join()
+
+    store = bench.workers[0].store
+    assert store.turns.get(asked.turn_id, thread.owner).status == "interrupted"
+    assert store.approvals.pending(thread.id, thread.owner) == []
+    assert store.turns.answer(asked.id, thread.owner, {"action": "accept"}) is None
+
+
+def test_the_question_of_a_lost_worker_is_withdrawn(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    recoverer, thread = bench.worker(), bench.thread(approvalPolicy="on-request")
+    running, asked = ask_in_a_call(bench, thread, "form")
+
+    bench.lose(bench.workers[0].store.turns.get(asked.turn_id, thread.owner), recoverer)
+    again = bench.start_run(recoverer)
+    store = recoverer.store
+    until(lambda: [one.id for one in store.approvals.pending(thread.id, thread.owner)] not in ([], [asked.id]))
+    (second,) = store.approvals.pending(thread.id, thread.owner)  # the tool only reads, so it is called again
+    store.turns.answer(second.id, thread.owner, {"action": "accept", "content": {"name": "Ann"}})
+    again.join()
+    running.join()
+
+    assert store.turns.get(asked.turn_id, thread.owner).status == "completed"
+    assert "Ann" in text_of(outputs(bench)[-1])
