@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,7 +92,6 @@ def test_each_user_logs_in_with_a_login_of_their_own(server: Deployment, provide
         login = Encryption(KEY).decrypt(stored)
         assert provider.tokens[login["tokens"]["access_token"]] == name
         assert login["owner"] == user_id
-    assert "canary" not in "".join(process.log.read_text() for process in server.processes)
     with server.store.database.read() as connection:
         assert "canary" not in str(connection.execute(text("SELECT * FROM mcp_logins")).all())
 
@@ -130,6 +130,10 @@ def test_calls_have_the_token_of_the_threads_user(server: Deployment, provider: 
     clients["amy"].request("mcpServer/oauth/logout", {"name": "tracker"})
     assert "wants you to log in" in whoami("amy")
     assert whoami("ben") == "you are ben"
+    seen = [json.dumps(client.received) for client in clients.values()]
+    seen += [process.log.read_text() for process in server.processes]
+    seen += [json.dumps(request.body) for request in server.model.requests]
+    assert [text for text in seen if "canary" in text] == []
 
 
 def test_a_state_counts_once_and_only_while_its_login_lasts(server: Deployment, provider: OAuthProvider) -> None:
