@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from shared import encryption
 from shared.config.reader import Values
@@ -207,4 +208,7 @@ class Server:
         if server.renewal_seconds >= server.authority_seconds:
             expectation = f"less than authority_seconds ({server.authority_seconds:g})"
             raise table.error("renewal_seconds", expectation, server.renewal_seconds)
+        host = urlsplit(server.public_url or "").hostname
+        if host and server.hosts and host not in server.hosts:
+            table.warn(f"public_url: {host} is not in hosts, so that browsers cannot come back from a login")
         return server

@@ -458,3 +458,13 @@ def test_the_option_of_a_command_comes_before_the_configured_log_format(tmp_path
     assert config(tmp_path, toml, THREADHOUSE_LOG_FORMAT="text").server.log_format == "text"
     with pytest.raises(ConfigError, match=r"server\.log_format: expected one of text, json"):
         config(tmp_path, toml.replace("json", "xml"))
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"), [("https://a.example/x", 0), ("https://A.example", 0), ("https://b.example", 1)]
+)
+def test_a_public_url_that_the_server_would_refuse_is_warned_of(tmp_path: Path, url: str, warned: int) -> None:
+    loaded = config(tmp_path, f'[server]\nhosts = ["a.example"]\npublic_url = "{url}"\n')
+
+    assert len(loaded.warnings) == warned
+    assert all("b.example is not in hosts" in warning for warning in loaded.warnings)
