@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.console.conftest import Run
 
-STORIES = ["sign_in", "approval", "steer", "reload", "two_windows", "threads"]
+STORIES = ["sign_in", "approval", "steer", "reload", "two_windows", "threads", "keyboard", "operate", "hostile"]
+PICTURES = os.environ.get("THREADHOUSE_PICTURES", "")
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_story(run: Run, name: str) -> None:
     run(name)
+
+
+def test_each_page_is_accessible_and_fits(run: Run) -> None:
+    run("pages", pictures=PICTURES)

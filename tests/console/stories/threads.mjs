@@ -25,7 +25,9 @@ await story(async ({ page }) => {
 
   await page.getByLabel("Actions for beta").click();
   await page.getByRole("button", { name: "Delete" }).click();
+  const deleted = page.waitForResponse(/thread\/delete/);
   await page.getByRole("button", { name: "Dismiss" }).click();
+  await deleted;
   await rows.nth(2).waitFor({ state: "detached" });
   await page.reload();
   await rows.nth(1).waitFor();

@@ -228,6 +228,7 @@ export interface components {
             mergeStrategy: "replace" | "upsert";
             value: unknown;
         };
+        ConfigMcpServerReloadParams: Record<string, never>;
         ConfigReadParams: {
             /** @default false */
             includeLayers?: boolean;
@@ -275,6 +276,14 @@ export interface components {
         DailyUsage: {
             startDate: string;
             tokens: number;
+        };
+        DenialEvent: {
+            action: {
+                [key: string]: unknown;
+            };
+            id: string;
+            status: string;
+            target_item_id: string;
         };
         DirectoryEntry: {
             fileName: string;
@@ -605,6 +614,67 @@ export interface components {
             path: string;
             /** @enum {string} */
             type: "localImage";
+        };
+        McpServerOauthLoginParams: {
+            name: string;
+            scopes?: string[] | null;
+            threadId?: string | null;
+            timeoutSecs?: number | null;
+        };
+        McpServerOauthLoginResult: {
+            authorizationUrl: string;
+            loginId: string;
+        };
+        McpServerOauthLogoutParams: {
+            name: string;
+            threadId?: string | null;
+        };
+        McpServerOauthLogoutResult: {
+            removed: boolean;
+        };
+        McpServerResourceReadParams: {
+            server: string;
+            threadId?: string | null;
+            uri: string;
+        };
+        McpServerResourceReadResult: {
+            contents: unknown[];
+            originCallId: null;
+        };
+        McpServerStatusListParams: {
+            cursor?: string | null;
+            /**
+             * @default full
+             * @enum {string}
+             */
+            detail?: "full" | "toolsAndAuthOnly";
+            limit?: number | null;
+            threadId?: string | null;
+        };
+        McpServerStatusListResult: {
+            data: {
+                [key: string]: unknown;
+            }[];
+            nextCursor: string | null;
+        };
+        McpServerToolCallParams: {
+            _meta?: {
+                [key: string]: unknown;
+            } | null;
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            server: string;
+            threadId: string;
+            tool: string;
+        };
+        McpServerToolCallResult: {
+            _meta: {
+                [key: string]: unknown;
+            } | null;
+            content: unknown[];
+            isError: boolean | null;
+            structuredContent: unknown;
         };
         McpToolCall: {
             appContext: null;
@@ -964,6 +1034,10 @@ export interface components {
         TextRange: {
             end: number;
             start: number;
+        };
+        ThreadApproveGuardianDeniedActionParams: {
+            event: components["schemas"]["DenialEvent"];
+            threadId: string;
         };
         ThreadArchiveParams: {
             threadId: string;
@@ -1636,6 +1710,10 @@ export interface components {
                 params: components["schemas"]["ConfigBatchWriteParams"];
                 result: components["schemas"]["ConfigValueWriteResult"];
             };
+            "config/mcpServer/reload": {
+                params: components["schemas"]["ConfigMcpServerReloadParams"];
+                result: components["schemas"]["Empty"];
+            };
             "config/read": {
                 params: components["schemas"]["ConfigReadParams"];
                 result: components["schemas"]["ConfigReadResult"];
@@ -1728,9 +1806,25 @@ export interface components {
                 params: components["schemas"]["InitializeParams"];
                 result: components["schemas"]["InitializeResult"];
             };
+            "mcpServer/oauth/login": {
+                params: components["schemas"]["McpServerOauthLoginParams"];
+                result: components["schemas"]["McpServerOauthLoginResult"];
+            };
+            "mcpServer/oauth/logout": {
+                params: components["schemas"]["McpServerOauthLogoutParams"];
+                result: components["schemas"]["McpServerOauthLogoutResult"];
+            };
+            "mcpServer/resource/read": {
+                params: components["schemas"]["McpServerResourceReadParams"];
+                result: components["schemas"]["McpServerResourceReadResult"];
+            };
+            "mcpServer/tool/call": {
+                params: components["schemas"]["McpServerToolCallParams"];
+                result: components["schemas"]["McpServerToolCallResult"];
+            };
             "mcpServerStatus/list": {
-                params: Record<string, never>;
-                result: Record<string, never>;
+                params: components["schemas"]["McpServerStatusListParams"];
+                result: components["schemas"]["McpServerStatusListResult"];
             };
             "memory/status": {
                 params: Record<string, never>;
@@ -1801,6 +1895,10 @@ export interface components {
             };
             "skills/uninstall": {
                 params: components["schemas"]["SkillsUninstallParams"];
+                result: components["schemas"]["Empty"];
+            };
+            "thread/approveGuardianDeniedAction": {
+                params: components["schemas"]["ThreadApproveGuardianDeniedActionParams"];
                 result: components["schemas"]["Empty"];
             };
             "thread/archive": {

@@ -88,7 +88,7 @@ function Table({ head, label, children }: { head: string[]; label: string; child
           <tr>
             {head.map((name) => (
               <th key={name} scope="col">
-                {name}
+                {name || <span class="unseen">Actions</span>}
               </th>
             ))}
           </tr>

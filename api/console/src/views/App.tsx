@@ -4,7 +4,6 @@ import { useEffect } from "preact/hooks";
 import { followUser, inbox, offline } from "../state/inbox";
 import { useKeys } from "../state/keys";
 import { loadModels } from "../state/models";
-import { type Theme, theme, THEMES } from "../state/preferences";
 import { go, pathOf, route } from "../state/route";
 import { findWho, signOut, startError, who } from "../state/session";
 import { say } from "../state/toasts";
@@ -40,7 +39,7 @@ function Console() {
   useEffect(followUser, []);
   useEffect(() => void loadModels(), []);
   useKeys([
-    { key: "?", about: "Show these keys", act: () => (sheet.value = true) },
+    { key: "?", about: "Keys and colours", act: () => (sheet.value = true) },
     { key: "n", about: "New thread", act: () => go({ page: "new" }) },
     { key: "t", about: "Threads", act: () => go({ page: "threads" }) },
     { key: "i", about: "Inbox", act: () => go({ page: "inbox" }) },
@@ -53,7 +52,7 @@ function Console() {
   const { page } = route.value;
   return (
     <div class={`frame page-${page}`}>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
+      <a class="skip" href="#page" onClick={(event) => (event.preventDefault(), document.getElementById("page")?.focus())}>
         Skip to content
       </a>
       <Top waiting={waiting} showKeys={() => (sheet.value = true)} />
@@ -62,12 +61,12 @@ function Console() {
           Not connected: {offline.value} It is tried again.
         </p>
       )}
-      <div class="columns">
+      <main class="columns">
         {page !== "admin" && <ThreadList />}
-        <main id="main" tabIndex={-1}>
+        <div id="page" class="page" tabIndex={-1}>
           <Page />
-        </main>
-      </div>
+        </div>
+      </main>
       {sheet.value && <KeySheet close={() => (sheet.value = false)} />}
       <Toasts />
     </div>
@@ -102,14 +101,7 @@ function Top({ waiting, showKeys }: { waiting: number; showKeys: () => void }) {
         )}
       </nav>
       <div class="top-end">
-        <select aria-label="Colours" value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
-          {THEMES.map((name) => (
-            <option key={name} value={name}>
-              {name === "auto" ? "System colours" : name === "light" ? "Light" : "Dark"}
-            </option>
-          ))}
-        </select>
-        <button class="plain wide-only" onClick={showKeys} aria-label="Keys">
+        <button class="plain" onClick={showKeys} aria-label="Keys and colours">
           ?
         </button>
         {mode === "session" && (
@@ -157,7 +149,7 @@ function LazyAdmin(props: Parameters<AdminPage>[0]) {
 function Welcome() {
   return (
     <section class="center stack">
-      <h1>Pick a thread, or begin one</h1>
+      <h2>Pick a thread, or begin one</h2>
       <p class="quiet">
         A thread is a conversation with an agent that works in a folder on the server. It goes on when you close this page, and any client of the
         protocol can open it.

@@ -71,7 +71,12 @@ export function Composer({ state }: { state: ThreadState }) {
         onKeyDown={press}
       />
       <div class="row wrap">
-        {!running && <Choices choice={choice.value} settings={state.settings} change={(changed) => (choice.value = changed)} />}
+        {!running && (
+          <details class="settings" open={matchMedia("(min-width: 48rem)").matches}>
+            <summary class="small">Model, sandbox, approvals</summary>
+            <Choices choice={choice.value} settings={state.settings} change={(changed) => (choice.value = changed)} />
+          </details>
+        )}
         <span class="push" />
         {running && (
           <button type="button" class="danger" disabled={stopping.value === running.id} onClick={() => void interrupt()}>

@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import { inbox, inboxError, loadInbox } from "../state/inbox";
 import { pathOf } from "../state/route";
 import { titleOf } from "../state/threads";
-import { ago } from "./format";
+import { since } from "./format";
 import { RequestCard } from "./RequestCard";
 
 export function Inbox() {
@@ -25,7 +25,7 @@ export function Inbox() {
         <RequestCard key={one.id} request={{ ...one, params: { ...one.params, threadId: one.threadId, turnId: one.turnId } }} item={one.item} keyed={index === 0}>
           <p class="small">
             <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>{" "}
-            <span class="quiet">asked {ago(one.askedAtMs / 1000)} ago</span>
+            <span class="quiet">asked {since(one.askedAtMs / 1000)}</span>
           </p>
         </RequestCard>
       ))}

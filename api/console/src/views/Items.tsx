@@ -1,10 +1,15 @@
 /** The items of a turn, one view per kind. Whatever an item contains is shown as text. */
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
 import type { FileUpdate, Item, ItemOf } from "../protocol/types";
 import { ansiPieces } from "./ansi";
 import { counts, diffLines } from "./diff";
 import { duration } from "./format";
 import { Markdown } from "./Markdown";
 import { memo } from "./memo";
+
+/** The folder that the thread works in: what is below it is named from there. */
+export const Cwd = createContext("");
 
 const IMAGE_DATA = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 
@@ -85,8 +90,10 @@ function Reasoning({ item }: { item: ItemOf<"reasoning"> }) {
 const COMMAND_WORDS = { inProgress: "running", completed: "exit 0", failed: "failed", declined: "declined" };
 
 function Command({ item }: { item: ItemOf<"commandExecution"> }) {
-  const result = item.exitCode === null ? COMMAND_WORDS[item.status] : `exit ${item.exitCode}`;
+  const isWaiting = item.status === "inProgress" && item.processId === null;
+  const result = item.exitCode !== null ? `exit ${item.exitCode}` : isWaiting ? "not begun" : COMMAND_WORDS[item.status];
   const output = item.aggregatedOutput ?? "";
+  const cwd = useContext(Cwd);
   return (
     <details class={`item command ${item.status}`} open={item.status === "inProgress" || item.status === "failed"}>
       <summary>
@@ -105,7 +112,7 @@ function Command({ item }: { item: ItemOf<"commandExecution"> }) {
       ) : (
         <p class="small quiet">{item.status === "inProgress" ? "No output yet." : "No output."}</p>
       )}
-      <p class="small quiet path">{item.cwd}</p>
+      {cwd !== item.cwd && <p class="small quiet path">{item.cwd}</p>}
     </details>
   );
 }
@@ -129,11 +136,14 @@ const KINDS = { add: "new", delete: "deleted", update: "" };
 
 export function Diff({ change, open }: { change: FileUpdate; open: boolean }) {
   const lines = diffLines(change);
+  const cwd = useContext(Cwd);
   const { added, deleted } = counts(lines);
   return (
     <details class="diff" open={open}>
       <summary>
-        <code class="path">{change.path}</code>
+        <code class="path" title={change.path}>
+          {change.path.startsWith(`${cwd}/`) ? change.path.slice(cwd.length + 1) : change.path}
+        </code>
         {change.kind.move_path && <code class="path">→ {change.kind.move_path}</code>}
         <span class="small">
           {KINDS[change.kind.type]} <span class="added">+{added}</span> <span class="deleted">−{deleted}</span>

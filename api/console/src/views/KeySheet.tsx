@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { keysNow } from "../state/keys";
-import { singleKeys } from "../state/preferences";
+import { singleKeys, type Theme, theme, THEMES } from "../state/preferences";
 
 const IN_COMPOSER = [
   ["Enter", "Send (steer while a turn runs)"],
@@ -8,13 +8,15 @@ const IN_COMPOSER = [
   ["Escape", "Interrupt the turn, when nothing is written"],
 ];
 
+const THEME_WORDS = { auto: "As the system", light: "Light", dark: "Dark" };
+
 export function KeySheet({ close }: { close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const keys = keysNow();
   return (
     <dialog ref={dialog} class="card stack" onClose={close} aria-labelledby="keys-title">
-      <h2 id="keys-title">Keys</h2>
+      <h2 id="keys-title">Keys and colours</h2>
       <dl class="keys">
         {keys.map((one) => (
           <div key={one.key}>
@@ -33,6 +35,16 @@ export function KeySheet({ close }: { close: () => void }) {
           </div>
         ))}
       </dl>
+      <label class="row">
+        Colours
+        <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
+          {THEMES.map((name) => (
+            <option key={name} value={name}>
+              {THEME_WORDS[name]}
+            </option>
+          ))}
+        </select>
+      </label>
       <label class="row">
         <input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} />
         Keys work outside of text fields

@@ -12,8 +12,20 @@ const MOST_CHARACTERS = 200_000; // a longer text is shown as it is
 
 export const Markdown = memo(function Markdown({ text }: { text: string }) {
   if (text.length > MOST_CHARACTERS) return <div class="markdown verbatim">{text}</div>;
-  return <div class="markdown">{blocks(new Lexer({ gfm: true }).lex(text), 0)}</div>;
+  const tokens = new Lexer({ gfm: true }).lex(text);
+  return <div class="markdown">{blocks(withLevels(tokens), 0)}</div>;
 });
+
+/** Give headings levels that begin below the page's own and leave none out, whatever the text has. */
+export function withLevels(tokens: Token[]): Token[] {
+  const depths = [...new Set(tokens.flatMap((token) => (token.type === "heading" ? [token.depth as number] : [])))].sort();
+  let last = 1;
+  return tokens.map((token) => {
+    if (token.type !== "heading") return token;
+    last = Math.min(depths.indexOf(token.depth) + 2, last + 1);
+    return { ...token, level: last };
+  });
+}
 
 function blocks(tokens: readonly Token[], depth: number): ComponentChildren {
   if (depth > MOST_DEPTH) return tokens.map((token) => token.raw).join("");
@@ -24,7 +36,8 @@ function Block({ token, depth }: { token: Token; depth: number }) {
   const inside = (tokens: Token[] | undefined) => inline(tokens ?? [], depth + 1);
   switch (token.type) {
     case "heading": {
-      const Heading = `h${Math.min(6, token.depth + 2)}` as "h3";
+      if (!("level" in token)) return <p class="heading">{inside(token.tokens)}</p>; // within a quotation or a list
+      const Heading = `h${Math.min(6, token.level)}` as "h2";
       return <Heading>{inside(token.tokens)}</Heading>;
     }
     case "paragraph":

@@ -58,8 +58,8 @@ export function NewThread() {
         <Radio place={place} value="git" text="A copy of a git repository" />
         {isOpen && <Radio place={place} value="folder" text="A folder on the server's machine" />}
         {place.value === "git" && (
-          <div class="row wrap">
-            <label class="grow">
+          <div class="fields">
+            <label>
               Address <input name="gitUrl" type="url" placeholder="https://host/owner/project.git" required />
             </label>
             <label>
@@ -71,7 +71,7 @@ export function NewThread() {
           </div>
         )}
         {place.value === "folder" && (
-          <label>
+          <label class="fields">
             Path <input name="cwd" placeholder="/home/ada/project" required />
           </label>
         )}

@@ -4,6 +4,8 @@ import type { ComponentChildren } from "preact";
 import type { Item, ServerRequest } from "../protocol/types";
 import { answer } from "../state/inbox";
 import { type Key, useKeys } from "../state/keys";
+import { decisionsOf, ELICITATION, metaOf, QUESTION, titleOf } from "./decisions";
+import { Elicitation } from "./Elicitation";
 import { Diff } from "./Items";
 import { Questions } from "./Questions";
 
@@ -15,13 +17,6 @@ export interface RequestProps {
   children?: ComponentChildren;
 }
 
-interface Decision {
-  key: string;
-  text: string;
-  decision: unknown;
-  kind?: string;
-}
-
 export function RequestCard({ request, item, keyed, children }: RequestProps) {
   const sent = useSignal(false);
   const send = (result: object) => {
@@ -30,62 +25,39 @@ export function RequestCard({ request, item, keyed, children }: RequestProps) {
     void answer(request.id, result).then((over) => (sent.value = over));
   };
   const decisions = decisionsOf(request);
-  useKeys(keyed ? decisions.map((one): Key => ({ key: one.key, about: one.text, act: () => send({ decision: one.decision }) })) : []);
+  useKeys(keyed ? decisions.map((one): Key => ({ key: one.key, about: one.text, act: () => send(one.result) })) : []);
+  const title = titleOf(request);
   return (
-    <section class="request card" aria-label={titleOf(request.method)}>
-      <h2>{titleOf(request.method)}</h2>
+    <section class="request card" aria-label={title}>
+      <h2>{title}</h2>
       {children}
       <Subject request={request} item={item} />
-      {request.method === "item/tool/requestUserInput" ? (
-        <Questions questions={request.params.questions} busy={sent.value} send={send} />
-      ) : (
-        <div class="row wrap">
-          {decisions.map((one) => (
-            <button key={one.key} class={one.kind} disabled={sent.value} onClick={() => send({ decision: one.decision })}>
-              {one.text} {keyed && <kbd class="wide-only">{one.key}</kbd>}
-            </button>
-          ))}
-        </div>
-      )}
+      {request.method === QUESTION && <Questions questions={request.params.questions} busy={sent.value} send={send} />}
+      {request.method === ELICITATION && !metaOf(request.params) && <Elicitation params={request.params} busy={sent.value} send={send} />}
+      <div class="row wrap">
+        {decisions.map((one) => (
+          <button key={one.key} class={one.kind} disabled={sent.value} onClick={() => send(one.result)}>
+            {one.text} {keyed && <kbd class="wide-only">{one.key}</kbd>}
+          </button>
+        ))}
+      </div>
     </section>
   );
 }
 
-function titleOf(method: string): string {
-  if (method === "item/commandExecution/requestApproval") return "May this command run?";
-  if (method === "item/fileChange/requestApproval") return "May these files be changed?";
-  if (method === "item/tool/requestUserInput") return "A question for you";
-  return "Another client is asked";
-}
-
-function decisionsOf({ method, params }: RequestProps["request"]): Decision[] {
-  if (method !== "item/commandExecution/requestApproval" && method !== "item/fileChange/requestApproval") return [];
-  const prefix = params.proposedExecpolicyAmendment;
-  const amendment: Decision[] =
-    Array.isArray(prefix) && prefix.length
-      ? [
-          {
-            key: "p",
-            text: `Always allow “${prefix.join(" ").slice(0, 60)}”`,
-            decision: { acceptWithExecpolicyAmendment: { execpolicy_amendment: prefix } },
-          },
-        ]
-      : [];
-  return [
-    { key: "a", text: "Accept", decision: "accept", kind: "primary" },
-    { key: "s", text: "Accept in this thread", decision: "acceptForSession" },
-    ...amendment,
-    { key: "d", text: "Decline", decision: "decline" },
-    { key: "x", text: "Decline and stop the turn", decision: "cancel", kind: "danger" },
-  ];
-}
-
 function Subject({ request, item }: Pick<RequestProps, "request" | "item">) {
-  const { reason, command, cwd } = request.params;
+  const { reason, command, cwd, message } = request.params;
+  const toolParams = metaOf(request.params)?.tool_params;
   const changes = item?.type === "fileChange" ? item.changes : [];
   return (
     <>
       {typeof reason === "string" && reason && <p class="verbatim">{reason}</p>}
+      {typeof message === "string" && <p class="verbatim">{message}</p>}
+      {toolParams !== undefined && (
+        <pre class="code" tabIndex={0} aria-label="Arguments">
+          {JSON.stringify(toolParams, null, 2).slice(0, 20_000)}
+        </pre>
+      )}
       {typeof command === "string" && (
         <pre class="code" tabIndex={0} aria-label="Command">
           {command}

@@ -23,7 +23,8 @@ export function ThreadList() {
   useEffect(followSearch, []);
   const list = threads.value;
   return (
-    <aside class="threads" aria-label="Threads">
+    <section class="threads" aria-label="Threads">
+      {route.value.page === "threads" && <h1 class="unseen">Threads</h1>}
       <div class="threads-head">
         <a class="button primary" href={pathOf({ page: "new" })}>
           New thread
@@ -31,7 +32,7 @@ export function ThreadList() {
         <input
           id="search"
           type="search"
-          placeholder="Search names and first messages"
+          placeholder="Search threads"
           aria-label="Search threads"
           value={searchTerm.value}
           onInput={(event) => (searchTerm.value = event.currentTarget.value)}
@@ -50,7 +51,7 @@ export function ThreadList() {
       {list?.length === 0 && <Empty />}
       <ul class="thread-rows">{list?.map((thread) => <Row key={thread.id} thread={thread} />)}</ul>
       {nextPage.value && <button onClick={() => void loadThreads(true)}>More</button>}
-    </aside>
+    </section>
   );
 }
 

@@ -10,8 +10,8 @@ import type { ThreadState, TurnState } from "../state/thread";
 import { titleOf } from "../state/threads";
 import { say } from "../state/toasts";
 import { Composer } from "./Composer";
-import { count, duration } from "./format";
-import { ItemView } from "./Items";
+import { count, duration, shortPath } from "./format";
+import { Cwd, ItemView } from "./Items";
 import { memo } from "./memo";
 import { RequestCard } from "./RequestCard";
 import { Status, statusText } from "./Status";
@@ -42,7 +42,9 @@ export function ThreadPage({ threadId }: { threadId: string }) {
           The connection is lost and is tried again. The turn goes on, and nothing will be missing.
         </p>
       )}
-      <Transcript open={open} state={state} />
+      <Cwd.Provider value={state.thread.cwd}>
+        <Transcript open={open} state={state} />
+      </Cwd.Provider>
       <Composer state={state} />
     </section>
   );
@@ -63,8 +65,8 @@ function Head({ state }: { state: ThreadState }) {
       <h1>{titleOf(thread)}</h1>
       <p class="facts small quiet">
         <Status status={thread.status} />
-        <span class="path" title="The folder that the agent works in">
-          {thread.cwd}
+        <span class="path" title={`The agent works in ${thread.cwd}`}>
+          {thread.cwd.endsWith(`/${thread.id}`) ? "own workspace" : shortPath(thread.cwd)}
         </span>
         {usage && (
           <span title={tokens ?? ""}>
@@ -90,6 +92,11 @@ function Transcript({ open, state }: { open: OpenThread; state: ThreadState }) {
   useLayoutEffect(() => {
     if (atEnd.peek()) toEnd();
   }, [state]);
+  useEffect(() => {
+    const resized = new ResizeObserver(() => atEnd.peek() && toEnd());
+    resized.observe(box.current!);
+    return () => resized.disconnect();
+  }, []);
   useKeys([{ key: ".", about: "Jump to the latest", act: toEnd }]);
   const noticeScroll = () => {
     const { scrollHeight, scrollTop, clientHeight } = box.current!;

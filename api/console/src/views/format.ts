@@ -11,6 +11,13 @@ export function ago(seconds: number | null, nowMs = Date.now()): string {
   return new Date(seconds * 1000).toISOString().slice(0, 10);
 }
 
+/** The same for a sentence: "just now", "5 min ago". */
+export function since(seconds: number): string {
+  const passed = ago(seconds);
+  if (passed === "now") return "just now";
+  return /^\d+ /.test(passed) ? `${passed} ago` : `on ${passed}`;
+}
+
 export function duration(ms: number | null): string {
   if (ms === null) return "";
   if (ms < 1000) return `${ms} ms`;
@@ -24,4 +31,11 @@ export function count(number: number): string {
 
 export function moment(ms: number): string {
   return new Date(ms).toLocaleString();
+}
+
+/** Return the end of a path, which says most; a long name in it is cut. */
+export function shortPath(path: string): string {
+  const parts = path.split("/").filter(Boolean);
+  const end = parts.slice(-2).map((part) => (part.length > 24 ? `${part.slice(0, 8)}…` : part));
+  return (parts.length > 2 ? "…/" : "/") + end.join("/");
 }

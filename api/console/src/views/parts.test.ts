@@ -1,11 +1,14 @@
 /** The pure parts of the views: outputs of terminals, diffs, addresses, routes, the list. */
+import { Lexer } from "marked";
 import { expect, test } from "vitest";
 import type { Thread } from "../protocol/types";
 import { parseRoute, pathOf, type Route } from "../state/route";
 import { listAfter } from "../state/threads";
 import { ansiPieces } from "./ansi";
+import { decisionsOf, titleOf } from "./decisions";
 import { counts, diffLines } from "./diff";
-import { safeAddress, unescaped } from "./Markdown";
+import { valueOf } from "./Elicitation";
+import { safeAddress, unescaped, withLevels } from "./Markdown";
 
 const plain = (output: string) =>
   ansiPieces(output)
@@ -96,4 +99,53 @@ test("the list follows the events of its threads", () => {
   expect(listAfter([thread], { method: "thread/name/updated", params: { threadId: "t", threadName: "N" } })[0]?.name).toBe("N");
   expect(listAfter([thread], { method: "thread/archived", params: { threadId: "t" } })).toEqual([]);
   expect(listAfter([thread], { method: "thread/deleted", params: { threadId: "other" } })).toEqual([thread]);
+});
+
+test.each([
+  ["# a\n### b\n# c", [2, 3, 2]],
+  ["### a\n# b\n## c\n### d", [2, 2, 3, 4]],
+  ["## a", [2]],
+])("the headings of %j have the levels %j", (text, levels) => {
+  const found = withLevels(new Lexer().lex(text)).filter((token) => token.type === "heading");
+
+  expect(found.map((token) => ("level" in token ? token.level : null))).toEqual(levels);
+});
+
+const ON = { threadId: "t", turnId: "u" };
+
+test("a command can be accepted, always allowed, declined or stopped with one key", () => {
+  const params = { ...ON, command: "ls", proposedExecpolicyAmendment: ["ls"] };
+  const found = decisionsOf({ method: "item/commandExecution/requestApproval", params });
+
+  expect(found.map((one) => one.key)).toEqual(["a", "s", "p", "d", "x"]);
+  expect(found[2]?.result).toEqual({ decision: { acceptWithExecpolicyAmendment: { execpolicy_amendment: ["ls"] } } });
+});
+
+test("a tool of an MCP server can be allowed for as long as the server says", () => {
+  const params = { ...ON, serverName: "files", mode: "form", _meta: { codex_approval_kind: "mcp_tool_call", persist: ["session"] } };
+  const request = { method: "mcpServer/elicitation/request", params };
+
+  expect(titleOf(request)).toBe("May this tool be called?");
+  expect(decisionsOf(request).map((one) => [one.key, one.result])).toEqual([
+    ["a", { action: "accept", content: {}, _meta: null }],
+    ["s", { action: "accept", content: {}, _meta: { persist: "session" } }],
+    ["d", { action: "decline", content: null, _meta: null }],
+  ]);
+});
+
+test("a request that this page cannot answer has no keys", () => {
+  expect(decisionsOf({ method: "item/tool/call", params: ON })).toEqual([]);
+});
+
+test.each([
+  ["7", { type: "integer" }, 7],
+  ["7.5", { type: "integer" }, undefined],
+  ["7.5", { type: "number" }, 7.5],
+  ["x", { type: "number" }, undefined],
+  [" x ", { type: "string" }, "x"],
+  ["", { type: "string" }, undefined],
+  ["on", { type: "boolean" }, true],
+  [null, { type: "boolean" }, false],
+])("the field %j of %j means %j", (given, field, value) => {
+  expect(valueOf(given, field)).toBe(value);
 });

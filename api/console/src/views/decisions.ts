@@ -1,0 +1,76 @@
+/** The answers that a server request can get with one key. */
+import type { ServerRequest } from "../protocol/types";
+
+export interface Decision {
+  key: string;
+  text: string;
+  result: object;
+  kind?: string;
+}
+
+type Request = Pick<ServerRequest, "method" | "params">;
+
+export const COMMAND = "item/commandExecution/requestApproval";
+export const PATCH = "item/fileChange/requestApproval";
+export const QUESTION = "item/tool/requestUserInput";
+export const ELICITATION = "mcpServer/elicitation/request";
+
+/** What an MCP server's request says beside its message. */
+export interface Meta {
+  codex_approval_kind?: unknown;
+  persist?: unknown;
+  tool_params?: unknown;
+}
+
+export function metaOf(params: Request["params"]): Meta | null {
+  const meta = params._meta;
+  return typeof meta === "object" && meta !== null && "codex_approval_kind" in meta ? meta : null;
+}
+
+export function titleOf({ method, params }: Request): string {
+  if (method === COMMAND) return "May this command run?";
+  if (method === PATCH) return "May these files be changed?";
+  if (method === QUESTION) return "A question for you";
+  if (method === ELICITATION) return metaOf(params) ? "May this tool be called?" : `${String(params.serverName).slice(0, 60)} asks you`;
+  return "Another client is asked";
+}
+
+export function decisionsOf(request: Request): Decision[] {
+  if (request.method === COMMAND || request.method === PATCH) return approvalDecisions(request.params);
+  return request.method === ELICITATION ? elicitationDecisions(request.params) : [];
+}
+
+function approvalDecisions(params: Request["params"]): Decision[] {
+  const prefix = params.proposedExecpolicyAmendment;
+  const decide = (key: string, text: string, decision: unknown, kind?: string): Decision => ({ key, text, result: { decision }, kind });
+  const amendment = { acceptWithExecpolicyAmendment: { execpolicy_amendment: prefix } };
+  return [
+    decide("a", "Accept", "accept", "primary"),
+    decide("s", "Accept in this thread", "acceptForSession"),
+    ...(Array.isArray(prefix) && prefix.length ? [decide("p", `Always allow “${prefix.join(" ").slice(0, 60)}”`, amendment)] : []),
+    decide("d", "Decline", "decline"),
+    decide("x", "Decline and stop the turn", "cancel", "danger"),
+  ];
+}
+
+function elicitationDecisions(params: Request["params"]): Decision[] {
+  const meta = metaOf(params);
+  const decline: Decision = { key: "d", text: "Decline", result: { action: "decline", content: null, _meta: null } };
+  const accept = (key: string, text: string, persist?: string, kind?: string): Decision => ({
+    key,
+    text,
+    kind,
+    result: { action: "accept", content: meta ? {} : null, _meta: persist ? { persist } : null },
+  });
+  if (meta) {
+    const persists = Array.isArray(meta.persist) ? meta.persist : [];
+    return [
+      accept("a", "Accept", undefined, "primary"),
+      ...(persists.includes("session") ? [accept("s", "Accept in this thread", "session")] : []),
+      ...(persists.includes("always") ? [accept("p", "Always allow this tool", "always")] : []),
+      decline,
+    ];
+  }
+  if (params.mode === "url") return [accept("a", "I have done that", undefined, "primary"), decline];
+  return [decline]; // a form sends what it was filled with
+}

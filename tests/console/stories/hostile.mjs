@@ -1,0 +1,112 @@
+// What a model, a command, a file or a user may write: no script runs, no request leaves, nothing is made of it but text.
+import { assert, begin, ended, signIn, story, told } from "./browser.mjs";
+
+const RUN = "window.pwned=1";
+const PAYLOADS = [
+  `<script>${RUN}</script>`,
+  `<img src=x onerror=${RUN}>`,
+  `<svg onload=${RUN}>`,
+  `<svg><script>${RUN}</script></svg>`,
+  `<iframe srcdoc="<script>parent.${RUN}</script>"></iframe>`,
+  `<iframe src="javascript:parent.${RUN}"></iframe>`,
+  `<body onload=${RUN}>`,
+  `<details open ontoggle=${RUN}>x</details>`,
+  `<input autofocus onfocus=${RUN}>`,
+  `<a href="javascript:${RUN}">x</a>`,
+  `[x](javascript:${RUN})`,
+  `[x](JaVaScRiPt:${RUN})`,
+  `[x](java&#10;script:${RUN})`,
+  `[x](&#106;avascript:${RUN})`,
+  `[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)`,
+  `[x](vbscript:${RUN})`,
+  `[x]( javascript:${RUN} "title\\" onclick=${RUN} x=\\"")`,
+  `![x](https://evil.example/pixel.png)`,
+  `![x](javascript:${RUN})`,
+  `![" onerror="${RUN}](x)`,
+  `<javascript:${RUN}>`,
+  `<https://evil.example/" onmouseover="${RUN}>`,
+  `\`\`\`html"><img src=x onerror=${RUN}>\n<script>${RUN}</script>\n\`\`\``,
+  `<style>@import "https://evil.example/x.css"; body{display:none}</style>`,
+  `<link rel=stylesheet href=https://evil.example/x.css>`,
+  `<meta http-equiv=refresh content="0;url=https://evil.example/">`,
+  `<base href=https://evil.example/>`,
+  `<form action=https://evil.example/><button autofocus>x</button></form>`,
+  `<math><mtext></form><form><mglyph><style></math><img src onerror=${RUN}>`,
+  `<noscript><p title="</noscript><img src=x onerror=${RUN}>">`,
+  `{{constructor.constructor('${RUN}')()}}`,
+  `"><img src=x onerror=${RUN}>`,
+  `</pre></code><script>${RUN}</script>`,
+  `&lt;script&gt;${RUN}&lt;/script&gt;`,
+  `<object data="data:text/html,<script>${RUN}</script>"></object>`,
+  `\u001b]8;;javascript:${RUN}\u0007link\u001b]8;;\u0007\u001b[31m<b onclick=${RUN}>red</b>`,
+  `<a id=pwned name=pwned></a><a id=pwned></a>`,
+  `| a | b |\n|---|---|\n| <img src=x onerror=${RUN}> | [x](javascript:${RUN}) |`,
+];
+
+await story(async ({ page }) => {
+  await signIn(page);
+  await begin(page, "hostile");
+  await ended(page);
+  const threadId = page.url().split("/").pop();
+  await page.evaluate(send, { threadId, payloads: PAYLOADS });
+
+  for (const [index, payload] of PAYLOADS.entries()) {
+    const turn = page.locator(".turn").nth(index + 1);
+    await turn.locator(".turn-end", { hasText: "Done" }).waitFor();
+    const written = await turn.locator(".item.user").textContent(); // of text that is out of sight there is no innerText
+    assert.ok(written.includes(payload), payload);
+  }
+  await nothingHappened(page, PAYLOADS.length);
+
+  // The same after a reload, which reads the thread, and in the list, the inbox and a request.
+  await page.reload();
+  await page.locator(".turn").nth(1).waitFor();
+  await page.getByRole("button", { name: "Earlier turns" }).click();
+  await page.locator(".turn").nth(PAYLOADS.length).waitFor();
+  await nothingHappened(page, PAYLOADS.length);
+  const request = `<img src=x onerror=${RUN}>`;
+  await begin(page, `[[run echo '${request}']]`, { Approvals: "untrusted" });
+  await page.locator(".request").waitFor();
+  await page.goto(`${told.url}/#/inbox`);
+  await page.locator(".request pre", { hasText: request }).waitFor();
+  await nothingHappened(page, 0);
+});
+
+/** In the page: one turn per payload, in the message, the answer, the reasoning, an output, a file's name and the title. */
+async function send({ threadId, payloads }) {
+  const post = (method, params) =>
+    fetch(`/v2/${method}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+      body: JSON.stringify(params),
+    }).then((response) => response.text());
+  for (const [index, payload] of payloads.entries()) {
+    const base64 = btoa(unescape(encodeURIComponent(payload)));
+    const name = payload.replace(/[\n/\u0000-\u001f]/g, "_").slice(0, 100);
+    const patch = `*** Begin Patch\n*** Add File: ${index}${name}\n+${payload.replaceAll("\n", "\n+")}\n*** End Patch\n`;
+    const text = `Say ${payload}\n[[reason ${payload}]][[say ${payload}]][[run echo ${base64} | base64 -d]][[patch ${patch}]][[say end]]`;
+    await post("turn/start", { threadId, input: [{ type: "text", text }], sandbox: "workspace-write" });
+    await fetch("/v2/thread/name/set", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ threadId, name: payload.replaceAll("\n", " ") }),
+    });
+  }
+}
+
+async function nothingHappened(page, links) {
+  await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+  const found = await page.evaluate(() => ({
+    pwned: window.pwned instanceof Element || window.pwned === undefined ? undefined : window.pwned,
+    origin: location.origin,
+    elements: document.querySelectorAll("script:not([src]), iframe, object, embed, form[action], meta[http-equiv], base, style, svg, math, .turn img").length,
+    handlers: [...document.querySelectorAll("*")].filter((one) => one.getAttributeNames().some((name) => name.startsWith("on"))).length,
+    addresses: [...document.querySelectorAll("a[href]")].map((one) => one.href),
+  }));
+  assert.equal(found.pwned, undefined);
+  assert.equal(found.origin, new URL(told.url).origin);
+  assert.deepEqual([found.elements, found.handlers], [0, 0]);
+  const foreign = found.addresses.filter((href) => !href.startsWith(told.url));
+  assert.ok(foreign.every((href) => /^(https?|mailto):/.test(href)), foreign.join("\n"));
+  assert.ok(links === 0 || foreign.length > 0);
+}

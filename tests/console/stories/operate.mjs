@@ -1,0 +1,36 @@
+// An admin finds why a turn of another user waits, stops it, and locks the user out; a member sees none of it.
+import { ask, assert, begin, ended, signIn, story, told } from "./browser.mjs";
+
+await story(
+  async ({ page, context }) => {
+    told.keys.lin = await ask("addUser", "lin");
+    await signIn(page, "lin");
+    assert.equal(await page.getByRole("link", { name: "Operate" }).count(), 0);
+    await page.goto(`${told.url}/#/admin/turns`);
+    await page.getByText("Only admins may see this page").waitFor();
+    await begin(page, "[[run touch waits.txt]]", { Approvals: "untrusted" });
+    await page.locator(".request").waitFor();
+
+    const other = await context.browser().newContext();
+    const admin = await other.newPage();
+    await signIn(admin, "root", "/#/admin/turns");
+    const row = admin.locator("tr", { hasText: "lin" });
+    await row.getByText("parked").waitFor();
+    await row.getByRole("link", { name: "Timeline" }).click();
+    await admin.getByText("claimed for the first time").waitFor();
+    assert.equal((await admin.locator("body").innerText()).includes("waits.txt"), false);
+    await admin.getByRole("button", { name: "Stop" }).click();
+    await ended(page, "Interrupted");
+    assert.equal(await page.locator(".request").count(), 0);
+
+    await admin.getByRole("link", { name: "Users" }).click();
+    admin.on("dialog", (dialog) => dialog.accept());
+    await admin.locator("tr", { hasText: "lin" }).getByRole("button", { name: "Disable" }).click();
+    await admin.locator("tr", { hasText: "lin" }).getByText("disabled").waitFor();
+    await ask("restartApi"); // as another API process would, it looks the session up
+    await page.reload();
+    await page.getByLabel("API key or token").waitFor();
+    await other.close();
+  },
+  { allowed: ["401", "ERR_", "503"] },
+);
