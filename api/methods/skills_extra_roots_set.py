@@ -10,7 +10,7 @@ from typing import Annotated
 from marshmallow import validate
 
 from api.requests.context import Context
-from api.requests.examples import FOLDER, Example
+from api.requests.examples import Example
 from api.requests.params import MethodParams
 from api.requests.results import Empty
 from shared.errors import InvalidParams
@@ -35,7 +35,7 @@ class Params(MethodParams):
 
 
 Result = Empty
-EXAMPLE = Example(params={"extraRoots": [f"{FOLDER}/tools/skills"]})
+EXAMPLE = Example(params={"extraRoots": ["/home/ada/tools/skills"]})
 
 
 def handle(ctx: Context, params: Params) -> Result:

@@ -59,10 +59,6 @@ class UninstallParams(TypedDict):
     name: str
 
 
-class _Full(InvalidRequest):
-    """The archive unpacks to more than is allowed."""
-
-
 def list_skills(config: Config, call: RunningCall, params: ListParams) -> ListResult:
     """Return the skills of each folder. A folder that the owner may not name is as one that does not exist."""
     scope, settings = workspace_scope(config, call.owner), params["settings"]
@@ -169,7 +165,7 @@ def _refused(why: str) -> InvalidRequest:
 
 
 class _Bounded(io.BytesIO):
-    """A tar in memory that does not grow beyond a limit."""
+    """A tar in memory that does not grow beyond a limit. Errors: InvalidRequest."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__()
@@ -177,5 +173,5 @@ class _Bounded(io.BytesIO):
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]
         if self.tell() + len(data) > self._max_bytes:
-            raise _Full("the upload is refused, and nothing of it was kept: it has too many long names")
+            raise _refused("its names are too long")
         return super().write(data)

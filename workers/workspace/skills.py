@@ -164,7 +164,8 @@ def roots(config: Config, owner: str, settings: SkillSettings, workspace: Path |
     is_local = owner == LOCAL_USER
     found: list[SkillRoot] = []
     if is_local:
-        for path in (Path(os.path.realpath(config.home)) / OF_HOME, Path.home() / OF_USER):
+        user_home = Path(os.path.expanduser("~"))  # Path.home() raises an error where the account has none
+        for path in (Path(os.path.realpath(config.home)) / OF_HOME, user_home / OF_USER):
             found.append({"scope": "user", "path": path, "base": None})
     own = own_folder(config, owner)
     found.append({"scope": "user", "path": own, "base": own.parent})
