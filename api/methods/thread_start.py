@@ -110,6 +110,8 @@ def handle(ctx: Context, params: Params) -> Result:
     refused = settings.refused_mcp_servers(ctx.config, ctx.user_id, *servers) if any(servers) else []
     if ignored or refused:
         _warn(ctx, thread_id, ignored, refused)
+    for summary, details in web_search.deprecated(wanted.get("config", {})):
+        ctx.frames.append(notification("deprecationNotice", {"summary": summary, "details": details}))
     return Result(**session_result(thread))
 
 

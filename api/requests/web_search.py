@@ -17,6 +17,10 @@ from shared.protocol.web_search import CONTEXT_SIZES, MODES, Mode, WebSearchSett
 KEY = "web_search"
 TOOLS = "tools"
 FEATURES = ("features.web_search_request", "features.web_search")  # Codex's older names for "live"
+REPLACEMENT = (
+    'Set `web_search` to `"live"`, `"indexed"`, `"cached"`, or `"disabled"` at the top level (or under a profile) in '
+    "config.toml if you want to override it."
+)
 MAX_DOMAINS = 100
 _SHORT = validate.Length(min=1, max=253)
 
@@ -60,6 +64,15 @@ def web_search(values: Mapping[str, object]) -> WebSearchSettings | None:
     if not chosen:
         return None
     return cast(WebSearchSettings, {**({"mode": mode} if mode else {}), **options})
+
+
+def deprecated(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return (summary, details) of each older name for `web_search` in `config`, in the original's words."""
+    return [
+        (f"`[features].{key.partition('.')[2]}` is deprecated because web search is enabled by default.", REPLACEMENT)
+        for key in FEATURES
+        if key in values
+    ]
 
 
 def merge(changed: SettingsChanges, below: Mapping[str, object]) -> None:

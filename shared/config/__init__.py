@@ -32,7 +32,7 @@ from shared.config.setting import Setting
 from shared.config.shell_environment import ShellEnvironment
 from shared.config.skills import SkillConfig
 from shared.config.table import ConfigTable
-from shared.config.web_search import WebSearchEndpoint
+from shared.config.web_search import Tools, WebSearchEndpoint
 from shared.config.webhooks import Webhook, check_urls, listeners
 from shared.config.workspaces import WorkspaceSettings
 from shared.errors import ConfigError
@@ -209,6 +209,7 @@ class Config:
             by_clients=True,
         ),
     ] = None
+    tools: Annotated[Tools, Setting("Codex's settings of tools.", by_clients=True)] = field(default_factory=Tools)
     web_search_endpoint: Annotated[
         WebSearchEndpoint | None,
         Setting("The search engine of providers that cannot search the web themselves.", default="none"),
@@ -247,7 +248,8 @@ class Config:
     def from_settings(cls, values: Values, table: ConfigTable) -> Config:
         """Fill in what depends on several settings. Errors: ConfigError."""
         home = table.home
-        searches = values.get("web_search", DISABLED) != DISABLED
+        tool = values["tools"].web_search
+        searches = values.get("web_search", DISABLED if tool is None or not tool.is_on else None) != DISABLED
         known = {OPENAI: providers.openai(table.environ, web_search=searches)} | values.get("model_providers", {})
         model_provider, model = providers.choose_model(values, known, table)
         database_url = _sqlalchemy_url(values.get("database_url", f"sqlite:///{home / 'threadhouse.sqlite3'}")) or ""

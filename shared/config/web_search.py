@@ -1,4 +1,4 @@
-"""`[web_search_endpoint]`: the search engine of threads whose provider cannot search the web itself."""
+"""Searching the web: `[web_search_endpoint]`, the search engine of the server's own tool, and `[tools.web_search]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from shared.config.reader import Values
+from shared.config.reader import Values, read
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.protocol.web_search import CONTEXT_SIZES, WebSearchSettings
 
 
 def _is_usable(url: str) -> bool:
@@ -77,3 +78,54 @@ class WebSearchEndpoint:
             if not headers[name]:
                 raise table.error("env_http_headers", f"the environment variable {variable} to be set", None)
         return cls(**values | {"url": values["url"].rstrip("/")}, resolved_headers=headers)
+
+
+@dataclass(frozen=True)
+class WebSearchTool:
+    """What searches have beside their mode, where users and threads choose nothing else.
+
+    is_on: of the older form of this table, `web_search = true` or `false` in [tools]
+    """
+
+    allowed_domains: Annotated[
+        tuple[str, ...], Setting("Hosts that results and pages may come from, with their subdomains.", default="all")
+    ] = ()
+    context_size: Annotated[
+        str | None,
+        Setting("How much a provider's own tool puts before the model.", choices=CONTEXT_SIZES, default="its own"),
+    ] = None
+    location: Annotated[
+        Mapping[str, str],
+        Setting("Where users are, for a provider's own tool: `country`, `region`, `city` and `timezone`."),
+    ] = field(default_factory=dict)
+    is_on: bool = True
+
+    @property
+    def chosen(self) -> WebSearchSettings:
+        """The options that are set, as a thread has them."""
+        chosen: WebSearchSettings = {}
+        if self.allowed_domains:
+            chosen["allowedDomains"] = self.allowed_domains
+        if self.context_size:
+            chosen["contextSize"] = self.context_size
+        if self.location:
+            chosen["location"] = self.location
+        return chosen
+
+
+def read_tool(table: ConfigTable, key: str) -> WebSearchTool | None:
+    """Return the table under a key, which may also be true or false. Errors: ConfigError."""
+    value = table.get(key)
+    if value is None or isinstance(value, bool):
+        return None if value is None else WebSearchTool(is_on=value)
+    return read(WebSearchTool, table.table(key))
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Codex's settings of tools."""
+
+    web_search: Annotated[
+        WebSearchTool | None,
+        Setting("What searches have; true or false in older files.", default="none", read=read_tool),
+    ] = None

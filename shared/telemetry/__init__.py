@@ -342,7 +342,7 @@ def tool_decided(tool: str, call_id: str, decision: str, source: str) -> None:
     """Record a decision about a tool call.
 
     decision: approved, approved_for_session, approved_with_amendment, denied or abort
-    source:   config or user
+    source:   config, user or auto_review
     """
     if _sdk is None:
         return

@@ -39,26 +39,30 @@ def web_access(config: Config, settings: ThreadSettings, owner: str, commands: r
     if endpoint is None or (mode := _mode(config, settings)) == DISABLED or searches_itself(config, settings):
         return None
     opens_pages = mode == "live" and endpoint.open_pages
-    domains = _chosen(settings).get("allowedDomains") or ()
+    domains = _chosen(config, settings).get("allowedDomains") or ()
     if commands is None:
         return WebAccess(endpoint, opens_pages, domains)
     may_go_on = partial(access.count, commands, owner, endpoint.searches_per_minute)
     return WebAccess(endpoint, opens_pages, domains, may_go_on)
 
 
-def _chosen(settings: ThreadSettings) -> WebSearchSettings:
-    return settings.get("webSearch") or {}
+def _chosen(config: Config, settings: ThreadSettings) -> WebSearchSettings:
+    """Return what the thread chose, or else the operator."""
+    tool, own = config.tools.web_search, settings.get("webSearch") or {}
+    return own if tool is None else {**tool.chosen, **own}
 
 
 def _mode(config: Config, settings: ThreadSettings) -> str:
     """Return the mode of a thread. Without a choice an index answers, because fetching pages can leak data in URLs."""
     full_access = settings["sandboxPolicy"]["type"] == FULL_ACCESS_POLICY["type"]
-    return _chosen(settings).get("mode") or config.web_search or ("live" if full_access else "cached")
+    tool = config.tools.web_search
+    default = DISABLED if tool is not None and not tool.is_on else "live" if full_access else "cached"
+    return (settings.get("webSearch") or {}).get("mode") or config.web_search or default
 
 
 def _provider_tool(config: Config, settings: ThreadSettings) -> SearchTool:
     """Return the Responses API's definition. Source: BEHAVIOUR-171 8"""
-    mode, chosen = _mode(config, settings), _chosen(settings)
+    mode, chosen = _mode(config, settings), _chosen(config, settings)
     tool: SearchTool = {"type": "web_search", "external_web_access": mode != "cached"}
     if mode == "indexed":
         tool["indexed_web_access"] = True

@@ -79,6 +79,18 @@ def test_the_capabilities_say_whether_the_web_can_be_searched(open_backend: Call
     assert [searches(), searches(web_search_endpoint=WebSearchEndpoint("http://s.example"))] == [False, True]
 
 
+def test_an_older_name_is_taken_with_a_notice(backend: Backend) -> None:
+    client = backend.connect()
+
+    client.call("thread/start", {"config": {"features.web_search_request": True}})
+
+    notice = client.wait_for_method("deprecationNotice")["params"]
+    assert notice["summary"] == (
+        "`[features].web_search_request` is deprecated because web search is enabled by default."
+    )
+    assert notice["details"].startswith('Set `web_search` to `"live"`')
+
+
 @pytest.mark.parametrize("key", ["web_search_endpoint", "web_search_endpoint.url", "model_providers.x.web_search"])
 def test_no_client_sets_where_searches_go(backend: Backend, key: str) -> None:
     client = backend.connect("ann")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -468,3 +469,46 @@ def test_a_public_url_that_the_server_would_refuse_is_warned_of(tmp_path: Path, 
 
     assert len(loaded.warnings) == warned
     assert all("b.example is not in hosts" in warning for warning in loaded.warnings)
+
+
+@pytest.mark.parametrize(
+    ("lines", "searches", "chosen"),
+    [
+        ("", False, None),
+        ('web_search = "disabled"', False, None),
+        ('web_search = "live"', True, None),
+        ("[tools]\nweb_search = true", True, {}),
+        ("[tools]\nweb_search = false", False, {}),
+        (
+            '[tools.web_search]\ncontext_size = "low"\nallowed_domains = ["a.b"]\nlocation = {country = "DE"}',
+            True,
+            {"contextSize": "low", "allowedDomains": ("a.b",), "location": {"country": "DE"}},
+        ),
+    ],
+)
+def test_openai_searches_the_web_when_the_operator_sets_how(
+    tmp_path: Path, lines: str, searches: bool, chosen: object
+) -> None:
+    (tmp_path / "config.toml").write_text(lines)
+
+    config = load(tmp_path, {"OPENAI_API_KEY": "k"})
+
+    assert (config.model_providers["openai"].web_search, config.warnings) == (searches, ())
+    assert (config.tools.web_search and config.tools.web_search.chosen) == chosen
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ('[tools]\nweb_search = "live"', "tools.web_search: expected a table, found a string"),
+        ('[model_providers.x]\nbase_url = "http://h"\nwire_api = "chat"\nweb_search = true', "only wire_api"),
+        ('[web_search_endpoint]\nurl = "ftp://h"', "web_search_endpoint.url: expected an http"),
+        ('[web_search_endpoint]\nurl = "http://h"\nenv_http_headers = {"X-Key" = "NO_SUCH"}', "NO_SUCH to be set"),
+        ('[auto_review]\nmodel_provider = "x"', "auto_review.model_provider: expected one of openai"),
+    ],
+)
+def test_settings_of_searches_and_reviews_that_cannot_work_are_errors(tmp_path: Path, lines: str, error: str) -> None:
+    (tmp_path / "config.toml").write_text(lines)
+
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        load(tmp_path, {"OPENAI_API_KEY": "k"})

@@ -33,7 +33,7 @@ from shared.config.reader import read
 from shared.config.setting import Declaration, Setting, declarations
 from shared.config.skills import SkillConfig, SkillSwitch
 from shared.config.table import ConfigTable
-from shared.config.web_search import WebSearchEndpoint
+from shared.config.web_search import Tools, WebSearchEndpoint, WebSearchTool
 from shared.config.webhooks import Webhook
 from shared.config.workspaces import GitCredential, GitHost, WorkspaceSettings
 from shared.errors import ConfigError
@@ -84,6 +84,7 @@ PLACES = [
     Place("[skills.config]", SkillSwitch, lambda config: config.skills.config[0], {"name": "a", "enabled": True}),
     Place("[webhooks]", Webhook, lambda config: config.webhooks[0], {"url": "https://h/in", "secret": SECRET}),
     Place("auto_review", AutoReview, lambda config: config.auto_review),
+    Place("tools.web_search", WebSearchTool, lambda config: config.tools.web_search),
     Place("web_search_endpoint", WebSearchEndpoint, lambda config: config.web_search_endpoint, {"url": "http://s"}),
     Place("mcp_servers.x", McpServer, lambda config: config.mcp_servers["x"], {"command": "sh"}),
     Place(
@@ -172,7 +173,7 @@ def test_a_declared_setting_is_read_from_config_toml(tmp_path: Path, place: Plac
 def test_the_places_are_all_sections_with_settings_of_their_own() -> None:
     sections = {declared.section for declared in all_declarations() if declared.section is not None}
 
-    assert sections - {place.section for place in PLACES} == {Exporter, Tls}  # see test_otel.py
+    assert sections - {place.section for place in PLACES} == {Exporter, Tls, Tools}  # in test_otel.py, test_config.py
 
 
 def test_every_description_is_one_sentence() -> None:
@@ -265,4 +266,14 @@ def test_every_field_is_declared_except_derived_ones() -> None:
         if field.name not in {declared.field for declared in declarations(place.section)}
     }
 
-    assert undeclared == {"warnings", "api_key", "resolved_headers", "token", "name", "table", "variables", "headers"}
+    assert undeclared == {
+        "warnings",
+        "api_key",
+        "resolved_headers",
+        "token",
+        "name",
+        "table",
+        "variables",
+        "headers",
+        "is_on",
+    }

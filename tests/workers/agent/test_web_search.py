@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.config.web_search import WebSearchEndpoint
+from shared.config.web_search import Tools, WebSearchEndpoint, WebSearchTool
 from shared.rollout import read, write
 from tests.support import order
 from tests.support.wait import until
@@ -73,6 +73,29 @@ def test_a_provider_that_can_search_is_sent_its_tool_as_recorded(
     bench.run_turn(bench.thread(**settings), "hello")
 
     assert offered(bench) == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("tool", "settings", "expected"),
+    [
+        (WebSearchTool(is_on=False), {}, []),
+        (WebSearchTool(is_on=False), {"webSearch": {"mode": "cached"}}, [DEFAULT]),
+        (WebSearchTool(context_size="low"), {}, [{**DEFAULT, "search_context_size": "low"}]),
+        (
+            WebSearchTool(context_size="low"),
+            {"webSearch": {"contextSize": "high"}},
+            [{**DEFAULT, "search_context_size": "high"}],
+        ),
+    ],
+)
+def test_the_operators_options_hold_where_a_thread_has_none(
+    open_bench: Callable[..., Bench], tool: WebSearchTool, settings: dict[str, Any], expected: list[dict[str, Any]]
+) -> None:
+    bench = open_bench(provider_searches=True, tools=Tools(tool))
+
+    bench.run_turn(bench.thread(**settings), "hello")
+
+    assert offered(bench) == expected
 
 
 def test_searches_of_the_provider_are_items_and_go_back_unchanged(open_bench: Callable[..., Bench]) -> None:
