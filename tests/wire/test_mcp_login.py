@@ -39,8 +39,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, provider: OAuthProvider) -> 
     config.write_text(
         config.read_text().replace("[server]", f'[server]\npublic_url = "{deployment.urls[1]}"')
         + f'[mcp_servers.tracker]\nurl = "{provider.url}"\nallow_private = true\n'
-        + f'[mcp_servers.guarded]\nurl = "{provider.url}"\n'
-        + '[mcp_servers.program]\ncommand = "true"\n'
+        + "required = true\nstartup_timeout_sec = 60\n"  # a turn waits for it, on a machine however slow
+        + f'[mcp_servers.guarded]\nurl = "{provider.url}"\nenabled = false\n'
+        + '[mcp_servers.program]\ncommand = "true"\nenabled = false\n'
     )
     with deployment:
         yield deployment
