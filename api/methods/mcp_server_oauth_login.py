@@ -17,7 +17,6 @@ from api.delivery.connection import Connection
 from api.delivery.frames import notification
 from api.requests.context import Context
 from api.requests.examples import Example
-from api.requests.mcp_servers import get_http_server
 from api.requests.params import MethodParams
 from shared.errors import CallLost, InvalidRequest, ThreadhouseError
 from shared.events import mcp_login
@@ -25,6 +24,7 @@ from shared.events.worker_calls import START_SECONDS, WorkerCall
 
 NAME = "mcpServer/oauth/login"
 SLOW = True
+DEFAULT_SECONDS = 300
 COMPLETED = "mcpServer/oauthLogin/completed"
 DISCOVERY_SECONDS = 60.0  # that a worker may take until the browser has to be sent away, and after it has come back
 
@@ -68,36 +68,28 @@ EXAMPLE = Example(
 
 
 def handle(ctx: Context, params: Params) -> Result:
-    server, url = get_http_server(ctx, params.name, params.thread_id, "OAuth login")
+    if params.thread_id is not None:
+        ctx.get_thread(params.thread_id)
     if ctx.connection is None:
         raise InvalidRequest("a login needs a WebSocket, on which a notification says how it ended")
     if ctx.config.server.secrets_key is None:
         raise InvalidRequest("this server stores no logins: its operator has to set THREADHOUSE_SECRETS_KEY")
-    if len(url) > mcp_login.MAX_URL_CHARACTERS:
-        raise InvalidRequest(f"the address of {params.name} has more than {mcp_login.MAX_URL_CHARACTERS} characters")
-    seconds = float(params.timeout_secs or 300)
-    call = WorkerCall(
-        ctx.services.redis,
-        ctx.services.queue,
-        ctx.services.relay,
-        NAME,
-        {
-            "server_url": url,
-            "allow_private": server.allow_private,
-            "scopes": list(server.scopes if params.scopes is None else params.scopes),
-            "resource": server.oauth_resource,
-            "redirect_uri": redirect_uri(ctx),
-            "timeout_seconds": seconds,
-        },
-        ctx.user_id,
-    )
+    seconds = float(params.timeout_secs or DEFAULT_SECONDS)
+    asked = {
+        "name": params.name,
+        "thread_id": params.thread_id,
+        "scopes": params.scopes,
+        "redirect_uri": redirect_uri(ctx),
+        "timeout_seconds": seconds,
+    }
+    call = WorkerCall(ctx.services.redis, ctx.services.queue, ctx.services.relay, NAME, asked, ctx.user_id)
     call.start()
     ctx.only_waits.set()
     outputs = call.outputs(START_SECONDS + seconds + 2 * DISCOVERY_SECONDS)
     browser = next(outputs)
     key = mcp_login.login_key(browser["state"])
     ctx.services.redis.set(key, orjson.dumps([call.worker, call.id]), ex=round(seconds))
-    login = _Login(ctx, ctx.connection, params, url, call.id)
+    login = _Login(ctx, ctx.connection, params, call.id)
     ctx.after_reply(threading.Thread(target=login.wait, args=(outputs,), daemon=True).start)
     return Result(browser["url"], call.id)
 
@@ -111,12 +103,11 @@ def redirect_uri(ctx: Context) -> str:
 class _Login:
     """A login whose user is in the browser."""
 
-    def __init__(self, ctx: Context, connection: Connection, params: Params, server_url: str, login_id: str) -> None:
+    def __init__(self, ctx: Context, connection: Connection, params: Params, login_id: str) -> None:
         self._logins = ctx.store.mcp_logins
         self._owner = ctx.user_id
         self._audit_entry = ctx.audit_entry(NAME)
         self._connection = connection
-        self._server_url = server_url
         self._shown = {"name": params.name, "threadId": params.thread_id, "loginId": login_id}
 
     def wait(self, outputs: Generator[Any, None, Any]) -> None:
@@ -139,4 +130,5 @@ class _Login:
             while True:
                 next(outputs)
         except StopIteration as end:
-            self._logins.put(self._owner, self._server_url, end.value["login"], audit_entry=self._audit_entry)
+            found = end.value
+            self._logins.put(self._owner, found["server_url"], found["login"], audit_entry=self._audit_entry)

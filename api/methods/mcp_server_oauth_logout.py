@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from api.requests.context import Context
 from api.requests.examples import Example
-from api.requests.mcp_servers import get_http_server
 from api.requests.params import MethodParams
+from api.requests.worker_calls import call_worker
 
 NAME = "mcpServer/oauth/logout"
+SLOW = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Params(MethodParams):
 
     name:      of the server
     thread_id: a thread whose servers count; by default those of a new thread
-    Errors: NotFound (the server); InvalidRequest (it is a program)
+    Errors: NotFound (the server, the thread); InvalidRequest (it is a program); Unavailable, CallLost (no worker)
     """
 
     name: str
@@ -36,5 +37,7 @@ EXAMPLE = Example(params={"name": "tracker"}, result={"removed": True})
 
 
 def handle(ctx: Context, params: Params) -> Result:
-    _, url = get_http_server(ctx, params.name, params.thread_id, "OAuth logout")
+    if params.thread_id is not None:
+        ctx.get_thread(params.thread_id)
+    url = call_worker(ctx, NAME, {"name": params.name, "thread_id": params.thread_id})["server_url"]
     return Result(ctx.store.mcp_logins.remove(ctx.user_id, url, audit_entry=ctx.audit_entry(NAME)))

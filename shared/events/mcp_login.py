@@ -11,7 +11,6 @@ import hashlib
 CALLBACK = "callback"  # message to the call: the query with which the browser came back
 CALLBACK_PATH = "/oauth/callback"
 MAX_SECONDS = 900.0  # that a user has to log in
-MAX_URL_CHARACTERS = 2000  # of a server's address: it is part of a key of the database
 
 
 def login_key(state: str) -> str:

@@ -123,11 +123,17 @@ def test_calls_have_the_token_of_the_threads_user(server: Deployment, provider: 
         assert status["failureReason"] == "reauthenticationRequired"
         return str(status["error"])
 
+    def auth_status(name: str) -> str:
+        listed = clients[name].request("mcpServerStatus/list", {"detail": "toolsAndAuthOnly"})["data"]
+        return next(str(one["authStatus"]) for one in listed if one["name"] == "tracker")
+
     assert "wants you to log in" in whoami("amy")
+    assert auth_status("amy") == "notLoggedIn"
     for name in ("ben", "amy"):
         provider.visit(begin(clients[name]), name)
         assert end(clients[name])["success"]
     assert [whoami(name) for name in clients] == ["you are amy", "you are ben"]
+    assert auth_status("amy") == "oAuth"
     clients["amy"].request("mcpServer/oauth/logout", {"name": "tracker"})
     assert "wants you to log in" in whoami("amy")
     assert whoami("ben") == "you are ben"

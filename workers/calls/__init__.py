@@ -38,7 +38,6 @@ HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] 
     "fuzzyFileSearch": fuzzy_file_search.run,
     "gitDiffToRemote": git_diff.run,
     "instructions": instructions.run,
-    "mcpServer/oauth/login": mcp_login.run,
     "skills/install": skills.install,
     "skills/list": skills.list_skills,
     "skills/uninstall": skills.uninstall,
@@ -47,6 +46,8 @@ HANDLERS: dict[str, Callable[[Config, RunningCall, Any], Mapping[str, object]]] 
 
 # Calls about MCP servers, whose handlers need the sessions of this process, and the thread that these belong to.
 MCP_HANDLERS: dict[str, Callable[[mcp.McpAccess, RunningCall, Any], Mapping[str, object]]] = {
+    "mcpServer/oauth/login": mcp_login.run,
+    "mcpServer/oauth/logout": mcp_login.find_address,
     "mcpServer/resource/read": mcp.read_resource,
     "mcpServer/tool/call": mcp.call_tool,
     "mcpServerStatus/list": mcp.list_servers,

@@ -75,7 +75,7 @@ def read_resource(access: McpAccess, call: RunningCall, params: Params) -> Mappi
 def list_servers(access: McpAccess, call: RunningCall, params: Params) -> Mapping[str, object]:
     """Return {"data": all servers, sorted by name}, after each of them has started or failed."""
     thread_id, full = params.get("thread_id"), bool(params.get("full"))
-    servers = _servers(access, call.owner, thread_id)
+    servers = servers_of(access, call.owner, thread_id)
     enabled = {name: server for name, server in servers.items() if server.enabled}
     with _sessions(access, call.owner, thread_id, enabled) as sessions:
         _wait(sessions, call)
@@ -95,12 +95,12 @@ def _request(
     access: McpAccess, call: RunningCall, params: Params, method: str, sent: Mapping[str, Any], failure: str
 ) -> Mapping[str, object]:
     thread_id, name = params.get("thread_id"), params["server"]
-    server = _servers(access, call.owner, thread_id).get(name)
+    server = servers_of(access, call.owner, thread_id).get(name)
     if server is None or not server.enabled:
         return _error(f"unknown MCP server '{name[:200]}'")
     signal = Signal()
     call.subscribe(lambda what, _: signal.request(StopReason.INTERRUPT) if what == worker_calls.CANCEL else None)
-    all_servers = _servers(access, call.owner, thread_id) if thread_id else {name: server}
+    all_servers = servers_of(access, call.owner, thread_id) if thread_id else {name: server}
     enabled = {key: one for key, one in all_servers.items() if one.enabled}
     with _sessions(access, call.owner, thread_id, enabled) as sessions:
         session = sessions[name]
@@ -121,7 +121,7 @@ def _error(message: str, code: int = -32603, data: object = None) -> Mapping[str
     return {"error": {"code": code, "message": message, "data": data}}
 
 
-def _servers(access: McpAccess, owner: str, thread_id: str | None) -> Mapping[str, McpServer]:
+def servers_of(access: McpAccess, owner: str, thread_id: str | None) -> Mapping[str, McpServer]:
     """Return the servers of a thread, or of a user without a thread. Errors: NotFound."""
     brought: Any = {}
     if thread_id is not None:

@@ -8,66 +8,83 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import parse_qsl, urlsplit
 
-from shared.config import Config
+from shared.config.mcp_servers import McpServer
 from shared.encryption import Encryption
-from shared.errors import CallLost, InvalidRequest
+from shared.errors import CallLost, InvalidRequest, NotFound
 from shared.events.mcp_login import CALLBACK
 from shared.events.worker_calls import CANCEL
+from workers.calls.mcp import McpAccess, servers_of
 from workers.calls.running import RunningCall
 
 if TYPE_CHECKING:
     from mcp.shared.auth import AuthorizationCodeResult
 
 AGAIN = "begin the login again"
+MAX_URL_CHARACTERS = 2000  # of a server's address: it is part of a key of the database
 
 
-class Params(TypedDict):
+class Target(TypedDict):
+    """A server. thread_id: of a thread whose servers count; None: those of a new thread"""
+
+    name: str
+    thread_id: str | None
+
+
+class Params(Target):
     """A login.
 
-    allow_private: whether the host of the address may be private
-    resource:      the OAuth resource; null: what the server says
-    redirect_uri:  where the browser comes back
+    scopes:       OAuth scopes to ask for; None: those of the configuration
+    redirect_uri: where the browser comes back
     """
 
-    server_url: str
-    allow_private: bool
-    scopes: list[str]
-    resource: str | None
+    scopes: Sequence[str] | None
     redirect_uri: str
     timeout_seconds: float
 
 
-class Result(TypedDict):
-    """The login, encrypted for shared.store.mcp_logins."""
+class Address(TypedDict):
+    """Where a login is: logins are stored by the address of the server."""
+
+    server_url: str
+
+
+class Result(Address):
+    """login: encrypted, for shared.store.mcp_logins"""
 
     login: str
 
 
-def run(config: Config, call: RunningCall, params: Params) -> Result:
+def find_address(access: McpAccess, call: RunningCall, params: Target) -> Address:
+    """Return the address of a server, for a logout. Errors: NotFound, InvalidRequest."""
+    return {"server_url": _server(access, call, params, "OAuth logout")[1]}
+
+
+def run(access: McpAccess, call: RunningCall, params: Params) -> Result:
     """Log the caller in.
 
     Output:   {"url", "state"}, once: where the user's browser has to go, and the state that it comes back with
     Messages: CALLBACK: the query that it comes back with
-    Errors:   InvalidRequest: what went wrong, and what to do; CallLost when the worker shuts down
+    Errors:   NotFound; InvalidRequest: what went wrong, and what to do; CallLost when the worker shuts down
     """
     from workers.mcp.oauth import LoginFlow, describe
 
-    keys = config.server.secrets_key
+    server, url = _server(access, call, params, "OAuth login")
+    keys = access.config.server.secrets_key
     if keys is None:
         raise InvalidRequest("this worker has no THREADHOUSE_SECRETS_KEY: ask the operator to set it for all processes")
     messages: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     call.subscribe(lambda what, value: messages.put((what, value)))
     browser = _Browser(call, messages, time.monotonic() + params["timeout_seconds"])
     flow = LoginFlow(
-        params["server_url"],
-        allow_private=params["allow_private"],
-        scopes=params["scopes"],
-        resource=params["resource"],
+        url,
+        allow_private=server.allow_private,
+        scopes=server.scopes if params["scopes"] is None else params["scopes"],
+        resource=server.oauth_resource,
         redirect_uri=params["redirect_uri"],
     )
     try:
@@ -77,7 +94,20 @@ def run(config: Config, call: RunningCall, params: Params) -> Result:
         if reason is None:
             raise
         raise InvalidRequest(f"{reason}; {AGAIN}") from None
-    return {"login": Encryption(keys).encrypt({"owner": call.owner, **login})}
+    return {"server_url": url, "login": Encryption(keys).encrypt({"owner": call.owner, **login})}
+
+
+def _server(access: McpAccess, call: RunningCall, params: Target, what: str) -> tuple[McpServer, str]:
+    """Return a server and its address. what: is asked of it, as errors say. Errors: NotFound, InvalidRequest."""
+    name = params["name"]
+    server = servers_of(access, call.owner, params["thread_id"]).get(name)
+    if server is None:
+        raise NotFound(f"No MCP server named '{name[:200]}' found.")
+    if server.url is None:
+        raise InvalidRequest(f"{what} is only supported for streamable HTTP servers.")
+    if len(server.url) > MAX_URL_CHARACTERS:
+        raise InvalidRequest(f"the address of {name[:200]} has more than {MAX_URL_CHARACTERS} characters")
+    return server, server.url
 
 
 class _Browser:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.config.mcp_servers import McpServer
 
 MASKED = "*****"
-WHEN = "Processes that run take it up when they are restarted."
+WHEN = "Restart the server, or call config/mcpServer/reload as its local user."
 AUTH = {"unsupported": "Unsupported", "unknown": "Unknown", "bearer_token": "Bearer token"}
 
 name_argument = click.argument("name", metavar="NAME")
