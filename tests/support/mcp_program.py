@@ -9,6 +9,7 @@
     slow-start=S    wait for S seconds before the answer to `initialize`
     tools=FILE      names of more tools, one a line, that are read for each tools/list
     instructions=T  the `instructions` of the server
+    sleeps=S        `child` starts a process that sleeps for S seconds
     says=NAME       `echo` adds the environment variable NAME to what it says
 
 Tools: echo, write, plain, wait (until FILE exists), boom, rpcerr, ask (form, url or empty), die, rich, big (N bytes),
@@ -162,7 +163,7 @@ def call(name: str, arguments: dict) -> dict:
             send({"method": "notifications/message", "params": {"level": "info", "data": f"{i} " + "y" * 1000}})
         return text("flooded")
     if name == "child":
-        child = subprocess.Popen(["sleep", "100000"], start_new_session=True)
+        child = subprocess.Popen(["sleep", SWITCHES.get("sleeps", "100000")], start_new_session=True)
         return text(str(child.pid))
     if name == "see":
         try:

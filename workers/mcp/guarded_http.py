@@ -71,7 +71,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body of at most MAX_LINE_BYTES."""
+    """A body of at most MAX_LINE_BYTES. A longer one is cut, so that it is no JSON and its request fails: an error here
+    would end the whole session.
+    """
 
     def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream) -> None:
         assert isinstance(stream, httpx2.AsyncByteStream)
@@ -82,7 +84,7 @@ class _Bounded(httpx2.AsyncByteStream):
         async for chunk in self._stream:
             size += len(chunk)
             if size > MAX_LINE_BYTES:
-                raise httpx2.ReadError(f"the server's answer has more than {MAX_LINE_BYTES >> 20} MiB")
+                return
             yield chunk
 
     async def aclose(self) -> None:

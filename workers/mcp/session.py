@@ -33,6 +33,8 @@ from workers.mcp.guarded_http import LOGIN_NEEDED
 from workers.mcp.lines import Ending
 
 logger = logging.getLogger(__name__)
+for _name in ("mcp", "client", "httpx2", "httpcore2"):  # the SDK logs addresses, and parts of what servers send
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 NOT_FOUND = 127  # the exit code of prlimit and of shells for a program that does not exist
 CLOSED_MESSAGE = "Connection closed"  # of the SDK's error, whose code is CONNECTION_CLOSED
