@@ -19,8 +19,8 @@ from workers.runner import host
 from workers.services import Services
 
 REPORT_SECONDS = 5.0  # between two reports
-CHECK_SECONDS = 60.0  # between two looks at what commands need
-SILENT_SECONDS = 20.0  # after which a tool runner that does not answer such a look is a problem
+CHECK_SECONDS = 15.0  # between two looks at what commands need
+SILENT_SECONDS = 10.0  # after which a tool runner that does not answer such a look is a problem
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Reporter:
         self._services.store.workers.report(self._worker)
 
     def _look_again(self) -> None:
-        """Find out every minute whether commands can run here. A runner that hangs holds up this thread alone."""
+        """Find out again and again whether commands can run here. A runner that hangs holds up this thread alone."""
         while not self._stopped.is_set():
             self._looking_since = time.monotonic()
             try:

@@ -26,7 +26,7 @@ class Params(NoParams):
 class WorkerObject(TypedDict):
     """A worker process. Times are Unix milliseconds.
 
-    state:   "ready", "draining" (it stops), "broken" (commands cannot run there) or "lost" (silent for 30 s)
+    state:   "ready", "draining" (it stops), "broken" (commands cannot run there) or "lost" (silent for 20 s)
     turns:   how many turns it runs
     slots:   how many tasks it runs at once
     queues:  which it takes tasks from

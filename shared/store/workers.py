@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from shared.store.connection import Database
 from shared.store.tables import workers
 
-LOST_MS = 30_000  # of silence after which a process counts as lost; it reports every few seconds
+LOST_MS = 20_000  # of silence after which a process counts as lost; it reports every few seconds
 KEPT_MS = 86_400_000  # for which the row of a lost process stays
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,3 +124,48 @@ def test_the_story_of_a_turn_that_stands_still_again_and_again(deployment: Deplo
     assert in_order(story["log"], "model answered", "tool call answered", "model answered", "turn completed")
     assert story["state"] == "completed"
     assert story["timeline"][-1]["what"] == "completed"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
+CHANGING = (
+    r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b",
+    r"\S+:\d+:[0-9a-f]{12}",
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?",
+    r"\d+",
+)
+
+
+def parts(shown: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return what `turn` shows: facts, timeline and log lines, without what differs from run to run.
+
+    That are ids, names of workers, times and numbers. Moments of one millisecond have no order, and an item that is
+    whole at once has no moment in which it started.
+    """
+    for pattern in CHANGING:
+        shown = [re.sub(pattern, "…", line.strip()) for line in shown]
+    logged = [line for line in shown if " INFO " in line or " WARNING " in line]
+    moments = [line for line in shown if line.startswith("…  ") and not line.endswith(" started")]
+    return [line for line in shown if line and not line.startswith("…")], sorted(moments), logged
+
+
+def test_the_page_shows_the_log_of_a_turn_as_it_is(tmp_path: Path) -> None:
+    with Deployment(tmp_path, workers=2, server=PATIENT) as deployment, logs_shown_on_failure(deployment):
+        client = deployment.connect()
+        script = f"[[say I look first.]]{command('ls')}[[pause answer]][[say That is all.]]"
+        turn_id = start_turn(client, start_thread(client), script, approvalPolicy="untrusted")
+        asked = client.wait_for_method("item/commandExecution/requestApproval")
+        client.send({"id": asked["id"], "result": {"decision": "accept"}})
+        deployment.model.wait_reached("answer")
+        until(lambda: in_order(log_lines(deployment, turn_id), "tool call answered"))
+        name = str(turn(deployment, turn_id)["worker"])
+        (holder,) = (worker for worker in deployment.workers if worker.pid == int(name.split(":")[1]))
+        holder.kill()
+        deployment.model.wait_reached("answer", count=2)
+        deployment.model.release("answer")
+        assert wait_for_end(client, turn_id)["status"] == "completed"
+        until(lambda: in_order(log_lines(deployment, turn_id), "turn completed"))
+        shown = threadhouse(deployment, "turn", turn_id).stdout
+
+    _, _, chapter = PAGE.read_text().partition("\n## The log of one turn\n")
+    written = [line for line in chapter.partition("\n## ")[0].splitlines() if line.startswith("    ")]
+    assert parts(written[1:]) == parts(shown.splitlines())

@@ -331,9 +331,15 @@ class Deployment:
         self._start_worker(worker)
         self._wait_for_worker(worker)
 
-    def add_worker(self, *, fault: str | None = None, release: Release | None = None) -> Process:
-        """Add a worker, and start it. fault: the value of THREADHOUSE_FAULT in each of its runs."""
-        worker = self._make_worker(release, fault)
+    def add_worker(
+        self, *, fault: str | None = None, release: Release | None = None, queues: str | None = None
+    ) -> Process:
+        """Add a worker, and start it.
+
+        fault:  the value of THREADHOUSE_FAULT in each of its runs
+        queues: that it serves, if not those of the other workers
+        """
+        worker = self._make_worker(release, fault, queues)
         self.start_worker(worker)
         return worker
 
@@ -359,15 +365,20 @@ class Deployment:
 
     def add_beat(self) -> Process:
         """Add a scheduler, and start it."""
-        beat = self._threadhouse(f"beat-{len(self._others)}", "beat")
-        self._others.append(beat)
-        beat.start()
-        return beat
+        return self.add_process("beat")
 
-    def _make_worker(self, release: Release | None, fault: str | None = None) -> Process:
+    def add_process(self, command: str, *arguments: str) -> Process:
+        """Add a process that is neither API nor worker, and start it. command: of `threadhouse`"""
+        process = self._threadhouse(f"{command}-{len(self._others)}", command, *arguments)
+        self._others.append(process)
+        process.start()
+        return process
+
+    def _make_worker(self, release: Release | None, fault: str | None = None, queues: str | None = None) -> Process:
         name = f"worker-{len(self.workers)}"
         ready = ("--ready-file", str(self.home / f"{name}.ready"))
-        worker = self._threadhouse(name, "worker", *self._queues, *ready, release=release)
+        served = ("--queues", queues) if queues else self._queues
+        worker = self._threadhouse(name, "worker", *served, *ready, release=release)
         worker.environ |= {"THREADHOUSE_FAULT": fault} if fault else {}
         self.workers.append(worker)
         return worker

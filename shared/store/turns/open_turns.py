@@ -229,10 +229,8 @@ class _State:
             return "limit", f"its user runs {_count(running, 'turn')} and may run {allowed} at once (turns_at_once)"
         slots, busy = sum(seen.worker.slots for seen in taking), self._running.total()
         if busy >= slots:
-            return (
-                "queue",
-                f"{_count(busy, 'turn')} in the {slots} slots of {_count(len(taking), 'worker')}: add workers",
-            )
+            of_workers = f"{_count(slots, 'slot')} of {_count(len(taking), 'worker')}"
+            return "queue", f"{_count(busy, 'turn')} in the {of_workers}: add workers"
         if self._now_ms - queued_at_ms < CLAIM_MS:
             return "claim", "a worker is about to claim it"
         free = f"{slots - busy} of {slots} slots are free, and no worker has claimed it"
@@ -251,16 +249,17 @@ class _State:
         if seen is not None and seen.lost:
             why = f"its worker is silent for {span(seen.silent_ms)}; the lease ends in {span(lease_ms)}"
             return seen.seen_at_ms, "lostWorker", why
-        silent = ""
+        more = ""
+        if seen is not None and seen.worker.problem:
+            more = f"; commands cannot run there: {seen.worker.problem}"
         if seen is not None and seen.silent_ms > SILENT_MS:
-            silent = f"; its worker is silent for {span(seen.silent_ms)}"
+            more += f"; its worker is silent for {span(seen.silent_ms)}"
         if row.id in self._calls:
             name, since_ms = self._calls[row.id]
-            problem = f", and commands cannot run there: {seen.worker.problem}" if seen and seen.worker.problem else ""
-            return since_ms, "tool", f"{name} runs for {span(self._now_ms - since_ms)}{problem}{silent}"
+            return since_ms, "tool", f"{name} runs for {span(self._now_ms - since_ms)}{more}"
         since_ms = max(row.claimed_at_ms or 0, row.queued_at_ms, row.last_item_ms or 0)
         where = f"it is at a model call, or between two steps, for {span(self._now_ms - since_ms)}"
-        return since_ms, "model", f"{where}: see its log lines{silent}"
+        return since_ms, "model", f"{where}: see its log lines{more}"
 
 
 def _worker_of(claimed_by: str | None) -> str | None:
