@@ -194,8 +194,8 @@ def upload(attacker: Attacker) -> None:
     aim = attacker.aim()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        _add_member(tar, aim, attacker.random.choice(SHAPES))
-        _add_member(tar, aim, "file")
+        add_member(tar, aim, attacker.random.choice(SHAPES))
+        add_member(tar, aim, "file")
     archive_id = json.loads(attacker.http("POST", "/v2/workspace/archive", packed.getvalue()))["archive"]
     thread_id = attacker.start_thread({"config": {"workspace": {"archive": archive_id}}})
     try:
@@ -204,7 +204,7 @@ def upload(attacker: Attacker) -> None:
         attacker.attack.deployment.store.archives.delete(archive_id, attacker.attack.user_id)
 
 
-def _add_member(tar: tarfile.TarFile, aim: Aim, shape: str) -> None:
+def add_member(tar: tarfile.TarFile, aim: Aim, shape: str) -> None:
     target = aim.target
     member = tarfile.TarInfo(f"of-{shape.replace(' ', '-')}")
     data = b"planted"

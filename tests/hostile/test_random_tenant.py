@@ -6,11 +6,14 @@ The number of steps is THREADHOUSE_HOSTILE_STEPS, the seed THREADHOUSE_HOSTILE_S
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import secrets
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.attack_steps import KINDS
+from tests.hostile import attack_skills, attack_steps
 from tests.hostile.attacker import Attack, Attacker, Target
 from tests.hostile.canaries import Canaries, snapshot
 from tests.hostile.conftest import Tenant
@@ -81,6 +84,7 @@ def plant(deployment: Deployment, outside: Path) -> Victim:
     targets = [
         *[Target(workspace, name) for name in ("secret.txt", "secret.png")] * 2,
         Target(workspace / "below", "secret.txt"),
+        Target(ada.folder / "skills" / "hers", "SKILL.md"),
         Target(workspace.parent, workspace.name),
         Target(home / "workspaces", ids["userId"]),
         Target(home, "config.toml"),
@@ -104,6 +108,11 @@ def _make_victim_thread(ada: Tenant, canaries: Canaries) -> tuple[dict[str, str]
     (workspace / canaries.make("a name of Ada's file")).touch()
     hidden = canaries.make("Ada's image").encode()
     (workspace / "secret.png").write_bytes(png(8, 8, filler=hidden))
+    skill = f"---\nname: hers\ndescription: {canaries.make('the description of a skill of Ada')}\n---\n"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("SKILL.md", skill + canaries.make("a skill of Ada"))
+    ada.client.request("skills/install", {"dataBase64": base64.b64encode(packed.getvalue()).decode()})
     identity = "-c user.name=ada -c user.email=ada@localhost"
     line = f"git init -q; git add .; git {identity} commit -q -m {canaries.make('a commit of Ada')}"
     assert ada.run(line, str(workspace))["exitCode"] == 0
@@ -161,7 +170,10 @@ def test_a_hostile_tenant_sees_and_changes_nothing_of_others(
     begun = time.monotonic()
 
     attackers = [Attacker(attack, number, SEED) for number in range(ATTACKERS)]
-    threads = [threading.Thread(target=attacker.run, args=[KINDS], daemon=True) for attacker in attackers]
+    threads = [
+        threading.Thread(target=attacker.run, args=[attack_steps.KINDS | attack_skills.KINDS], daemon=True)
+        for attacker in attackers
+    ]
     for thread in threads:
         thread.start()
     ended = threading.Event()
