@@ -52,6 +52,8 @@ def read(web: Web, cwd: Path, url: str, **settings: Any) -> ToolResult:
         "gopher://localhost:{port}/secret",
         "http://localhost:{port}\r\nX: y/secret",
         "http://localhost:99999/secret",
+        "http://localhost:\u0661-\u00e4/secret",
+        "http://[",
     ],
 )
 def test_neither_a_url_nor_a_redirect_reaches_what_is_private(web: Web, tmp_path: Path, target: str) -> None:

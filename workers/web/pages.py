@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import threading
 import time
@@ -51,13 +52,21 @@ def fetch(url: str, access: WebAccess, cutter: Cutter) -> Page:
         location = response.headers.get("Location")
         if response.status not in (301, 302, 303, 307, 308) or not location:
             break
-        url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+        url = _target(url, location)
     else:
         raise ToolError(f"{url}: more than {MAX_REDIRECTS} redirects")
     if not 200 <= response.status < 300:
         raise ToolError(f"{url}: the server answered {response.status}")
     text, is_cut = _text(url, response, endpoint.page_bytes)
     return Page(url, text, is_cut or response.is_cut)
+
+
+def _target(url: str, location: str) -> str:
+    """Return where a redirect leads. Errors: ToolError (to no URL)."""
+    try:
+        return urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+    except ValueError:
+        raise ToolError(f"{url}: it redirects to what is no URL") from None
 
 
 def _checked(url: str, access: WebAccess) -> str:
@@ -109,9 +118,18 @@ def _text(url: str, response: Response, max_bytes: int) -> tuple[str, bool]:
     declared = response.headers.get_content_charset()
     if declared is None and kind in HTML and (found := CHARSET.search(body[:4096])):
         declared = found[1].decode("ascii", "replace")
-    codec = declared.lower() if declared and CODECS.fullmatch(declared.lower()) else "utf-8"
-    text = body.decode(codec, "replace").replace("\0", "\ufffd")
+    text = body.decode(_codec(declared), "replace").replace("\0", "\ufffd")
     return (markdown(text, url) if kind in HTML else text), is_cut
+
+
+def _codec(declared: str | None) -> str:
+    """Return the codec that a page declares, if it may be used."""
+    if declared is not None and CODECS.fullmatch(declared.lower()):
+        try:
+            return codecs.lookup(declared).name
+        except LookupError:
+            pass
+    return "utf-8"
 
 
 def _unpacked(url: str, response: Response, max_bytes: int) -> tuple[bytes, bool]:

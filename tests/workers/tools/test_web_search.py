@@ -135,6 +135,7 @@ def test_a_page_is_read_as_markdown_with_whole_links(web: Web, tmp_path: Path) -
         (b'{"a": 1}', {"content_type": "application/json"}, '{"a": 1}'),
         (gzip.compress(b"packed", mtime=0), {"content_type": "text/plain", "content_encoding": "gzip"}, "packed"),
         (b"\xff\x00x", {"content_type": "text/plain; charset=punycode"}, "\ufffd\ufffdx"),
+        (b"x", {"content_type": "text/plain; charset=windows-1259"}, "x"),
     ],
 )
 def test_pages_of_other_kinds_are_read(
