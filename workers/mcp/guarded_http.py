@@ -26,6 +26,7 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines have whole ad
 
 LOGIN_NEEDED = -32001  # code of an error in place of the body of a 401
 PORTS = {"http": 80, "https": 443}
+UNPACKED = "identity"  # a few packed bytes can become more than this process has memory for
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -47,12 +48,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         except (AddressRefused, Unavailable) as error:
             raise httpx2.ConnectError(str(error), request=request) from None
         extensions = {**request.extensions, "sni_hostname": url.host}
+        headers = request.headers.copy()
+        headers["Accept-Encoding"] = UNPACKED
         for address in addresses:
             # The Host header was set from the name; TLS checks the certificate of that name.
             pinned = httpx2.Request(
                 request.method,
                 url.copy_with(host=address),
-                headers=request.headers,
+                headers=headers,
                 stream=request.stream,
                 extensions=extensions,
             )
@@ -62,6 +65,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             except httpx2.ConnectError:
                 if address == addresses[-1]:
                     raise
+        if response.headers.get("Content-Encoding", UNPACKED).strip().lower() != UNPACKED:
+            await response.aclose()
+            raise httpx2.ReadError("the server packs its answers, which was not asked for", request=request)
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _Bounded(response.stream)  # the SDK bounds each event of the other kind
         return response

@@ -34,6 +34,7 @@ PROGRAM_SECONDS = 7 * 86_400.0  # that a program may run, and of processor time;
 OUTPUT_BYTES = 1 << 16  # of a program's errors that are kept
 SWEEP_SECONDS = 5.0  # between looks for sessions that were not used
 CLOSE_SECONDS = 10.0  # for all sessions to end with the worker
+NO_FOLDER = "/nonexistent"
 STARTUP_STATUS = "mcpServer/startupStatus/updated"
 
 Key = tuple[str, str, str]  # owner, thread id, name of the server
@@ -277,13 +278,18 @@ def _transport(server: McpServer, place: Place, auth: httpx2.Auth | None) -> Tra
     limits = replace(
         place.limits, cpu_seconds=round(PROGRAM_SECONDS), wall_seconds=PROGRAM_SECONDS, output_bytes=OUTPUT_BYTES
     )
+    variables, cwd = server.variables, server.cwd or ""
+    if variables and place.policy.readable_roots is not None:
+        # What a thread's commands can write must not be run with what the server is given, which may be a secret: of a
+        # user with a key that is the thread's folder, and HOME. The table may say otherwise.
+        variables, cwd = {"HOME": NO_FOLDER, **variables}, server.cwd or "/"
     spec = CommandSpec(
         argv=[server.command, *server.args],
-        cwd=place.cwd / server.cwd if server.cwd else place.cwd,
+        cwd=place.cwd / cwd,
         policy=place.policy,
         limits=limits,
         has_input=True,
         separate_stderr=True,
-        env=server.variables,
+        env=variables,
     )
     return partial(program, spec)

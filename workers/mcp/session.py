@@ -8,6 +8,7 @@ sent them: typed results would drop members that clients are to see.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -43,6 +44,7 @@ EXIT_SECONDS = 2.0  # between the end of a program's output and its own
 CANCEL_SECONDS = 5.0  # for the server to be told that a call was given up
 MAX_PAGES = 50  # of a list
 MAX_TOOLS = 512  # of a server
+MAX_LIST_BYTES = 4 << 20  # of the pages of a list
 CLIENT = mcp_types.Implementation(name="threadhouse", title="Threadhouse", version=version("threadhouse"))
 
 Transport = Callable[[Ending], AbstractAsyncContextManager[TransportStreams]]
@@ -230,8 +232,12 @@ class McpSession:
     async def _list(self, method: str, member: str) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         params: dict[str, Any] = {}
+        size = 0
         for _ in range(MAX_PAGES):
             page = await self._send(method, params)
+            size += len(json.dumps(page))
+            if size > MAX_LIST_BYTES:
+                raise McpError(f"its answers to {method} have more than {MAX_LIST_BYTES >> 20} MiB")
             found += [
                 one for one in page.get(member) or () if isinstance(one, dict) and isinstance(one.get("name"), str)
             ]

@@ -1,0 +1,117 @@
+"""MCP servers of strangers: what they answer cannot fill a worker's memory, and what they are given stays theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx2
+import pytest
+
+from shared.config.mcp_servers import read_server
+from tests.support import mcp_program
+from tests.support.wait import until
+from tests.workers.builders import Bench
+from workers.mcp.guarded_http import guarded
+from workers.mcp.lines import MAX_LINE_BYTES
+from workers.mcp.pool import NO_FOLDER
+from workers.workspace.folders import workspace_for
+
+PACKED = gzip.compress(b"[" + b"0," * (1 << 20) + b"0]")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the path says, and keeps what was accepted."""
+
+    accepted: list[str | None]
+
+    def do_GET(self) -> None:
+        self.accepted.append(self.headers.get("Accept-Encoding"))
+        self.send_response(200)
+        kind = "text/event-stream" if self.path.endswith("events") else "application/json"
+        self.send_header("Content-Type", kind)
+        if self.path.startswith("/packed"):
+            self.send_header("Content-Encoding", "gzip")
+        body = b"0" * (MAX_LINE_BYTES + 1) if self.path == "/long" else PACKED
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except ConnectionError:
+            pass  # the client has read enough
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Handler.accepted = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def get(url: str, path: str, *, allow_private: bool = True) -> bytes:
+    async def send() -> bytes:
+        async with httpx2.AsyncClient(transport=guarded(url, allow_private=allow_private), trust_env=False) as client:
+            return (await client.get(url + path)).content
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("path", ["/packed", "/packed-events"])
+def test_a_packed_answer_is_refused_before_it_is_unpacked(url: str, path: str) -> None:
+    with pytest.raises(httpx2.ReadError, match="packs its answers"):
+        get(url, path)
+
+    assert Handler.accepted == ["identity"]
+
+
+def test_an_answer_ends_at_its_limit(url: str) -> None:
+    with pytest.raises(httpx2.ReadError, match="more than 8 MiB"):
+        get(url, "/long")
+
+
+def test_a_private_address_is_asked_only_if_the_operator_allows_it(url: str) -> None:
+    assert get(url, "/plain") == PACKED
+    with pytest.raises(httpx2.ConnectError):
+        get(url, "/plain", allow_private=False)
+
+    assert len(Handler.accepted) == 1
+
+
+def test_a_server_with_too_many_tools_is_not_used(open_bench: Callable[..., Bench]) -> None:
+    table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__, "tools=names"], "required": True}
+    bench = open_bench(mcp_servers={"demo": read_server("demo", table)})
+    names = "\n".join(f"{number:05}{'x' * 1000}" for number in range(5000))
+    (bench.cwd / "names").write_text(names)
+
+    turn = bench.run_turn(bench.thread(sandboxPolicy={"type": "readOnly"}), "[[say Done.]]")
+
+    assert turn.error is not None
+    assert "its answers to tools/list have more than 4 MiB" in turn.error["message"]
+
+
+@pytest.mark.parametrize("given", [{"env": {"TOKEN": "canary"}}, {}], ids=["with variables", "without"])
+def test_a_program_with_variables_loads_nothing_that_commands_of_the_thread_can_write(
+    open_bench: Callable[..., Bench], given: dict[str, object]
+) -> None:
+    script = 'cd "$1" || exit; echo "$OLDPWD $HOME" > new; mv new found'
+    servers: dict[str, object] = {}
+    bench = open_bench(mcp_servers=servers)
+    thread = bench.thread(owner="somebody")
+    own = workspace_for(bench.workers[0].config.server.workspaces_dir, "somebody", thread.id)
+    servers["demo"] = read_server("demo", {"command": "sh", "args": ["-c", script, "sh", str(own)], **given})
+    bench.workers[0].store.threads.change_settings(thread.id, "somebody", {"cwd": str(own)})
+
+    bench.run_turn(thread, "[[say Done.]]")
+    until((own / "found").exists)
+
+    assert (own / "found").read_text() == (f"/ {NO_FOLDER}\n" if given else f"{own} /tmp\n")
