@@ -150,6 +150,7 @@ def _how_to_connect(config: Config, url: str, *, needs_key: bool) -> str:
 
 serving {url} (Ctrl-C stops it)
 {authenticate}
+  open {url}/ in a browser: threads, approvals, and for admins the server itself
   codex {folder}-s workspace-write --remote {url.replace("http", "ws", 1)}   # {where}
   {_exec_command(url)} "what is in this folder?"
 {words}

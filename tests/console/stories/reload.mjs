@@ -25,6 +25,32 @@ await story(
     await page.reload();
     await ended(page);
     assert.equal((await page.locator(".agent").innerText()).trim(), words(0, 120));
+
+    // A hidden page has no stream; what has happened meanwhile comes when it is shown again.
+    await hide(page, true);
+    await page.evaluate(start, { threadId: page.url().split("/").pop(), text: "behind" });
+    assert.equal(await page.locator(".turn").count(), 1);
+    await hide(page, false);
+    await page.locator(".agent", { hasText: "You said: behind" }).waitFor();
+    await ended(page);
+    assert.equal(await page.locator(".turn").count(), 2);
   },
   { allowed: ["ERR_"] },
 );
+
+function hide(page, hidden) {
+  return page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}
+
+/** In the page: run a turn to its end, as another client would. */
+async function start({ threadId, text }) {
+  const response = await fetch("/v2/turn/start", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify({ threadId, input: [{ type: "text", text }] }),
+  });
+  await response.text();
+}

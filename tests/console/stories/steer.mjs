@@ -21,4 +21,21 @@ await story(async ({ page }) => {
   await page.getByText("You said: and on").waitFor();
   await ended(page);
   assert.equal(await page.locator(".turn").count(), 3);
+
+  // An image is pasted, sent with the message, and shown in it.
+  await page.getByLabel("Message to the agent").fill("what is this?");
+  await page.getByLabel("Message to the agent").evaluate(paste, "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==");
+  await page.getByAltText("Pasted image 1").waitFor();
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.locator(".turn").last().getByAltText("Image of the message").waitFor();
+  await ended(page);
+  assert.equal(await page.locator(".pasted img").count(), 0);
 });
+
+/** In the page: paste an image into a field. */
+function paste(field, base64) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+  field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}

@@ -33,6 +33,15 @@ await story(async ({ page }) => {
   await rows.nth(1).waitFor();
   assert.equal(await rows.count(), 2);
 
+  await page.getByLabel("Actions for alpha apple").click();
+  await page.getByRole("button", { name: "Fork" }).click();
+  await page.waitForURL(/#\/threads\//);
+  await page.getByText("You said: alpha apple").waitFor();
+  await rows.nth(2).waitFor();
+  await page.getByLabel(/^Actions for alpha apple/).first().click();
+  await page.locator("details[open]").getByRole("button", { name: "Delete" }).click();
+  await rows.nth(2).waitFor({ state: "detached" });
+
   await page.getByLabel("Actions for alpha pear").click();
   await page.getByRole("button", { name: "Archive" }).click();
   await rows.nth(1).waitFor({ state: "detached" });

@@ -20,15 +20,19 @@ export interface StreamHandlers {
   refused(error: ServerError): void;
 }
 
-/** Follow a stream until the returned function is called. */
-export function follow(url: string, handlers: StreamHandlers): () => void {
+/** How far a stream was read. lastId: of the last event; "": a stream with it begins now. */
+export interface Position {
+  lastId: string;
+}
+
+/** Follow a stream from a position until the returned function is called. */
+export function follow(url: string, handlers: StreamHandlers, position: Position = { lastId: "" }): () => void {
   const ended = new AbortController();
-  void keepOpen(url, handlers, ended.signal);
+  void keepOpen(url, position, handlers, ended.signal);
   return () => ended.abort();
 }
 
-async function keepOpen(url: string, handlers: StreamHandlers, ended: AbortSignal): Promise<void> {
-  const position = { lastId: "" };
+async function keepOpen(url: string, position: Position, handlers: StreamHandlers, ended: AbortSignal): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   while (!ended.aborted) {
     try {
@@ -49,7 +53,7 @@ async function keepOpen(url: string, handlers: StreamHandlers, ended: AbortSigna
 
 async function readOnce(
   url: string,
-  position: { lastId: string },
+  position: Position,
   handlers: StreamHandlers,
   ended: AbortSignal,
   succeeded: () => void,

@@ -4,6 +4,7 @@ import { call, messageOf, respond, ServerError } from "../protocol/http";
 import { follow } from "../protocol/stream";
 import type { Notification, WaitingRequest } from "../protocol/types";
 import { loadThreads, noticeThreadEvent, threads } from "./threads";
+import { soon } from "./soon";
 import { say } from "./toasts";
 
 const POLL_MS = 30_000;
@@ -73,5 +74,10 @@ export function followUser(): () => void {
 
 function notice(event: Notification): void {
   noticeThreadEvent(event);
-  if (event.method === "thread/status/changed" || event.method === "thread/deleted") void loadInbox();
+  const { params } = event;
+  if (!("threadId" in params)) return;
+  const asks = event.method === "thread/status/changed" && (event.params.status.activeFlags ?? []).length > 0;
+  if (asks || inbox.value?.some((request) => request.threadId === params.threadId)) loadInboxSoon();
 }
+
+const loadInboxSoon = soon(() => void loadInbox(), 300);

@@ -1,7 +1,7 @@
 /** The thread on the page: read, then followed. Events are applied once per frame, however many come. */
 import { type Signal, signal } from "@preact/signals";
 import { call, messageOf, ServerError } from "../protocol/http";
-import { follow } from "../protocol/stream";
+import { follow, type Position } from "../protocol/stream";
 import type { ThreadEvent, Turn } from "../protocol/types";
 import { readThread, readTurn, reduceAll, settingsOf, type ThreadState } from "./thread";
 
@@ -29,6 +29,7 @@ export function openThread(threadId: string): OpenThread {
   let reading = 0; // counts reads, so that a later one supersedes an earlier one
   let isRead = false;
   let stop = () => {};
+  const position: Position = { lastId: "" };
 
   function apply(): void {
     frame = 0;
@@ -60,30 +61,31 @@ export function openThread(threadId: string): OpenThread {
       if (number !== reading) return;
       if (problem instanceof ServerError && problem.status === 0) {
         trouble.value = problem.message;
-        restart();
+        position.lastId = "";
+        connect();
       } else error.value = messageOf(problem);
     }
   }
 
-  /** Open the stream anew, which reads the thread anew. */
-  function restart(): void {
+  function connect(): void {
     stop();
-    stop = follow(`/v2/thread/events?threadId=${encodeURIComponent(threadId)}`, {
-      opened: (fresh) => {
+    const handlers = {
+      opened: (fresh: boolean) => {
         if (!fresh) return;
         waiting = [];
         if (state.value) state.value = { ...state.value, requests: [] }; // the stream begins with those that wait
         void read();
       },
-      event: (event) => {
+      event: (event: unknown) => {
         waiting.push(event as ThreadEvent);
         schedule();
       },
-      trouble: (message) => (trouble.value = message),
-      refused: (problem) => {
+      trouble: (message: string | null) => (trouble.value = message),
+      refused: (problem: ServerError) => {
         if (problem.status !== 401) error.value = problem.message;
       },
-    });
+    };
+    stop = follow(`/v2/thread/events?threadId=${encodeURIComponent(threadId)}`, handlers, position);
   }
 
   async function loadOlder(): Promise<void> {
@@ -102,13 +104,10 @@ export function openThread(threadId: string): OpenThread {
     state.value = { ...state.value, turns: [...added.map(readTurn), ...state.value.turns] };
   }
 
-  // A hidden page closes its stream, because a browser opens few connections to one server.
-  const turn = () => {
-    stop();
-    if (!document.hidden) restart();
-  };
+  // A hidden page closes its stream, because a browser opens few connections to one server; it continues it later.
+  const turn = () => (document.hidden ? stop() : connect());
   document.addEventListener("visibilitychange", turn);
-  restart();
+  connect();
   const close = () => {
     document.removeEventListener("visibilitychange", turn);
     stop();

@@ -2,6 +2,7 @@
 import { effect, signal } from "@preact/signals";
 import { call, messageOf } from "../protocol/http";
 import type { Methods, Notification, Thread } from "../protocol/types";
+import { soon } from "./soon";
 import { offerUndo, say } from "./toasts";
 
 const PAGE_THREADS = 50;
@@ -18,6 +19,7 @@ export const nextPage = signal<string | null>(null);
 const leaving = signal<ReadonlySet<string>>(new Set());
 
 let asked = 0;
+let listed = ""; // what the list was searched for
 
 /** Read the first page, or one more. */
 export async function loadThreads(more = false): Promise<void> {
@@ -32,8 +34,13 @@ export async function loadThreads(more = false): Promise<void> {
       cursor: more ? nextPage.value : null,
     });
     if (number !== asked) return;
-    threads.value = visible(more ? [...(threads.value ?? []), ...page.data] : page.data);
-    nextPage.value = page.nextCursor;
+    const old = threads.value ?? [];
+    const key = `${searchTerm.value} ${showArchived.value}`;
+    const list = more ? [...old, ...page.data] : key === listed ? withFirstPage(old, page.data, page.nextCursor === null) : page.data;
+    // Pages that were added stay, and with them the place where the next one begins.
+    if (more || list.length === page.data.length) nextPage.value = page.nextCursor;
+    listed = key;
+    threads.value = visible(list);
     listError.value = null;
   } catch (error) {
     if (number === asked) listError.value = messageOf(error);
@@ -48,6 +55,18 @@ export function followSearch(): () => void {
     clearTimeout(timer);
     timer = window.setTimeout(() => void loadThreads(), threads.peek() === null ? 0 : TYPING_MS);
   });
+}
+
+/** Return a list whose first page was read again: what follows the page stays. isAll: nothing follows it */
+export function withFirstPage(old: readonly Thread[], page: readonly Thread[], isAll: boolean): readonly Thread[] {
+  const last = page.at(-1);
+  if (isAll || last === undefined) return page;
+  const read = new Set(page.map((thread) => thread.id));
+  return [...page, ...old.filter((thread) => !read.has(thread.id) && recency(thread) < recency(last))];
+}
+
+function recency(thread: Thread): number {
+  return thread.recencyAt ?? thread.updatedAt;
 }
 
 /** Return the list after an event; the same list: nothing has changed. */
@@ -70,13 +89,13 @@ export function listAfter(list: readonly Thread[], event: Notification): readonl
 
 export function noticeThreadEvent(event: Notification): void {
   if (threads.value === null) return;
-  const before = threads.value;
-  threads.value = listAfter(before, event);
-  const { params } = event;
-  const isNew =
-    event.method === "thread/status/changed" && before.every((thread) => thread.id !== (params as { threadId: string }).threadId);
-  if (isNew || event.method === "thread/started" || event.method === "thread/unarchived") void loadThreads();
+  threads.value = listAfter(threads.value, event);
+  // A thread that is new or was used goes to the top, which only the server's order says.
+  const moves = ["thread/started", "thread/status/changed", "thread/unarchived"].includes(event.method);
+  if (moves) loadThreadsSoon();
 }
+
+const loadThreadsSoon = soon(() => void loadThreads(), 1000);
 
 export function titleOf(thread: { name: string | null; preview: string }): string {
   return thread.name || thread.preview.trim().split("\n")[0]?.slice(0, 200) || "New thread";
@@ -94,6 +113,18 @@ export async function rename(threadId: string, name: string): Promise<void> {
     threads.value = threads.value && listAfter(threads.value, { method: "thread/name/updated", params: { threadId, threadName: name } });
   } catch (error) {
     say(messageOf(error), "error");
+  }
+}
+
+/** Copy a thread. Returns the copy, or null when the server refuses. */
+export async function fork(threadId: string): Promise<Thread | null> {
+  try {
+    const { thread } = await call("thread/fork", { threadId });
+    void loadThreads();
+    return thread;
+  } catch (error) {
+    say(messageOf(error), "error");
+    return null;
   }
 }
 

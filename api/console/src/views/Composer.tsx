@@ -5,10 +5,12 @@ import { call, messageOf, ServerError } from "../protocol/http";
 import type { ThreadState } from "../state/thread";
 import { say } from "../state/toasts";
 import { type Choice, Choices } from "./Choices";
+import { withImages } from "./images";
 
 export function Composer({ state }: { state: ThreadState }) {
   const threadId = state.thread.id;
   const draft = useSignal(useMemo(() => loadDraft(threadId), [threadId]));
+  const images = useSignal<readonly string[]>([]);
   const choice = useSignal<Choice>({});
   const busy = useSignal(false);
   const stopping = useSignal<string | null>(null);
@@ -20,19 +22,35 @@ export function Composer({ state }: { state: ThreadState }) {
     saveDraft(threadId, text);
   };
 
+  const isEmpty = () => !draft.value.trim() && images.value.length === 0;
+
+  async function paste(event: ClipboardEvent): Promise<void> {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    try {
+      images.value = await withImages(images.value, files);
+    } catch (error) {
+      say(messageOf(error), "error");
+    }
+  }
+
   async function send(): Promise<void> {
     const text = draft.value.trim();
-    if (!text || busy.value) return;
+    if (isEmpty() || busy.value) return;
     busy.value = true;
     // The id makes a repeated request harmless: the first may have arrived although its answer did not.
-    if (sending.current?.text !== text) sending.current = { text, id: crypto.randomUUID?.() ?? String(Math.random()) };
-    const input = [{ type: "text" as const, text }];
+    const content = [text, ...images.value].join("\n");
+    if (sending.current?.text !== content) sending.current = { text: content, id: newId() };
+    const pictures = images.value.map((url): Part => ({ type: "image", url }));
+    const input: Part[] = text ? [{ type: "text", text }, ...pictures] : pictures;
     const message = { threadId, input, clientUserMessageId: sending.current.id };
     try {
       const steered = running !== undefined && (await steer(message, running.id));
       if (!steered) await call("turn/start", { ...message, ...choice.value });
       sending.current = null;
       choice.value = {};
+      images.value = [];
       write("");
     } catch (error) {
       say(messageOf(error), "error");
@@ -54,7 +72,7 @@ export function Composer({ state }: { state: ThreadState }) {
 
   function press(event: KeyboardEvent): void {
     if (event.isComposing) return;
-    if (event.key === "Escape" && !draft.value.trim() && running) void interrupt();
+    if (event.key === "Escape" && isEmpty() && running) void interrupt();
     if (event.key !== "Enter" || event.shiftKey || matchMedia("(pointer: coarse)").matches) return;
     event.preventDefault();
     void send();
@@ -69,7 +87,24 @@ export function Composer({ state }: { state: ThreadState }) {
         value={draft.value}
         onInput={(event) => write(event.currentTarget.value)}
         onKeyDown={press}
+        onPaste={(event) => void paste(event)}
       />
+      {images.value.length > 0 && (
+        <ul class="pasted">
+          {images.value.map((url, index) => (
+            <li key={index}>
+              <img src={url} alt={`Pasted image ${index + 1}`} />
+              <button
+                type="button"
+                aria-label={`Remove image ${index + 1}`}
+                onClick={() => (images.value = images.value.filter((_, other) => other !== index))}
+              >
+                ×
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
       <div class="row wrap">
         {!running && (
           <details class="settings" open={matchMedia("(min-width: 48rem)").matches}>
@@ -83,7 +118,7 @@ export function Composer({ state }: { state: ThreadState }) {
             {stopping.value === running.id ? "Interrupting" : "Interrupt"}
           </button>
         )}
-        <button class="primary" disabled={busy.value || !draft.value.trim()}>
+        <button class="primary" disabled={busy.value || isEmpty()}>
           {running ? "Steer" : "Send"}
         </button>
       </div>
@@ -91,10 +126,17 @@ export function Composer({ state }: { state: ThreadState }) {
   );
 }
 
+type Part = { type: "text"; text: string } | { type: "image"; url: string };
+
 interface Message {
   threadId: string;
-  input: { type: "text"; text: string }[];
+  input: Part[];
   clientUserMessageId: string;
+}
+
+/** Return an id that nobody guesses; crypto.randomUUID is missing where the page comes over plain http. */
+function newId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Add a message to the running turn. Returns false when the turn has just ended, so that the message begins one. */

@@ -6,6 +6,7 @@ import { go, pathOf, route } from "../state/route";
 import {
   deleteSoon,
   followSearch,
+  fork,
   listError,
   loadThreads,
   nextPage,
@@ -78,10 +79,13 @@ function Row({ thread }: { thread: Thread }) {
           <span class="quiet small">{ago(thread.recencyAt)}</span>
         </span>
       </a>
-      <details class="menu" onToggle={(event) => closeOthers(event.currentTarget)}>
+      <details class="menu" name="thread-menu" onKeyDown={(event) => event.key === "Escape" && closeMenu(event.target)}>
         <summary aria-label={`Actions for ${titleOf(thread)}`}>⋯</summary>
-        <div class="card">
+        <div class="card" onClick={(event) => closeMenu(event.target)}>
           <button onClick={() => (renaming.value = true)}>Rename</button>
+          {!showArchived.value && (
+            <button onClick={() => void fork(thread.id).then((copy) => copy && go({ page: "thread", threadId: copy.id }))}>Fork</button>
+          )}
           <button onClick={() => void setArchived(thread.id, !showArchived.value).then((done) => done && leave())}>
             {showArchived.value ? "Unarchive" : "Archive"}
           </button>
@@ -94,11 +98,12 @@ function Row({ thread }: { thread: Thread }) {
   );
 }
 
-function closeOthers(opened: HTMLDetailsElement): void {
-  if (!opened.open) return;
-  for (const other of document.querySelectorAll<HTMLDetailsElement>("details.menu[open]")) {
-    if (other !== opened) other.open = false;
-  }
+/** Close the menu that an element is in, as after a choice. */
+function closeMenu(inside: EventTarget | null): void {
+  const menu = inside instanceof Element ? inside.closest("details") : null;
+  if (!menu?.open) return;
+  menu.open = false;
+  menu.querySelector("summary")?.focus();
 }
 
 function Rename({ thread, close }: { thread: Thread; close: () => void }) {

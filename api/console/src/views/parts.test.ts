@@ -1,9 +1,10 @@
 /** The pure parts of the views: outputs of terminals, diffs, addresses, routes, the list. */
 import { Lexer } from "marked";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { Thread } from "../protocol/types";
 import { parseRoute, pathOf, type Route } from "../state/route";
-import { listAfter } from "../state/threads";
+import { soon } from "../state/soon";
+import { listAfter, withFirstPage } from "../state/threads";
 import { ansiPieces } from "./ansi";
 import { decisionsOf, titleOf } from "./decisions";
 import { counts, diffLines } from "./diff";
@@ -148,4 +149,28 @@ test.each([
   [null, { type: "boolean" }, false],
 ])("the field %j of %j means %j", (given, field, value) => {
   expect(valueOf(given, field)).toBe(value);
+});
+
+const at = (id: string, recencyAt: number) => ({ id, recencyAt, updatedAt: recencyAt }) as Thread;
+
+test("the first page of a list is read again without losing the pages behind it", () => {
+  const old = [at("a", 9), at("b", 8), at("gone", 8), at("c", 3), at("d", 2)];
+  const ids = (list: readonly Thread[]) => list.map((thread) => thread.id);
+
+  expect(ids(withFirstPage(old, [at("new", 10), at("c", 9), at("b", 8)], false))).toEqual(["new", "c", "b", "d"]);
+  expect(ids(withFirstPage(old, [at("a", 9)], true))).toEqual(["a"]);
+});
+
+test("many calls within a moment are one", () => {
+  vi.useFakeTimers();
+  const act = vi.fn();
+  const ask = soon(act, 300);
+
+  for (let call = 0; call < 100; call++) ask();
+  vi.advanceTimersByTime(300);
+  ask();
+  vi.advanceTimersByTime(300);
+
+  expect(act).toHaveBeenCalledTimes(2);
+  vi.useRealTimers();
 });
