@@ -32,8 +32,9 @@ from sqlalchemy import (
 from shared.clock import now_ms
 from shared.errors import ClaimLost
 from shared.store.connection import DEFERRED, Database
-from shared.store.tables import turns, usage_days, usage_models
+from shared.store.tables import turns
 from shared.store.turns import Claim
+from shared.store.usage_tables import usage_days, usage_models
 
 MIN_ANSWER_TOKENS = 1000  # with less room than this no request is sent to a model
 MAX_DAYS = 366  # in a list

@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shared.clock import now_ms
+from shared.telemetry.facts import Attribute, FindSettings, TurnFacts
 
 if TYPE_CHECKING:
     from shared.config import Config
@@ -34,25 +35,6 @@ MAX_TEXT_CHARACTERS = 8192  # of a prompt, arguments or output in one event
 SSE_EVENT = "codex.sse_event"  # one per delta: dropped first when the collector is slow
 TRACE = "trace"  # member of a turn's options: W3C headers of the request that started it
 
-FindSettings = Callable[[], Mapping[str, Any] | None]  # of the turn's thread; called when log events are exported
-
-
-class TurnFacts(Protocol):
-    """What events say of each turn."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def thread_id(self) -> str: ...
-    @property
-    def owner(self) -> str: ...
-    @property
-    def options(self) -> Mapping[str, Any]: ...
-    @property
-    def created_at_ms(self) -> int: ...
-
-
-Attribute = str | int | float | bool | None  # None is left out
 
 _sdk: Sdk | None = None
 _config: Config | None = None

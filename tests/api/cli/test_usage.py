@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from api.cli import commands
 from shared.store import Store
 from shared.store.migrations import migrate
-from shared.store.tables import usage_days, usage_models
+from shared.store.usage_tables import usage_days, usage_models
 
 PRICES = """
 [prices]

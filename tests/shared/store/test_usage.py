@@ -10,9 +10,9 @@ from sqlalchemy import update
 
 from shared.errors import ClaimLost
 from shared.store import Store, usage
-from shared.store.tables import usage_days
 from shared.store.turns import Claim
 from shared.store.usage import MAX_MODELS, OTHER_MODELS, UNKNOWN_MODEL, Budget, ModelUsage, Reservation, Spent
+from shared.store.usage_tables import usage_days
 from shared.store.writes import Published, Write
 from tests.shared.store.records import at_once, claim, end, expire_lease, park, row, running, write
 
