@@ -201,6 +201,7 @@ def conversation_started(
         return
     provider = _config.model_providers.get(settings["modelProvider"]) if _config else None
     policy = settings["approvalPolicy"]
+    of_operator = _config.mcp_servers if _config else {}
     attributes: Mapping[str, Attribute] = {
         "conversation.id": thread_id,
         "user.account_id": _account_id(owner),
@@ -211,7 +212,7 @@ def conversation_started(
         "reasoning_summary": settings.get("summary") or "auto",
         "approval_policy": policy if isinstance(policy, str) else "granular",
         "sandbox_policy": settings["sandboxPolicy"]["type"],
-        "mcp_servers": "",
+        "mcp_servers": ",".join(sorted({*of_operator, *(settings.get("mcpServers") or {})})),
     }
     _emit(_sdk, "codex.conversation_starts", attributes)
     if not resumed:
@@ -342,8 +343,16 @@ def tool_ended(
     started_at: float,
     *,
     success: bool,
+    namespace: str = "",
+    mcp_server: str = "",
+    mcp_origin: str = "",
 ) -> None:
-    """Record a tool call with its output: text, or Responses-API parts. started_at: monotonic seconds."""
+    """Record a tool call with its output: text, or Responses-API parts.
+
+    started_at: monotonic seconds
+    namespace:  of the tool's name, as the model knows it
+    mcp_server, mcp_origin: whose tool it is, and "stdio" or scheme and host of its address
+    """
     if _sdk is None or _config is None:
         return
     duration_ms = _ms_since(started_at)
@@ -353,7 +362,7 @@ def tool_ended(
     shown = _config.otel.log_tool_output
     attributes: Mapping[str, Attribute] = {
         "tool_name": tool,
-        "tool_namespace": "",
+        "tool_namespace": namespace,
         "call_id": call_id,
         "arguments": _text(arguments) if shown else REDACTED,
         "duration_ms": duration_ms,
@@ -361,8 +370,8 @@ def tool_ended(
         "output": _text(text) if shown else REDACTED,
         "output_truncated": len(text) > MAX_TEXT_CHARACTERS,
         "tool_result_seq": number,
-        "mcp_server": "",
-        "mcp_server_origin": "",
+        "mcp_server": mcp_server,
+        "mcp_server_origin": mcp_origin,
     }
     _emit(_sdk, "codex.tool_result", attributes)
     labels = _bounded(tool=tool, success=_word(success))

@@ -36,6 +36,7 @@ from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.fault_points import fault_point
 from workers.control.stops import Interrupted, TurnFailed, raise_if_stop_requested
+from workers.mcp.offered_tools import McpTool
 from workers.sandbox.policy import SandboxPolicy
 from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, mcp_resources, mcp_tool, user_shell
 from workers.tools.base import PreparedCall, Tool, ToolCall, ToolContext, ToolResult
@@ -173,11 +174,18 @@ def run_begun(transcript: Transcript, allowed: AllowedCall) -> None:
     if allowed.escalated:
         telemetry.sandbox_left(call.name, call.call_id, "escalated", began_at)
     fault_point("before_ended")
-    _end(transcript, row, call, began_at, result)
+    _end(transcript, row, call, began_at, result, allowed.prepared.mcp_tool)
 
 
-def _end(transcript: Transcript, row: Item, call: ToolCall, began_at: float, result: ToolResult) -> None:
-    """Store the output of a call."""
+def _end(
+    transcript: Transcript,
+    row: Item,
+    call: ToolCall,
+    began_at: float,
+    result: ToolResult,
+    tool: McpTool | None = None,
+) -> None:
+    """Store the output of a call. tool: of an MCP server"""
     transcript.end_call(row, result)
     logger.info(
         "tool call answered" if result.success else "tool call failed",
@@ -188,7 +196,17 @@ def _end(transcript: Transcript, row: Item, call: ToolCall, began_at: float, res
             "duration_ms": round((time.monotonic() - began_at) * 1000),
         },
     )
-    telemetry.tool_ended(call.name, call.call_id, call.arguments, result.output, began_at, success=result.success)
+    telemetry.tool_ended(
+        call.name,
+        call.call_id,
+        call.arguments,
+        result.output,
+        began_at,
+        success=result.success,
+        namespace=call.namespace or "",
+        mcp_server=tool.server.name if tool is not None else "",
+        mcp_origin=tool.server.origin or "stdio" if tool is not None else "",
+    )
 
 
 def resolve(row: Item, ctx: ToolContext) -> tuple[ToolCall, Tool | None]:

@@ -25,6 +25,8 @@ def output_of(result: Mapping[str, Any], wall_seconds: float) -> str | list[Cont
         if one.get("type") == "image":
             parts.append(image_part(f"data:{one.get('mimeType')};base64,{one.get('data')}"))
             continue
+        if one.get("type") == "audio":
+            one = {"type": "text", "text": f"[Threadhouse: a sound ({one.get('mimeType')}) is left out]"}
         text = one["text"] if one.get("type") == "text" and isinstance(one.get("text"), str) else _json(one)
         if room > 0:
             parts.append({"type": "input_text", "text": cut(text, room)})
