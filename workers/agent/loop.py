@@ -54,7 +54,9 @@ def step(turn: RunningTurn) -> bool:
     if transcript.settings.get("workspace") and not turn.has_workspace:
         first_steps.make_workspace(turn.config, turn.store, transcript, turn.signal)
         turn.has_workspace = True
-    ctx = mcp_servers.connect_servers(turn, tool_calls.tool_context(turn))
+    ctx = tool_calls.tool_context(turn)
+    if needs_answer(turn) or any(one.command is None for one in transcript.pending_inputs):
+        ctx = mcp_servers.connect_servers(turn, ctx)
     if transcript.open_calls():
         tool_calls.answer_calls(turn, ctx)
         complete_ended_commands(turn)

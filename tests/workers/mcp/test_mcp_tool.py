@@ -12,6 +12,7 @@ import pytest
 
 from shared.config.mcp_servers import McpServer, read_server
 from shared.store.threads import Thread
+from shared.store.turns import NewTurn
 from tests.support import mcp_program
 from tests.support.wait import until
 from tests.workers.builders import Bench
@@ -385,6 +386,33 @@ def test_an_interrupt_ends_a_call_and_its_question(open_bench: Open) -> None:
     assert store.turns.get(asked.turn_id, thread.owner).status == "interrupted"
     assert store.approvals.pending(thread.id, thread.owner) == []
     assert store.turns.answer(asked.id, thread.owner, {"action": "accept"}) is None
+
+
+def test_an_interrupt_in_mid_call_tells_the_server(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program("log=log"))
+    thread = bench.thread()
+    turn = bench.begin(thread, '[[tool mcp__demo::wait {"file": "go"}]]')
+    running = bench.start_run()
+    until((bench.cwd / "go.begun").exists)
+
+    bench.workers[0].running[turn.id].request(StopReason.INTERRUPT)
+    running.join()
+    until(lambda: "notifications/cancelled" in (bench.cwd / "log").read_text())
+
+    assert bench.turn(turn).status == "interrupted"
+    assert calls(bench, thread)[0]["status"] == "failed"
+
+
+def test_a_command_of_the_user_starts_no_server(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread()
+    asked = NewTurn([{"type": "shellCommand", "command": "true"}], None, {}, {"kind": "shell"})
+    bench.workers[0].store.turns.create_or_steer(thread.id, thread.owner, asked, queued_limit=0)
+
+    bench.run()
+
+    assert bench.workers[0].mcp.count() == 0
+    assert bench.shown(thread)[0]["status"] == "completed"
 
 
 def test_the_question_of_a_lost_worker_is_withdrawn(open_bench: Open) -> None:
