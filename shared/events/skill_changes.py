@@ -1,4 +1,4 @@
-"""skills/changed: tells all connections of a user to read their skills again. It belongs to no thread and to no log."""
+"""skills/changed: a notification to all connections of a user that other skills are there. It is in no thread's log."""
 
 from __future__ import annotations
 

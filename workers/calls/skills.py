@@ -10,7 +10,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -103,7 +103,7 @@ def install(config: Config, call: RunningCall, params: InstallParams) -> Install
     return {"names": sorted(found)}
 
 
-def uninstall(config: Config, call: RunningCall, params: UninstallParams) -> dict[str, object]:
+def uninstall(config: Config, call: RunningCall, params: UninstallParams) -> Mapping[str, object]:
     """Remove a skill that was installed. Errors: NotFound, OSError."""
     name, own = params["name"], skills.own_folder(config, call.owner)
     if NAME.fullmatch(name) is None or name not in _installed(own):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from shared.errors import ToolError
 from tests.workers.builders import Bench
 from workers.agent import skill_list
 from workers.agent.skill_list import GONE, OPENING, text_to_add
+from workers.sandbox import skill_folders
 from workers.workspace.skills import Skill, Skills
 
 WINDOW = 272_000
@@ -118,9 +120,6 @@ def test_the_list_comes_once_and_again_when_it_has_changed(bench: Bench) -> None
 
 
 def test_an_older_tool_runner_has_instructions_and_no_skills(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.errors import ToolError
-    from workers.sandbox import skill_folders
-
     def unknown(*_: object) -> None:
         raise ToolError("unknown operation")
 

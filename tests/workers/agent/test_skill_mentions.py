@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from shared.events.log import Event
+from shared.store.turns import NewTurn
+from shared.store.writes import Write
 from tests.workers.builders import Bench
 from workers.agent import skill_mentions
 from workers.agent.skill_mentions import named, reader
+from workers.journal.turn_writer import TurnWriter
 from workers.workspace.skills import Skill, Skills
 
 
@@ -77,18 +81,24 @@ def test_what_cannot_be_used_says_so(skills: Skills, tmp_path: Path, monkeypatch
     ]
 
 
-def test_texts_are_stored_with_the_message_that_names_them(bench: Bench) -> None:
+def test_texts_are_stored_with_the_message_that_names_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = bench.cwd / ".agents" / "skills" / "one"
     folder.mkdir(parents=True)
     (folder / "SKILL.md").write_text("---\ndescription: d\n---\nDo it.\n")
     thread = bench.thread()
+    writes: list[list[str]] = []
+    store = TurnWriter.store
 
+    def noted(writer: TurnWriter, write: Write, *events: Event, **more: bool) -> None:
+        writes.append([item.kind for item in write.append])
+        store(writer, write, *events, **more)
+
+    monkeypatch.setattr(TurnWriter, "store", noted)
     bench.run_turn(thread, "$one")
 
-    kinds = [item.kind for item in bench.items(thread)]
-    assert kinds[kinds.index("userMessage") + 1] == "context"
-    [shown, _] = bench.shown(thread)
-    assert shown["content"] == [text("$one")]
+    # One write: a worker that is lost behind it has lost neither, and the next one adds no skill twice.
+    assert ["userMessage", "context"] in writes
+    assert bench.shown(thread)[0]["content"] == [text("$one")]
     (folder / "SKILL.md").write_text("---\ndescription: d\n---\nChanged.\n")
     bench.run_turn(thread, "go on")
     assert "Do it." in str(bench.model.requests[-1].body["input"])
@@ -102,10 +112,8 @@ def test_a_message_of_skills_alone_names_them(bench: Bench) -> None:
     thread = bench.thread()
     item = {"type": "skill", "name": "one", "path": str(folder / "SKILL.md")}
     turn = bench.begin(thread, "hi")
-    store = bench.workers[0].store
-    from shared.store.turns import NewTurn
-
-    store.turns.create_or_steer(thread.id, thread.owner, NewTurn([item], None, {}, {}), queued_limit=0)
+    asked: Any = NewTurn([item], None, {}, {})
+    bench.workers[0].store.turns.create_or_steer(thread.id, thread.owner, asked, queued_limit=0)
     bench.run()
 
     messages = [one for one in bench.model.requests[-1].body["input"] if one.get("role") == "user"]
