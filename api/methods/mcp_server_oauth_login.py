@@ -21,6 +21,7 @@ from api.requests.params import MethodParams
 from shared.errors import CallLost, InvalidRequest, ThreadhouseError
 from shared.events import mcp_login
 from shared.events.worker_calls import START_SECONDS, WorkerCall
+from shared.store.users import LOCAL_USER
 
 NAME = "mcpServer/oauth/login"
 SLOW = True
@@ -104,7 +105,7 @@ class _Login:
     """A login whose user is in the browser."""
 
     def __init__(self, ctx: Context, connection: Connection, params: Params, login_id: str) -> None:
-        self._logins = ctx.store.mcp_logins
+        self._logins, self._users = ctx.store.mcp_logins, ctx.store.users
         self._owner = ctx.user_id
         self._audit_entry = ctx.audit_entry(NAME)
         self._connection = connection
@@ -131,4 +132,6 @@ class _Login:
                 next(outputs)
         except StopIteration as end:
             found = end.value
+            if self._owner != LOCAL_USER and not self._users.enabled([self._owner]):
+                raise InvalidRequest("the user was disabled or deleted during the login") from None
             self._logins.put(self._owner, found["server_url"], found["login"], audit_entry=self._audit_entry)

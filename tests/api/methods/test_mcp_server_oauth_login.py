@@ -10,6 +10,7 @@ import pytest
 
 from shared.events import mcp_login, worker_calls
 from shared.events.worker_calls import WorkerReply
+from shared.store.audit import AuditEntry
 from tests.builders import Backend, Client, make_thread
 from tests.support.wait import until
 
@@ -35,6 +36,20 @@ def begin(backend: Backend, client: Client, **params: Any) -> tuple[WorkerReply,
     return worker, client.wait_for(lambda frame: frame.get("id") == 900)["result"]
 
 
+def test_a_user_who_is_deleted_during_the_login_leaves_no_tokens(backend: Backend) -> None:
+    store = backend.store
+    store.users.add("first")
+    client = backend.connect(store.users.add("gone").id)
+    worker, _ = begin(backend, client)
+    erasure = store.erasures.erase_user("gone", audit_entry=AuditEntry.of_operator("users delete"))
+    assert store.erasures.all_users_erase_rows(erasure)
+
+    worker.result({"server_url": URL, "login": "encrypted"})
+
+    assert "deleted" in client.wait_for_method(COMPLETED)["params"]["error"]
+    assert store.mcp_logins.find(erasure.owner, URL) is None
+
+
 def log_out(backend: Backend, user_id: str) -> bool:
     """Log out, while the worker finds the address. Return whether there was a login."""
     client, before = backend.connect(user_id), len(backend.calls)
@@ -46,12 +61,13 @@ def log_out(backend: Backend, user_id: str) -> bool:
 
 
 def test_the_call_says_where_the_browser_comes_back_and_ends_with_a_notification(backend: Backend) -> None:
-    client = backend.connect(ALICE)
+    ada = backend.store.users.add("ada").id
+    client = backend.connect(ada)
 
     worker, result = begin(backend, client, timeoutSecs=60)
 
     call_id, kind, params, owner = backend.calls[0]
-    assert (kind, owner) == (LOGIN, ALICE)
+    assert (kind, owner) == (LOGIN, ada)
     assert params == {
         "name": "tracker",
         "thread_id": None,
@@ -67,11 +83,11 @@ def test_the_call_says_where_the_browser_comes_back_and_ends_with_a_notification
     worker.result({"server_url": URL, "login": "encrypted"})
     ended = client.wait_for_method(COMPLETED)["params"]
     assert ended == {"name": "tracker", "threadId": None, "loginId": call_id, "success": True, "error": None}
-    assert backend.store.mcp_logins.find(ALICE, URL) == "encrypted"
-    assert LOGIN in {row.action for row in backend.store.audit.all_users_page(owner=ALICE)}
+    assert backend.store.mcp_logins.find(ada, URL) == "encrypted"
+    assert LOGIN in {row.action for row in backend.store.audit.all_users_page(owner=ada)}
 
-    assert [log_out(backend, user) for user in (BOB, ALICE, ALICE)] == [False, True, False]
-    assert backend.store.mcp_logins.find(ALICE, URL) is None
+    assert [log_out(backend, user) for user in (BOB, ada, ada)] == [False, True, False]
+    assert backend.store.mcp_logins.find(ada, URL) is None
 
 
 def test_a_lost_worker_ends_the_login_with_what_to_do(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
