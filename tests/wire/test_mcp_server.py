@@ -173,11 +173,12 @@ async def _answer_elsewhere(server: Deployment, client: Any, asked: anyio.Event,
     await to_thread.run_sync(approve)
 
 
-def test_the_end_of_stdin_ends_the_process_and_its_turn(server: Deployment) -> None:
+@pytest.mark.parametrize("end", ["stdin", "SIGTERM"])
+def test_the_end_of_stdin_or_a_signal_ends_the_process_and_its_turn(server: Deployment, end: str) -> None:
     messages = [
         {"id": 1, "method": "initialize", "params": {**CLIENT, "protocolVersion": "2025-06-18", "capabilities": {}}},
         {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/call", "params": {"name": "codex", "arguments": {"prompt": "[[pause mcp-end]]"}}},
+        {"id": 2, "method": "tools/call", "params": {"name": "codex", "arguments": {"prompt": f"[[pause mcp-{end}]]"}}},
     ]
     command = [sys.executable, "-P", "-m", "api.cli", "mcp-server"]
     environ = {**server.environ, "THREADHOUSE_URL": server.urls[0]}
@@ -185,8 +186,11 @@ def test_the_end_of_stdin_ends_the_process_and_its_turn(server: Deployment) -> N
         assert process.stdin is not None
         process.stdin.writelines(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n" for message in messages)
         process.stdin.flush()
-        server.model.wait_reached("mcp-end")
-        process.stdin.close()
+        server.model.wait_reached(f"mcp-{end}")
+        if end == "stdin":
+            process.stdin.close()
+        else:
+            process.terminate()
 
         assert process.wait(60) == 0
 

@@ -22,4 +22,3 @@ def mcp_server() -> None:
     from api.cli.mcp_server.server import serve
 
     serve(server_url(), os.environ.get("THREADHOUSE_TOKEN") or None)
-    os._exit(0)  # a thread may be reading stdin or a stream, for which a normal exit would wait

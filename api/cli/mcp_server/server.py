@@ -38,7 +38,7 @@ Call = Callable[[ServerSession, BaseModel], Awaitable[CallToolResult]]
 
 
 def serve(url: str, token: str | None) -> None:
-    """Serve the client on stdin and stdout until stdin ends, or a signal to end arrives."""
+    """Serve the client on stdin and stdout until stdin ends, or a signal to end arrives; then end the process."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)  # stdout has messages only
     is_local = token is None and urlsplit(url).hostname in LOOPBACK
     anyio.run(_Tools(Client(url, token), is_local=is_local).serve_stdio)
@@ -58,7 +58,7 @@ class _Tools:
         }
 
     async def serve_stdio(self) -> None:
-        """Serve one client. It speaks a revision of MCP with a handshake.
+        """Serve one client, and end the process. It speaks a revision of MCP with a handshake.
 
         The later one (2026-07-28) lets no server ask in the middle of a call; clients that prefer it fall back.
         """
@@ -71,9 +71,13 @@ class _Tools:
             on_call_tool=self._call_tool,
         )
         async with anyio.create_task_group() as tasks, stdio_server() as (messages, answers):
-            tasks.start_soon(_end_on_signal, tasks.cancel_scope)
-            await serve_loop(server, messages, answers, lifespan_state={})
-            tasks.cancel_scope.cancel()
+            try:
+                with anyio.CancelScope() as scope:
+                    tasks.start_soon(_end_on_signal, scope)
+                    await serve_loop(server, messages, answers, lifespan_state={})
+            except anyio.get_cancelled_exc_class():
+                pass  # the client does not read any more
+            os._exit(0)  # a thread may be reading stdin or a stream, for which all else would wait
 
     async def _list_tools(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[tools.CODEX, tools.CODEX_REPLY, tools.CODEX_LIST, tools.CODEX_READ])
