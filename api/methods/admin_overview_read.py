@@ -64,7 +64,7 @@ class UserLoadObject(TypedDict):
 
 @dataclass(frozen=True)
 class Result:
-    """The deployment at one moment. Two results tell how many tokens were spent in between.
+    """The deployment at one moment. The difference of two results is what was spent in between.
 
     at_ms:        Unix milliseconds
     slots:        turns that the workers can run at once

@@ -36,7 +36,7 @@ class OpenTurn:
     """A turn that is not done. Times are Unix ms.
 
     since_ms:      when it began to wait for its cause: when it was queued or parked, when its tool call began, when its
-                   model call may have begun, or when its worker was last heard of; by the clock of who stored that
+                   model call may have begun, or when its worker reported last; by the clock of who stored it
     worker:        the worker process that has claimed it
     lost_attempts: workers that were lost while they ran it
     cause:         approval: it waits for a person; limit: its user runs as many turns as they may; noWorker: none takes
