@@ -22,7 +22,7 @@ class Params(MethodParams):
     """The user's own configuration lies between the server's configuration and what a request asks for.
 
     `tools.view_image` is stored and shown, and has no effect on threads. `projects` says whether the
-    `.codex/config.toml` of a folder counts for new threads.
+    `.codex/config.toml` of a folder counts for new threads, and `hooks.state` which hooks the user trusts (hooks/list).
 
     key_path: a key of config.toml that sets a thread's default, "web_search", or a key of "tools" or "projects", as in
         `projects."/home/me/a.b".trust_level`; a quoted segment is one key

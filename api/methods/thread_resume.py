@@ -10,6 +10,7 @@ from api.requests.context import Context
 from api.requests.examples import ON_THREAD, SESSION, TURN_ID, Example
 from api.requests.history import newest_cursors, turn_objects, turns_page
 from api.requests.instructions import find_instructions
+from api.requests.project_config import project_hooks, trust_levels
 from api.requests.results import SessionResult, TurnsPage
 from api.requests.settings import SettingsParams
 from api.requests.subscriptions import follow, replay
@@ -83,7 +84,11 @@ def handle(ctx: Context, params: Params) -> Result:
     asked = {} if thread.active_turn else settings.overrides(params)
     changed = settings.changes(ctx.config, ctx.user_id, asked, thread_id)
     works_in: ThreadSettings = {**thread.settings, **changed}
-    changed |= find_instructions(ctx, works_in, has_folder=thread.materialized).changes
+    found = find_instructions(ctx, works_in, has_folder=thread.materialized)
+    changed |= found.changes
+    if found.project is not None and (found.project.hooks or thread.settings.get("hooks")):
+        levels = trust_levels(ctx.store.user_configs.get(ctx.user_id)[0].get("projects"), config={})
+        changed["hooks"] = project_hooks(found.project, levels, works_in["cwd"]).hooks
     start = follow(ctx, thread_id, params.after_event_id)
     # Read the thread after the event log, so that the result contains every event before the followed ones.
     thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)

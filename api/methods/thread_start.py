@@ -10,8 +10,9 @@ from api.delivery.frames import notification
 from api.requests import settings, web_search, workspace_sources
 from api.requests.context import Context
 from api.requests.examples import SESSION, THREAD, Example
+from api.requests.hooks import hooks_of_server
 from api.requests.instructions import find_instructions
-from api.requests.project_config import project_defaults, project_warnings, trust_levels
+from api.requests.project_config import project_defaults, project_hooks, project_warnings, trust_levels
 from api.requests.results import SessionResult
 from api.requests.settings import SettingsParams
 from api.requests.subscriptions import follow
@@ -83,6 +84,9 @@ def handle(ctx: Context, params: Params) -> Result:
     if source is not None:
         chosen["workspace"] = True  # a worker makes the workspace before the first turn
     chosen["dynamicTools"] = params.dynamic_tools or []
+    hooks = project_hooks(found.project, levels, wanted.get("cwd"))
+    if hooks.hooks:
+        chosen["hooks"] = hooks.hooks
     chosen |= found.changes
     thread = Thread(
         id=thread_id,
@@ -104,7 +108,8 @@ def handle(ctx: Context, params: Params) -> Result:
     follow(ctx, thread_id)
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
-    found.warn(ctx, thread_id, project_warnings(found.project, levels, wanted.get("cwd")))
+    of_files = [*hooks_of_server(ctx).warnings, *hooks.warnings, *(one["message"] for one in hooks.errors)]
+    found.warn(ctx, thread_id, [*project_warnings(found.project, levels, wanted.get("cwd")), *of_files])
     ignored = settings.ignored_keys(wanted.get("config", {}))
     servers = own.get(settings.MCP_SERVERS), chosen.get("mcpServers")
     refused = settings.refused_mcp_servers(ctx.config, ctx.user_id, *servers) if any(servers) else []

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from api.requests.key_paths import split_key_path
 from api.requests.settings import CONFIG_OF_OPERATOR, MCP_SERVERS, user_defaults
 from shared.config import Config
 from shared.errors import InvalidParams
+from shared.protocol.hooks import Hook, HookFileProblem
 from shared.protocol.settings import SettingsChanges
 
 NOT_OF_PROJECTS = ("model_provider", "approvals_reviewer", MCP_SERVERS)
@@ -28,12 +30,14 @@ class Project:
     cwd, root: the real paths of the working folder and of the project
     layers:    folder → its keys, the root's first
     errors:    what the user must know of files that cannot be used
+    hooks:     its hooks, as the worker call `instructions` returns them
     """
 
     cwd: str
     root: str
     layers: Sequence[tuple[str, Mapping[str, object]]]
     errors: Sequence[str]
+    hooks: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(cls, result: Mapping[str, object]) -> Project | None:
@@ -43,7 +47,18 @@ class Project:
             return None
         assert isinstance(layers, list)
         assert isinstance(errors, list)
-        return cls(cwd, root, [(layer["folder"], layer["config"]) for layer in layers], errors)
+        hooks = result.get("hooks", [])  # absent: a worker of an earlier release
+        assert isinstance(hooks, list)
+        return cls(cwd, root, [(layer["folder"], layer["config"]) for layer in layers], errors, hooks)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectHooks:
+    """The hooks of a project that its user trusts. warnings, errors: what the user must know of its files"""
+
+    hooks: Sequence[Hook]
+    warnings: Sequence[str]
+    errors: Sequence[HookFileProblem]
 
 
 def trust_levels(*tables: object, config: Mapping[str, object]) -> dict[str, str]:
@@ -96,6 +111,30 @@ def project_warnings(project: Project | None, levels: Mapping[str, str], cwd: st
                 f"{', '.join(ignored)[:500]}. A project does not set them."
             )
     return warnings
+
+
+def project_hooks(project: Project | None, levels: Mapping[str, str], cwd: str | None) -> ProjectHooks:
+    """Return the hooks of those folders of a project that the user trusts, the root's first. Each needs trust too."""
+    hooks: list[Hook] = []
+    warnings: list[str] = []
+    errors: list[HookFileProblem] = []
+    for found in project.hooks if project else ():
+        assert project is not None
+        if _is_trusted(project, found["folder"], levels, cwd):
+            hooks += found["hooks"]
+            warnings += found["warnings"]
+            errors += found["errors"]
+    return ProjectHooks(hooks, warnings, errors)
+
+
+def untrusted_hooks(project: Project | None, levels: Mapping[str, str], cwd: str | None) -> list[str]:
+    """Return a sentence for each hooks.json of a folder that the user does not trust."""
+    return [
+        f"The hooks in {found['folder']}/.codex/hooks.json do not run: the user does not trust this project (set "
+        f'projects."{found["folder"]}".trust_level to trusted).'
+        for found in (project.hooks if project else ())
+        if project and not _is_trusted(project, found["folder"], levels, cwd)
+    ]
 
 
 def _is_trusted(project: Project, folder: str, levels: Mapping[str, str], cwd: str | None) -> bool:

@@ -29,7 +29,7 @@ from shared.protocol.web_search import MODES
 FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the configuration by
 MAX_VALUE_CHARACTERS = 20_000
 MAX_DEPTH = 6  # of nested tables; the deepest known key needs one less
-TABLES = ("projects", "shell_environment_policy", "tools", MCP_SERVERS)  # keys whose values are tables
+TABLES = ("hooks", "projects", "shell_environment_policy", "tools", MCP_SERVERS)  # keys whose values are tables
 SETTINGS = (*CONFIG_KEYS, *CONFIG_OF_COMMANDS, *PROJECT_DOC_KEYS)  # keys that become settings of new threads
 
 
@@ -55,6 +55,24 @@ class Projects(Schema):
     projects = fields.Dict(keys=fields.Str(), values=fields.Nested(Project))
 
 
+class HookState(Schema):
+    """Shape: {"trusted_hash", "enabled"}. trusted_hash: the hook's `currentHash` of hooks/list, as the user knows it"""
+
+    trusted_hash = fields.Str()
+    enabled = fields.Bool()
+
+
+class Hooks(Schema):
+    """Which hooks the user trusts and has left on; key: that of hooks/list. The hooks themselves are in files."""
+
+    hooks = fields.Nested(
+        Schema.from_dict({"state": fields.Dict(keys=fields.Str(), values=fields.Nested(HookState))}), required=True
+    )
+
+
+TABLE_SCHEMAS = {"hooks": Hooks, "projects": Projects}
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One key to write.
@@ -74,7 +92,7 @@ class Edit:
         path = split_key_path(key_path)
         known = path[0] in TABLES or (len(path) == 1 and (path[0] in SETTINGS or path[0] in WebTools().fields))
         if not known or len(path) > MAX_DEPTH:
-            allowed = ", ".join(sorted([*SETTINGS, *WebTools().fields, *Projects().fields, MCP_SERVERS]))
+            allowed = ", ".join(sorted([*SETTINGS, *WebTools().fields, *TABLE_SCHEMAS, MCP_SERVERS]))
             raise InvalidParams(f"{key_path[:200]}: this server does not let users set it; they may set {allowed}")
         return cls(path, _without_nulls(value), merge_strategy == "upsert")
 
@@ -146,4 +164,4 @@ def _check(config: Config, owner: str, key: str, value: object) -> None:
     elif key in SETTINGS:
         changes(config, owner, {"config": {key: value}}, thread_id="")
     else:
-        load(Projects() if key in Projects().fields else WebTools(), cast(object, {key: value}))
+        load(TABLE_SCHEMAS.get(key, WebTools)(), cast(object, {key: value}))

@@ -20,6 +20,7 @@ from shared.config import providers
 from shared.config.auth import AuthSettings
 from shared.config.auto_review import AutoReview
 from shared.config.feedback import FeedbackSettings
+from shared.config.hooks import HookSettings
 from shared.config.limits import Limits, Retention
 from shared.config.mcp_servers import McpServer
 from shared.config.otel import Otel
@@ -238,6 +239,9 @@ class Config:
         Setting("Program and arguments that are run after each completed turn (docs/WEBHOOKS.md)."),
     ] = ()
     webhooks: Annotated[tuple[Webhook, ...], Setting("Receivers of events over HTTP.")] = ()
+    hooks: Annotated[HookSettings, Setting("Programs that run at events of turns.")] = field(
+        default_factory=HookSettings
+    )
     otel: Annotated[Otel, Setting("Telemetry for a collector.")] = field(default_factory=Otel)
     feedback: Annotated[FeedbackSettings, Setting("What happens to feedback reports.")] = field(
         default_factory=lambda: FeedbackSettings(Path("feedback"))
@@ -269,7 +273,7 @@ class Config:
             "model": model,
             "model_provider": model_provider,
             "model_providers": known,
-            "warnings": table.warnings(),
+            "warnings": (*table.warnings(), *values["hooks"].found.warnings),
         }
         return cls(**values | derived)
 

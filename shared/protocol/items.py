@@ -174,6 +174,20 @@ class ContextCompaction(TypedDict):
     type: Literal["contextCompaction"]
 
 
+class HookFragment(TypedDict):
+    """What one Stop hook asks for. hookRunId: the id of its run (hook/completed)"""
+
+    text: str
+    hookRunId: str
+
+
+class HookPrompt(TypedDict):
+    """Stop hooks let the turn go on with what they ask for."""
+
+    type: Literal["hookPrompt"]
+    fragments: Sequence[HookFragment]
+
+
 ThreadItem = (
     UserMessage
     | AgentMessage
@@ -187,6 +201,7 @@ ThreadItem = (
     | Plan
     | ReviewMode
     | ContextCompaction
+    | HookPrompt
 )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from marshmallow import validate
 
 from shared.protocol.dynamic_tools import DynamicTool
+from shared.protocol.hooks import Hook
 from shared.protocol.sandbox_modes import PolicyType
 from shared.protocol.web_search import WebSearchSettings
 from shared.shell_environment import ShellEnvironmentPolicy
@@ -65,6 +66,7 @@ class ThreadSettings(TypedDict):
     webSearch:        what was chosen of web search; absent: as configured
     projectDocMaxBytes, projectDocFallbackFilenames: as of the server's configuration, whose values they replace
     instructionSources: paths of the files, as the last reply to thread/start or thread/resume had them
+    hooks:            of the project, as thread/start or thread/resume found them; they run once the user trusts them
     workspace:        True: the thread has a workspace of its own, made from a source, that its turns look for
     mcpServers:       tables of MCP servers that the client brought, as `[mcp_servers]` of config.toml; may hold secrets
     userMcpServers:   True: the user's own configuration had MCP servers, so that turns look for them
@@ -93,6 +95,7 @@ class ThreadSettings(TypedDict):
     projectDocMaxBytes: NotRequired[int | None]
     projectDocFallbackFilenames: NotRequired[Sequence[str] | None]
     instructionSources: NotRequired[Sequence[str] | None]
+    hooks: NotRequired[Sequence[Hook]]
 
 
 class SettingsChanges(TypedDict, total=False):
@@ -121,3 +124,4 @@ class SettingsChanges(TypedDict, total=False):
     projectDocMaxBytes: int | None
     projectDocFallbackFilenames: Sequence[str] | None
     instructionSources: Sequence[str] | None
+    hooks: Sequence[Hook]

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, func, i
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from shared.protocol.hooks import HookNotes
 from shared.protocol.items import ToolItem
 from shared.protocol.model_items import OpenCall
 from shared.store.connection import DEFERRED, Database
@@ -33,6 +34,7 @@ class Item:
     started_at_ms:   when item/started was made
     begun_at_ms:     the tool ledger: when the tool began; a call that has begun is never begun again
     published_state: 1 when item/started is published, 2 when item/completed is
+    hooks:           what hooks have decided about it; None: nothing
     """
 
     id: str
@@ -48,6 +50,7 @@ class Item:
     begun_at_ms: int | None = None
     completed_at_ms: int | None = None
     published_state: int = 0
+    hooks: HookNotes | None = None
 
     def wire(self) -> Mapping[str, object]:
         """Return the item as clients see it (PROTOCOL 3.3)."""

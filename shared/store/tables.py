@@ -149,6 +149,7 @@ items = Table(
     Column("begun_at_ms", Millis),  # the tool ledger: a call that has begun is never begun again
     Column("completed_at_ms", Millis),
     Column("published_state", Integer, nullable=False, default=0),  # 1: item/started is published, 2: item/completed
+    Column("hooks", Json),  # shared.protocol.hooks.HookNotes; NULL: no hook has decided anything about it
 )
 Index("items_in_order", items.c.thread_id, items.c.position, unique=True)
 Index("items_of_turn", items.c.turn_id, items.c.position)

@@ -6,10 +6,11 @@ and rules from the store and adds the rules that a person accepts; runs nothing.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from shared import telemetry
 from shared.protocol.items import CommandExecution
@@ -26,6 +27,9 @@ from workers.agent.running_turn import RunningTurn
 from workers.control.stops import AwaitingAnswer
 from workers.tools import shell_words
 from workers.tools.base import ClientRequest, PreparedCall
+
+if TYPE_CHECKING:
+    from workers.agent.turn_hooks import TurnHooks
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> De
     if isinstance(decision, Decision):
         stored = auto_review.stored_decision(turn, row, prepared) if is_reviewed and decision.source == "user" else None
         return stored or decision
+    if turn.hooks is not None and (by_hook := _decide_by_hooks(turn.hooks, row, prepared)) is not None:
+        return by_hook
     transcript.publish_item_started(row, prepared)
     if is_reviewed:
         return auto_review.review(turn, row, prepared)
@@ -56,6 +62,21 @@ def require_decision(turn: RunningTurn, row: Item, prepared: PreparedCall) -> De
     about_item = {} if prepared.mcp_tool is not None else {"itemId": row.id, "startedAtMs": started_at_ms}
     params = {**about_item, **decision.params}
     return park(turn, row, decision.method, params, decision.keys)
+
+
+def _decide_by_hooks(hooks: TurnHooks, row: Item, prepared: PreparedCall) -> Decision | None:
+    """Return what PermissionRequest hooks have decided in a person's place; None: the person is asked."""
+    requirement = prepared.requirement  # None: of a tool of an MCP server
+    notes = hooks.permission(row, requirement.reason if requirement else None)
+    match notes.get("permission"):
+        case "allow":
+            return Decision(allowed=True, escalated=requirement is not None and requirement.escalates)
+        case "deny":
+            rejected = json.dumps(notes["message"], ensure_ascii=False)
+            message = json.dumps(f"Rejected({rejected})", ensure_ascii=False)
+            explanation = f"{prepared.call.name} failed: CreateProcess {{ message: {message} }}"
+            return Decision(False, explanation=explanation, shown=False)
+    return None
 
 
 def require_answer(turn: RunningTurn, row: Item, prepared: PreparedCall, request: ClientRequest) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from shared.clock import now_ms
 from shared.errors import ModelError
 from shared.events import durable_events
+from shared.protocol.hooks import HookNotes
 from shared.protocol.model_items import Message, text_message
 from shared.store.items import Item
 from shared.store.writes import Write
@@ -52,7 +53,8 @@ def is_due(turn: RunningTurn) -> bool:
 def compact(turn: RunningTurn) -> None:
     """Replace the history by a summary of the model. A compaction that is cut stays due. Errors: TurnFailed."""
     rows, window = turn.transcript.rows, turn.context_window
-    with _recording(turn.transcript) as complete:
+    notes = turn.hooks.before_compaction() if turn.hooks is not None else None
+    with _recording(turn.transcript, notes) as complete:
         if not any(row.model_items for row in rows):
             return complete([], TokenUsage(), window)
         try:
@@ -126,12 +128,14 @@ def _request_summary(turn: RunningTurn, rows: Sequence[Item]) -> tuple[str, Toke
 
 
 @contextmanager
-def _recording(transcript: Transcript) -> Iterator[Callable[[list[Message], TokenUsage, int], None]]:
+def _recording(
+    transcript: Transcript, notes: HookNotes | None
+) -> Iterator[Callable[[list[Message], TokenUsage, int], None]]:
     """Publish that a compaction begins; yields complete(model_items, usage, context_window), which stores it.
 
     Without that call the item is abandoned, like a message that was cut.
     """
-    row = replace(transcript.new_row("contextCompaction", item={}), started_at_ms=now_ms())
+    row = replace(transcript.new_row("contextCompaction", item={}, hooks=notes), started_at_ms=now_ms())
     writer, thread_usage = transcript.writer, transcript.usage
     writer.publish_events(durable_events.item_started(row))
 

@@ -20,6 +20,7 @@ class Decision:
     cancelled:   the turn ends as interrupted
     decision:    in one word, for telemetry
     source:      who decided: `config`, `user` or `auto_review`
+    shown:       clients see the item of a denied call
     """
 
     allowed: bool
@@ -29,6 +30,7 @@ class Decision:
     cancelled: bool = False
     decision: str = ""
     source: str = "config"
+    shown: bool = True
 
     def __post_init__(self) -> None:
         if not self.decision:

@@ -12,6 +12,7 @@ from functools import partial
 
 from shared import telemetry
 from shared.clock import now_ms
+from shared.events.log import Event
 from shared.protocol.items import with_status
 from shared.protocol.model_items import text_message
 from workers.agent import (
@@ -27,6 +28,7 @@ from workers.agent import (
 from workers.agent.review import enter_review, exit_review
 from workers.agent.running_commands import complete_ended_commands
 from workers.agent.running_turn import RunningTurn
+from workers.agent.turn_hooks import turn_hooks
 from workers.control.signal import StopReason
 from workers.control.stops import Interrupted, raise_if_stop_requested
 from workers.workspace.scope import workspace_scope
@@ -57,12 +59,15 @@ def step(turn: RunningTurn) -> bool:
     ctx = tool_calls.tool_context(turn)
     if needs_answer(turn) or any(one.command is None for one in transcript.pending_inputs):
         ctx = mcp_servers.connect_servers(turn, ctx)
+    turn.hooks = turn_hooks(turn, ctx)
     if transcript.open_calls():
         tool_calls.answer_calls(turn, ctx)
         complete_ended_commands(turn)
         tool_calls.publish_diff(turn, ctx)
         transcript.usage.publish()
         return True
+    if turn.hooks is not None:
+        turn.hooks.finish()
     complete_ended_commands(turn)
     if not transcript.pending_inputs and transcript.is_answered:
         return conclude(turn)
@@ -71,6 +76,12 @@ def step(turn: RunningTurn) -> bool:
         return True
     if not transcript.pending_inputs and not needs_answer(turn):
         return False
+    context: dict[int, list[str]] = {}
+    hook_events: list[Event] = []
+    if turn.hooks is not None and transcript.pending_inputs:
+        context, hook_events = turn.hooks.before_input()
+        if not transcript.pending_inputs:
+            return True
     skills = first_steps.add_missing_context(turn, ctx)
     mcp_servers.add_status(turn)
     transcript.add_reports()
@@ -81,6 +92,8 @@ def step(turn: RunningTurn) -> bool:
     transcript.add_pending_inputs(
         input_images.reader(ctx, partial(workspace_scope, turn.config, transcript.claim.owner), refused),
         skill_mentions.reader(skills, refused_skills),
+        context,
+        hook_events,
     )
     for reason in refused:
         transcript.writer.publish("warning", {"message": f"an image was left out: {reason}"})
@@ -92,18 +105,23 @@ def step(turn: RunningTurn) -> bool:
 
 
 def needs_answer(turn: RunningTurn) -> bool:
-    """Return whether the model must answer: compact and shell turns without a message are the server's work alone."""
-    if turn.kind not in ("compact", "shell"):
+    """Return whether the model must answer: compact and shell turns without a message are the server's work alone.
+
+    A turn whose only prompts a hook has refused is over.
+    """
+    transcript = turn.transcript
+    rows = [row for row in transcript.rows if row.hooks is not None and row.turn_id == transcript.claim.turn_id]
+    if turn.kind not in ("compact", "shell") and not any(row.hooks and row.hooks.get("blocked") for row in rows):
         return True
-    return any(row.kind == "userMessage" for row in turn.transcript.turn_rows())
+    return any(row.kind == "userMessage" for row in transcript.turn_rows())
 
 
 def conclude(turn: RunningTurn) -> bool:
-    """Publish what belongs to the end of the last answer. False: there is nothing left to do."""
+    """Publish what belongs to the end of the last answer. False: there is nothing left to do; no hook goes on."""
     exit_review(turn, turn.transcript.last_message)
     turn.transcript.usage.publish()
     budget.publish_current_standing(turn)
-    return False
+    return turn.hooks is not None and not turn.hooks.lets_stop()
 
 
 def resume_after_loss(turn: RunningTurn) -> None:

@@ -20,6 +20,7 @@ from workers.terminals.running import RunningTerminals
 from workers.tools.base import BackgroundTerminals
 
 if TYPE_CHECKING:
+    from workers.agent.turn_hooks import TurnHooks
     from workers.mcp.offered_tools import OfferedTools
     from workers.mcp.pool import McpPool
 
@@ -40,6 +41,7 @@ class RunningTurn:
     mcp_entered:           whether the pool keeps the thread's sessions for this turn
     mcp_servers:           the thread's servers, and the pool's generation that they were read in
     mcp_tools:             what the servers offer now; None: the thread has no servers
+    hooks:                 as of the present step; None: the turn has none
     """
 
     config: Config
@@ -59,6 +61,7 @@ class RunningTurn:
     mcp_entered: bool = False
     mcp_servers: tuple[int, Mapping[str, McpServer]] | None = None
     mcp_tools: OfferedTools | None = None
+    hooks: TurnHooks | None = None
 
     def answered(self) -> None:
         """Note a complete answer of the model."""

@@ -36,6 +36,7 @@ from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.fault_points import fault_point
 from workers.control.stops import Interrupted, TurnFailed, raise_if_stop_requested
+from workers.hooks.seen_calls import arguments_of
 from workers.mcp.offered_tools import McpTool
 from workers.sandbox.policy import SandboxPolicy
 from workers.tools import TOOLS, apply_patch, dynamic_tool, exec_command, mcp_resources, mcp_tool, user_shell
@@ -100,6 +101,11 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
         return end(failed_result(row.tool_item, UNKNOWN_OUTCOME, "failed"))
     if tool is None:
         return end(failed_result(row.tool_item, unknown_tool(call), "failed"))
+    if turn.hooks is not None:
+        if (refused := turn.hooks.before_call(row)) is not None:
+            return end(refused)
+        row = transcript.row(row.id)
+        call, _ = resolve(row, ctx)
     try:
         prepared = tool.prepare(call, ctx)
     except ToolError as error:
@@ -110,8 +116,9 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
     if not decision.allowed:
         if prepared.requirement is not None and prepared.requirement.escalates:
             telemetry.sandbox_left(call.name, call.call_id, "denied")
-        transcript.publish_item_started(row, prepared)
-        end(failed_result(prepared.item, decision.explanation, decision.status))
+        if decision.shown:
+            transcript.publish_item_started(row, prepared)
+        end(failed_result(prepared.item if decision.shown else None, decision.explanation, decision.status))
         if decision.cancelled:
             raise Interrupted
         return None
@@ -132,14 +139,20 @@ def run_calls(turn: RunningTurn, calls: Sequence[AllowedCall]) -> None:
 
     Errors: those of raise_if_stop_requested, ClaimLost
     """
+
+    def run_whole(call: AllowedCall) -> None:
+        run_begun(turn.transcript, call)
+        if turn.hooks is not None:
+            turn.hooks.after_call(call.row.id)
+
     if len(calls) == 1:
         begin_call(turn.transcript, calls[0])
-        return run_begun(turn.transcript, calls[0])
+        return run_whole(calls[0])
     free = threading.Semaphore(MAX_SIDE_BY_SIDE)
 
     def run_and_free(call: AllowedCall) -> None:
         try:
-            run_begun(turn.transcript, call)
+            run_whole(call)
         finally:
             free.release()
 
@@ -235,7 +248,7 @@ def name_and_arguments(row: Item) -> tuple[str, str]:
     item = row.model_items[0]
     if item["type"] == SHELL_COMMAND:
         return user_shell.NAME, json.dumps(item)
-    return item["name"], item["arguments"] if item["type"] == "function_call" else item["input"]
+    return item["name"], arguments_of(row)
 
 
 def run_tool(tool: Tool, prepared: PreparedCall, ctx: ToolContext) -> ToolResult:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 from shared import telemetry
@@ -90,7 +91,8 @@ class Transcript:
     @property
     def is_answered(self) -> bool:
         """Whether the model has answered everything that the user sent, and asks for no more tools."""
-        last = next((row for row in reversed(self.rows) if row.kind in ("answer", "userMessage")), None)
+        kinds = ("answer", "userMessage", "hookPrompt")
+        last = next((row for row in reversed(self.rows) if row.kind in kinds), None)
         return last is not None and last.kind == "answer" and last.turn_id == self.claim.turn_id
 
     @property
@@ -123,10 +125,15 @@ class Transcript:
             self.add_context([text_message("developer", "\n\n".join(reports.values()))], reported=list(reports))
             self.has_reports = False
 
-    def add_item(self, kind: str, shown: Mapping[str, object], model_items: Sequence[ModelItem]) -> None:
-        """Add an item that begins and ends at once. shown: as clients see it; model_items: as the model sees it."""
+    def add_item(
+        self, kind: str, shown: Mapping[str, object], model_items: Sequence[ModelItem], before: Sequence[Event] = ()
+    ) -> None:
+        """Add an item that begins and ends at once. shown: as clients see it; model_items: as the model sees it.
+
+        before: events to publish before those of the item
+        """
         times = {"started_at_ms": now_ms(), "completed_at_ms": now_ms()}
-        self.store_rows([self.new_row(kind, item=shown, model_items=list(model_items), **times)])
+        self.store_rows([self.new_row(kind, item=shown, model_items=list(model_items), **times)], before)
 
     def begin_item(self, kind: str, shown: Mapping[str, object]) -> str:
         """Add an item that only clients see and that `complete_later` ends; return its id."""
@@ -138,10 +145,14 @@ class Transcript:
         self,
         read_image: ReadImage = name_image,
         read_skills: Callable[[Sequence[UserInput]], list[Message]] = lambda message: [],
+        context: Mapping[int, Sequence[str]] = MappingProxyType({}),
+        before: Sequence[Event] = (),
     ) -> None:
         """Add the input that no step has read: messages as items, typed commands as open calls.
 
         read_skills: a message → what the model reads behind it
+        context:     id of the input → what hooks want the model to read behind it
+        before:      as of add_item
         """
         pending, self.pending_inputs = self.pending_inputs, []
         if not pending:
@@ -154,10 +165,18 @@ class Transcript:
             read.append((one.id, rows[-1].id))
             if one.command is None:
                 telemetry.user_prompt(one.message)
-                if skills := read_skills(one.message):
-                    row = self.new_row("context", model_items=skills)
+                behind = read_skills(one.message)
+                behind += [text_message("developer", text) for text in context.get(one.id, ())]
+                if behind:
+                    row = self.new_row("context", model_items=behind)
                     rows.append(replace(row, position=position + len(rows)))
-        self.store_rows(rows, read=read)
+        self.store_rows(rows, before, read=read)
+
+    def drop_input(self, pending: PendingInput, before: Sequence[Event]) -> None:
+        """Mark input as read that a hook has refused: neither the model nor a client gets it. before: as of add_item"""
+        self.pending_inputs = [one for one in self.pending_inputs if one.id != pending.id]
+        row = self.new_row("context", hooks={"blocked": True})
+        self.store_rows([row], before, read=[(pending.id, row.id)])
 
     def new_row(self, kind: str, **values: Any) -> Item:
         """Return a row for the end of the log, without adding it."""
@@ -176,10 +195,10 @@ class Transcript:
             self.rows.append(row)
             self._note_message(row)
 
-    def store_rows(self, rows: Sequence[Item], **more: Any) -> None:
-        """Append rows, store them and publish their events. more: other members of the Write."""
+    def store_rows(self, rows: Sequence[Item], before: Sequence[Event] = (), **more: Any) -> None:
+        """Append rows, store them and publish their events. before: as of add_item; more: other members of the Write"""
         self.add_rows(rows)
-        self.writer.store(Write(self.claim, append=list(rows), **more), *durable_events.item_events(rows))
+        self.writer.store(Write(self.claim, append=list(rows), **more), *before, *durable_events.item_events(rows))
 
     def _next_position(self) -> int:
         return self.rows[-1].position + 1 if self.rows else 1
@@ -202,6 +221,7 @@ class Transcript:
         """Store the output of a call, and end its item unless its command still runs. Errors: ClaimLost."""
         row = self.row(row.id)
         values: dict[str, Any] = {"answered": True, "model_items": answered_call(row.open_call, result.output)}
+        values["model_items"][1:1] = [text_message("developer", text) for text in (row.hooks or {}).get("context", ())]
         events: list[Event] = []
         if result.item is not None and not result.goes_on:
             values |= {"item": result.item, "kind": result.item["type"], "completed_at_ms": now_ms()}
@@ -216,6 +236,10 @@ class Transcript:
         if row.completed_at_ms is None:
             values: dict[str, Any] = {"item": item, "completed_at_ms": now_ms()}
             self._change(row, values, durable_events.item_completed(replace(row, **values)))
+
+    def change_row(self, row: Item, values: dict[str, Any], events: Sequence[Event]) -> None:
+        """Store changed values of a row, then publish events; from any thread. Errors: ClaimLost."""
+        self._change(row, values, *events)
 
     def _start_call(self, row: Item, item: ToolItem | None, values: dict[str, Any]) -> None:
         events: list[Event] = []

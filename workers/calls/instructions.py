@@ -8,6 +8,8 @@ from typing import TypedDict
 
 from shared.config import Config
 from shared.errors import Unavailable
+from shared.hook_files import HookFile, HookFileError
+from shared.protocol.hooks import Hook, HookFileProblem
 from shared.protocol.settings import ThreadSettings
 from workers.calls.running import RunningCall
 from workers.workspace import instructions, project_config
@@ -32,6 +34,15 @@ class ProjectLayer(TypedDict):
     config: Mapping[str, object]
 
 
+class ProjectHooks(TypedDict):
+    """A `.codex/hooks.json`. folder: whose it is; warnings, errors: what the user must know of it"""
+
+    folder: str
+    hooks: Sequence[Hook]
+    warnings: Sequence[str]
+    errors: Sequence[HookFileProblem]
+
+
 class Result(TypedDict):
     """What was found.
 
@@ -40,6 +51,7 @@ class Result(TypedDict):
     cwd, root:   the real path of the folder, and that of its project; None: the folder does not exist yet
     layers:      the project's configuration, the root's first
     layerErrors: what the user must know of it if they trust the project
+    hooks:       the hooks of the project, the root's first; of the local user's alone
     """
 
     sources: Sequence[str]
@@ -48,6 +60,7 @@ class Result(TypedDict):
     root: str | None
     layers: Sequence[ProjectLayer]
     layerErrors: Sequence[str]
+    hooks: Sequence[ProjectHooks]
 
 
 def run(config: Config, call: RunningCall, params: Params) -> Result:
@@ -63,7 +76,7 @@ def run(config: Config, call: RunningCall, params: Params) -> Result:
             root = scope.own.joinpath(*cwd.relative_to(scope.own).parts[:1])
         limits = instructions.Limits.of(config, params["settings"])
         found = instructions.read(config.home, cwd, root, limits)
-        project = project_config.read(cwd, root)
+        project = project_config.read(cwd, root, with_hooks=not scope.hosted)
     if found is None:
         raise Unavailable("this tool runner cannot look for instructions yet; restart it")
     return {
@@ -73,4 +86,12 @@ def run(config: Config, call: RunningCall, params: Params) -> Result:
         "root": str(project.root) if project else None,
         "layers": [{"folder": str(folder), "config": values} for folder, values in project.layers] if project else [],
         "layerErrors": project.warnings if project else [],
+        "hooks": [_hooks(folder, found_hooks) for folder, found_hooks in project.hooks] if project else [],
     }
+
+
+def _hooks(folder: Path, found: HookFile | HookFileError) -> ProjectHooks:
+    if isinstance(found, HookFileError):
+        problem: HookFileProblem = {"message": str(found), "path": str(folder / project_config.HOOKS)}
+        return {"folder": str(folder), "hooks": [], "warnings": [], "errors": [problem]}
+    return {"folder": str(folder), "hooks": found.hooks, "warnings": found.warnings, "errors": []}

@@ -4,7 +4,7 @@ Several faults are separated by ";". A fault happens once, in the process that u
 the same setting. The fault `hold` renames FILE to FILE.reached, and the thread waits until that file is gone.
 
 Points: before_claim, after_claim, before_park, mid_clone, before_placed (of a workspace), before_begun, after_begun,
-mid_command, before_ended,
+mid_command, before_ended, in_hook (it is about to start), before_hook_decision (it has ended),
 mid_stream, mid_answer (a call is complete), before_end (the last answer is), before_final_commit, before_publish (after
 the final commit), before_notify and after_notify (the program), before_webhook, after_webhook, feedback_claimed,
 feedback_collected, feedback_written, feedback_finished. Without the variable each point is one comparison.

@@ -151,11 +151,22 @@ def read_nearest(root: Path, cwd: Path, names: Sequence[str], max_bytes: int) ->
     names:     of each folder the first plain file of these counts
     max_bytes: of all data together; the nearest files take what they need. A blank file has size 0.
     """
+    return _read_nearest(root, cwd, names, max_bytes, every=False)
+
+
+@repeatable_by_runner
+def read_each_nearest(root: Path, cwd: Path, names: Sequence[str], max_bytes: int) -> list[tuple[Path, bytes, int]]:
+    """Return the same as `read_nearest`, but of each folder all plain files with one of the names."""
+    return _read_nearest(root, cwd, names, max_bytes, every=True)
+
+
+def _read_nearest(
+    root: Path, cwd: Path, names: Sequence[str], max_bytes: int, *, every: bool
+) -> list[tuple[Path, bytes, int]]:
     project = repository(cwd, root) or cwd
     found: list[tuple[Path, bytes, int]] = []
     for folder in [cwd, *cwd.parents][: len(cwd.relative_to(project).parts) + 1]:
-        for name in names:
-            path = folder / name
+        for path in [folder / name for name in names]:
             below = path.relative_to(project)
             try:
                 with _opened_file(project, below, follow_links=True) as fd, open(fd, "rb", closefd=False) as file:
@@ -165,7 +176,8 @@ def read_nearest(root: Path, cwd: Path, names: Sequence[str], max_bytes: int) ->
             is_blank = len(data) == size and not data.strip()
             found.append((path, b"", 0) if is_blank else (path, data, size))
             max_bytes -= 0 if is_blank else len(data)
-            break
+            if not every:
+                break
     return found
 
 

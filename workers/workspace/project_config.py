@@ -1,5 +1,7 @@
 """The configuration of a project: `.codex/config.toml` in the folders from its root down to the working folder.
 
+For the local user the hooks of `.codex/hooks.json` belong to it; those of another user's repository are never read.
+
 The files may be hostile: they are read by `workers.sandbox.files`. Whether they count is not decided here: the user has
 to trust the project (api.requests.project_config).
 
@@ -10,13 +12,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ToolError
+from shared.hook_files import HookFile, HookFileError, parse_json
 from workers.sandbox import files
 
 NAME = ".codex/config.toml"
+HOOKS = ".codex/hooks.json"
 MAX_BYTES = 256 * 1024  # of the files of a project together
 
 
@@ -27,30 +32,49 @@ class ProjectConfig:
     root:     the nearest folder from the working folder up that is a repository, else the working folder
     layers:   folder → its keys of config.toml, as JSON; the root first
     warnings: for the user: files that cannot be used
+    hooks:    folder → its hooks, or why they cannot be used; the root first
     """
 
     root: Path
     layers: Sequence[tuple[Path, Mapping[str, object]]]
     warnings: Sequence[str]
+    hooks: Sequence[tuple[Path, HookFile | HookFileError]] = ()
 
 
-def read(cwd: Path, root: Path) -> ProjectConfig:
+def read(cwd: Path, root: Path, *, with_hooks: bool) -> ProjectConfig:
     """Return the configuration for work in a folder. root: nothing above this folder is read."""
     project = files.repository(cwd, root) or cwd
     layers: list[tuple[Path, Mapping[str, object]]] = []
     warnings: list[str] = []
-    try:
-        found = files.read_nearest(root, cwd, (NAME,), MAX_BYTES)
-    except ToolError:  # a tool runner of an earlier release
-        found = []
-    for path, data, size in reversed(found):
+    hooks: list[tuple[Path, HookFile | HookFileError]] = []
+    for path, data, size in reversed(_read_files(cwd, root, with_hooks=with_hooks)):
         try:
             if len(data) < size:
                 raise ValueError(f"the files of a project may have {MAX_BYTES} bytes")
+            if path.name == Path(HOOKS).name:
+                hooks.append((path.parent.parent, _read_hooks(path, data)))
+                continue
             layers.append((path.parent.parent, _without_dates(tomllib.loads(data.decode()))))
         except (ValueError, RecursionError) as error:
             warnings.append(f"Ignored the project configuration `{path}`: {str(error)[:200]}")
-    return ProjectConfig(project, layers, warnings)
+    return ProjectConfig(project, layers, warnings, hooks)
+
+
+def _read_files(cwd: Path, root: Path, *, with_hooks: bool) -> list[tuple[Path, bytes, int]]:
+    """Return the files of a project, the nearest first. A tool runner of an earlier release reads only some of them."""
+    if with_hooks:
+        with suppress(ToolError):
+            return files.read_each_nearest(root, cwd, (NAME, HOOKS), MAX_BYTES)
+    with suppress(ToolError):
+        return files.read_nearest(root, cwd, (NAME,), MAX_BYTES)
+    return []
+
+
+def _read_hooks(path: Path, data: bytes) -> HookFile | HookFileError:
+    try:
+        return parse_json(data or b"{}", str(path), "project")
+    except HookFileError as error:
+        return error
 
 
 def _without_dates(table: Mapping[str, object]) -> dict[str, object]:

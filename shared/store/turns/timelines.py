@@ -18,7 +18,7 @@ MAX_ITEMS = 2000
 DECISIONS = ("accept", "acceptForSession", "decline", "cancel")  # a client may send anything
 KINDS = {
     *("userMessage", "agentMessage", "plan", "reasoning", "commandExecution", "fileChange", "mcpToolCall", "webSearch"),
-    *("dynamicToolCall", "imageView", "enteredReviewMode", "exitedReviewMode", "contextCompaction"),
+    *("dynamicToolCall", "imageView", "enteredReviewMode", "exitedReviewMode", "contextCompaction", "hookPrompt"),
     *("context", "call", "injected", "answer"),
 }  # an imported thread may have others
 

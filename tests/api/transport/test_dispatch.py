@@ -413,7 +413,7 @@ def test_users_with_keys_get_no_foreign_folders_and_no_full_access(backend: Back
         assert client.error("thread/start", params)["code"] == -32602, params
 
 
-@pytest.mark.parametrize("method", ["collaborationMode/list", "hooks/list", "app/list"])
+@pytest.mark.parametrize("method", ["collaborationMode/list", "app/list"])
 def test_methods_without_effect_answer_with_or_without_params(backend: Backend, method: str) -> None:
     client = backend.connect()
 

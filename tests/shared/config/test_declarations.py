@@ -26,6 +26,7 @@ from shared.config import (
 )
 from shared.config.auto_review import AutoReview
 from shared.config.feedback import FeedbackSettings
+from shared.config.hooks import HookSettings
 from shared.config.mcp_servers import McpServer, McpTool
 from shared.config.otel import Exporter, Otel, Tls
 from shared.config.prices import ModelPrice, Prices
@@ -93,6 +94,7 @@ PLACES = [
         lambda config: config.mcp_servers["x"].tools["y"],
         before='[mcp_servers.x]\ncommand = "sh"\n',
     ),
+    Place("hooks", HookSettings, lambda config: config.hooks),
     Place("otel", Otel, lambda config: config.otel),
     Place("feedback", FeedbackSettings, lambda config: config.feedback),
 ]
@@ -268,6 +270,7 @@ def test_every_field_is_declared_except_derived_ones() -> None:
 
     assert undeclared == {
         "warnings",
+        "found",
         "api_key",
         "resolved_headers",
         "token",
