@@ -13,7 +13,7 @@ AT_ONCE ?= --numprocesses 3 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel console console-check console-test promtool clients chaos upgrade hostile fuzz bench scale attacks mutants clean
+.PHONY: help setup run test lint check without-otel console console-check console-test promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -30,7 +30,7 @@ run: setup ## Start a whole server in ./home, run a first turn, and keep serving
 	exec $(BIN)/threadhouse up --home $(RUN_HOME) --port $(PORT) --first-turn
 
 test: setup ## Run all tests except those of the commands below.
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench --ignore tests/image
 
 lint: setup ## Check format, lint and types.
 	$(BIN)/ruff format --check .
@@ -38,7 +38,7 @@ lint: setup ## Check format, lint and types.
 	$(BIN)/mypy
 
 check: lint $(if $(CI),node_modules/.done) ## Check format, lint and types, and run the tests.
-	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench
+	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench --ignore tests/image
 
 without-otel: $(VENV)/without-otel/.done ## Run unit tests and some wire tests without OpenTelemetry installed.
 	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/journal tests/workers/models \
@@ -114,9 +114,19 @@ scale: setup ## Time lists of 10^6 threads in Postgres (POSTGRES=URL) and 10^5 i
 attacks: setup ## Measure what hostile connections do to another user, ROUNDS=3 times, and print ratios.
 	$(BIN)/python -m tests.bench.attacks --rounds $(or $(ROUNDS),3)
 
+image-test: setup $(if $(CI),node_modules/.done) ## Build the image and run deploy/compose.yaml with it, without a container engine (as root, on Debian).
+	$(BIN)/python -m tests.image
+
+LOCK := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
+lock: setup ## Pin what the image installs: write deploy/requirements*.txt anew after a change of pyproject.toml (UPGRADE=1: the newest).
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lock]'
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra otel pyproject.toml --output-file deploy/requirements.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) deploy/requirements-build.in --output-file deploy/requirements-build.txt
+
 mutants: setup ## Break N=150 random places, from a SEED that is printed, and list those that no unit test notices.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	$(BIN)/python -m tests.mutants --count $(or $(N),150) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove what these commands created, except ./home.
-	rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache
+	rm -rf .cache/image-test $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from api.cli import COMMANDS, commands
 from shared import config
 from shared.queue import QUEUES
+from tests.image import compose as compose_file
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
@@ -181,6 +185,33 @@ def test_the_image_copies_existing_files_and_runs_as_an_unprivileged_user() -> N
     assert {"api", "workers", "shared", "pyproject.toml"} <= set(" ".join(copied).split())
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["threadhouse"]
     assert "bubblewrap" in DOCKERFILE
+
+
+def test_the_image_installs_what_pyproject_asks_for_by_version_and_hash() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["otel"]]
+    lock = (ROOT / "deploy" / "requirements.txt").read_text()
+    locked = {
+        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lock, re.MULTILINE)
+    }
+
+    missing = [
+        str(needed)
+        for needed in wanted
+        if not needed.specifier.contains(locked.get(canonicalize_name(needed.name), "0"))
+    ]
+    assert missing == [], "run `make lock`, which writes deploy/requirements.txt anew"
+    assert re.findall(r"^(?!#|    --hash=sha256:)(?![\w.-]+==[\w.]+( ; .+)? \\$).+$", lock, re.MULTILINE) == []
+    assert re.findall(r"^FROM (?!base)(\S+)", DOCKERFILE, re.MULTILINE)[0].partition("@sha256:")[2]
+
+
+def test_compose_is_a_file_that_the_test_of_the_image_can_run() -> None:
+    project = compose_file.load(ROOT / "deploy" / "compose.yaml", {"POSTGRES_PASSWORD": "x"})
+
+    assert set(project.services) == {name for name, service in SERVICES.items() if "profiles" not in service}
+    assert {name for name, service in project.services.items() if service.health is None} == {"beat", "migrate"}
+    with pytest.raises(ValueError, match="POSTGRES_PASSWORD: set it to a random word"):
+        compose_file.load(ROOT / "deploy" / "compose.yaml", {})
 
 
 def test_the_proxy_passes_websockets_and_streams() -> None:

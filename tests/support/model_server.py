@@ -668,8 +668,8 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, port: int, gate: _Gate) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, host: str, port: int, gate: _Gate) -> None:
+        super().__init__((host, port), _Handler)
         self.gate = gate
         self.lock = threading.Lock()
         self.requests: list[Request] = []
@@ -683,7 +683,7 @@ class _Server(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+        self.server_name, self.server_port = self.socket.getsockname()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         accepted = super().get_request()
@@ -699,15 +699,16 @@ class ModelServer:
     """The model server in this process; a context manager.
 
     port:      0 for a free one
+    host:      the address that it listens on
     gate_dir:  folder in which a file NAME releases the pause NAME, and NAME.reached contains how often it was reached
     """
 
-    def __init__(self, port: int = 0, gate_dir: Path | None = None) -> None:
+    def __init__(self, port: int = 0, gate_dir: Path | None = None, *, host: str = "127.0.0.1") -> None:
         self._own_dir = tempfile.TemporaryDirectory(prefix="gate-") if gate_dir is None else None
         self._gate = _Gate(gate_dir if gate_dir is not None else Path(self._own_dir.name))  # type: ignore[union-attr]
-        self._server = _Server(port, self._gate)
+        self._server = _Server(host, port, self._gate)
         self.port: int = self._server.server_port
-        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.base_url = f"http://{host}:{self.port}/v1"
 
     def __enter__(self) -> ModelServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

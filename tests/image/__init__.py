@@ -1,0 +1,1 @@
+"""Build the image, and run what compose.yaml names with it, without a container engine (`make image-test`)."""
