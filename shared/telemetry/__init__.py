@@ -344,14 +344,13 @@ def tool_ended(
     *,
     success: bool,
     namespace: str = "",
-    mcp_server: str = "",
-    mcp_origin: str = "",
+    mcp_server: tuple[str, str] = ("", ""),
 ) -> None:
     """Record a tool call with its output: text, or Responses-API parts.
 
     started_at: monotonic seconds
     namespace:  of the tool's name, as the model knows it
-    mcp_server, mcp_origin: whose tool it is, and "stdio" or scheme and host of its address
+    mcp_server: whose tool it is, and "stdio" or scheme and host of its address
     """
     if _sdk is None or _config is None:
         return
@@ -370,8 +369,8 @@ def tool_ended(
         "output": _text(text) if shown else REDACTED,
         "output_truncated": len(text) > MAX_TEXT_CHARACTERS,
         "tool_result_seq": number,
-        "mcp_server": mcp_server,
-        "mcp_server_origin": mcp_origin,
+        "mcp_server": mcp_server[0],
+        "mcp_server_origin": mcp_server[1],
     }
     _emit(_sdk, "codex.tool_result", attributes)
     labels = _bounded(tool=tool, success=_word(success))

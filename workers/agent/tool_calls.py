@@ -217,8 +217,7 @@ def _end(
         began_at,
         success=result.success,
         namespace=call.namespace or "",
-        mcp_server=tool.server.name if tool is not None else "",
-        mcp_origin=tool.server.origin or "stdio" if tool is not None else "",
+        mcp_server=(tool.server.name, tool.server.origin or "stdio") if tool is not None else ("", ""),
     )
 
 
