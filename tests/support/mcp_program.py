@@ -127,6 +127,8 @@ def ask(kind: str) -> dict:
     params = {"message": "Your name?", "requestedSchema": FORM}
     if kind == "url":
         params = {"mode": "url", "message": "Please open", "url": "https://example.com/auth", "elicitationId": "el-1"}
+    elif kind == "long":
+        params["message"] = "x" * 100_000
     elif kind == "empty":
         params["requestedSchema"] = NOTHING
     send({"id": request_id, "method": "elicitation/create", "params": params})
@@ -148,7 +150,7 @@ def call(name: str, arguments: dict) -> dict:
     if name == "boom":
         return {**text("it went boom"), "isError": True}
     if name == "ask":
-        return ask(arguments.get("kind", "form"))
+        return [ask(arguments.get("kind", "form")) for _ in range(arguments.get("times", 1))][-1]
     if name == "die":
         os._exit(3)
     if name == "rich":

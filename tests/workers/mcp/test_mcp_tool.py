@@ -366,6 +366,18 @@ def test_a_server_asks_in_the_middle_of_a_call(
     ]
 
 
+def test_a_server_cannot_ask_at_length_or_without_end(open_bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_tool, "MAX_QUESTIONS", 0)
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="on-request")
+
+    bench.run_turn(thread, '[[tool mcp__demo::ask {"times": 3}]]')
+    monkeypatch.undo()
+    bench.run_turn(thread, '[[tool mcp__demo::ask {"kind": "long"}]]')
+
+    assert [text_of(one) for one in outputs(bench)] == ['{"action": "decline"}'] * 2
+
+
 def test_nobody_is_asked_under_the_policy_never(open_bench: Open) -> None:
     bench = open_bench(mcp_servers=program())
 
