@@ -1,5 +1,5 @@
 // With the keyboard alone, at the width of a phone: begin a thread, answer a question, read, find the keys.
-import { accessible, assert, ended, fits, signIn, story } from "./browser.mjs";
+import { accessible, ended, fits, signIn, story } from "./browser.mjs";
 
 const QUESTION = JSON.stringify({
   questions: [{ id: "c", header: "Colour", question: "Which colour?", options: [{ label: "Red", description: "" }, { label: "Blue", description: "" }] }],
@@ -20,6 +20,7 @@ await story(
     await page.keyboard.press("Control+Enter");
     await page.locator(".request").waitFor();
     await fits(page, "thread on a phone");
+    const threadId = page.url().split("/").pop();
 
     await page.getByRole("log").focus();
     await page.keyboard.press("i");
@@ -27,9 +28,9 @@ await story(
     await page.locator(".request").waitFor();
     await page.locator("body").press("d");
     await page.getByText("Nothing waits for you").waitFor();
-    assert.equal(await page.title(), "Threadhouse");
+    await page.waitForFunction(() => document.title === "Threadhouse");
     await page.locator("body").press("t");
-    await page.locator(".thread-row a").first().press("Enter");
+    await page.locator(`.thread-row a[href$="${threadId}"]`).press("Enter");
     await ended(page);
     await page.locator(".badge", { hasText: "declined" }).waitFor();
 
@@ -41,7 +42,6 @@ await story(
     await page.getByRole("dialog").waitFor({ state: "detached" });
 
     // A question of plan mode.
-    const threadId = page.url().split("/").pop();
     await page.evaluate(ask, { threadId, text: `[[tool request_user_input ${QUESTION}]][[say As you like.]]` });
     await page.getByText("Which colour?").last().waitFor();
     await page.getByLabel("Blue").focus();

@@ -1,6 +1,6 @@
 // Each page in light and dark, at the width of a desk and of a phone: axe finds nothing, nothing is too wide, and a
 // picture is kept.
-import { accessible, ask, assert, begin, ended, picture, signIn, story, told } from "./browser.mjs";
+import { accessible, ask, begin, ended, picture, signIn, story, told } from "./browser.mjs";
 
 const PATCH = "*** Begin Patch\n*** Add File: notes.txt\n+one\n+two\n*** End Patch\n";
 const TEXT = `# A heading
@@ -33,7 +33,7 @@ const EXTRA = ["admin/turns", "admin/workers", "admin/users", "admin/health"];
 await story(async ({ page, context }) => {
   await page.goto(told.url);
   await everyLook(page, "sign-in");
-  await signIn(page, "root");
+  await signIn(page, "olga"); // who has no thread yet
   await page.getByText("No threads yet").waitFor();
   await everyLook(page, "empty");
   await page.goto(`${told.url}/#/inbox`);
@@ -62,7 +62,7 @@ await story(async ({ page, context }) => {
   await page.locator(".request").waitFor();
   await page.goto(`${told.url}/#/inbox`);
   await page.locator(".request").nth(1).waitFor();
-  assert.equal(await page.title(), "(2) Threadhouse");
+  await page.waitForFunction(() => document.title === "(2) Threadhouse");
   await everyLook(page, "inbox");
 
   await page.goto(`${told.url}/#/new`);

@@ -411,6 +411,12 @@ export interface components {
             kind: components["schemas"]["FileChangeKind"];
             path: string;
         };
+        FolderHooks: {
+            cwd: string;
+            errors: components["schemas"]["HookFileProblem"][];
+            hooks: components["schemas"]["ListedHook"][];
+            warnings: string[];
+        };
         FolderSkills: {
             cwd: string;
             errors: components["schemas"]["SkillError"][];
@@ -543,6 +549,26 @@ export interface components {
                 [key: string]: boolean;
             };
         };
+        HookFileProblem: {
+            message: string;
+            path: string;
+        };
+        HookFragment: {
+            hookRunId: string;
+            text: string;
+        };
+        HookPrompt: {
+            fragments: components["schemas"]["HookFragment"][];
+            /** @enum {string} */
+            type: "hookPrompt";
+        };
+        HooksListParams: {
+            /** @default [] */
+            cwds?: string[];
+        };
+        HooksListResult: {
+            data: components["schemas"]["FolderHooks"][];
+        };
         ImageInput: {
             /** @enum {string} */
             type: "image";
@@ -588,7 +614,7 @@ export interface components {
         };
         ItemEntry: {
             completedAtMs: number | null;
-            item: (components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"]) & components["schemas"]["ItemRow"];
+            item: (components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"] | components["schemas"]["HookPrompt"]) & components["schemas"]["ItemRow"];
             startedAtMs: number | null;
             turnId: string;
         };
@@ -609,6 +635,30 @@ export interface components {
             disabledReason: null;
             name: components["schemas"]["ServerLayer"] | components["schemas"]["UserLayer"];
             version: string;
+        };
+        ListedHook: {
+            additionalContextLimit: null;
+            async: boolean;
+            command: string;
+            currentHash: string;
+            displayOrder: number;
+            enabled: boolean;
+            environmentId: null;
+            /** @enum {string} */
+            eventName: "preToolUse" | "permissionRequest" | "postToolUse" | "preCompact" | "postCompact" | "sessionStart" | "sessionEnd" | "userPromptSubmit" | "subagentStart" | "subagentStop" | "stop";
+            /** @enum {string} */
+            handlerType: "command";
+            isManaged: boolean;
+            key: string;
+            matcher: string | null;
+            pluginId: null;
+            /** @enum {string} */
+            source: "system" | "user" | "project";
+            sourcePath: string;
+            statusMessage: string | null;
+            timeoutSec: number;
+            /** @enum {string} */
+            trustStatus: "managed" | "trusted" | "modified" | "untrusted";
         };
         LocalImageInput: {
             path: string;
@@ -1455,7 +1505,7 @@ export interface components {
             durationMs: number | null;
             error: components["schemas"]["TurnError"] | null;
             id: string;
-            items: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"]) & components["schemas"]["ItemRow"])[];
+            items: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"] | components["schemas"]["HookPrompt"]) & components["schemas"]["ItemRow"])[];
             /** @enum {string} */
             itemsView: "notLoaded" | "summary" | "full";
             rootTurnId: string | null;
@@ -1571,7 +1621,7 @@ export interface components {
         WaitingRequest: {
             askedAtMs: number;
             id: number;
-            item: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"]) & components["schemas"]["ItemRow"]) | null;
+            item: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"] | components["schemas"]["HookPrompt"]) & components["schemas"]["ItemRow"]) | null;
             method: string;
             name: string | null;
             params: {
@@ -1799,8 +1849,8 @@ export interface components {
                 result: components["schemas"]["GitDiffToRemoteResult"];
             };
             "hooks/list": {
-                params: Record<string, never>;
-                result: Record<string, never>;
+                params: components["schemas"]["HooksListParams"];
+                result: components["schemas"]["HooksListResult"];
             };
             initialize: {
                 params: components["schemas"]["InitializeParams"];
