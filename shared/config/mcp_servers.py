@@ -250,7 +250,7 @@ def _brought(
         raise ConfigError(
             f"mcp_servers.{name[:80]}: its command is not in [server] user_mcp_commands; ask the operator for it"
         )
-    return replace(server, cwd=None)
+    return replace(server, cwd="." if server.cwd == "." else None)
 
 
 def _narrowed(own: McpServer, asked: McpServer, table: Mapping[str, Any]) -> McpServer:

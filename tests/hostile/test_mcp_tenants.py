@@ -36,7 +36,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tenant, Te
 def table(user: Tenant, **settings: Any) -> dict[str, Any]:
     command, *args = COMMAND.split()
     modes = {"default_tools_approval_mode": "approve", "required": True, "startup_timeout_sec": 60}
-    return {"command": command, "args": args, "env": {"KEY": user.canary}, **modes, **settings}
+    return {"command": command, "args": args, "env": {"KEY": user.canary}, "cwd": ".", **modes, **settings}
 
 
 def start(user: Tenant) -> tuple[str, Path]:
