@@ -52,6 +52,7 @@ MEANINGS = {
     "NotSteerable": "The running turn takes no input: wait for its end, or interrupt it.",
     "InvalidParams": "The params have a wrong shape, type or range.",
     "UnknownMethod": "The method does not exist, or this server does not serve it.",
+    "McpRequestFailed": "An MCP server, or the connection to it, failed. The code may be the server's own.",
     "Overloaded": "A limit is reached. Try again later.",
     "RequestTimeout": "The body of the request did not arrive in time.",
     "Unauthorized": "The API key is missing, wrong, expired or revoked.",

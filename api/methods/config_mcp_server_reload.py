@@ -23,8 +23,9 @@ MAX_THREADS = 500  # loaded ones, that follow a configuration which had no serve
 class Params(NoParams):
     """Nothing. The user's own configuration is read again; for the local user, config.toml too.
 
-    Effect: before the next model request of a thread its servers are checked: new ones are started, removed ones ended,
-            failed ones tried again; those whose program and address are the same keep running
+    Before the next model request of a thread its servers are checked: new ones are started, removed ones ended, failed
+    ones tried again; those whose program and address are the same keep running.
+
     Errors: McpRequestFailed (config.toml cannot be read)
     Source: EXTENSIONS 8
     """
