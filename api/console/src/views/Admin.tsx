@@ -7,7 +7,7 @@ import type { OpenTurn, UserWithTurns, Worker } from "../protocol/types";
 import { type AdminTab, pathOf } from "../state/route";
 import { who } from "../state/session";
 import { say } from "../state/toasts";
-import { ago, count, moment } from "./format";
+import { ago, count, moment, since } from "./format";
 import { TurnDetails } from "./TurnDetails";
 
 const REFRESH_MS = 5000;
@@ -195,7 +195,7 @@ function Users() {
                 <td>{user.role}</td>
                 <td>{count(user.activeTurns)}</td>
                 <td class="nowrap">{moment(user.createdAtMs)}</td>
-                <td>{user.disabledAtMs === null ? "may sign in" : `disabled ${ago(user.disabledAtMs / 1000)}`}</td>
+                <td>{user.disabledAtMs === null ? "may sign in" : `disabled ${since(user.disabledAtMs / 1000)}`}</td>
                 <td>
                   {user.disabledAtMs !== null ? (
                     <button onClick={() => enable(user)}>Enable</button>
