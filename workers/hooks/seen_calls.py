@@ -43,16 +43,17 @@ def seen_call(row: Item) -> SeenCall | None:
     arguments = _table(text)
     if arguments is None:
         return None
-    if call["name"] == exec_command.NAME:
+    if _is_command(call):
         line = arguments.get("cmd")
         return SeenCall(BASH, (BASH,), {"command": line}) if isinstance(line, str) else None
-    return SeenCall(call["name"], (call["name"],), arguments)
+    name = f"{call['namespace']}__{call['name']}" if call.get("namespace") else call["name"]
+    return SeenCall(name, (name,), arguments)
 
 
 def changed_arguments(row: Item, changed: Mapping[str, object]) -> str | None:
     """Return the arguments of a call after a hook has changed its input; None: the hook's input does not fit."""
     call = row.model_items[0]
-    if call["type"] == "function_call" and call["name"] != exec_command.NAME:
+    if call["type"] == "function_call" and not _is_command(call):
         return orjson.dumps(changed).decode()
     command = changed.get("command")
     if not isinstance(command, str):
@@ -77,6 +78,11 @@ def response_of(row: Item) -> object:
         return row.item["aggregatedOutput"]
     output: object = row.model_items[-1].get("output")
     return output
+
+
+def _is_command(call: Mapping[str, Any]) -> bool:
+    """Return whether a function call is one of exec_command, and not of a server's tool with that name."""
+    return call["name"] == exec_command.NAME and not call.get("namespace")
 
 
 def _table(text: str) -> dict[str, Any] | None:
