@@ -77,10 +77,9 @@ class Container:
 
     def start(self) -> None:
         """Start it with fresh files. It may run already when this returns, or have ended."""
+        self._healthy, self._ended = threading.Event(), threading.Event()  # an earlier health check may still run
         self.starts += 1
         self._id = f"{self._place.folder.name}-{self.name}-{self.starts}"
-        self._healthy.clear()
-        self._ended.clear()
         self._attached = self._place.networks.attach(
             self.name, self.service.networks, (self.service.name, self.name, self.hostname)
         )
@@ -239,14 +238,14 @@ class Container:
 
     def _probe(self, health: Health) -> None:
         """Run the health check until the container ends. `retries` failures in a row make it unhealthy."""
-        ended, failures = self._ended, 0
-        while not ended.wait(health.interval_seconds if self.is_healthy() else STARTING_INTERVAL_SECONDS):
+        healthy, ended, failures = self._healthy, self._ended, 0
+        while not ended.wait(health.interval_seconds if healthy.is_set() else STARTING_INTERVAL_SECONDS):
             try:
                 succeeded = self._exec(health.command, health.timeout_seconds).returncode == 0
             except subprocess.TimeoutExpired:
                 succeeded = False
             failures = 0 if succeeded else failures + 1
             if succeeded:
-                self._healthy.set()
+                healthy.set()
             elif failures >= health.retries:
-                self._healthy.clear()
+                healthy.clear()

@@ -59,7 +59,7 @@ class Networks:
         run("unshare", f"--net={namespace}", "true")
         addresses = {network: self._address(container, network) for network in networks}
         for number, (network, address) in enumerate(addresses.items()):
-            outside, inside = f"v{address.removeprefix('172.30.')}", f"eth{number}"
+            outside, inside = _device(address), f"eth{number}"
             run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", namespace)
             run("ip", "link", "set", outside, "master", self._bridges[network], "up")
             run("nsenter", f"--net={namespace}", "ip", "address", "add", f"{address}/24", "dev", inside)
@@ -80,6 +80,8 @@ class Networks:
         if attached.name_server is not None:
             attached.name_server.kill()
             attached.name_server.wait()
+        for address in attached.addresses.values():  # the kernel would remove it, too, but later
+            run("ip", "link", "delete", _device(address))
         run("umount", attached.namespace)
         attached.namespace.unlink()
 
@@ -119,3 +121,8 @@ class Networks:
         )
         until(ready.exists)  # before that, SIGHUP would end it
         return server
+
+
+def _device(address: str) -> str:
+    """Return the name of the end of a connection that is in the bridge."""
+    return f"v{address.removeprefix('172.30.')}"

@@ -214,7 +214,7 @@ def test_a_tool_runner_that_ends_is_started_again(deployment: Deployment, client
     init = runner.first_pid()
     for child in Path(f"/proc/{init}/task/{init}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)
-    until(lambda: runner.starts > starts)
+    until(lambda: runner.starts > starts and runner.is_healthy())
 
     turn = run_turn(client, start_thread(client), command("echo again"))
 
