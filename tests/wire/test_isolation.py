@@ -39,6 +39,10 @@ ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/healthz": None,
     "/statusz": None,  # for admins
     "/openapi.json": None,
+    "/console/assets/<name>": None,
+    "/console/session": None,  # of the caller's own cookie
+    "/oauth/callback": None,  # a state that nobody can guess counts once
+    "/v2/user/events": None,  # of the caller
     "/docs": None,
     "/v2/<path:method>": None,  # covered by the probes
     "/v2/thread/events": lambda things: ("GET", f"/v2/thread/events?threadId={things.thread}", None),

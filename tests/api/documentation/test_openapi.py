@@ -32,6 +32,12 @@ OPAQUE = {
     ("McpServerToolCallResult", "structuredContent"),
     ("McpToolCall", "arguments"),
     ("McpToolCall", "result"),
+    # What MCP servers answer.
+    ("McpServerResourceReadResult", "contents"),
+    ("McpServerStatusListResult", "data"),
+    ("McpServerToolCallResult", "_meta"),
+    ("McpServerToolCallResult", "content"),
+    ("McpServerToolCallResult", "structuredContent"),
     ("TextInput", "text_elements"),
     ("TurnError", "codexErrorInfo"),
     ("WaitingRequest", "params"),
