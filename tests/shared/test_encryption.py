@@ -27,7 +27,7 @@ def test_a_key_is_replaced_while_old_texts_are_still_read() -> None:
         both.decrypt(after[:-6] + "AAAA==")
 
 
-@pytest.mark.parametrize("keys", [OLD, f"{NEW},{OLD}", f"{NEW}\n {OLD}"])
+@pytest.mark.parametrize("keys", [OLD, f"{NEW},{OLD}", f"{NEW}\n {OLD}"], ids=["one", "two", "two lines"])
 def test_the_environment_has_the_keys(keys: str, tmp_path: object) -> None:
     config = load(None, {"THREADHOUSE_SECRETS_KEY": keys, "THREADHOUSE_HOME": str(tmp_path)})
 
@@ -35,7 +35,7 @@ def test_the_environment_has_the_keys(keys: str, tmp_path: object) -> None:
     assert OLD not in repr(config)
 
 
-@pytest.mark.parametrize("keys", ["short", OLD[:-2], f"{OLD};{NEW}"])
+@pytest.mark.parametrize("keys", ["short", OLD[:-2], f"{OLD};{NEW}"], ids=["short", "cut", "semicolon"])
 def test_a_wrong_key_is_refused_without_being_shown(keys: str, tmp_path: object) -> None:
     with pytest.raises(ConfigError, match="openssl rand") as raised:
         load(None, {"THREADHOUSE_SECRETS_KEY": keys, "THREADHOUSE_HOME": str(tmp_path)})
