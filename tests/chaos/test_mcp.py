@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +28,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(client: ProtocolClient, folder: Path, *switches: str, **settings: Any) -> str:
-    args = ["-IS", mcp_program.__file__, *switches]
-    table = {"command": sys.executable, "args": args, "required": True, **MODES, **settings}
+    args = mcp_program.arguments(*switches)
+    table = {"command": mcp_program.INTERPRETER, "args": args, "required": True, **MODES, **settings}
     return start_thread(client, cwd=str(folder), config={"mcp_servers": {"demo": table}})
 
 

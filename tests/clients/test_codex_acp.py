@@ -170,10 +170,10 @@ def test_a_permission_of_the_editor_decides(
 
 
 def test_a_session_with_mcp_servers_has_the_tools_of_those_that_work(editor: Editor, folder: Path) -> None:
-    program = ["-IS", mcp_program.__file__, "says=KEY"]
+    program = mcp_program.arguments("says=KEY")
     env = [{"name": "KEY", "value": "of-the-editor"}]
     servers = [
-        {"name": "demo", "command": sys.executable, "args": program, "env": env},
+        {"name": "demo", "command": mcp_program.INTERPRETER, "args": program, "env": env},
         {"name": "broken", "command": "/bin/cat", "args": [], "env": []},
     ]
     session_id = editor.request("session/new", cwd=str(folder), mcpServers=servers)["sessionId"]

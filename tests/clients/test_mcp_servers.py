@@ -23,6 +23,8 @@ PACKAGES = Path(__file__).parents[2] / "node_modules" / "@modelcontextprotocol"
 EVERYTHING = PACKAGES / "server-everything" / "dist" / "index.js"
 FILES = PACKAGES / "server-filesystem" / "dist" / "index.js"
 NODE = shutil.which("node")
+# A sandbox has a /tmp of its own, in which it does not find the servers of a checkout that is in /tmp.
+SANDBOX = "danger-full-access" if PACKAGES.is_relative_to("/tmp") else "workspace-write"
 pytestmark = pytest.mark.skipif(NODE is None or not FILES.exists(), reason="no reference servers (npm install)")
 
 
@@ -45,7 +47,9 @@ def call(server: str, tool: str, **arguments: Any) -> str:
 def run(client: ProtocolClient, table: dict[str, Any], script: str, **params: Any) -> list[dict[str, Any]]:
     """Run a turn of a thread with one server, `x`. Return its items of calls."""
     settings = {"required": True, "startup_timeout_sec": 60, "default_tools_approval_mode": "approve"}
-    thread_id = start_thread(client, config={"mcp_servers": {"x": {**settings, **table}}}, **params)
+    thread_id = start_thread(
+        client, config={"mcp_servers": {"x": {**settings, **table}}}, **{"sandbox": SANDBOX, **params}
+    )
     turn = run_turn(client, thread_id, script + "[[say Done.]]")
     assert turn["status"] == "completed", turn["error"]
     return [item for item in stored_turn(client, thread_id, turn["id"])["items"] if item["type"] == "mcpToolCall"]
@@ -96,11 +100,13 @@ def test_the_server_of_files_is_held_by_the_sandbox(client: ProtocolClient, tmp_
     table = {"command": NODE, "args": [str(FILES), str(folder)]}
 
     read, written = run(client, table, script, cwd=str(folder))
-    read_only = run(client, table, script.replace("new.txt", "other.txt"), cwd=str(folder), sandbox="read-only")
-
     assert text(read) == "remember"
     assert written["status"] == "completed"
     assert (folder / "new.txt").read_text() == "made"
+    if SANDBOX == "danger-full-access":
+        pytest.skip("the checkout is in /tmp, where no sandbox finds the server")
+    read_only = run(client, table, script.replace("new.txt", "other.txt"), cwd=str(folder), sandbox="read-only")
+
     assert [one["status"] for one in read_only] == ["completed", "failed"]
     assert not (folder / "other.txt").exists()
 

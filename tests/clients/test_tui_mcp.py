@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ QUESTION = r'Allow the demo MCP server to run tool "write"\?'
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with Deployment(tmp_path_factory.mktemp("server"), settings={"approval_policy": "on-request"}) as deployment:
-        table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__], "required": True}
+        table = {"command": mcp_program.INTERPRETER, "args": mcp_program.arguments(), "required": True}
         edit = {"keyPath": "mcp_servers.demo", "value": table, "mergeStrategy": "replace"}
         deployment.connect().request("config/value/write", edit)
         yield deployment

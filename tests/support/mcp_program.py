@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 
+INTERPRETER = os.path.realpath(sys.executable)  # outside of a virtual environment, which may be in a folder of /tmp
 SWITCHES = {word.partition("=")[0]: word.partition("=")[2] for word in sys.argv[1:]}
 TEXT = {
     "type": "object",
@@ -250,6 +251,13 @@ def main() -> None:
         log({"from": "client", "message": message})
         if "silent" not in SWITCHES:
             threading.Thread(target=handle, args=(message,), daemon=True).start()
+
+
+def arguments(*switches: str) -> list[str]:
+    """Return the arguments of INTERPRETER that run this program. They hold its text: a sandbox has a /tmp of its own,
+    in which it does not find a checkout that is in /tmp."""
+    with open(__file__) as file:
+        return ["-IS", "-c", file.read(), *switches]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ METHODS = {frame["frame"]["method"] for frame in RECORDED}
 
 def demo(*switches: str, **settings: Any) -> dict[str, Any]:
     """Return `config` of thread/start, as editors send it."""
-    table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__, *switches], "required": True, **settings}
+    program = {"command": mcp_program.INTERPRETER, "args": mcp_program.arguments(*switches)}
+    table = {**program, "required": True, **settings}
     return {"mcp_servers": {"demo": table}}
 
 

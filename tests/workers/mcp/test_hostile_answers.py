@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,7 +86,7 @@ def test_a_private_address_is_asked_only_if_the_operator_allows_it(url: str) -> 
 
 
 def test_a_server_with_too_many_tools_is_not_used(open_bench: Callable[..., Bench]) -> None:
-    table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__, "tools=names"], "required": True}
+    table = {"command": mcp_program.INTERPRETER, "args": mcp_program.arguments("tools=names"), "required": True}
     bench = open_bench(mcp_servers={"demo": read_server("demo", table)})
     names = "\n".join(f"{number:05}{'x' * 1000}" for number in range(5000))
     (bench.cwd / "names").write_text(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,8 +84,8 @@ def test_a_reload_follows_config_toml_and_keeps_unchanged_programs(open_bench: O
     worker, thread, log = bench.workers[0], bench.thread(), bench.cwd / "log"
     table = f"""
 [mcp_servers.demo]
-command = "{sys.executable}"
-args = ["-IS", "{mcp_program.__file__}", "log={log}"]
+command = "{mcp_program.INTERPRETER}"
+args = {json.dumps(mcp_program.arguments(f"log={log}"))}
 required = true
 """
 

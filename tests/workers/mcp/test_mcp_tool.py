@@ -24,7 +24,8 @@ Open = Callable[..., Bench]
 
 
 def program(*switches: str, **settings: Any) -> dict[str, McpServer]:
-    table = {"command": sys.executable, "args": ["-IS", mcp_program.__file__, *switches], "required": True, **settings}
+    run = {"command": mcp_program.INTERPRETER, "args": mcp_program.arguments(*switches)}
+    table = {**run, "required": True, **settings}
     return {"demo": read_server("demo", table)}
 
 
@@ -152,9 +153,9 @@ def test_a_server_that_dies_fails_its_calls_and_is_started_again_for_the_next_tu
     ("table", "reason"),
     [
         ({"command": "/does/not/exist"}, "No such file or directory (os error 2)"),
-        ({"args": ["-IS", mcp_program.__file__, "dies"]}, "connection closed: initialize response"),
+        ({"args": mcp_program.arguments("dies")}, "connection closed: initialize response"),
         (
-            {"args": ["-IS", mcp_program.__file__, "silent"], "startup_timeout_sec": 0.1},
+            {"args": mcp_program.arguments("silent"), "startup_timeout_sec": 0.1},
             "timed out handshaking with MCP server after 0.1s: deadline has elapsed",
         ),
     ],
