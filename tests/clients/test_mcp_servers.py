@@ -24,7 +24,7 @@ EVERYTHING = PACKAGES / "server-everything" / "dist" / "index.js"
 FILES = PACKAGES / "server-filesystem" / "dist" / "index.js"
 NODE = shutil.which("node")
 # A sandbox has a /tmp of its own, in which it does not find the servers of a checkout that is in /tmp.
-SANDBOX = "danger-full-access" if PACKAGES.is_relative_to("/tmp") else "workspace-write"
+SANDBOX = "danger-full-access" if PACKAGES.resolve().is_relative_to("/tmp") else "workspace-write"
 pytestmark = pytest.mark.skipif(NODE is None or not FILES.exists(), reason="no reference servers (npm install)")
 
 

@@ -1,4 +1,5 @@
-"""The transport of a server that is an address: streamable HTTP, to public addresses only unless the operator says so.
+"""The transport of a server that is an address: streamable HTTP, or its forerunner HTTP+SSE, to public addresses only
+unless the operator says so.
 
 A name is resolved once per connection and checked by shared.addresses, and the connection goes to an address that was
 checked. No proxy, no cookie and no credential of the server's environment is used.
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 from mcp.client._transport import TransportStreams
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from shared.addresses import check_address
@@ -25,6 +27,7 @@ STREAM_IDLE_SECONDS = 300.0  # for which a stream of events may be silent; a cal
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines have whole addresses, which may contain secrets
 
 LOGIN_NEEDED = -32001  # code of an error in place of the body of a 401
+LEGACY_END = "/sse"  # of the path of a server that speaks HTTP+SSE
 PORTS = {"http": 80, "https": 443}
 UNPACKED = "identity"  # a few packed bytes can become more than this process has memory for
 
@@ -68,8 +71,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if response.headers.get("Content-Encoding", UNPACKED).strip().lower() != UNPACKED:
             await response.aclose()
             raise httpx2.ReadError("the server packs its answers, which was not asked for", request=request)
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.stream = _Bounded(response.stream)  # the SDK bounds each event of the other kind
+        of_events = response.headers.get("content-type", "").startswith("text/event-stream")
+        response.stream = (_BoundedEvents if of_events else _Bounded)(response.stream)
         return response
 
     async def aclose(self) -> None:
@@ -95,6 +98,19 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class _BoundedEvents(_Bounded):
+    """A stream of events, each of at most twice MAX_LINE_BYTES. The SDK has a lower limit for streamable HTTP only."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            ended, _, begun = chunk.rpartition(b"\n\n")
+            size = len(begun) if ended else size + len(chunk)
+            if size > 2 * MAX_LINE_BYTES:
+                raise httpx2.ReadError("an event of the server is too long")
+            yield chunk
 
 
 class _SaysWhy(httpx2.AsyncBaseTransport):
@@ -126,6 +142,18 @@ async def http_server(server: McpServer, auth: httpx2.Auth | None, _ending: Endi
         timeout=httpx2.Timeout(CONNECT_SECONDS, read=STREAM_IDLE_SECONDS),
         trust_env=False,
     )
+    if httpx2.URL(server.url).path.endswith(LEGACY_END):
+
+        def guarded_client(
+            headers: dict[str, str] | None = None,
+            timeout: httpx2.Timeout | None = None,
+            auth: httpx2.Auth | None = None,
+        ) -> httpx2.AsyncClient:
+            return client
+
+        async with sse_client(server.url, httpx_client_factory=guarded_client) as it:
+            yield it
+        return
     async with client, streamable_http_client(server.url, http_client=client, max_sse_event_size=MAX_LINE_BYTES) as it:
         yield it
 

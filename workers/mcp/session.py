@@ -19,6 +19,7 @@ from importlib.metadata import version
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import httpx2
 import mcp_types
 from mcp.client._transport import TransportStreams
 from mcp.client.session import ClientRequestContext, ClientSession
@@ -318,6 +319,8 @@ async def _reason(error: Exception, ending: Ending) -> str:
         return "connection closed: initialize response"
     if isinstance(first, McpError | ToolError | MCPError):
         return str(first)
+    if isinstance(first, httpx2.HTTPStatusError):  # its text has the whole address
+        return f"the server answered with HTTP {first.response.status_code}"
     return f"{type(first).__name__}: {first}"[:500]
 
 

@@ -43,6 +43,16 @@ def test_a_tool_of_an_address_is_called_with_its_headers(
     assert "secret-1" not in str(bench.events(thread)) + str(bench.model.requests[-1].body)
 
 
+def test_a_server_that_speaks_only_http_and_sse_is_asked_too(open_bench: Open) -> None:
+    with McpAddress("secret-1", legacy=True) as server:
+        bench = open_bench(mcp_servers=address(server.url, bearer_token_env_var="TOKEN"))
+
+        bench.run_turn(bench.thread(), '[[tool mcp__demo::echo {"text": "hello"}]]')
+
+        assert text_of(outputs(bench)[-1]) == "echo: hello"
+        bench.workers[0].mcp.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 def test_a_private_address_is_refused_unless_the_operator_allows_it(open_bench: Open, host: str) -> None:
     with McpAddress() as server:

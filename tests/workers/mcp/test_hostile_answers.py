@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         if self.path.startswith("/packed"):
             self.send_header("Content-Encoding", "gzip")
-        body = b"0" * (MAX_LINE_BYTES + 1) if self.path == "/long" else PACKED
+        body = b"0" * (2 * MAX_LINE_BYTES + 1) if self.path.startswith("/long") else PACKED
         self.end_headers()
         try:
             self.wfile.write(body)
@@ -75,6 +75,11 @@ def test_a_packed_answer_is_refused_before_it_is_unpacked(url: str, path: str) -
 
 def test_an_answer_ends_at_its_limit(url: str) -> None:
     assert len(get(url, "/long")) <= MAX_LINE_BYTES  # it is cut, so that it is no JSON and its request fails
+
+
+def test_an_event_without_an_end_ends_the_stream(url: str) -> None:
+    with pytest.raises(httpx2.ReadError, match="too long"):
+        get(url, "/long-events")
 
 
 def test_a_private_address_is_asked_only_if_the_operator_allows_it(url: str) -> None:
