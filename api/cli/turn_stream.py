@@ -110,7 +110,7 @@ class TurnStream:
         """
         if self._stored_turn()["items"][0].get("clientId") != self._message_id:
             return False
-        self._err.write(f"{event['method']}: nobody can answer here; the agent is told so")
+        self._err.write(f"{event['method']}: nobody can answer here; the agent reads that")
         self.answer(event["id"], result)
         return True
 

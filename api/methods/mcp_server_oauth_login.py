@@ -112,7 +112,7 @@ class _Login:
         self._shown = {"name": params.name, "threadId": params.thread_id, "loginId": login_id}
 
     def wait(self, outputs: Generator[Any, None, Any]) -> None:
-        """Wait for the end, store the tokens and tell the client. A client that has left finds the login stored."""
+        """Wait for the end, store the tokens and notify the client. A client that has left finds the login stored."""
         error: str | None = None
         try:
             self._store(outputs)

@@ -21,7 +21,7 @@ INVALID = "invalid Guardian denial event: "
 
 
 class DenialEvent(TypedDict):
-    """The denial, as item/autoApprovalReview/completed told it, with its names in snake_case.
+    """The denial, as in item/autoApprovalReview/completed, with its names in snake_case.
 
     id: the reviewId; target_item_id: the targetItemId
     """

@@ -88,7 +88,7 @@ def thread_servers(turn: RunningTurn, pool: McpPool) -> Mapping[str, McpServer]:
 
 
 def add_status(turn: RunningTurn) -> None:
-    """Tell the model which servers it cannot use now, if it does not know that yet. Errors: ClaimLost."""
+    """Add a message about servers that cannot be used now, if the model has not read it yet. Errors: ClaimLost."""
     if turn.mcp_tools is None:
         return
     sessions = turn.mcp_tools.sessions
@@ -122,7 +122,7 @@ def _why(session: McpSession) -> str:
 
 
 def _last_status(turn: RunningTurn) -> str | None:
-    """Return what the model was last told of servers; None: nothing."""
+    """Return the last message to the model about servers; None: there is none."""
     texts: Iterable[str] = (
         part["text"]
         for row in reversed(turn.transcript.rows)
@@ -135,7 +135,7 @@ def _last_status(turn: RunningTurn) -> str | None:
 
 
 def _call_meta(turn: RunningTurn) -> Mapping[str, object]:
-    """Return what servers are told about a call: ids, as the original does, and nothing of the user's text."""
+    """Return what servers get to know about a call: ids, as the original does, and nothing of the user's text."""
     claim, settings = turn.transcript.claim, turn.transcript.settings
     ids = {"thread_id": claim.thread_id, "turn_id": claim.turn_id, "model": settings["model"]}
     return {

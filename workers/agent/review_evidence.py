@@ -1,7 +1,7 @@
-"""What an automatic reviewer is told: the history of a thread and one planned action, both as JSON.
+"""What an automatic reviewer reads: the history of a thread and one planned action, both as JSON.
 
 All texts are quoted by a JSON encoder and none is put into a sentence, so that no text can end the data that it is part
-of. What the reviewer may take for the user's word is told apart by where a row comes from, never by what it says.
+of. What the reviewer may take for the user's word is recognized by where a row comes from, never by what it says.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class ReviewerCalls:
         while (call := budget.open_call(turn, replace(self._request, max_answer_tokens=None))) is None:
             raise_if_stop_requested(turn.signal)
             if self.seconds_left <= 0:
-                raise Unusable("the token budget is held by other turns")
+                raise Unusable("other turns have reserved the token budget")
             time.sleep(BUDGET_WAIT_SECONDS)
         limit = min(ANSWER_TOKENS, call.request.max_answer_tokens or ANSWER_TOKENS)
         model = model_for(turn.config, provider)

@@ -2,7 +2,7 @@
 
 A decision is stored before anything follows from it: with the call, the prompt or the item that it is about. A worker
 that takes the turn over finds it there and does not ask again. A hook that was lost with its worker has decided nothing
-and runs again. Clients hear that a hook has ended when its decision is stored.
+and runs again. Clients are notified of the end of a hook when its decision is stored.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class TurnHooks:
         self._transcript.change_row(row, values, outcome.events)
 
     def finish(self) -> None:
-        """Run the hooks that a lost worker owes to what has ended in this turn."""
+        """Run the hooks that a lost worker did not run after what has ended in this turn."""
         for row in self._transcript.turn_rows():
             if row.answered and row.hooks is not None and row.hooks.get("before") and not row.hooks.get("after"):
                 if row.kind == "contextCompaction":

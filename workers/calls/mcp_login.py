@@ -111,7 +111,7 @@ def _server(access: McpAccess, call: RunningCall, params: Target, what: str) -> 
 
 
 class _Browser:
-    """The user's browser, which the caller sends to a URL and hears of again."""
+    """The user's browser, which the caller sends to a URL, and whose return it reports."""
 
     def __init__(self, call: RunningCall, messages: SimpleQueue[tuple[str, Any]], deadline: float) -> None:
         self._call = call

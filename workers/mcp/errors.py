@@ -27,11 +27,11 @@ class McpClosed(McpError):
 
 
 class McpTimeout(McpError):
-    """The server did not answer in time; it was told that nobody waits any more."""
+    """The server did not answer in time; it was notified that nobody waits any more."""
 
     def __init__(self, method: str, seconds: float) -> None:
         super().__init__(f"timed out awaiting {method} after {seconds:g}s")
 
 
 class McpStopped(McpError):
-    """The turn was asked to stop while the server worked; it was told that nobody waits any more."""
+    """The turn was asked to stop while the server worked; it was notified that nobody waits any more."""

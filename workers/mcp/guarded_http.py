@@ -1,5 +1,5 @@
 """The transport of a server that is an address: streamable HTTP, or its forerunner HTTP+SSE, to public addresses only
-unless the operator says so.
+unless the operator allows others.
 
 A name is resolved once per connection and checked by shared.addresses, and the connection goes to an address that was
 checked. No proxy, no cookie and no credential of the server's environment is used.

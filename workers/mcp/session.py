@@ -42,7 +42,7 @@ NOT_FOUND = 127  # the exit code of prlimit and of shells for a program that doe
 CLOSED_MESSAGE = "Connection closed"  # of the SDK's error, whose code is CONNECTION_CLOSED
 DRAIN_SECONDS = 5.0  # for a call to end by itself when the worker shuts down
 EXIT_SECONDS = 2.0  # between the end of a program's output and its own
-CANCEL_SECONDS = 5.0  # for the server to be told that a call was given up
+CANCEL_SECONDS = 5.0  # for the server to be notified that a call was given up
 MAX_PAGES = 50  # of a list
 MAX_TOOLS = 512  # of a server
 MAX_LIST_BYTES = 4 << 20  # of the pages of a list
@@ -177,7 +177,7 @@ class McpSession:
                 until += time.monotonic() - asked_at
 
     def _abandon(self, running: Future[dict[str, Any]]) -> None:
-        """Give a request up; the SDK tells the server so."""
+        """Give a request up; the SDK notifies the server."""
         running.cancel()
         done = threading.Event()
         running.add_done_callback(lambda _: done.set())

@@ -175,7 +175,7 @@ class _Answer:
 
 
 def _key(item: Any) -> str:
-    """Return what tells an item of an answer from the others; there is one open message or reasoning at a time."""
+    """Return what distinguishes the items of an answer; there is one open message or reasoning at a time."""
     return str(item.get("call_id") or (item["type"] == WEB_SEARCH_CALL and item.get("id")) or item["type"])
 
 

@@ -79,7 +79,7 @@ class ToolContext:
     asked_at_ms: when the request was sent to the client
     web:      what the tool web_search may do; None: nothing
     mcp:      the tools of the thread's MCP servers; None: it has no such servers
-    call_meta: what MCP servers are told about a call (its `_meta`)
+    call_meta: what MCP servers get to know about a call (its `_meta`)
     ask:      ask(method, params, is_over) asks the thread's clients while a call runs, and returns the answer;
               is_over: whether nobody waits for it any more
     """

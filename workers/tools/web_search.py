@@ -1,6 +1,6 @@
 """web_search: search the web through the operator's search engine, and read pages.
 
-For providers that have no such tool of their own. What it returns was written by strangers, and says so.
+For providers that have no such tool of their own. What it returns was written by strangers, and is marked as that.
 """
 
 from __future__ import annotations

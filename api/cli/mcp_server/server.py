@@ -83,7 +83,7 @@ class _Tools:
         return ListToolsResult(tools=[tools.CODEX, tools.CODEX_REPLY, tools.CODEX_LIST, tools.CODEX_READ])
 
     async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        """Call a tool. What it does wrong is a result that says so: the calling model reads it.
+        """Call a tool. A failure is a result, whose text the calling model reads.
 
         Errors: MCPError (there is no such tool)
         """

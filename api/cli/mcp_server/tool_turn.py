@@ -118,7 +118,7 @@ class ToolTurn:
                 await self._report(f"patch {item['status']}: {paths}")
 
     async def _report(self, message: str) -> None:
-        """Tell the client what happens, if it wants to know."""
+        """Report progress to the client, if it asked for that."""
         self._steps += 1
         await self._session.report_progress(self._steps, message=shorten(message, PROGRESS_CHARACTERS))
 
