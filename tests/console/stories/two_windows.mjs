@@ -18,7 +18,7 @@ await story(async ({ page, context }) => {
   assert.equal(texts[0], texts[1]);
 
   // The list of one window follows what the other does.
-  await page.getByLabel(/^Actions for/).first().click();
+  await page.locator(".thread-row.open").getByLabel(/^Actions for/).click();
   await page.getByRole("button", { name: "Rename" }).click();
   await page.getByLabel("Name of the thread").fill("Renamed here");
   await page.getByLabel("Name of the thread").press("Enter");
