@@ -21,6 +21,10 @@ ANSWER_SECONDS = 180.0  # on a busy machine
 BATCH = 16  # frames that are sent before the answers are read
 RENEW_EACH = 128  # cases, after which a lane makes a new thread and a new connection
 PROVIDER = "scripted"  # of a lane's own turns; a case may have made another one the user's default
+# What the original answers with -32603, and this server over HTTP with 502: a server of the client's that does not exist,
+# or does not work.
+MCP_METHODS = "mcpServer/"
+OF_MCP_SERVERS = ("unknown MCP server", "failed to get client")
 EXPECTED_CODES = {-32600, -32601, -32602, -32001}
 MAX_FAULTS = 50  # of all lanes, after which a lane ends
 
@@ -181,7 +185,7 @@ class SocketLane(Lane):
         error = reply.get("error") if "method" not in reply else None
         if isinstance(error, dict):
             self._tally.count(str(error["code"]))
-            if error["code"] not in EXPECTED_CODES:
+            if error["code"] not in EXPECTED_CODES and not str(error["message"]).startswith(OF_MCP_SERVERS):
                 about = [case.about for case in cases if case.answer == reply.get("id")] or [c.about for c in cases]
                 self._tally.add_fault(f"{self.name}: {error}: {about}")
         elif "method" not in reply:
@@ -214,7 +218,8 @@ class HttpLane(Lane):
             head = self._exchange(post)
             status = head.split(b" ")[1].decode(errors="replace") if head.startswith(b"HTTP/1.1 ") else "none"
             self._tally.count(f"HTTP {status}")
-            if status == "500" or status in ("502",) or (status == "none" and post.whole):
+            is_gateway_error = status == "502" and not post.about.startswith(MCP_METHODS)
+            if status == "500" or is_gateway_error or (status == "none" and post.whole):
                 self._tally.add_fault(f"{self.name}: HTTP {status}: {post.about} → {head[-300:]!r}")
             self._tally.add_cases(1)
 
