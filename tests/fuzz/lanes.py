@@ -21,8 +21,7 @@ ANSWER_SECONDS = 180.0  # on a busy machine
 BATCH = 16  # frames that are sent before the answers are read
 RENEW_EACH = 128  # cases, after which a lane makes a new thread and a new connection
 PROVIDER = "scripted"  # of a lane's own turns; a case may have made another one the user's default
-# What the original answers with -32603, and this server over HTTP with 502: a server of the client's that does not exist,
-# or does not work.
+# What the original answers with -32603, and this server over HTTP with 502: an MCP server is missing or broken.
 MCP_METHODS = "mcpServer/"
 OF_MCP_SERVERS = ("unknown MCP server", "failed to get client")
 EXPECTED_CODES = {-32600, -32601, -32602, -32001}

@@ -54,7 +54,7 @@ def test_server_survives_valid_and_invalid_requests_of_its_document(fuzzed: Fuzz
                     case.body["threadId"] = thread_id
                 answer = case.call(base_url=url, session=session, timeout=SECONDS)
                 statuses[answer.status_code] += 1
-                of_mcp_server = answer.status_code == 502 and MCP_METHODS in operation.path
+                of_mcp_server = answer.status_code == 502 and MCP_METHODS in case.operation.path
                 if answer.status_code >= 500 and answer.status_code not in OVERLOADED and not of_mcp_server:
                     faults.append(f"{answer.status_code} {case.as_curl_command()[:2000]}")
 
