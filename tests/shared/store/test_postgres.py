@@ -303,6 +303,7 @@ def test_server_ends_a_statement_before_its_connection_is_closed(setup: Setup) -
 def test_lock_is_not_waited_for_for_ever(setup: Setup) -> None:
     with setup.direct.database.write() as holder:
         setup.direct.database.lock_claims(holder)
+        holder.execute(text("SELECT 1"))  # the statement that locks is not waited for by itself
 
         with pytest.raises(DBAPIError) as caught, setup.database.write() as connection:
             setup.database.lock_claims(connection)
