@@ -17,6 +17,7 @@ from workers.mcp.lines import Ending, Lines
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.process import Process
 
+LINES_AT_ONCE, PAUSE_SECONDS = 100, 0.05  # a program that floods leaves most of the process's time to others
 EXIT_SECONDS = 2.0  # for a program to end by itself, after the end of its input
 
 
@@ -35,7 +36,11 @@ async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportS
 
     async def pass_output() -> None:
         async with from_program:
+            number = 0
             while (line := await lines.next()) is not None:
+                number += 1
+                if number % LINES_AT_ONCE == 0:
+                    await asyncio.sleep(PAUSE_SECONDS)
                 try:
                     await from_program.send(_message(line))
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
