@@ -16,6 +16,7 @@ import logging
 FIELDS = (
     *("method", "kind", "tool", "user_id", "thread_id", "turn_id", "claim_no", "item_id", "call_id", "request_id"),
     *("feedback_id", "erasure_id", "subject_id", "key_id", "turns", "worker", "status", "duration_ms"),
+    *("input_tokens", "output_tokens"),
 )
 
 

@@ -1,4 +1,4 @@
-"""MCP servers of two users on one worker: neither's secret reaches the other, and a hostile server is held."""
+"""MCP servers of two users on Postgres, two API nodes and one worker: neither's secret reaches the other, and a hostile server is held."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"no {PYTHON},
 def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tenant, Tenant]]:
     home = tmp_path_factory.mktemp("mcp")
     server = STEADY | {"user_mcp_commands": [COMMAND]}
-    with Deployment(home, "sqlite", server=server) as deployment, logs_shown_on_failure(deployment):
+    with Deployment(home, "postgres", api=2, server=server) as deployment, logs_shown_on_failure(deployment):
         found = []
-        for name in ("eve", "ada"):
+        for api, name in enumerate(("eve", "ada")):
             user_id, key = deployment.add_user(name)
-            found.append(Tenant(deployment, user_id, key, deployment.connect(0, token=key)))
+            found.append(Tenant(deployment, user_id, key, deployment.connect(api, token=key)))
         yield found[0], found[1]
 
 

@@ -40,7 +40,7 @@ def request_answer(turn: RunningTurn) -> bool:
     transcript, config = turn.transcript, turn.config
     claim, settings = transcript.claim, transcript.settings
     options = claim.turn.options
-    began_at = time.monotonic()
+    began_at, counted_before = time.monotonic(), transcript.usage.current
     request = prompt.build(config, settings, transcript.rows, claim.thread_id, claim.turn_id, options, specs_for(turn))
     try:
         model = model_for(config, settings["modelProvider"])
@@ -58,7 +58,11 @@ def request_answer(turn: RunningTurn) -> bool:
     if complete:
         turn.answered()
         duration_ms = round((time.monotonic() - began_at) * 1000)
-        logger.info("model answered", extra={"turn_id": claim.turn_id, "duration_ms": duration_ms})
+        known = {"turn_id": claim.turn_id, "duration_ms": duration_ms}
+        usage = transcript.usage.current
+        if usage and usage is not counted_before:  # the model said what it took
+            known |= {"input_tokens": usage["last"]["inputTokens"], "output_tokens": usage["last"]["outputTokens"]}
+        logger.info("model answered", extra=known)
     return complete
 
 

@@ -42,7 +42,7 @@ def read_timeline(database: Database, turn_id: str) -> tuple[Turn, list[Moment]]
         if row is None:
             return None
         turn = rows.from_row(row)
-        moments = list(_beginning(turn))
+        moments = list(_beginning(turn, row.claimed_at_ms))
         of_turn = times.where(items.c.turn_id == turn_id).order_by(items.c.position).limit(MAX_ITEMS)
         for item in connection.execute(of_turn):
             moments += _of_item(item._mapping)
@@ -53,10 +53,13 @@ def read_timeline(database: Database, turn_id: str) -> tuple[Turn, list[Moment]]
     return turn, sorted(moments, key=lambda moment: moment.at_ms)
 
 
-def _beginning(turn: Turn) -> Iterator[Moment]:
+def _beginning(turn: Turn, claimed_at_ms: int | None) -> Iterator[Moment]:
+    """Yield how the turn began, and its last claim; the log lines have the claims between these."""
     yield Moment(turn.created_at_ms, "queued")
     if turn.started_at_ms is not None:
         yield Moment(turn.started_at_ms, "claimed for the first time")
+    if claimed_at_ms is not None and turn.claim_no > 1:
+        yield Moment(claimed_at_ms, f"claimed for the last time, claim {turn.claim_no}")
 
 
 def _end(turn: Turn) -> Iterator[Moment]:
