@@ -2,7 +2,7 @@
 
 Everything happens in a folder of its own and in namespaces of its own (mounts, processes; for the tests the network,
 too), so nothing is left when it ends, however it ends. It needs root, Linux, the programs of PROGRAMS and Debian's
-mirror; where it cannot run, it says why and exits with 0.
+mirror; where it cannot run, or the mirror is too slow, it says why and exits with 0.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.image import building, compose, roots
+from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 CACHE = ROOT / ".cache" / "image-test"
 NEEDED_BYTES = 4 << 30
+PREPARE_SECONDS = 900  # for both Debians and the build
+TEST_SECONDS = 900  # for all tests together; then the one that runs fails
 NAME = "threadhouse"
 # Program → Debian's package with it.
 PROGRAMS = {
@@ -90,13 +93,21 @@ def work_folder() -> Iterator[Path]:
     finally:
         for group in CGROUPS.glob(f"**/{folder.name}"):
             for inner in sorted(group.glob("**/"), reverse=True):
-                inner.rmdir()
+                until(lambda empty=inner: is_removed(empty))  # once the last process that was killed is gone
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_removed(group: Path) -> bool:
+    with suppress(OSError):
+        group.rmdir()
+    return not group.exists()
 
 
 def build_and_test(work: Path, pytest_arguments: list[str]) -> int:
     """Build the image with the network of the machine, then test it in a network namespace. Return the exit code."""
     built = compose.load(COMPOSE, {"POSTGRES_PASSWORD": "unused"}).build
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PREPARE_SECONDS)
     try:
         base, services = roots.prepare(CACHE)
         builder = building.Builder(work)
@@ -115,15 +126,23 @@ def build_and_test(work: Path, pytest_arguments: list[str]) -> int:
             return 0
         print(f"image-test failed: {failure}")
         return 1
+    signal.alarm(0)
     (work / "image").symlink_to(builder.mount(NAME))
     (work / "services").symlink_to(services)
     (work / "image.json").write_text(builder.described(NAME))
     (work / "image.size").write_text(builder.size(NAME))
-    tests = [sys.executable, "-m", "pytest", "--quiet", "--capture=no", *(pytest_arguments or ["tests/image"])]
+    options = ["--quiet", "--capture=no", "--exitfirst", f"--session-timeout={TEST_SECONDS}"]
+    tests = [sys.executable, "-m", "pytest", *options, *(pytest_arguments or ["tests/image"])]
     command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *tests]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, "THREADHOUSE_IMAGE_TEST": str(work)}, check=False
     ).returncode
+
+
+def give_up(*_: object) -> None:
+    """End at once; the kernel ends what still runs in the namespaces."""
+    print(f"image-test skipped: Debian and the image were not there within {PREPARE_SECONDS} s", flush=True)
+    os._exit(0)
 
 
 sys.exit(main(sys.argv[1:]))

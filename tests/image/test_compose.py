@@ -24,7 +24,7 @@ from tests.support.protocol_client import ProtocolClient, connect
 from tests.support.turns import command, run_turn, start_thread, start_turn, stored_turn, wait_for_end
 from tests.support.wait import until
 
-pytestmark = pytest.mark.timeout(900)  # a whole deployment starts, on a machine however busy
+pytestmark = pytest.mark.timeout(400)  # a whole deployment starts, on a machine however busy
 
 PROXY = "127.0.0.1:8765"
 SANDBOXED = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--unshare-all", "true"]
