@@ -1,4 +1,4 @@
-"""MCP servers of two users on Postgres, two API nodes and one worker: neither's secret reaches the other, and a hostile server is held."""
+"""MCP servers of two users, on Postgres and two API nodes: no secret reaches the other, and a hostile one is held."""
 
 from __future__ import annotations
 
