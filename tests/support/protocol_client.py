@@ -17,6 +17,7 @@ import websocket
 from tests.support.contract import Recording
 
 DEADLINE_S = 60.0
+CLOSE_SECONDS = 5.0
 
 
 class RpcError(Exception):
@@ -130,7 +131,12 @@ class ProtocolClient:
             return self.lost
 
     def close(self) -> None:
-        self._socket.close(timeout=1)
+        """Close the connection as the protocol asks, or drop it when the server does not answer."""
+        with suppress(OSError, websocket.WebSocketException):  # it has ended already
+            self._socket.send_close()
+        with self._arrived:
+            self._arrived.wait_for(lambda: self.lost is not None, CLOSE_SECONDS)
+        self.drop()
 
     def drop(self) -> None:
         """Close the connection without a close frame. The reading thread notices it at once, and so does the server."""
