@@ -13,7 +13,7 @@ AT_ONCE ?= --numprocesses 3 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel console console-check console-test promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
+.PHONY: help setup run test lint check without-otel console console-check console-test console-load promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -66,6 +66,9 @@ console-check: setup node_modules/.done ## Check that the committed files of the
 
 console-test: setup node_modules/.done ## Use the console in Chromium against a real server, and save pictures of its pages (PICTURES=build/console-pictures).
 	THREADHOUSE_PICTURES=$(abspath $(or $(PICTURES),build/console-pictures)) $(BIN)/pytest --quiet tests/console
+
+console-load: setup node_modules/.done ## Measure frames and memory of the console while models write for SECONDS=600 in ten open threads.
+	$(BIN)/python -m tests.bench.console --seconds $(or $(SECONDS),600)
 
 promtool: $(BIN)/promtool ## Put promtool into .venv, for the tests of Prometheus' rules (Debian, amd64 or arm64).
 

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.console import browser
 from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 
 FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[1]
-STORY_SECONDS = 150
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 Run = Callable[..., dict[str, Any]]
 
 
-def _missing() -> str:
-    """Return what is missing to run a browser, as a sentence; "": nothing."""
-    if not any(map(shutil.which, BROWSERS)):
-        return "there is no Chromium: apt-get install chromium"
-    if not shutil.which("node") or not (ROOT / "node_modules" / "playwright-core").exists():
-        return "there is no playwright-core: make node_modules/.done"
-    return ""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if missing := _missing():
+    if missing := browser.missing():
         for item in items:
             if FOLDER in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=missing))
@@ -64,17 +48,9 @@ def run(deployment: Deployment, keys: dict[str, str]) -> Run:
     """Return a function that runs tests/console/stories/NAME.mjs and returns what it reports."""
 
     def run_story(name: str, **given: Any) -> dict[str, Any]:
-        browser = next(found for found in map(shutil.which, BROWSERS) if found)
-        told = {"url": deployment.urls[0], "keys": keys, "browser": browser, "axe": _axe(), **given}
-        with tempfile.TemporaryDirectory() as home:  # chromium writes into its home
-            environ = {**os.environ, "STORY": json.dumps(told), "HOME": home}
-            return _talk(["node", str(FOLDER / "stories" / f"{name}.mjs")], environ, _commands(deployment))
+        return browser.tell(name, {"url": deployment.urls[0], "keys": keys, **given}, _commands(deployment))
 
     return run_story
-
-
-def _axe() -> str:
-    return str(ROOT / "node_modules" / "axe-core" / "axe.min.js")
 
 
 def _commands(deployment: Deployment) -> Mapping[str, Callable[..., object]]:
@@ -96,28 +72,3 @@ def _commands(deployment: Deployment) -> Mapping[str, Callable[..., object]]:
         "addUser": lambda name: deployment.add_user(name)[1],
         "revoke": revoke,
     }
-
-
-def _talk(command: list[str], environ: dict[str, str], commands: Mapping[str, Callable[..., object]]) -> dict[str, Any]:
-    """Run a story: each line that it writes asks for something, and the last one is its report."""
-    story = subprocess.Popen(
-        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert story.stdin is not None
-    assert story.stdout is not None
-    report: dict[str, Any] = {"failure": "the story ended without a report"}
-    try:
-        for line in story.stdout:
-            said = json.loads(line)
-            if "report" in said:
-                report = said["report"]
-                break
-            answer = commands[said["ask"]](*said["with"])
-            story.stdin.write(json.dumps(answer) + "\n")
-            story.stdin.flush()
-        _, errors = story.communicate(timeout=STORY_SECONDS)
-    finally:
-        story.kill()
-        story.wait()
-    assert "failure" not in report, f"{report['failure']}\n{errors[-2000:]}"
-    return report
