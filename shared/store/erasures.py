@@ -160,11 +160,10 @@ class Erasures:
                 select(archives.c.id).where(archives.c.owner == erasure.owner)
             )
             connection.execute(delete(archive_chunks).where(of_archives))
-            for table in _tables_with("owner"):
-                counts[str(table.name)] = (
-                    counts.get(str(table.name), 0)
-                    + connection.execute(delete(table).where(table.c.owner == erasure.owner)).rowcount
-                )
+            for column in ("owner", "user_id"):
+                for table in _tables_with(column):
+                    gone = connection.execute(delete(table).where(table.c[column] == erasure.owner)).rowcount
+                    counts[str(table.name)] = counts.get(str(table.name), 0) + gone
             _note(connection, erasure.id, {name: count for name, count in counts.items() if count})
         return True
 

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import String, func, or_, select, update
 
 from shared.store import Store
 from shared.store import erasures as erasures_of_store
 from shared.store.audit import AuditEntry
-from shared.store.erasures import AGAIN_MS, Erasure
-from shared.store.tables import erasures, threads
+from shared.store.erasures import AGAIN_MS, KEPT, Erasure
+from shared.store.tables import erasures, metadata, threads
 from tests.shared.store.records import begin, running, thread
 
 OPERATOR = AuditEntry.of_operator("test")
@@ -118,12 +118,25 @@ def test_the_first_count_of_a_storage_stands(store: Store) -> None:
     assert all_erasures(store)[0].receipt == {"threads": 1, "events": 3}
 
 
+def rows_of(store: Store, user_id: str) -> dict[str, int]:
+    """Return table → how many rows have the user's id in any column, for tables that keep no ids."""
+    found = {}
+    with store.database.read() as connection:
+        for table in metadata.sorted_tables:
+            texts = [column for column in table.c if isinstance(column.type, String)]
+            if table.name not in KEPT and texts:
+                of_user = or_(*(column == user_id for column in texts))
+                found[str(table.name)] = connection.scalar(select(func.count()).select_from(table).where(of_user)) or 0
+    return found
+
+
 def test_a_users_rows_go_when_all_their_threads_are_erased(store: Store) -> None:
     store.users.add("bob")
     user = store.users.add("ann")
     for key in ("laptop", "phone"):
         store.users.create_key("ann", key)
     bob_key = store.users.create_key("bob", "laptop")
+    store.sessions.create(user.id, None, None)
     mine, others = [thread(store, user.id) for _ in range(2)], thread(store, "bob")
     store.threads.delete(thread(store, user.id).id, user.id)  # a receipt of the user's that stays
     archive_id = store.archives.create(user.id)
@@ -150,10 +163,11 @@ def test_a_users_rows_go_when_all_their_threads_are_erased(store: Store) -> None
 
     receipt = store.erasures.all_users_find(erasure.id)
     assert receipt is not None
-    assert receipt.receipt == {"users": 1, "api_keys": 2, "threads": 2, "archives": 1, "user_limits": 1}
+    assert receipt.receipt == {"users": 1, "api_keys": 2, "threads": 2, "archives": 1, "user_limits": 1, "sessions": 1}
     assert [one.cause for one in all_erasures(store)] == ["users delete", "thread/delete"]
     assert (store.limits.own(user.id), store.limits.own("bob")) == ({}, {"weight": 3})
     assert store.threads.find(others.id, "bob") is not None
+    assert [table for table, rows in rows_of(store, user.id).items() if rows] == []
 
 
 def test_claims_take_the_oldest_erasures_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
