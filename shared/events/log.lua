@@ -70,7 +70,7 @@ end
 
 -- The fields of `open`, read when they are first needed: "item", and "item\tstream" for each of its texts.
 local fields
-local dropped, begun_texts = {}, {}
+local dropped, begun_texts, ended = {}, {}, {}
 -- What this batch adds to them is written at the end, because most items that begin in a batch end in it: the heads of items, and the parts of texts.
 local heads, parts = {}, {}
 
@@ -114,8 +114,9 @@ local function close(item)
   remove_background(item)
   local prefix = item .. '\t'
   local function belongs(field) return field == item or string.sub(field, 1, #prefix) == prefix end
-  if heads[item] then -- it began in this batch, so Redis has nothing of it
+  if heads[item] then -- it began in this batch, so Redis has nothing of it, unless it began before the log's oldest key
     heads[item] = nil
+    ended[#ended + 1] = item
     for field in pairs(parts) do
       if belongs(field) then parts[field] = nil end
     end
@@ -187,6 +188,16 @@ for i = 12, #ARGV, 8 do
   end
 end
 
+local reopened = 0
+for first = 1, #ended, AT_ONCE do
+  reopened = reopened + redis.call('HDEL', open, unpack(ended, first, math.min(first + AT_ONCE - 1, #ended)))
+end
+if reopened > 0 then
+  for _, item in ipairs(ended) do
+    local prefix = item .. '\t'
+    forget_all(function(field) return string.sub(field, 1, #prefix) == prefix end)
+  end
+end
 call_for_all('HDEL', open, dropped)
 local opened = {}
 for item, head in pairs(heads) do

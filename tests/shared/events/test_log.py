@@ -146,6 +146,19 @@ def test_an_item_that_begins_and_ends_in_one_batch_leaves_nothing_open(
     assert not redis.keys("*:text:J*")
 
 
+def test_an_item_whose_start_the_log_has_forgotten_ends_with_a_batch_that_repeats_it(
+    redis: fakeredis.FakeRedis, log: EventLog
+) -> None:
+    publish(log, started("I"), delta("I", "Hel"), started("J"))
+    for first in range(0, 3 * MAX_ENTRIES, 50):
+        publish(log, *[Event("note", {}, key=f"note-{number}") for number in range(first, first + 50)])
+
+    publish(log, started("I"), completed("I"))
+
+    assert [item.item_id for item in log.snapshot(THREAD).open_items] == ["J"]
+    assert not redis.keys("*:text:I*")
+
+
 def test_an_event_that_keeps_some_items_closes_those_of_its_own_batch_too(log: EventLog) -> None:
     publish(log, started("I"), delta("I", "a"), started("J"), delta("J", "b"), Event("", role="keep", text="I"))
 
