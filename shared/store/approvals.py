@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import and_, insert, literal_column, select, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -87,7 +87,7 @@ class Approvals:
             select(approvals, threads.c.name, threads.c.preview, items.c.item, items.c.started_at_ms)
             .join(threads, threads.c.id == approvals.c.thread_id)
             .outerjoin(items, and_(items.c.id == approvals.c.item_id, items.c.thread_id == approvals.c.thread_id))
-            .where(approvals.c.owner == owner, approvals.c.state == "pending")
+            .where(approvals.c.owner == owner, approvals.c.state == literal_column("'pending'"))
             .order_by(approvals.c.id)
             .limit(limit)
         )

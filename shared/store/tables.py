@@ -197,6 +197,7 @@ approvals = Table(
 Index("approvals_of_thread", approvals.c.thread_id, approvals.c.state)
 Index("approvals_of_item", approvals.c.item_id)
 Index("approvals_pending", approvals.c.expires_at_ms, **only_where("state = 'pending'"))
+Index("approvals_waiting", approvals.c.owner, approvals.c.id, **only_where("state = 'pending'"))
 
 rules = Table(
     "rules",  # execpolicy amendments: command prefixes that an owner has allowed in all threads
