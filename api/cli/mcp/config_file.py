@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,27 +55,41 @@ def _change(edit: Callable[[TOMLDocument], None]) -> None:
 
     file = configuration.load(None, os.environ).home / "config.toml"
     target = file.resolve()  # a link stays a link
-    document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
-    edit(document)
-    text = tomlkit.dumps(document)
-    configuration.check(file, tomllib.loads(text), os.environ)
     try:
-        _replace(target, text)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _lock(target.parent):
+            document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
+            edit(document)
+            text = tomlkit.dumps(document)
+            configuration.check(file, tomllib.loads(text), os.environ)
+            _replace(target, text)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{file}: cannot be changed: {error.strerror}") from None
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes a file of the folder so; the kernel releases the lock of a dead process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(file: Path, text: str) -> None:
-    """Replace a file at once: a process that reads it gets all of it, before or after."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mode = file.stat().st_mode & 0o777 if file.exists() else NEW_FILE_MODE
+    """Replace a file at once: a process that reads it gets all of it, before or after. Its owner and mode stay."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".config.toml.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as new:
             new.write(text)
             new.flush()
             os.fsync(new.fileno())
-        os.chmod(name, mode)
+        like = file.stat() if file.exists() else file.parent.stat()
+        if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(name, like.st_uid, like.st_gid)  # root edits the file of the user who runs the server
+        os.chmod(name, like.st_mode & 0o777 if file.exists() else NEW_FILE_MODE)
         os.replace(name, file)
     except BaseException:
         os.unlink(name)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import commands
+from api.cli.mcp.config_file import put_server
 from shared.config import load
 from shared.errors import ConfigError
 
@@ -124,6 +127,25 @@ def test_a_new_file_is_readable_for_its_owner_only(tmp_path: Path) -> None:
 
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+def test_servers_that_are_added_at_the_same_time_are_all_there(file: Path) -> None:
+    names = [f"server{number}" for number in range(12)]
+
+    with ThreadPoolExecutor(6) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THREADHOUSE_HOME", str(file.parent))
+        list(pool.map(lambda name: put_server(name, {"command": name}), names))
+
+    assert set(names) <= set(load(file.parent, {}).mcp_servers)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_the_file_stays_that_of_its_owner(file: Path) -> None:
+    os.chown(file, 12_345, 23_456)
+
+    run(file, "add", "docs", "--", "docs")
+
+    assert (file.stat().st_uid, file.stat().st_gid) == (12_345, 23_456)
 
 
 @pytest.mark.parametrize(
