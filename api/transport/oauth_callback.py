@@ -6,6 +6,8 @@ call of one user, and which counts once.
 
 from __future__ import annotations
 
+import re
+
 import orjson
 from flask import Flask, Response, request
 
@@ -15,6 +17,7 @@ from shared.events import mcp_login, worker_calls
 
 MAX_CHARACTERS = 4096  # of one value of the query
 PASSED_ON = ("code", "state", "iss", "error")
+ERROR_CODE = re.compile(r"[a-zA-Z0-9_.-]{1,80}")  # narrower than RFC 6749, section 4.1.2.1
 ARRIVED = "The answer has arrived. Your client says whether the login worked; you can close this page."
 UNKNOWN = "This login is unknown, has expired, or was answered before. Begin it again in your client."
 PAGE = """<!doctype html>
@@ -37,6 +40,8 @@ def register(app: Flask, services: Services, auth: Auth) -> None:
         """Pass the browser's query on to the worker that waits for it."""
         auth.check_host(request)
         query = {name: value[:MAX_CHARACTERS] for name in PASSED_ON if (value := request.args.get(name))}
+        if "error" in query and not ERROR_CODE.fullmatch(query["error"]):
+            query["error"] = "no error code"  # a person reads it
         is_visit = request.method == "GET"  # not the HEAD of a program that looks at links
         found = services.redis.getdel(mcp_login.login_key(query["state"])) if is_visit and "state" in query else None
         arrived = False

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from subprocess import PIPE
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -163,6 +164,11 @@ def test_a_refused_login_says_what_to_do(server: Deployment, provider: OAuthProv
     assert not refused["success"]
     assert "refused (access_denied)" in refused["error"]
     assert "begin the login again" in refused["error"]
+
+    (state,) = parse_qs(urlsplit(begin(client)).query)["state"]
+    hostile = urlencode({"state": state, "error": "\x1b]0;owned\x07"})
+    assert get(f"{server.urls[0]}/oauth/callback?{hostile}")[0] == 200
+    assert "refused (no error code)" in end(client)["error"]
 
 
 def test_the_command_line_logs_in_and_out(server: Deployment, provider: OAuthProvider) -> None:
