@@ -14,6 +14,7 @@ from shared.overview import read_overview
 from shared.telemetry.metrics import STATES, WORKER_STATES
 
 NAME = "admin/overview/read"
+SLOW = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from api.requests import admin
 from api.requests.context import Context
 from api.requests.examples import USER_ID, Example
 from api.requests.params import MethodParams
-from shared.errors import InvalidRequest
 from shared.views import spending
 
 NAME = "admin/usage/read"
@@ -94,9 +93,7 @@ def handle(ctx: Context, params: Params) -> Result:
     ctx.store.audit.append(ctx.audit_entry(NAME), subject_id=params.user_id)
     used = ctx.store.usage.all_users_by_model(first, last, owner=params.user_id)
     by = spending.GROUPS if params.group_by is None else params.group_by
-    found = spending.group(used, ctx.config.prices, by)
-    if len(found) > MAX_GROUPS:
-        raise InvalidRequest(f"{len(found)} groups are more than {MAX_GROUPS}: ask for fewer days, or group by less")
+    found = spending.group(used, ctx.config.prices, by, at_most=MAX_GROUPS)
     return Result(from_day=first, to_day=last, currency=ctx.config.prices.currency, data=[_shown(one) for one in found])
 
 

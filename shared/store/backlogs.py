@@ -60,8 +60,8 @@ class Backlogs:
         due: ColumnElement[int | None],
         waits: ColumnElement[bool],
     ) -> Backlog:
-        found = select(added.label("added"), due.label("due")).select_from(table).where(waits).limit(MAX_COUNTED)
-        of = found.subquery()
+        counted = select(table.c.id).where(waits).limit(MAX_COUNTED).subquery()
+        ends = (select(func.min(column)).where(waits).scalar_subquery() for column in (added, due))
         with self._database.read() as connection:
-            row = connection.execute(select(func.count(), func.min(of.c.added), func.min(of.c.due))).one()
+            row = connection.execute(select(select(func.count()).select_from(counted).scalar_subquery(), *ends)).one()
         return Backlog(kind, *row)

@@ -57,8 +57,13 @@ class Spending:
         return None if self.cost is None else float(round(self.cost, 6))
 
 
-def group(found: Iterable[ModelUsage], prices: Prices, by: Sequence[Group]) -> list[Spending]:
-    """Return what was spent in each group, ordered by day, user id and model. by: none of them: one group."""
+def group(
+    found: Iterable[ModelUsage], prices: Prices, by: Sequence[Group], *, at_most: int | None = None
+) -> list[Spending]:
+    """Return what was spent in each group, ordered by day, user id and model. by: none of them: one group.
+
+    Errors: InvalidRequest (there are more groups than at_most)
+    """
     groups: dict[tuple[str | None, str | None, str | None], Spending] = {}
     for used in found:
         key = (
@@ -67,6 +72,8 @@ def group(found: Iterable[ModelUsage], prices: Prices, by: Sequence[Group]) -> l
             used.spent.model if "model" in by else None,
         )
         if key not in groups:
+            if len(groups) == at_most:
+                raise InvalidRequest(f"there are more than {at_most} groups: ask for fewer days, or group by less")
             groups[key] = Spending(*key)
         groups[key].add(used, prices)
     return [groups[key] for key in sorted(groups, key=lambda key: tuple(part or "" for part in key))]

@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from api.access import auth as access
@@ -22,6 +23,7 @@ from shared.clock import now_ms
 from shared.config import AuthSettings
 from shared.events.log import Event
 from shared.store import sessions
+from shared.store.tables import sessions as sessions_table
 from tests.builders import Backend, make_thread, make_turn
 
 ORIGIN = {"Origin": "http://localhost"}
@@ -321,6 +323,8 @@ def test_sessions_that_are_over_are_forgotten_and_no_user_has_too_many(
 
     assert [backend.store.sessions.find(secret) is not None for secret in secrets] == [False, True, True]
     assert backend.store.sessions.find(short) is None
+    with backend.store.database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(sessions_table)) == 2
 
 
 def test_an_open_stream_ends_with_its_session(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
