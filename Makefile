@@ -9,6 +9,8 @@ PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/d
 PORT ?= 8765
 # Files of tests that run at once, a process each; one more than the cores, because tests often wait.
 AT_ONCE ?= --numprocesses 3 --dist loadfile
+# Slow suites wait for leases and processes most of the time.
+TWO_AT_ONCE ?= --numprocesses 2
 # Each of the many processes that tests start would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -41,7 +43,7 @@ check: lint $(if $(CI),node_modules/.done) ## Check format, lint and types, and 
 	$(BIN)/pytest --quiet $(AT_ONCE) --ignore tests/clients --ignore tests/console --ignore tests/chaos --ignore tests/upgrade --ignore tests/fuzz --ignore tests/hostile --ignore tests/bench --ignore tests/image
 
 without-otel: $(VENV)/without-otel/.done ## Run unit tests and some wire tests without OpenTelemetry installed.
-	$(VENV)/without-otel/bin/pytest --quiet tests/shared tests/api/test_*.py tests/workers/agent tests/workers/journal tests/workers/models \
+	$(VENV)/without-otel/bin/pytest --quiet $(AT_ONCE) tests/shared tests/api/test_*.py tests/workers/agent tests/workers/journal tests/workers/models \
 		tests/workers/tasks tests/wire/test_turn.py
 
 $(VENV)/without-otel/.done: pyproject.toml
@@ -80,7 +82,7 @@ $(BIN)/promtool: | $(VENV)/.done
 	rm -rf $(VENV)/prometheus
 
 clients: setup node_modules/.done $(VENV)/.clients ## Run the tests with the real codex program and SDKs.
-	$(BIN)/pytest --quiet tests/clients
+	$(BIN)/pytest --quiet $(TWO_AT_ONCE) --dist loadfile tests/clients
 
 $(VENV)/.clients: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
@@ -95,13 +97,13 @@ node_modules/.done: package.json
 	@touch $@
 
 chaos: setup ## Kill and stop processes, cut connections and take Redis away at named points, N=10 times each (CUTS=30).
-	THREADHOUSE_CHAOS_N=$(or $(N),10) THREADHOUSE_CHAOS_CUTS=$(CUTS) $(BIN)/pytest --quiet tests/chaos
+	THREADHOUSE_CHAOS_N=$(or $(N),10) THREADHOUSE_CHAOS_CUTS=$(CUTS) $(BIN)/pytest --quiet $(if $(filter 1,$(N)),$(TWO_AT_ONCE) --dist worksteal,--capture=no) tests/chaos
 
 upgrade: setup ## Run each earlier release beside this version, while turns and streams continue.
 	$(BIN)/pytest --quiet tests/upgrade
 
 hostile: setup ## Run the tests of what a hostile user may try, N=300 of them random steps from a SEED that is printed.
-	THREADHOUSE_HOSTILE_STEPS=$(N) THREADHOUSE_HOSTILE_SEED=$(SEED) $(BIN)/pytest --quiet tests/hostile
+	THREADHOUSE_HOSTILE_STEPS=$(N) THREADHOUSE_HOSTILE_SEED=$(SEED) $(BIN)/pytest --quiet $(TWO_AT_ONCE) --dist loadfile tests/hostile
 
 fuzz: setup ## Send N=10000 hostile frames and requests, from a SEED that is printed.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
