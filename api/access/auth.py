@@ -147,7 +147,9 @@ class Auth:
         enabled = self._store.users.enabled(token_users) if token_users else set()
         session_ids = {caller.session_id for caller in callers if caller.session_id is not None}
         sessions = self._store.sessions.valid(session_ids) if session_ids else set()
-        return {caller for caller in callers if not self._is_valid(caller, valid_keys, enabled, sessions)}
+        share_ids = {caller.share_id for caller in callers if caller.share_id is not None}
+        shares = self._store.thread_shares.valid(share_ids) if share_ids else set()
+        return {caller for caller in callers if not self._is_valid(caller, valid_keys, enabled, sessions, shares)}
 
     def _is_valid(
         self,
@@ -155,7 +157,10 @@ class Auth:
         valid_keys: Collection[str],
         enabled_users: Collection[str],
         valid_sessions: Collection[str],
+        valid_shares: Collection[str],
     ) -> bool:
+        if caller.share_id is not None:
+            return caller.share_id in valid_shares
         if caller.session_id is not None:
             return caller.session_id in valid_sessions
         if caller.auth_mode == "api_key":

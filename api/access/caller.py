@@ -8,7 +8,7 @@ from typing import Literal
 from shared.store.audit import AuditEntry
 from shared.store.users import LOCAL_USER, User
 
-AuthMode = Literal["none", "api_key", "jwt"]
+AuthMode = Literal["none", "api_key", "jwt", "share"]
 Transport = Literal["websocket", "http"]
 
 LOCAL = User(LOCAL_USER, LOCAL_USER, "admin")
@@ -18,12 +18,14 @@ LOCAL = User(LOCAL_USER, LOCAL_USER, "admin")
 class Caller:
     """The sender of a request, as api.access.auth has authenticated them.
 
-    auth_mode:  "none" (a server without users, reached from its own machine), "api_key" or "jwt"
+    auth_mode:  "none" (a server without users, reached from its own machine), "api_key", "jwt" or
+                "share"
     key_id:     id of the API key
     transport:  "websocket" or "http"
     address:    IP address of the client
     credential: the token, to check it again while the connection is open; never shown or logged
     session_id: of the web console's session that stands for the credential
+    share_id:   of the link with which somebody reads one thread of `user`; such a caller may call no method
     """
 
     user: User
@@ -33,6 +35,7 @@ class Caller:
     address: str | None = None
     credential: str | None = field(default=None, repr=False)
     session_id: str | None = None
+    share_id: str | None = None
 
     @property
     def user_id(self) -> str:

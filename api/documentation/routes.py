@@ -96,6 +96,56 @@ ROUTES: Mapping[str, Mapping[str, object]] = {
             },
         }
     },
+    "/v2/thread/shared": {
+        "get": {
+            "operationId": "thread/shared",
+            "summary": "Read the thread of a share link, with a page of its turns, newest first.",
+            "description": "Needs no account: the secret of thread/share/create is sent as `Authorization: Share "
+            "SECRET`. Opens nothing else.",
+            "security": [],
+            "parameters": [{"name": "cursor", "in": "query", "schema": {"type": "string"}}],
+            "responses": {
+                "200": {
+                    "description": "The thread. Paths of the owner's workspaces begin with /workspaces.",
+                    "content": _object(
+                        {
+                            "thread": {"id": THREAD_ID, "name": None, "preview": "List the files here."},
+                            "turns": [],
+                            "nextCursor": None,
+                            "expiresAt": 1764410400,
+                        },
+                        thread={"type": "object"},
+                        turns={"type": "array"},
+                        nextCursor={"type": "string"},
+                        expiresAt={"type": "integer", "description": "Of the link, in Unix seconds."},
+                    ),
+                },
+                "default": {
+                    "description": "NotFound (the link is wrong, has expired or was revoked); Overloaded",
+                    "content": _PROBLEM_BODY,
+                },
+            },
+        }
+    },
+    "/v2/thread/shared/events": {
+        "get": {
+            "operationId": "thread/shared/events",
+            "summary": "Follow the thread of a share link as a stream of server-sent events.",
+            "description": "As thread/events, without requests to the owner, settings, warnings and token usage.",
+            "security": [],
+            "parameters": [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}],
+            "responses": {
+                "200": {
+                    "description": "The stream. It ends within 10 s after the link was revoked or has expired.",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                "default": {
+                    "description": "NotFound (the link is wrong, has expired or was revoked); Overloaded",
+                    "content": _PROBLEM_BODY,
+                },
+            },
+        }
+    },
     "/v2/user/events": {
         "get": {
             "operationId": "user/events",

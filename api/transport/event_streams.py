@@ -40,6 +40,7 @@ KEEP_ALIVE_SECONDS = 10.0
 EVENT_STREAM = "text/event-stream"
 STREAMED_METHODS = ("thread/start", "thread/resume", "turn/start")  # with Accept: text/event-stream
 CURSOR_EXPIRED = "threadhouse/cursorExpired"
+View = Callable[[Frame], Frame | None]  # gives an event as a client may see it; None: not at all
 
 
 class EventStreams:
@@ -50,16 +51,27 @@ class EventStreams:
         self._watch = watch
         self._drain = drain
 
-    def follow_thread(self, caller: Caller, thread_id: str, cursor: str | None) -> Response:
+    def follow_thread(
+        self,
+        caller: Caller,
+        thread_id: str,
+        cursor: str | None,
+        *,
+        view: View | None = None,
+        counted_as: str | None = None,
+    ) -> Response:
         """Return a stream of what happens in a thread, until the client leaves.
 
-        cursor: id of the last event that the client has seen
+        cursor:     id of the last event that the client has seen
+        view:       of a reader by link, who gets nothing that the user gets of other threads
+        counted_as: name under which the limits count the stream, if not the user's
         Errors: NotFound, Overloaded, InvalidParams (the cursor), Unavailable
         """
         ctx, connection = self._open(caller)
+        connection.initialized = view is None  # only initialized connections get notifications about other threads
         thread = ctx.get_thread(thread_id)
         try:
-            connection.release_slot = self._services.limits.count_connection(ctx.user_id)
+            connection.release_slot = self._services.limits.count_connection(counted_as or ctx.user_id)
             start = follow(ctx, thread.id, cursor)
             assert start is not None
             first = self._replay(ctx, thread, start)
@@ -72,7 +84,7 @@ class EventStreams:
             ctx.finish()
         # Clients get the headers with the first bytes. An id without data gives them a cursor and no event.
         opening = b"id: %b\n\n" % position.encode() if position else b": connected\n\n"
-        return self._respond(connection, lambda frame: False, opening)
+        return self._respond(connection, lambda frame: False, opening, view)
 
     def follow_user(self, caller: Caller) -> Response:
         """Return a stream of the user-scope notifications about all threads of the caller, until the client leaves.
@@ -145,8 +157,14 @@ class EventStreams:
         final = durable_events.final_message(ctx.store.items.of_turn(stored.id))
         return [Frame.of_event(durable_events.turn_ended(stored, final)[-1])]
 
-    def _respond(self, connection: Connection, is_last: Callable[[Frame], bool], opening: bytes = b"") -> Response:
-        response = Response(_events(connection, is_last, opening), content_type=EVENT_STREAM)
+    def _respond(
+        self,
+        connection: Connection,
+        is_last: Callable[[Frame], bool],
+        opening: bytes = b"",
+        view: View | None = None,
+    ) -> Response:
+        response = Response(_events(connection, is_last, opening, view), content_type=EVENT_STREAM)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         self._watch.add(connection, partial(_shut_down, request.environ.get("gunicorn.socket")))
@@ -159,7 +177,9 @@ class EventStreams:
         connection.release_slot()
 
 
-def _events(connection: Connection, is_last: Callable[[Frame], bool], opening: bytes) -> Iterator[bytes]:
+def _events(
+    connection: Connection, is_last: Callable[[Frame], bool], opening: bytes, view: View | None
+) -> Iterator[bytes]:
     """Yield the stream's bytes. is_last: whether the stream ends with this frame."""
     if opening:
         yield opening
@@ -174,6 +194,8 @@ def _events(connection: Connection, is_last: Callable[[Frame], bool], opening: b
             for thread_id in connection.followed():  # the cursor from which the client continues
                 yield b"id: %b\n\n" % connection.position(thread_id).encode()
             return
+        if view is not None:
+            frames = [seen for frame in frames if (seen := view(frame)) is not None]
         if not frames:
             yield b": keep-alive\n\n"
         for index, frame in enumerate(frames):

@@ -15,7 +15,7 @@ from api.access.caller import Caller
 from api.access.capacity import BodyReservation
 from api.requests.context import Context
 from api.requests.services import Services
-from api.transport import answers, dispatch
+from api.transport import answers, dispatch, share_routes
 from api.transport.credential_watch import CredentialWatch
 from api.transport.drain import Drain
 from api.transport.event_streams import EVENT_STREAM, STREAMED_METHODS, EventStreams
@@ -32,7 +32,9 @@ TOO_LARGE = "the body is larger than 16 MiB, the most that this server accepts"
 
 def register(app: Flask, services: Services, auth: Auth, watch: CredentialWatch, drain: Drain) -> None:
     """Add the routes to the application."""
-    routes = _Routes(services, auth, watch, drain)
+    streams = EventStreams(services, watch, drain)
+    routes = _Routes(services, auth, streams, drain)
+    share_routes.register(app, services, auth, streams)
     app.add_url_rule("/readyz", "readyz", routes.ready, methods=["GET"])
     app.add_url_rule("/statusz", "statusz", routes.status, methods=["GET"])
     app.add_url_rule("/healthz", "healthz", routes.healthy, methods=["GET"])
@@ -45,11 +47,11 @@ def register(app: Flask, services: Services, auth: Auth, watch: CredentialWatch,
 
 
 class _Routes:
-    def __init__(self, services: Services, auth: Auth, watch: CredentialWatch, drain: Drain) -> None:
+    def __init__(self, services: Services, auth: Auth, streams: EventStreams, drain: Drain) -> None:
         self._services = services
         self._auth = auth
         self._drain = drain
-        self._streams = EventStreams(services, watch, drain)
+        self._streams = streams
         self._readiness = Readiness(services)
 
     # -- the server itself

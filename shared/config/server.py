@@ -85,6 +85,15 @@ class Server:
     sessions_dir: Annotated[
         Path | None, Setting("Folder of the session files.", default="HOME/sessions with SQLite, otherwise none")
     ] = None
+    share_days: Annotated[
+        int,
+        Setting(
+            "Longest life of a link by which others read a thread; 0: nobody makes or opens one.",
+            unit="days",
+            minimum=0,
+            maximum=90,
+        ),
+    ] = 90
     lease_seconds: Annotated[float, Setting("How long a claim holds without a renewal.", unit="s")] = 30.0
     renewal_seconds: Annotated[
         float, Setting("Time between two renewals of a claim.", unit="s", default="lease_seconds / 3")

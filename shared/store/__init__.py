@@ -26,6 +26,7 @@ from shared.store.searches import Searches
 from shared.store.sessions import Sessions
 from shared.store.steps import Step, read_step
 from shared.store.terminals import Terminals
+from shared.store.thread_shares import ThreadShares
 from shared.store.threads import Threads
 from shared.store.turns import Claim
 from shared.store.turns.claims import Claims
@@ -74,6 +75,7 @@ class Store:
         self.approvals = Approvals(self.database)
         self.users = Users(self.database)
         self.sessions = Sessions(self.database)
+        self.thread_shares = ThreadShares(self.database)
         self.usage = Usage(self.database)
         self.limits = UserLimits(self.database)
         self.user_configs = UserConfigs(self.database)

@@ -45,6 +45,18 @@ sessions = Table(
     Column("expires_at_ms", Millis, nullable=False, index=True),
 )
 
+thread_shares = Table(
+    "thread_shares",  # links by which others read a thread
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False, index=True),
+    Column("thread_id", String, nullable=False, index=True),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("expires_at_ms", Millis, nullable=False, index=True),
+    Column("revoked_at_ms", Millis),
+)
+
 threads = Table(
     "threads",
     metadata,

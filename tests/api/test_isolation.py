@@ -50,6 +50,7 @@ def test_requests_for_foreign_and_unknown_ids_do_the_same_work(
     claim = claim_turn(backend.store)
     item = make_message(backend.store, claim, "secret")
     turn = end_turn(backend.store, claim)
+    share, _ = backend.store.thread_shares.create(thread.id, ALICE, 3600)
     hers = Things(
         user=ALICE,
         thread=thread.id,
@@ -61,6 +62,7 @@ def test_requests_for_foreign_and_unknown_ids_do_the_same_work(
         process="alices-shell",
         search="alices-search",
         feedback=new_id(),
+        share=share.id,
         archive=new_id(),
         workspaces=str(backend.config.server.workspaces_dir),
     )

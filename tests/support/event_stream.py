@@ -51,11 +51,12 @@ class EventStream:
         after: str | None = None,
         reconnects: str | None = None,
         token: str | None = None,
+        scheme: str = "Bearer",
     ) -> None:
         self.events: list[Sent] = []
         self.status: int | None = None
         self.breaks = 0
-        self._token = token
+        self._authorization = f"{scheme} {token}" if token else None
         self._address = urlsplit(url).hostname, urlsplit(url).port
         self._comes_back = reconnects
         self._arrived = threading.Condition()
@@ -123,7 +124,7 @@ class EventStream:
         connection = http.client.HTTPConnection(*self._address)  # type: ignore[arg-type]
         try:
             headers = EVENT_STREAM | ({"Last-Event-ID": after} if after else {})
-            headers |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
+            headers |= {"Authorization": self._authorization} if self._authorization else {}
             connection.request(
                 "GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers
             )

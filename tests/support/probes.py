@@ -40,6 +40,7 @@ NAMES = {
     "requestId": "search",
     "userId": "user",
     "feedbackId": "feedback",
+    "shareId": "share",
     "cwd": "folder",
 }
 OF_ALL = {"providerId"}  # names of what belongs to no user
@@ -65,6 +66,7 @@ class Things:
     process: str
     search: str
     feedback: str
+    share: str
     archive: str
     workspaces: str
 
@@ -94,6 +96,7 @@ def unknown_things(like: Things) -> Things:
         process="unknown-shell",
         search="unknown-search",
         feedback=new_id(),
+        share=new_id(),
         archive=new_id(),
         workspaces=like.workspaces,
     )

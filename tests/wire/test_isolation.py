@@ -47,6 +47,8 @@ ROUTES: dict[str, Callable[[Things], tuple[str, str, Any]] | None] = {
     "/v2/<path:method>": None,  # covered by the probes
     "/v2/thread/events": lambda things: ("GET", f"/v2/thread/events?threadId={things.thread}", None),
     "/v2/thread/workspace": lambda things: ("GET", f"/v2/thread/workspace?threadId={things.thread}", None),
+    "/v2/thread/shared": None,  # a secret that nobody can guess (tests/wire/test_share.py)
+    "/v2/thread/shared/events": None,
     "/v2/workspace/archive": None,  # creates an object of the caller
     "/v2/serverRequest/respond": lambda things: (
         "POST",
@@ -141,6 +143,7 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, k
     alice.wait_for_method("command/exec/outputDelta")
     alice.request("fuzzyFileSearch/sessionStart", {"sessionId": "alices-search", "roots": [thread["cwd"]]})
     feedback = alice.request("feedback/upload", {"classification": "bug", "reason": CANARY, "includeLogs": False})
+    share = alice.request("thread/share/create", {"threadId": thread["id"]})
     archive = upload(deployment, key)
     return Things(
         user=user_id,
@@ -153,6 +156,7 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, k
         process="alices-shell",
         search="alices-search",
         feedback=feedback["feedbackId"],
+        share=share["share"]["id"],
         archive=archive["archive"],
         workspaces=str(Path(thread["cwd"]).parent.parent),
     )
