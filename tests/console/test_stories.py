@@ -8,13 +8,25 @@ import pytest
 
 from tests.console.conftest import Run
 
-STORIES = ["sign_in", "approval", "steer", "reload", "two_windows", "threads", "keyboard", "operate", "hostile"]
+STORIES = [
+    "sign_in",
+    "share",
+    "workspace",
+    "approval",
+    "steer",
+    "reload",
+    "two_windows",
+    "threads",
+    "keyboard",
+    "operate",
+    "hostile",
+]
 PICTURES = os.environ.get("THREADHOUSE_PICTURES", "")
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_story(run: Run, name: str) -> None:
-    run(name)
+    run(name, pictures=PICTURES)
 
 
 def test_each_page_is_accessible_and_fits(run: Run) -> None:

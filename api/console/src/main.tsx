@@ -3,10 +3,8 @@ import "./style/tokens.css";
 import "./style/base.css";
 import "./style/layout.css";
 import "./style/thread.css";
-import { findWho } from "./state/session";
 import { finishToasts } from "./state/toasts";
 import { App } from "./views/App";
 
 addEventListener("pagehide", finishToasts);
-void findWho();
 render(<App />, document.getElementById("app") as HTMLElement);

@@ -8,6 +8,8 @@ import { chromium } from "playwright-core";
 export const told = JSON.parse(process.env.STORY);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
+export const SIZES = { desk: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+
 /** Ask the test for something, such as to release a pause of the model. */
 export async function ask(name, ...params) {
   process.stdout.write(`${JSON.stringify({ ask: name, with: params })}\n`);
@@ -108,6 +110,19 @@ export async function accessible(page, name) {
   const told = found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("; ")}`);
   assert.deepEqual(told, [], name);
   await fits(page, name);
+}
+
+/** Check the page and keep its pictures: in light and dark, at the width of a desk and of a phone. */
+export async function everyLook(page, name) {
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    await page.setViewportSize(viewport);
+    for (const colours of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: colours });
+      await picture(page, `${name}-${size}-${colours}`);
+      await accessible(page, `${name} (${size}, ${colours})`);
+    }
+  }
+  await page.setViewportSize(SIZES.desk);
 }
 
 export async function fits(page, name) {

@@ -64,6 +64,29 @@ await story(async ({ page }) => {
   await page.getByRole("button", { name: "Earlier turns" }).click();
   await page.locator(".turn").nth(PAYLOADS.length).waitFor();
   await nothingHappened(page, PAYLOADS.length);
+
+  // The same in the names of a hundred files, in a list of changes and in a link for others.
+  const names = PAYLOADS.flatMap(nameFiles);
+  assert.ok(names.length >= 100);
+  await page.evaluate(write, { threadId, names });
+  await page.goto(`${told.url}/#/threads/${threadId}/files`);
+  await page.locator(".entry").nth(names.length).waitFor();
+  const written = await page.locator(".entry").allTextContents();
+  assert.deepEqual(names.filter((name) => !written.includes(name)), []);
+  for (const name of names.filter((_, index) => index % 8 === 0)) {
+    await page.locator(".entry").nth(written.indexOf(name)).click();
+    await page.locator(".file pre").waitFor();
+    assert.equal(await page.locator(".file h2").textContent(), name);
+  }
+  await nothingHappened(page, 0);
+  await page.goto(`${told.url}/#/threads/${threadId}/changes`);
+  await page.locator(".diff").nth(names.length).waitFor();
+  await nothingHappened(page, 0);
+  await page.goto(told.url + (await page.evaluate(share, threadId)));
+  await page.locator(".turn").nth(1).waitFor();
+  await nothingHappened(page, 0);
+  await page.goto(told.url);
+
   const request = `<img src=x onerror=${RUN}>`;
   await begin(page, `[[run echo '${request}']]`, { Approvals: "untrusted" });
   await page.locator(".request").waitFor();
@@ -92,6 +115,26 @@ async function send({ threadId, payloads }) {
       body: JSON.stringify({ threadId, name: payload.replaceAll("\n", " ") }),
     });
   }
+}
+
+/** Names of files with a payload: as it is, after a quote, and in capitals. */
+function nameFiles(payload, index) {
+  const name = payload.replace(/[\n/\u0000-\u001f]/g, "_").slice(0, 90);
+  return [`f${index} ${name}`, `f${index}"'>${name}`, `f${index} ${name.toUpperCase()}`];
+}
+
+/** In the page: write files. */
+async function write({ threadId, names }) {
+  const call = (method, params) =>
+    fetch(`/v2/${method}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(params) }).then((response) => response.json());
+  const { thread } = await call("thread/read", { threadId });
+  for (const name of names) await call("fs/writeFile", { path: `${thread.cwd}/${name}`, dataBase64: btoa("text") });
+}
+
+/** In the page: make a link. */
+async function share(threadId) {
+  const answer = await fetch("/v2/thread/share/create", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ threadId }) });
+  return (await answer.json()).path;
 }
 
 async function nothingHappened(page, links) {

@@ -1,6 +1,6 @@
 // Each page in light and dark, at the width of a desk and of a phone: axe finds nothing, nothing is too wide, and a
 // picture is kept.
-import { accessible, ask, begin, ended, picture, signIn, story, told } from "./browser.mjs";
+import { ask, begin, ended, everyLook, signIn, story, told } from "./browser.mjs";
 
 const PATCH = "*** Begin Patch\n*** Add File: notes.txt\n+one\n+two\n*** End Patch\n";
 const TEXT = `# A heading
@@ -27,7 +27,6 @@ const QUESTION = JSON.stringify({
     { id: "c", header: "Colour", question: "Which colour shall it have?", options: [{ label: "Red", description: "as a rose" }, { label: "Blue", description: "as the sky" }] },
   ],
 });
-const SIZES = { desk: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const EXTRA = ["admin/turns", "admin/workers", "admin/users", "admin/health"];
 
 await story(async ({ page, context }) => {
@@ -87,15 +86,3 @@ await story(async ({ page, context }) => {
   await everyLook(page, "keys");
   await ask("release", "pages");
 }, { allowed: ["404", "400", "503"] });
-
-async function everyLook(page, name) {
-  for (const [size, viewport] of Object.entries(SIZES)) {
-    await page.setViewportSize(viewport);
-    for (const colours of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme: colours });
-      await picture(page, `${name}-${size}-${colours}`);
-      await accessible(page, `${name} (${size}, ${colours})`);
-    }
-  }
-  await page.setViewportSize(SIZES.desk);
-}

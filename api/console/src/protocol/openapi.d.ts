@@ -999,6 +999,12 @@ export interface components {
             serviceTier: string | null;
             thread: components["schemas"]["ThreadObject"];
         };
+        ShareObject: {
+            createdAt: number;
+            expiresAt: number;
+            id: string;
+            threadId: string;
+        };
         Size: {
             cols: number;
             rows: number;
@@ -1404,6 +1410,25 @@ export interface components {
             summary?: "auto" | "concise" | "detailed" | "none" | null;
             threadId: string;
         };
+        ThreadShareCreateParams: {
+            expiresInSeconds?: number | null;
+            threadId: string;
+        };
+        ThreadShareCreateResult: {
+            path: string;
+            secret: string;
+            share: components["schemas"]["ShareObject"];
+        };
+        ThreadShareListParams: {
+            threadId: string;
+        };
+        ThreadShareListResult: {
+            data: components["schemas"]["ShareObject"][];
+        };
+        ThreadShareRevokeParams: {
+            shareId: string;
+        };
+        ThreadShareRevokeResult: Record<string, never>;
         ThreadShellCommandParams: {
             command: string;
             threadId: string;
@@ -2058,6 +2083,18 @@ export interface components {
             "thread/settings/update": {
                 params: components["schemas"]["ThreadSettingsUpdateParams"];
                 result: components["schemas"]["Empty"];
+            };
+            "thread/share/create": {
+                params: components["schemas"]["ThreadShareCreateParams"];
+                result: components["schemas"]["ThreadShareCreateResult"];
+            };
+            "thread/share/list": {
+                params: components["schemas"]["ThreadShareListParams"];
+                result: components["schemas"]["ThreadShareListResult"];
+            };
+            "thread/share/revoke": {
+                params: components["schemas"]["ThreadShareRevokeParams"];
+                result: components["schemas"]["ThreadShareRevokeResult"];
             };
             "thread/shellCommand": {
                 params: components["schemas"]["ThreadShellCommandParams"];

@@ -25,18 +25,18 @@ export interface Position {
   lastId: string;
 }
 
-/** Follow a stream from a position until the returned function is called. */
-export function follow(url: string, handlers: StreamHandlers, position: Position = { lastId: "" }): () => void {
+/** Follow a stream from a position until the returned function is called. options: of its requests */
+export function follow(url: string, handlers: StreamHandlers, position: Position = { lastId: "" }, options: RequestInit = {}): () => void {
   const ended = new AbortController();
-  void keepOpen(url, position, handlers, ended.signal);
+  void keepOpen(url, options, position, handlers, ended.signal);
   return () => ended.abort();
 }
 
-async function keepOpen(url: string, position: Position, handlers: StreamHandlers, ended: AbortSignal): Promise<void> {
+async function keepOpen(url: string, options: RequestInit, position: Position, handlers: StreamHandlers, ended: AbortSignal): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   while (!ended.aborted) {
     try {
-      await readOnce(url, position, handlers, ended, () => (pauseMs = FIRST_PAUSE_MS));
+      await readOnce(url, options, position, handlers, ended, () => (pauseMs = FIRST_PAUSE_MS));
     } catch (error) {
       if (ended.aborted) return;
       const status = error instanceof ServerError ? error.status : 0;
@@ -53,6 +53,7 @@ async function keepOpen(url: string, position: Position, handlers: StreamHandler
 
 async function readOnce(
   url: string,
+  options: RequestInit,
   position: Position,
   handlers: StreamHandlers,
   ended: AbortSignal,
@@ -60,10 +61,11 @@ async function readOnce(
 ): Promise<void> {
   const silent = new AbortController();
   let timer = setTimeout(() => silent.abort(), SILENCE_MS);
-  const headers: Record<string, string> = { Accept: "text/event-stream" };
-  if (position.lastId) headers["Last-Event-ID"] = position.lastId;
+  const headers = new Headers(options.headers);
+  headers.set("Accept", "text/event-stream");
+  if (position.lastId) headers.set("Last-Event-ID", position.lastId);
   try {
-    const response = await send(url, { headers, signal: AbortSignal.any([ended, silent.signal]) });
+    const response = await send(url, { ...options, headers, signal: AbortSignal.any([ended, silent.signal]) });
     succeeded();
     handlers.opened(!position.lastId);
     handlers.trouble(null);

@@ -12,6 +12,7 @@ export type FileUpdate = Schemas["FileUpdate"];
 export type Session = Schemas["SessionResult"];
 export type WaitingRequest = Schemas["WaitingRequest"];
 export type Model = Schemas["Model"];
+export type ShareLink = Schemas["ShareObject"];
 export type OpenTurn = Schemas["OpenTurnObject"];
 export type Worker = Schemas["WorkerObject"];
 export type UserWithTurns = Schemas["UserWithTurns"];

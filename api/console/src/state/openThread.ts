@@ -1,11 +1,26 @@
 /** The thread on the page: read, then followed. Events are applied once per frame, however many come. */
 import { type Signal, signal } from "@preact/signals";
-import { call, messageOf, ServerError } from "../protocol/http";
+import { call, messageOf, send, ServerError } from "../protocol/http";
 import { follow, type Position } from "../protocol/stream";
-import type { ThreadEvent, Turn } from "../protocol/types";
+import type { Thread, ThreadEvent, Turn } from "../protocol/types";
 import { readThread, readTurn, reduceAll, settingsOf, type ThreadState } from "./thread";
 
 const PAGE_TURNS = 20;
+
+interface TurnsPage {
+  /** Newest first. */
+  data: readonly Turn[];
+  nextCursor: string | null;
+}
+
+/** From where a thread is read and followed. */
+export interface ThreadSource {
+  eventsUrl: string;
+  /** Of the requests for events. */
+  options: RequestInit;
+  read(): Promise<{ state: ThreadState; older: string | null }>;
+  readOlder(cursor: string): Promise<TurnsPage>;
+}
 
 export interface OpenThread {
   state: Signal<ThreadState | null>;
@@ -19,7 +34,7 @@ export interface OpenThread {
   close(): void;
 }
 
-export function openThread(threadId: string): OpenThread {
+export function openThread(source: ThreadSource): OpenThread {
   const state = signal<ThreadState | null>(null);
   const error = signal<string | null>(null);
   const trouble = signal<string | null>(null);
@@ -49,7 +64,7 @@ export function openThread(threadId: string): OpenThread {
     const number = ++reading;
     isRead = false;
     try {
-      const found = await readAll(threadId);
+      const found = await source.read();
       if (number !== reading) return;
       older.value = found.older;
       const requests = state.value?.requests ?? [];
@@ -85,18 +100,12 @@ export function openThread(threadId: string): OpenThread {
         if (problem.status !== 401) error.value = problem.message;
       },
     };
-    stop = follow(`/v2/thread/events?threadId=${encodeURIComponent(threadId)}`, handlers, position);
+    stop = follow(source.eventsUrl, handlers, position, source.options);
   }
 
   async function loadOlder(): Promise<void> {
     if (older.value === null) return;
-    const page = await call("thread/turns/list", {
-      threadId,
-      cursor: older.value,
-      limit: PAGE_TURNS,
-      sortDirection: "desc",
-      itemsView: "full",
-    });
+    const page = await source.readOlder(older.value);
     older.value = page.nextCursor;
     if (state.value === null) return;
     const known = new Set(state.value.turns.map((turn) => turn.id));
@@ -114,6 +123,41 @@ export function openThread(threadId: string): OpenThread {
     reading += 1;
   };
   return { state, error, trouble, older, loadOlder, close };
+}
+
+/** A thread of the user. */
+export function ownThread(threadId: string): ThreadSource {
+  const page = { threadId, limit: PAGE_TURNS, sortDirection: "desc", itemsView: "full" } as const;
+  return {
+    eventsUrl: `/v2/thread/events?threadId=${encodeURIComponent(threadId)}`,
+    options: {},
+    read: () => readAll(threadId),
+    readOlder: (cursor) => call("thread/turns/list", { ...page, cursor }),
+  };
+}
+
+interface SharedPage {
+  thread: Pick<Thread, "id" | "name" | "preview" | "status" | "cwd" | "createdAt" | "updatedAt">;
+  turns: Turn[];
+  nextCursor: string | null;
+}
+
+/** The thread that a share link opens. The link's secret is sent in a header, and no cookie with it. */
+export function sharedThread(secret: string): ThreadSource {
+  const options: RequestInit = { credentials: "omit", headers: { Authorization: `Share ${secret}` } };
+  const ask = async (query: string) => (await (await send(`/v2/thread/shared${query}`, options)).json()) as SharedPage;
+  return {
+    eventsUrl: "/v2/thread/shared/events",
+    options,
+    read: async () => {
+      const { thread, turns, nextCursor } = await ask("");
+      return { state: readThread(thread, turns.reverse(), null), older: nextCursor };
+    },
+    readOlder: async (cursor) => {
+      const { turns, nextCursor } = await ask(`?cursor=${encodeURIComponent(cursor)}`);
+      return { data: turns, nextCursor };
+    },
+  };
 }
 
 /** Read a thread with its last turns. Errors: ServerError */

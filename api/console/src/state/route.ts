@@ -4,10 +4,12 @@ import { computed, signal } from "@preact/signals";
 export type Route =
   | { page: "threads" }
   | { page: "new" }
-  | { page: "thread"; threadId: string }
+  | { page: "thread"; threadId: string; view?: ThreadView }
+  | { page: "shared"; secret: string }
   | { page: "inbox" }
   | { page: "admin"; tab: AdminTab; id: string | null };
 
+export type ThreadView = "changes" | "files";
 export type AdminTab = "turns" | "workers" | "users" | "health";
 const ADMIN_TABS: readonly string[] = ["turns", "workers", "users", "health"] satisfies AdminTab[];
 
@@ -15,7 +17,8 @@ export function parseRoute(hash: string): Route {
   const [page = "", first = "", second = ""] = hash.replace(/^#\/?/, "").split("/").map(decode);
   if (page === "new") return { page };
   if (page === "inbox") return { page };
-  if (page === "threads" && first) return { page: "thread", threadId: first };
+  if (page === "shared" && first) return { page, secret: first };
+  if (page === "threads" && first) return second === "changes" || second === "files" ? { page: "thread", threadId: first, view: second } : { page: "thread", threadId: first };
   if (page === "admin" && ADMIN_TABS.includes(first)) return { page, tab: first as AdminTab, id: second || null };
   return { page: "threads" };
 }
@@ -23,7 +26,9 @@ export function parseRoute(hash: string): Route {
 export function pathOf(route: Route): string {
   switch (route.page) {
     case "thread":
-      return `#/threads/${encodeURIComponent(route.threadId)}`;
+      return `#/threads/${encodeURIComponent(route.threadId)}${route.view ? `/${route.view}` : ""}`;
+    case "shared":
+      return `#/shared/${encodeURIComponent(route.secret)}`;
     case "admin":
       return `#/admin/${route.tab}${route.id ? `/${encodeURIComponent(route.id)}` : ""}`;
     default:

@@ -22,8 +22,11 @@ export interface Settings {
   sandbox: Session["sandbox"];
 }
 
+/** What the page shows of a thread, whoever reads it. */
+export type ThreadFacts = Pick<Thread, "id" | "name" | "preview" | "status" | "cwd">;
+
 export interface ThreadState {
-  thread: Thread;
+  thread: ThreadFacts;
   settings: Settings | null;
   turns: readonly TurnState[];
   /** What waits for an answer of a person, oldest first. */
@@ -34,7 +37,7 @@ export interface ThreadState {
 }
 
 /** Return the state of a thread that was read. turns: oldest first */
-export function readThread(thread: Thread, turns: readonly Turn[], settings: Settings | null): ThreadState {
+export function readThread(thread: ThreadFacts, turns: readonly Turn[], settings: Settings | null): ThreadState {
   return { thread, settings, turns: turns.map(readTurn), requests: [], usage: null, fate: "alive" };
 }
 
@@ -101,7 +104,7 @@ export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {
 
 // -- the thread and its turns
 
-function withThread(state: ThreadState, changes: Partial<Thread>): ThreadState {
+function withThread(state: ThreadState, changes: Partial<ThreadFacts>): ThreadState {
   return { ...state, thread: { ...state.thread, ...changes } };
 }
 

@@ -10,14 +10,22 @@ import { say } from "../state/toasts";
 import { Inbox } from "./Inbox";
 import { KeySheet } from "./KeySheet";
 import { NewThread } from "./NewThread";
+import { SharedThread } from "./SharedThread";
 import { SignIn } from "./SignIn";
 import { ThreadList } from "./ThreadList";
 import { ThreadPage } from "./ThreadPage";
 import { Toasts } from "./Toasts";
+import { Workspace } from "./Workspace";
 
 type AdminPage = typeof import("./Admin").Admin;
 
 export function App() {
+  const here = route.value;
+  const isShared = here.page === "shared";
+  useEffect(() => {
+    if (!isShared && who.peek() === undefined) void findWho(); // who reads by a link needs to be nobody
+  }, [isShared]);
+  if (isShared) return <SharedThread key={here.secret} secret={here.secret} />;
   if (startError.value) return <StartError message={startError.value} />;
   if (who.value === undefined) return <p class="center quiet">Loading…</p>;
   if (who.value === null) return <SignIn />;
@@ -120,6 +128,7 @@ function Page() {
     case "new":
       return <NewThread />;
     case "thread":
+      if (here.view) return <Workspace key={here.threadId} threadId={here.threadId} view={here.view} />;
       return <ThreadPage key={here.threadId} threadId={here.threadId} />;
     case "inbox":
       return <Inbox />;

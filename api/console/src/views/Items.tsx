@@ -1,15 +1,11 @@
 /** The items of a turn, one view per kind. Whatever an item contains is shown as text. */
-import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import type { FileUpdate, Item, ItemOf } from "../protocol/types";
+import type { Item, ItemOf } from "../protocol/types";
 import { ansiPieces } from "./ansi";
-import { counts, diffLines } from "./diff";
+import { Cwd, Diff } from "./Diff";
 import { duration } from "./format";
 import { Markdown } from "./Markdown";
 import { memo } from "./memo";
-
-/** The folder that the thread works in: what is below it is named from there. */
-export const Cwd = createContext("");
 
 const IMAGE_DATA = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 
@@ -127,44 +123,6 @@ function Changes({ item }: { item: ItemOf<"fileChange"> }) {
         <Diff key={change.path} change={change} open={item.changes.length <= 5} />
       ))}
     </div>
-  );
-}
-
-const MOST_LINES = 2000;
-const SIGNS = { add: "+", delete: "−", same: " ", hunk: "" };
-const KINDS = { add: "new", delete: "deleted", update: "" };
-
-export function Diff({ change, open }: { change: FileUpdate; open: boolean }) {
-  const lines = diffLines(change);
-  const cwd = useContext(Cwd);
-  const { added, deleted } = counts(lines);
-  return (
-    <details class="diff" open={open}>
-      <summary>
-        <code class="path" title={change.path}>
-          {change.path.startsWith(`${cwd}/`) ? change.path.slice(cwd.length + 1) : change.path}
-        </code>
-        {change.kind.move_path && <code class="path">→ {change.kind.move_path}</code>}
-        <span class="small">
-          {KINDS[change.kind.type]} <span class="added">+{added}</span> <span class="deleted">−{deleted}</span>
-        </span>
-      </summary>
-      <div class="scroll" tabIndex={0} role="region" aria-label={`Changes of ${change.path}`}>
-        <table>
-          <tbody>
-            {lines.slice(0, MOST_LINES).map((line, index) => (
-              <tr key={index} class={line.kind}>
-                <td class="number">{line.before}</td>
-                <td class="number">{line.after}</td>
-                <td class="sign">{SIGNS[line.kind]}</td>
-                <td class="line">{line.text}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-        {lines.length > MOST_LINES && <p class="small quiet">{lines.length - MOST_LINES} more lines are not shown.</p>}
-      </div>
-    </details>
   );
 }
 

@@ -1,12 +1,12 @@
 /** Begin a thread: the first message, and where the agent works. */
 import { useSignal } from "@preact/signals";
-import { call, messageOf } from "../protocol/http";
+import { call, messageOf, send } from "../protocol/http";
 import { go } from "../state/route";
 import { who } from "../state/session";
 import { say } from "../state/toasts";
 import { type Choice, Choices } from "./Choices";
 
-type Place = "empty" | "git" | "folder";
+type Place = "empty" | "git" | "archive" | "folder";
 
 export function NewThread() {
   const place = useSignal<Place>("empty");
@@ -28,7 +28,7 @@ export function NewThread() {
     error.value = null;
     const { effort, ...settings } = choice.value;
     try {
-      const where = placeParams(place.value, field);
+      const where = place.value === "archive" ? await archiveParams(fields.get("archive")) : placeParams(place.value, field);
       const { thread } = await call("thread/start", { ...settings, ...where });
       const start = { threadId: thread.id, input: [{ type: "text" as const, text }], ...(effort && { effort }) };
       await call("turn/start", start).catch((problem) => say(`The thread is there, but: ${messageOf(problem)}`, "error"));
@@ -56,6 +56,7 @@ export function NewThread() {
         <legend>Where it works</legend>
         <Radio place={place} value="empty" text="An empty folder of its own, on the server" />
         <Radio place={place} value="git" text="A copy of a git repository" />
+        <Radio place={place} value="archive" text="The files of an archive (zip, tar or tar.gz)" />
         {isOpen && <Radio place={place} value="folder" text="A folder on the server's machine" />}
         {place.value === "git" && (
           <div class="fields">
@@ -69,6 +70,11 @@ export function NewThread() {
               Credential <input name="credential" placeholder="none: public" />
             </label>
           </div>
+        )}
+        {place.value === "archive" && (
+          <label class="fields">
+            Archive <input name="archive" type="file" accept=".zip,.tar,.tgz,.tar.gz,.gz" required />
+          </label>
         )}
         {place.value === "folder" && (
           <label class="fields">
@@ -84,7 +90,7 @@ export function NewThread() {
       )}
       <p class="row">
         <button class="primary" disabled={busy.value}>
-          Begin
+          {busy.value && place.value === "archive" ? "Uploading…" : "Begin"}
         </button>
         <span class="small quiet wide-only">
           or <kbd>Ctrl</kbd>+<kbd>Enter</kbd>
@@ -92,6 +98,14 @@ export function NewThread() {
       </p>
     </form>
   );
+}
+
+/** Upload an archive, which counts for one thread. Errors: ServerError */
+async function archiveParams(file: FormDataEntryValue | null): Promise<{ config: Record<string, unknown> }> {
+  if (!(file instanceof File) || file.size === 0) throw new Error("Choose an archive that is not empty.");
+  const headers = { "Content-Type": "application/octet-stream" };
+  const { archive } = await (await send("/v2/workspace/archive", { method: "POST", headers, body: file })).json();
+  return { config: { workspace: { archive } } };
 }
 
 function placeParams(place: Place, field: (name: string) => string): { cwd?: string; config?: Record<string, unknown> } {

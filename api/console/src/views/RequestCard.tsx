@@ -6,7 +6,7 @@ import { answer } from "../state/inbox";
 import { type Key, useKeys } from "../state/keys";
 import { decisionsOf, ELICITATION, metaOf, QUESTION, titleOf } from "./decisions";
 import { Elicitation } from "./Elicitation";
-import { Diff } from "./Items";
+import { Diff } from "./Diff";
 import { Questions } from "./Questions";
 
 export interface RequestProps {

@@ -1,26 +1,31 @@
 /** One thread: its turns as they go on, what it asks, and where to write. */
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Item } from "../protocol/types";
 import { messageOf } from "../protocol/http";
 import { useKeys } from "../state/keys";
-import { type OpenThread, openThread } from "../state/openThread";
+import { type OpenThread, openThread, ownThread } from "../state/openThread";
 import { pathOf } from "../state/route";
+import { who } from "../state/session";
 import type { ThreadState, TurnState } from "../state/thread";
 import { titleOf } from "../state/threads";
 import { say } from "../state/toasts";
 import { Composer } from "./Composer";
 import { count, duration, shortPath } from "./format";
-import { Cwd, ItemView } from "./Items";
+import { Cwd } from "./Diff";
+import { ItemView } from "./Items";
 import { memo } from "./memo";
 import { RequestCard } from "./RequestCard";
+import { Share } from "./Share";
 import { Status, statusText } from "./Status";
 
 const AT_END_PIXELS = 80;
 
 export function ThreadPage({ threadId }: { threadId: string }) {
-  const open = useMemo(() => openThread(threadId), [threadId]);
+  const open = useMemo(() => openThread(ownThread(threadId)), [threadId]);
   useEffect(() => open.close, [open]);
+  const sharing = useSignal(false);
   const state = open.state.value;
   if (open.error.value) {
     return (
@@ -35,22 +40,49 @@ export function ThreadPage({ threadId }: { threadId: string }) {
   }
   if (state === null) return <p class="center quiet">{open.trouble.value ?? "Loading…"}</p>;
   return (
+    <ThreadView open={open} state={state} end={<Composer state={state} />}>
+      <nav class="thread-links" aria-label="Of this thread">
+        <a href={pathOf({ page: "thread", threadId, view: "changes" })}>Changes and files</a>
+        {who.value?.mode === "session" && (
+          <button class="plain" onClick={() => (sharing.value = true)}>
+            Share
+          </button>
+        )}
+      </nav>
+      {sharing.value && <Share threadId={threadId} close={() => (sharing.value = false)} />}
+    </ThreadView>
+  );
+}
+
+export interface ThreadViewProps {
+  open: OpenThread;
+  state: ThreadState;
+  /** What stands below the turns; null: the thread is only read. */
+  end: ComponentChildren;
+  /** What stands beside the title. */
+  children?: ComponentChildren;
+}
+
+export function ThreadView({ open, state, end, children }: ThreadViewProps) {
+  return (
     <section class="thread" aria-label={titleOf(state.thread)}>
-      <Head state={state} />
+      <Head state={state} isOwn={end !== null}>
+        {children}
+      </Head>
       {open.trouble.value && (
         <p class="banner" role="status">
           The connection is lost and is tried again. The turn goes on, and nothing will be missing.
         </p>
       )}
       <Cwd.Provider value={state.thread.cwd}>
-        <Transcript open={open} state={state} />
+        <Transcript open={open} state={state} isOwn={end !== null} />
       </Cwd.Provider>
-      <Composer state={state} />
+      {end}
     </section>
   );
 }
 
-function Head({ state }: { state: ThreadState }) {
+function Head({ state, isOwn, children }: { state: ThreadState; isOwn: boolean; children: ComponentChildren }) {
   const { thread, usage } = state;
   const { text } = statusText(thread.status);
   const context = usage?.modelContextWindow;
@@ -59,15 +91,22 @@ function Head({ state }: { state: ThreadState }) {
     `${count(usage.total.inputTokens)} in (${count(usage.total.cachedInputTokens)} cached), ${count(usage.total.outputTokens)} out (${count(usage.total.reasoningOutputTokens)} reasoning)`;
   return (
     <header class="thread-top">
-      <a class="back narrow-only" href={pathOf({ page: "threads" })}>
-        ← Threads
-      </a>
-      <h1>{titleOf(thread)}</h1>
+      {isOwn && (
+        <a class="back narrow-only" href={pathOf({ page: "threads" })}>
+          ← Threads
+        </a>
+      )}
+      <div class="thread-title-row">
+        <h1>{titleOf(thread)}</h1>
+        {children}
+      </div>
       <p class="facts small quiet">
         <Status status={thread.status} />
-        <span class="path" title={`The agent works in ${thread.cwd}`}>
-          {thread.cwd.endsWith(`/${thread.id}`) ? "own workspace" : shortPath(thread.cwd)}
-        </span>
+        {isOwn && (
+          <span class="path" title={`The agent works in ${thread.cwd}`}>
+            {thread.cwd.endsWith(`/${thread.id}`) ? "own workspace" : shortPath(thread.cwd)}
+          </span>
+        )}
         {usage && (
           <span title={tokens ?? ""}>
             {count(usage.total.totalTokens)} tokens
@@ -82,7 +121,7 @@ function Head({ state }: { state: ThreadState }) {
   );
 }
 
-function Transcript({ open, state }: { open: OpenThread; state: ThreadState }) {
+function Transcript({ open, state, isOwn }: { open: OpenThread; state: ThreadState; isOwn: boolean }) {
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useSignal(true);
   const toEnd = () => {
@@ -109,7 +148,7 @@ function Transcript({ open, state }: { open: OpenThread; state: ThreadState }) {
           Earlier turns
         </button>
       )}
-      {state.turns.length === 0 && <p class="quiet center">Nothing has been written here yet. Say below what the agent shall do.</p>}
+      {state.turns.length === 0 && <p class="quiet center">Nothing has been written here yet. {isOwn && "Say below what the agent shall do."}</p>}
       {state.turns.map((turn) => (
         <TurnView key={turn.id} turn={turn} />
       ))}

@@ -16,7 +16,7 @@ export function diffLines(change: FileUpdate): DiffLine[] {
   return hunkLines(lines);
 }
 
-function hunkLines(lines: readonly string[]): DiffLine[] {
+export function hunkLines(lines: readonly string[]): DiffLine[] {
   let [before, after] = [1, 1];
   return lines.map((line): DiffLine => {
     const hunk = /^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@/.exec(line);
@@ -37,4 +37,34 @@ export function counts(lines: readonly DiffLine[]): { added: number; deleted: nu
     added: lines.filter((line) => line.kind === "add").length,
     deleted: lines.filter((line) => line.kind === "delete").length,
   };
+}
+
+/** A line of two sides: a line that was replaced stands beside the one that replaced it. */
+export interface SideRow {
+  left: DiffLine | null;
+  right: DiffLine | null;
+}
+
+export function sideBySide(lines: readonly DiffLine[]): SideRow[] {
+  const rows: SideRow[] = [];
+  let deleted: DiffLine[] = [];
+  let added: DiffLine[] = [];
+  const pair = () => {
+    for (let index = 0; index < Math.max(deleted.length, added.length); index++) {
+      rows.push({ left: deleted[index] ?? null, right: added[index] ?? null });
+    }
+    [deleted, added] = [[], []];
+  };
+  for (const line of lines) {
+    if (line.kind === "delete") {
+      if (added.length) pair();
+      deleted.push(line);
+    } else if (line.kind === "add") added.push(line);
+    else {
+      pair();
+      rows.push({ left: line, right: line });
+    }
+  }
+  pair();
+  return rows;
 }
