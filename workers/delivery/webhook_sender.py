@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import orjson
 from standardwebhooks.webhooks import Webhook as Signature
 
+from shared import guarded_http
 from shared.config.webhooks import Webhook
 from shared.errors import AddressRefused, Unavailable
 from shared.store.outbox import Outgoing
-from workers.web import guarded_http
 
 MAX_RESPONSE_BYTES = 65_536  # of the body, which is ignored: only the status counts
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 
 from shared.errors import ToolError
+from shared.guarded_http import Cutter
 from shared.protocol import frames
 from shared.protocol.model_items import ToolDefinition
 from shared.protocol.web_search import WebSearchAction, web_search
@@ -15,7 +16,6 @@ from workers.control.signal import StopReason
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 from workers.web import pages, searx
 from workers.web.access import WebAccess
-from workers.web.guarded_http import Cutter
 
 NAME = "web_search"
 PURE = True

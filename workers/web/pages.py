@@ -10,10 +10,10 @@ import zlib
 from dataclasses import dataclass
 from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
 
+from shared import guarded_http
 from shared.errors import AddressRefused, ToolError, Unavailable
-from workers.web import guarded_http
+from shared.guarded_http import Cutter, Response
 from workers.web.access import WebAccess
-from workers.web.guarded_http import Cutter, Response
 
 MAX_REDIRECTS = 5
 MAX_URL_CHARACTERS = 2000

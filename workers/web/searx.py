@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from shared import guarded_http
 from shared.errors import AddressRefused, ToolError, Unavailable
+from shared.guarded_http import Cutter
 from shared.protocol import frames
-from workers.web import guarded_http
 from workers.web.access import WebAccess
-from workers.web.guarded_http import Cutter
 
 MAX_ANSWER_BYTES = 4 << 20
 MAX_TITLE_CHARACTERS = 200

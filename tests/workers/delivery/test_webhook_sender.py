@@ -11,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from shared import guarded_http
 from shared.config.webhooks import Webhook
 from shared.store.outbox import Outgoing
 from tests.support.webhook_receiver import SECRET, WebhookReceiver
 from workers.delivery import webhook_sender
-from workers.web import guarded_http
 
 SECONDS = 60.0
 
