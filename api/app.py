@@ -107,6 +107,10 @@ def make_app(services: Services) -> Flask:
     oauth_callback.register(app, services, auth)
     openapi.register(app, auth)
     console.register(app, services, auth)
+    if auth.provider is not None:
+        from api.console import oidc_routes  # imports cryptography, which takes a while
+
+        oidc_routes.register(app, services, auth)
     if services.config.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.config.server.proxies)  # type: ignore[method-assign]
     return app

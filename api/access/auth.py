@@ -22,13 +22,15 @@ from flask import Request
 from api.access import session_cookie
 from api.access.caller import LOCAL, AuthMode, Caller, Transport
 from shared.config import Config
-from shared.errors import Conflict, Forbidden, InvalidParams, Unauthorized
+from shared.errors import ConfigError, Conflict, Forbidden, InvalidParams, Unauthorized
 from shared.store import Store
 from shared.store.audit import AuditEntry
 from shared.store.users import KEY_PREFIX, USE_RECORDED_MS, User
 
 if TYPE_CHECKING:
-    from api.access.tokens import Tokens
+    from api.access.oidc_provider import Provider
+    from api.access.oidc_tokens import OidcTokens
+    from api.access.tokens import Tokens, TokenUser
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +48,47 @@ class _CachedCaller:
 
 
 def _make_tokens(config: Config) -> Tokens | None:
-    if config.auth is None:
+    if config.auth is None or not config.auth.has_tokens:
         return None
     from api.access.tokens import Tokens  # imports cryptography, which takes a twentieth of a process's start-up time
 
     return Tokens(config.auth)
 
 
+def _make_provider(config: Config) -> Provider | None:
+    settings = config.auth.oidc if config.auth is not None else None
+    if settings is None:
+        return None
+    if settings.client_secret_env_var and not settings.client_secret:
+        variable = settings.client_secret_env_var
+        raise ConfigError(f"[auth.oidc] client_secret_env_var: expected the environment variable {variable} to be set")
+    from api.access.oidc_provider import Provider
+
+    return Provider(settings)
+
+
+def _make_oidc_tokens(config: Config, provider: Provider | None) -> OidcTokens | None:
+    if config.auth is None or provider is None:
+        return None
+    from api.access.oidc_tokens import OidcTokens
+
+    return OidcTokens(provider, config.auth.leeway_seconds)
+
+
 class Auth:
     """Authenticates the requests of one API process.
 
-    Errors: ConfigError (the file of [auth] cannot be used)
+    provider:    where users sign in; None: nowhere
+    oidc_tokens: verifies the provider's tokens
+    Errors:      ConfigError (the file of [auth] cannot be used, or the secret of [auth.oidc] is missing)
     """
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
         self._tokens = _make_tokens(config)
+        self.provider = _make_provider(config)
+        self.oidc_tokens = _make_oidc_tokens(config, self.provider)
         self._cache: dict[bytes, _CachedCaller] = {}
         self._users_exist = False
         self._users_checked_s = float("-inf")
@@ -93,16 +119,18 @@ class Auth:
 
     def requires_credential(self) -> bool:
         """Whether the server has users or accepts tokens; without either it serves its own machine."""
+        if self._accepts_tokens():
+            return True
         now_s = time.monotonic()
-        if self._tokens is None and not self._users_exist and now_s - self._users_checked_s > USERS_CACHE_SECONDS:
+        if not self._users_exist and now_s - self._users_checked_s > USERS_CACHE_SECONDS:
             self._users_exist = self._store.users.exist()
             self._users_checked_s = now_s
-        return self._tokens is not None or self._users_exist
+        return self._users_exist
 
     def credential_expires_at_ms(self, credential: str, caller: Caller) -> int | None:
         """Return when a credential that was accepted ends; None: never."""
-        if caller.auth_mode == "jwt" and self._tokens is not None:
-            return int((time.time() + self._tokens.read(credential)[1]) * 1000)
+        if caller.auth_mode == "jwt":
+            return int((time.time() + self._read_token(credential).left_s) * 1000)
         key = self._store.users.find_by_key(credential)
         return None if key is None else key.expires_at_ms
 
@@ -166,11 +194,7 @@ class Auth:
         if caller.auth_mode == "api_key":
             return caller.key_id in valid_keys
         if caller.auth_mode == "jwt":
-            return (
-                caller.user_id in enabled_users
-                and self._tokens is not None
-                and self._tokens.is_valid(caller.credential or "")
-            )
+            return caller.user_id in enabled_users and self._is_token_valid(caller.credential or "")
         return not self.requires_credential()
 
     def _by_credential(self, credential: str, address: str) -> Caller:
@@ -179,12 +203,13 @@ class Auth:
         if cached is not None and cached.expires_s > now_s:
             return cached.caller
         self._cache.pop(digest, None)
-        if credential.startswith(KEY_PREFIX) or self._tokens is None:
+        if credential.startswith(KEY_PREFIX) or not self._accepts_tokens():
             cached = _CachedCaller(self._by_key(credential), now_s + CACHE_SECONDS)
         else:
-            name, left_s = self._tokens.read(credential)
-            caller = Caller(self._by_name(name, address), "jwt", credential=credential)
-            cached = _CachedCaller(caller, now_s + min(CACHE_SECONDS, left_s))
+            named = self._read_token(credential)
+            user = self.find_user(named.name, address, creates=named.creates)
+            user = replace(user, role="admin") if named.is_admin else user
+            cached = _CachedCaller(Caller(user, "jwt", credential=credential), now_s + min(CACHE_SECONDS, named.left_s))
         return self._remember(digest, cached)
 
     def _by_session(self, secret: str) -> Caller:
@@ -194,7 +219,8 @@ class Auth:
             return cached.caller
         self._cache.pop(digest, None)
         session = self._store.sessions.find(secret)
-        if session is None or (session.key_id is None and self._tokens is None):
+        accepted = self.provider if session is not None and session.from_provider else self._tokens or self.provider
+        if session is None or (session.key_id is None and accepted is None):
             raise Unauthorized("the session has ended; sign in again")
         left_s = session.expires_at_ms / 1000 - time.time()
         mode: AuthMode = "jwt" if session.key_id is None else "api_key"
@@ -229,11 +255,10 @@ class Auth:
         except Exception as error:  # noqa: BLE001 - the next use is recorded again
             logger.warning("use of a key not recorded: %s", error, extra={"key_id": key_id})
 
-    def _by_name(self, name: str, address: str) -> User:
-        """Return the user that a token names. Errors: Unauthorized."""
-        assert self._config.auth is not None
+    def find_user(self, name: str, address: str, *, creates: bool) -> User:
+        """Return the user that a token names. creates: whether to add an unknown one. Errors: Unauthorized."""
         account = self._store.users.find(name)
-        if account is None and self._config.auth.create_users:
+        if account is None and creates:
             try:
                 return self._store.users.add(name, audit_entry=AuditEntry.of_operator("users add", address=address))
             except Conflict:  # a concurrent request with the same token has added the user
@@ -246,6 +271,27 @@ class Auth:
                 "enables it with `threadhouse users add NAME` or `threadhouse users enable NAME`"
             )
         return account.user
+
+    def _accepts_tokens(self) -> bool:
+        return self._tokens is not None or self.oidc_tokens is not None
+
+    def _read_token(self, token: str) -> TokenUser:
+        """Return whom a token names: one of [auth], or one of the provider. Errors: Unauthorized, Unavailable."""
+        if self._tokens is not None:
+            try:
+                return self._tokens.read(token)
+            except Unauthorized:
+                if self.oidc_tokens is None:
+                    raise
+        assert self.oidc_tokens is not None
+        return self.oidc_tokens.read(token)
+
+    def _is_token_valid(self, token: str) -> bool:
+        """Return whether a token is accepted now. Errors: Unavailable (the provider's keys are not known yet)."""
+        try:
+            return self._accepts_tokens() and bool(self._read_token(token))
+        except Unauthorized:
+            return False
 
 
 def _digest(credential: str) -> bytes:

@@ -31,9 +31,11 @@ def check_sender(request: Request) -> None:
         raise Forbidden("the session's cookie is for the web console alone; send Authorization: Bearer <key>")
 
 
-def write(request: Request, response: Response, secret: str, seconds: int) -> None:
-    """Have the browser keep the session's secret for so long, where no script can read it."""
-    secure = request.headers.get("Origin", "").startswith("https:")  # a proxy may serve https in front of this process
+def write(response: Response, secret: str, seconds: int, *, secure: bool) -> None:
+    """Have the browser keep the session's secret for so long, where no script can read it.
+
+    secure: whether the page came over https, which a proxy may serve in front of this process
+    """
     response.set_cookie(NAME, secret, max_age=seconds, path="/", httponly=True, samesite="Strict", secure=secure)
 
 

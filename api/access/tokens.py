@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -37,6 +38,20 @@ class TokenHeader(TypedDict, total=False):
     kid: str
 
 
+class TokenUser(NamedTuple):
+    """Whom a token that is accepted names.
+
+    left_s:   for how many seconds it is valid
+    is_admin: whether the token makes them an admin, whatever their row says
+    creates:  whether an unknown user becomes a member
+    """
+
+    name: str
+    left_s: float
+    is_admin: bool
+    creates: bool
+
+
 class Tokens:
     """Verifies tokens with the secret or the public keys of a file, which is read again when it changes.
 
@@ -50,8 +65,8 @@ class Tokens:
         self._stamp = _stamp(self._file)
         self._keys = self._load()
 
-    def read(self, token: str) -> tuple[str, float]:
-        """Return the name in the user claim, and for how many seconds the token is valid. Errors: Unauthorized."""
+    def read(self, token: str) -> TokenUser:
+        """Return whom the token names. Errors: Unauthorized."""
         settings = self._settings
         try:
             header: Any = jwt.get_unverified_header(token)
@@ -66,19 +81,12 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud", settings.user_claim]},
             )
         except jwt.PyJWTError as error:
-            raise Unauthorized(f"the token is not accepted: {type(error).__name__}; get a new one and retry") from None
+            raise not_accepted(error) from None
         name = claims[settings.user_claim]
         if not isinstance(name, str):
             raise Unauthorized(f"the token is not accepted: its claim {settings.user_claim} must be a string")
-        return name, float(claims["exp"]) + settings.leeway_seconds - time.time()
-
-    def is_valid(self, token: str) -> bool:
-        """Whether the token is accepted now."""
-        try:
-            self.read(token)
-        except Unauthorized:
-            return False
-        return True
+        left_s = float(claims["exp"]) + settings.leeway_seconds - time.time()
+        return TokenUser(name, left_s, False, settings.create_users)
 
     def _key(self, header: TokenHeader) -> Key:
         """Return the key that the token's header names, or the only one. Errors: jwt.InvalidKeyError."""
@@ -116,6 +124,11 @@ class Tokens:
         return _public_keys(self._file, data)
 
 
+def not_accepted(error: Exception) -> Unauthorized:
+    """Return the error of a token that fails a check."""
+    return Unauthorized(f"the token is not accepted: {type(error).__name__}; get a new one and retry")
+
+
 def _public_keys(file: Path, data: bytes) -> dict[str | None, Key]:
     try:
         listed = json.loads(data)["keys"]
@@ -125,14 +138,20 @@ def _public_keys(file: Path, data: bytes) -> dict[str | None, Key]:
     keys: dict[str | None, Key] = {}
     for one in found:
         try:
-            key = jwt.PyJWK({**one, "alg": one.get("alg") or ("RS256" if one["kty"] == "RSA" else "ES256")})
+            key = public_key(one)
         except (jwt.PyJWTError, ValueError) as error:
             raise ConfigError(f"{file}: key {one.get('kid')!r} cannot be read: {error}") from None
-        if key.algorithm_name in PUBLIC:
-            keys[one.get("kid")] = Key(key.key, key.algorithm_name)
+        if key is not None:
+            keys[one.get("kid")] = key
     if not keys:
         raise ConfigError(f"{file}: expected at least one key for {' or '.join(PUBLIC)}")
     return keys
+
+
+def public_key(found: Mapping[str, Any]) -> Key | None:
+    """Return a JSON Web Key; None: it is for another algorithm. Errors: jwt.PyJWTError, ValueError."""
+    key = jwt.PyJWK({**found, "alg": found.get("alg") or ("RS256" if found["kty"] == "RSA" else "ES256")})
+    return Key(key.key, key.algorithm_name) if key.algorithm_name in PUBLIC else None
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:

@@ -75,7 +75,8 @@ class _Routes:
             return _described(self._auth.authenticate(request, "http"))
         except Unauthorized as error:
             detail = None if self._auth.requires_credential() else str(error)
-            return _answer({"user": None, "mode": "session", "detail": detail})
+            provider = {} if self._auth.provider is None else {"provider": self._auth.provider.settings.name}
+            return _answer({"user": None, "mode": "session", "detail": detail, **provider})
 
     def sign_in(self) -> Response:
         """POST /console/session {"credential"}: exchange an API key or a token for a session's cookie."""
@@ -95,20 +96,29 @@ class _Routes:
             audit_entry=caller.audit_entry("console/signIn"),
         )
         response = _described(caller)
-        session_cookie.write(request, response, secret, max(1, int(ends_at_ms / 1000 - time.time())))
+        secure = request.headers["Origin"].startswith("https:")
+        session_cookie.write(response, secret, max(1, int(ends_at_ms / 1000 - time.time())), secure=secure)
         return response
 
     def sign_out(self) -> Response:
-        """DELETE /console/session: end the session, and have the browser forget it."""
+        """DELETE /console/session: end the session, and have the browser forget it.
+
+        {"continueAt": …}: where the browser goes to sign out of the provider, too
+        """
         self._check_page()
+        leave: str | None = None
         secret = session_cookie.read(request)
         session = self._services.store.sessions.find(secret) if secret is not None else None
         if secret is not None and session is not None:
             caller = Caller(session.user, key_id=session.key_id, address=request.remote_addr)
             entry = caller.audit_entry("console/signOut")
+            if session.from_provider:
+                from api.console.oidc_routes import sign_out_url  # imports cryptography, which takes a while
+
+                leave = sign_out_url(self._services, self._auth, secret)
             self._services.store.sessions.end(session.id, session.user.id, audit_entry=entry)
             self._auth.forget_session(secret)
-        response = _answer({})
+        response = _answer({} if leave is None else {"continueAt": leave})
         session_cookie.clear(response)
         return response
 

@@ -97,8 +97,7 @@ def handle(ctx: Context, params: Params) -> Result:
 
 def redirect_uri(ctx: Context) -> str:
     """Return where MCP servers send the browser after a login."""
-    server = ctx.config.server
-    return f"{(server.public_url or f'http://127.0.0.1:{server.port}').rstrip('/')}{mcp_login.CALLBACK_PATH}"
+    return f"{ctx.config.server.browser_url}{mcp_login.CALLBACK_PATH}"
 
 
 class _Login:

@@ -227,7 +227,9 @@ class Config:
     limits: Annotated[Limits, Setting("How much may be used.")] = field(default_factory=Limits)
     prices: Annotated[Prices, Setting("What models cost.")] = field(default_factory=Prices)
     retention: Annotated[Retention, Setting("How long data is kept.")] = field(default_factory=Retention)
-    auth: Annotated[AuthSettings | None, Setting("Tokens that another system signs.", default="only API keys")] = None
+    auth: Annotated[
+        AuthSettings | None, Setting("Tokens that another system signs, and signing in.", default="only API keys")
+    ] = None
     workspaces: Annotated[WorkspaceSettings, Setting("What workspaces may be made from.")] = field(
         default_factory=WorkspaceSettings
     )

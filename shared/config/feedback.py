@@ -80,6 +80,8 @@ def _secrets(config: Config) -> Iterator[str]:
     if config.auth is not None and config.auth.jwt_secret_file is not None:
         with suppress(OSError, UnicodeDecodeError):  # a worker may not have the file and does not need it
             yield config.auth.jwt_secret_file.read_text().strip()
+    if config.auth is not None and config.auth.oidc is not None:
+        yield config.auth.oidc.client_secret or ""
 
 
 def _header_secrets(headers: Mapping[str, str]) -> Iterator[str]:

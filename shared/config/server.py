@@ -153,7 +153,8 @@ class Server:
     public_url: Annotated[
         str | None,
         Setting(
-            "Address of the API as the browsers of its users reach it; MCP servers send them there after a login.",
+            "Address of the API as the browsers of its users reach it; MCP servers and the provider of [auth.oidc] "
+            "send them there after a login.",
             matches=re.compile(r"https?://[^/?#]+(/[^?#]*)?").fullmatch,
             expected="an http:// or https:// URL",
             default="http://127.0.0.1:PORT",
@@ -221,3 +222,8 @@ class Server:
         if host and server.hosts and host not in server.hosts:
             table.warn(f"public_url: {host} is not in hosts, so that browsers cannot come back from a login")
         return server
+
+    @property
+    def browser_url(self) -> str:
+        """`public_url` or its default, without a slash at its end."""
+        return (self.public_url or f"http://127.0.0.1:{self.port}").rstrip("/")

@@ -39,10 +39,14 @@ sessions = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("user_id", String, nullable=False, index=True),
-    Column("key_id", String),  # of the API key with which the user signed in; NULL: it was a token
+    Column("key_id", String),  # of the API key with which the user signed in; NULL: with something else
     Column("sha256", String, nullable=False, unique=True),
     Column("created_at_ms", Millis, nullable=False),
     Column("expires_at_ms", Millis, nullable=False, index=True),
+    Column("subject", String, index=True),  # whom the provider (OIDC) knows; NULL: signed in with a key or a token
+    Column("provider_session", String, index=True),  # `sid` of the provider's own session
+    Column("is_admin", Boolean),  # whether the provider made the user an admin for this session
+    Column("id_token", Text),  # encrypted with the session's secret
 )
 
 thread_shares = Table(

@@ -28,6 +28,7 @@ from shared.config.auto_review import AutoReview
 from shared.config.feedback import FeedbackSettings
 from shared.config.hooks import HookSettings
 from shared.config.mcp_servers import McpServer, McpTool
+from shared.config.oidc import OidcSettings
 from shared.config.otel import Exporter, Otel, Tls
 from shared.config.prices import ModelPrice, Prices
 from shared.config.reader import read
@@ -73,6 +74,12 @@ PLACES = [
     ),
     Place("retention", Retention, lambda config: config.retention),
     Place("auth", AuthSettings, lambda config: config.auth, {"issuer": "i", "audience": "a", "jwks_file": "j"}),
+    Place(
+        "auth.oidc",
+        OidcSettings,
+        lambda config: config.auth.oidc if config.auth else None,
+        {"issuer": "https://login.example", "client_id": "c"},
+    ),
     Place("workspaces", WorkspaceSettings, lambda config: config.workspaces),
     Place("workspaces.git_hosts.'g.example'", GitHost, lambda config: config.workspaces.git_hosts["g.example"]),
     Place(
@@ -116,6 +123,8 @@ OWN_TESTS = {
     "model_provider",
     "jwt_secret_file",
     "mcp_servers.x.url",
+    "auth.oidc.issuer",
+    "auth.oidc.scopes",
 }  # they depend on other settings: see test_config.py
 
 
@@ -269,6 +278,7 @@ def test_every_field_is_declared_except_derived_ones() -> None:
     }
 
     assert undeclared == {
+        "client_secret",
         "warnings",
         "found",
         "api_key",

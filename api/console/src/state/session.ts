@@ -8,25 +8,32 @@ export interface Who {
   mode: "open" | "session";
 }
 
-/** detail: why nobody can sign in at all. */
+/** detail: why nobody can sign in at all. provider: where they can sign in beside here, as people call it. */
 interface Nobody {
   user: null;
   detail: string | null;
+  provider?: string;
 }
 
 /** undefined: not known yet; null: nobody is signed in. */
 export const who = signal<Who | null | undefined>(undefined);
 export const startError = signal<string | null>(null);
+export const provider = signal<string | null>(null);
 
-onSignedOut(() => {
+onSignedOut(forget);
+
+/** Show the sign-in page, with what it offers. */
+function forget(): void {
   who.value = null;
-});
+  void findWho();
+}
 
 export async function findWho(): Promise<void> {
   try {
     const found = (await (await send("/console/session")).json()) as Who | Nobody;
     who.value = found.user === null ? null : found;
     startError.value = found.user === null ? found.detail : null;
+    if (found.user === null) provider.value = found.provider ?? null;
   } catch (error) {
     startError.value = messageOf(error);
   }
@@ -39,7 +46,14 @@ export async function signIn(credential: string): Promise<void> {
   who.value = (await (await send("/console/session", { method: "POST", headers, body })).json()) as Who;
 }
 
+/** Where the browser signs in at the provider; it comes back to the page that is open. */
+export function signInPath(): string {
+  return `/oidc/start?next=${encodeURIComponent(`/${location.hash}`)}`;
+}
+
+/** End the session here, and at the provider if the user has signed in there. */
 export async function signOut(): Promise<void> {
-  await send("/console/session", { method: "DELETE" });
-  who.value = null;
+  const answer = (await (await send("/console/session", { method: "DELETE" })).json()) as { continueAt?: string };
+  if (answer.continueAt) location.assign(answer.continueAt);
+  else forget();
 }

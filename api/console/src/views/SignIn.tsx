@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { messageOf } from "../protocol/http";
-import { signIn } from "../state/session";
+import { provider, signIn, signInPath } from "../state/session";
 
 export function SignIn() {
   const error = useSignal<string | null>(null);
@@ -26,6 +26,13 @@ export function SignIn() {
   return (
     <main class="center stack sign-in">
       <h1>Threadhouse</h1>
+      {provider.value && (
+        <section class="card stack" aria-label="With your account">
+          <a class="button primary" href={signInPath()} autofocus>
+            Sign in with {provider.value}
+          </a>
+        </section>
+      )}
       <form class="card stack" onSubmit={(event) => void submit(event)} noValidate>
         <label for="credential">API key or token</label>
         <input
@@ -34,7 +41,7 @@ export function SignIn() {
           type="password"
           autocomplete="current-password"
           spellcheck={false}
-          autofocus
+          autofocus={provider.value === null}
           aria-describedby="credential-help"
           aria-invalid={error.value !== null}
         />
@@ -43,7 +50,7 @@ export function SignIn() {
             {error.value}
           </p>
         )}
-        <button class="primary" disabled={busy.value}>
+        <button class={provider.value ? "" : "primary"} disabled={busy.value}>
           Sign in
         </button>
         <p id="credential-help" class="quiet small">
