@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -47,23 +47,28 @@ class Client:
     """A client of one server. It trusts the certificates that the system trusts, or those of SSL_CERT_FILE.
 
     url:     http:// or https://
-    token:   an API key or token; None: the server has no users
+    token:   an API key or token, or what returns one for each request; None: the server has no users
     trusted: whether to verify the certificate; false only for requests that carry and return no secret
     Errors:  of every call: Unavailable (no connection, or it broke; 5xx; over a limit), Unauthorized, InvalidRequest
     """
 
-    def __init__(self, url: str, token: str | None = None, *, trusted: bool = True) -> None:
+    def __init__(self, url: str, token: str | Callable[[], str] | None = None, *, trusted: bool = True) -> None:
         parts = urlsplit(url)
         self._secure, self._host = parts.scheme == "https", parts.hostname or "127.0.0.1"
         self._port = parts.port or (443 if self._secure else 80)
         self._tls: ssl.SSLContext | None = None
         if self._secure:
             self._tls = ssl.create_default_context() if trusted else ssl._create_unverified_context()
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
 
     def call(self, method: str, params: Mapping[str, object]) -> Any:
         """POST /v2/METHOD; return the result."""
         with self._request("POST", f"/v2/{method}", params, accept="application/json") as response:
+            return json.loads(_read(response))
+
+    def get(self, path: str) -> Any:
+        """GET a path; return the object there."""
+        with self._request("GET", path, None, accept="application/json") as response:
             return json.loads(_read(response))
 
     def upload(self, file: Path) -> str:
@@ -105,6 +110,10 @@ class Client:
             pass
         return False
 
+    def _authorization(self) -> dict[str, str]:
+        token = self._token() if callable(self._token) else self._token
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
     def _request(
         self,
         verb: str,
@@ -125,7 +134,7 @@ class Client:
                 path,
                 body=json.dumps(body) if isinstance(body, Mapping) else body,
                 headers={"Accept": accept, "Content-Type": "application/json", "Connection": "close"}
-                | self._headers
+                | self._authorization()
                 | (headers or {}),
             )
             response = connection.getresponse()

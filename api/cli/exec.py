@@ -15,6 +15,7 @@ import click
 from api.cli import exec_input
 from api.cli.client import Client, EventData
 from api.cli.exec_events import ExecEvents
+from api.cli.login.logins import server_token
 from api.cli.options import server_url
 from api.cli.output import Output
 from api.cli.progress import Progress
@@ -123,10 +124,12 @@ def exec(
 
     Without PROMPT, or with "-", the prompt is read from stdin; beside a PROMPT, piped text is appended to it as a
     <stdin> block. Progress goes to stderr. What would need an approval is denied, because nobody can be asked.
-    THREADHOUSE_URL names the server, THREADHOUSE_TOKEN the API key. Exit code 1: the turn failed or was interrupted.
+    THREADHOUSE_URL names the server, THREADHOUSE_TOKEN the API key (default: the login of `threadhouse
+    login`). Exit code 1: the turn failed or was interrupted.
     """
     out, err = Output(sys.stdout), Output(sys.stderr)
-    url, token = server_url(), os.environ.get("THREADHOUSE_TOKEN") or None
+    url = server_url()
+    token = server_token(url)
     client = Client(url, token)
     thread_id, given_prompt = _thread_id_and_prompt(words, last)
     has_source = _has_source(git_url, ref, credential, archive)

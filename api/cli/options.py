@@ -52,9 +52,9 @@ def same_home() -> str:
     return f" --home {shlex.quote(given)}" if given else ""
 
 
-def server_url() -> str:
-    """Return the http:// or https:// URL of the server that THREADHOUSE_URL names. Errors: ConfigError."""
-    given = os.environ.get("THREADHOUSE_URL") or DEFAULT_URL
+def server_url(option: str | None = None) -> str:
+    """Return the http:// or https:// URL of the server that an option or THREADHOUSE_URL names. Errors: ConfigError."""
+    given = option or os.environ.get("THREADHOUSE_URL") or DEFAULT_URL
     scheme, _, rest = given.partition("://")
     scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
     try:
@@ -63,7 +63,8 @@ def server_url() -> str:
     except ValueError:
         is_valid = False
     if not is_valid:
-        raise ConfigError(f"THREADHOUSE_URL={given}: expected the address of a server, like {DEFAULT_URL}")
+        name = "--server " if option else "THREADHOUSE_URL="
+        raise ConfigError(f"{name}{given}: expected the address of a server, like {DEFAULT_URL}")
     return f"{scheme}://{rest}"
 
 

@@ -35,12 +35,14 @@ class Bridge:
     """One client on stdin and stdout, and its connection to the server.
 
     url:          http(s):// or ws(s)://
-    token:        an API key or token; None: the server has no users
+    token:        an API key or token, or what returns one; None: the server has no users
     output:       where lines for the client are written
     wait_seconds: how long requests wait for a server that is away
     """
 
-    def __init__(self, url: str, token: str | None, output: BinaryIO, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self, url: str, token: str | Callable[[], str] | None, output: BinaryIO, *, wait_seconds: float = WAIT_SECONDS
+    ) -> None:
         self._url = url.replace("http", "ws", 1) if url.startswith("http") else url
         self._token = token
         self._output = output

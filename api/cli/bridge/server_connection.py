@@ -23,10 +23,12 @@ class ServerConnection:
     """An open connection.
 
     url:    ws:// or wss://
+    token:  an API key or token, or what returns one; None: the server has no users
     Errors: of the constructor: Unauthorized, Unavailable; of all methods but `try_send`: DISCONNECTED
     """
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | Callable[[], str] | None) -> None:
+        token = token() if callable(token) else token
         try:
             self._socket = websocket.create_connection(
                 url,

@@ -13,6 +13,7 @@ import click
 
 from api.cli.client import Client
 from api.cli.host import show
+from api.cli.login.logins import server_token
 from api.cli.mcp import config_file
 from api.cli.options import home_option, same_home, server_url
 from shared import config as configuration
@@ -148,7 +149,7 @@ def login(name: str, scopes: str | None, no_browser: bool) -> None:
         if not no_browser:
             webbrowser.open(url)
 
-    log_in(server_url(), _token(), name, scopes.split(",") if scopes else None, send_away)
+    log_in(server_url(), server_token(server_url()), name, scopes.split(",") if scopes else None, send_away)
     click.echo(f"Successfully logged in to MCP server '{name}'.")
 
 
@@ -159,14 +160,10 @@ def logout(name: str) -> None:
 
     THREADHOUSE_URL names the running server, THREADHOUSE_TOKEN the API key of the user.
     """
-    if Client(server_url(), _token()).call("mcpServer/oauth/logout", {"name": name})["removed"]:
+    if Client(server_url(), server_token(server_url())).call("mcpServer/oauth/logout", {"name": name})["removed"]:
         click.echo(f"Removed the login at '{name}'.")
     else:
         click.echo(f"There is no login at '{name}'.")
-
-
-def _token() -> str | None:
-    return os.environ.get("THREADHOUSE_TOKEN") or None
 
 
 def _not_found(name: str) -> InvalidRequest:

@@ -16,7 +16,11 @@ COMPLETED = "mcpServer/oauthLogin/completed"
 
 
 def log_in(
-    url: str, token: str | None, name: str, scopes: Sequence[str] | None, show_url: Callable[[str], None]
+    url: str,
+    token: str | Callable[[], str] | None,
+    name: str,
+    scopes: Sequence[str] | None,
+    show_url: Callable[[str], None],
 ) -> None:
     """Log in and wait for the end. show_url: gets where the user's browser has to go.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
+from api.cli.login.logins import server_token
 from api.cli.options import server_url
 
 
@@ -16,9 +15,10 @@ def mcp_server() -> None:
     The tools are `codex` (start a thread), `codex-reply` (continue one), `codex-list` and `codex-read`. Approval
     requests are put to the user of the client by elicitation; a client without elicitation has them declined.
 
-    THREADHOUSE_URL names the server, THREADHOUSE_TOKEN the API key. Ends when stdin ends; the turns that it has started
-    and that still run are interrupted.
+    THREADHOUSE_URL names the server, THREADHOUSE_TOKEN the API key (default: the login of `threadhouse
+    login`). Ends when stdin ends; the turns that it has started and that still run are interrupted.
     """
     from api.cli.mcp_server.server import serve
 
-    serve(server_url(), os.environ.get("THREADHOUSE_TOKEN") or None)
+    url = server_url()
+    serve(url, server_token(url))

@@ -37,7 +37,7 @@ Context = ServerRequestContext[dict[str, object]]
 Call = Callable[[ServerSession, BaseModel], Awaitable[CallToolResult]]
 
 
-def serve(url: str, token: str | None) -> None:
+def serve(url: str, token: str | Callable[[], str] | None) -> None:
     """Serve the client on stdin and stdout until stdin ends, or a signal to end arrives; then end the process."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)  # stdout has messages only
     is_local = token is None and urlsplit(url).hostname in LOOPBACK
