@@ -33,9 +33,10 @@ export async function story(tell, { viewport = { width: 1280, height: 800 }, all
       window.noteViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
     });
   });
+  const origins = [told.url, ...(told.origins ?? [])].map((url) => new URL(url).origin);
   context.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.origin !== new URL(told.url).origin && url.protocol !== "data:") seen.foreign.push(request.url());
+    if (!origins.includes(url.origin) && url.protocol !== "data:") seen.foreign.push(request.url());
   });
   context.on("page", (page) => watch(page, seen, allowed));
   let report;
