@@ -415,7 +415,7 @@ def test_an_answer_of_another_provider_is_refused(backend: Backend, provider: Oi
         {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
         {"events": {}},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_an_id_token_for_something_else_signs_nobody_in(
     backend: Backend, provider: OidcProvider, claims: dict[str, Any]
