@@ -24,9 +24,10 @@ from workers.agent.running_turn import RunningTurn
 from workers.control.fault_points import fault_point
 from workers.control.stops import Interrupted, Stop
 from workers.hooks.answers import HookAnswer, failed
-from workers.hooks.program import run_hook
+from workers.hooks.program import of_operator, run_hook
 from workers.hooks.seen_calls import SeenCall, changed_arguments, response_of, seen_call
 from workers.tools.base import ToolContext, ToolResult
+from workers.workspace.scope import shell_variables
 
 MAX_CONTINUATIONS = 10  # of one turn by Stop hooks
 STARTED, COMPLETED = "hook/started", "hook/completed"
@@ -62,7 +63,7 @@ def turn_hooks(turn: RunningTurn, ctx: ToolContext) -> TurnHooks | None:
     if not of_server and not of_project:
         return None
     if turn.hooks is not None:
-        turn.hooks.ctx = ctx
+        turn.hooks.enter(ctx)
         return turn.hooks
     owner = turn.transcript.claim.owner
     if owner == LOCAL_USER:
@@ -77,22 +78,28 @@ class TurnHooks:
     """The hooks that run in one turn, each with its place in the list. All calls may raise Stop and ClaimLost."""
 
     def __init__(self, turn: RunningTurn, ctx: ToolContext, hooks: Sequence[tuple[int, Hook]]) -> None:
-        self.ctx = ctx
         self._transcript = turn.transcript
         self._required = turn.config.hooks.required
         self._is_compact = turn.kind == "compact"
         self._is_regular = turn.kind == "regular"
-        hosted = turn.transcript.claim.owner != LOCAL_USER
-        self._memory_bytes = turn.config.limits.command_memory_bytes if hosted else 0
+        self._hosted = turn.transcript.claim.owner != LOCAL_USER
+        self._memory_bytes = turn.config.limits.command_memory_bytes if self._hosted else 0
+        self._variables = shell_variables(turn.config)
         self._hooks = hooks
         self._may_compact = False
+        self.enter(ctx)
+
+    def enter(self, ctx: ToolContext) -> None:
+        """Begin a step."""
+        self._ctx = of_operator(ctx, self._variables) if self._hosted else ctx
 
     # -- tool calls
 
     def before_call(self, row: Item) -> ToolResult | None:
         """Run the PreToolUse hooks of a call, once. Return the result of a call that they refuse.
 
-        The arguments that they change are in the row afterwards.
+        The arguments that they change are in the row afterwards. Errors: ToolError: the tool cannot read the call, so
+        that hooks cannot judge it, either.
         """
         call = seen_call(row)
         if (row.hooks or {}).get("before") or call is None or not self._are_for(call):
@@ -273,7 +280,7 @@ class TurnHooks:
             began_at = time.monotonic()
             fault_point("in_hook")
             try:
-                answer = run_hook(hook, full, self.ctx, self._memory_bytes)
+                answer = run_hook(hook, full, self._ctx, self._memory_bytes)
             except Stop:
                 cut = _ended_run(run, failed("hook was ended because its turn stops"), began_at)
                 self._transcript.writer.publish(COMPLETED, {"run": cut})

@@ -1,12 +1,15 @@
 """Runs one hook: in the thread's sandbox, with JSON on its standard input, within its own limits and time.
 
 A hook may touch what a command of the thread may touch. It gets the variables of commands and no other; the worker's
-environment has secrets.
+environment has secrets. Nothing that commands of a user with a key can write or set is run or read before an operator's
+hook begins (`of_operator`): it could switch the hook off or answer for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import orjson
 
@@ -29,6 +32,15 @@ CPU_SECONDS = 600
 INPUT_PIECE_BYTES = 64 * 1024
 FEED_SECONDS = 0.05  # between attempts to write to a hook that leaves its input unread
 DRAIN_SECONDS = 1.0  # for a hook to end by itself when the worker shuts down; it runs again elsewhere
+NO_FOLDER = "/nonexistent"
+
+
+def of_operator(ctx: ToolContext, variables: Mapping[str, str | None]) -> ToolContext:
+    """Return a thread's context for the operator's hooks: without its folder, its HOME, its variables, a login shell.
+
+    variables: that the operator has set for all commands
+    """
+    return replace(ctx, cwd=Path("/"), env={**variables, "HOME": NO_FOLDER}, login_shells=False)
 
 
 def run_hook(hook: Hook, payload: Mapping[str, object], ctx: ToolContext, total_memory_bytes: int = 0) -> HookAnswer:
