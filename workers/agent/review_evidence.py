@@ -63,10 +63,11 @@ def _entries(row: Item) -> Iterator[Entry]:
             case "message":
                 yield {"from": _speaker(row, item), "text": _text(item["content"])}
             case "function_call" | "custom_tool_call":
-                call_name = item["name"]
+                call_name = f"{item.get('namespace') or ''}{item['name']}"
                 yield {"from": "tool_call", "text": f"{call_name}: {item.get('arguments') or item.get('input')}"}
             case "function_call_output" | "custom_tool_call_output":
-                is_answer = call_name == request_user_input.NAME
+                # Only our own tool returns the user's word: not one of a server with this name, nor what was injected.
+                is_answer = call_name == request_user_input.NAME and row.kind == "call"
                 yield {"from": "user_answer" if is_answer else "tool_result", "text": _text(item["output"])}
 
 
