@@ -101,12 +101,12 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
         return end(failed_result(row.tool_item, UNKNOWN_OUTCOME, "failed"))
     if tool is None:
         return end(failed_result(row.tool_item, unknown_tool(call), "failed"))
-    if turn.hooks is not None:
-        if (refused := turn.hooks.before_call(row)) is not None:
-            return end(refused)
-        row = transcript.row(row.id)
-        call, _ = resolve(row, ctx)
     try:
+        if turn.hooks is not None:
+            if (refused := turn.hooks.before_call(row)) is not None:
+                return end(refused)
+            row = transcript.row(row.id)
+            call, _ = resolve(row, ctx)
         prepared = tool.prepare(call, ctx)
     except ToolError as error:
         return end(failed_result(row.tool_item, str(error), "failed"))

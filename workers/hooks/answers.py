@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from shared.protocol import frames
 from shared.protocol.hooks import NAMES, EntryKind, HookEntry, HookEvent, RunStatus
 from workers.sandbox.output import shorten
 
@@ -93,7 +92,7 @@ def _refusal(event: HookEvent, reason: str) -> HookAnswer:
 
 def _from_json(event: HookEvent, text: str) -> HookAnswer:
     try:
-        values = orjson.loads(text)
+        values = frames.decode(text.encode(errors="replace"))
     except ValueError:
         values = None
     if not isinstance(values, dict):

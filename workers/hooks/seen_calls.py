@@ -11,6 +11,7 @@ import orjson
 from shared.protocol.user_input import SHELL_COMMAND
 from shared.store.items import Item
 from workers.tools import apply_patch, exec_command
+from workers.tools.arguments import read_arguments
 
 BASH = "Bash"
 PATCH_ALIASES = ("Write", "Edit")  # names that a matcher may have for patches
@@ -26,26 +27,28 @@ class SeenCall:
 
     def refusal(self, reason: str) -> str:
         """Return what the model reads when a hook refuses the call."""
-        if self.name in (BASH, apply_patch.NAME):
-            return f"Command blocked by PreToolUse hook: {reason}. Command: {self.input['command']}"
+        command = self.input.get("command") if self.name in (BASH, apply_patch.NAME) else None
+        if command is not None:
+            return f"Command blocked by PreToolUse hook: {reason}. Command: {command}"
         return f"Tool call blocked by PreToolUse hook: {reason}. Tool: {self.name}"
 
 
 def seen_call(row: Item) -> SeenCall | None:
-    """Return the call of a row; None: a command that the user typed, or a call that no tool can read."""
+    """Return the call of a row; None: a command that the user typed.
+
+    What counts is the tool that gets the call, whichever form the model gave the call.
+    Errors: ToolError: a call that its tool cannot read, as the tool says it
+    """
     call = row.model_items[0]
     if call["type"] == SHELL_COMMAND:
         return None
     text = arguments_of(row)
-    if call["type"] != "function_call":
-        aliases = PATCH_ALIASES if call["name"] == apply_patch.NAME else ()
-        return SeenCall(call["name"], (call["name"], *aliases), {"command": text})
-    arguments = _table(text)
-    if arguments is None:
-        return None
-    if _is_command(call):
-        line = arguments.get("cmd")
-        return SeenCall(BASH, (BASH,), {"command": line}) if isinstance(line, str) else None
+    if _is_for(call, apply_patch.NAME):
+        patch = apply_patch.patch_of(text)
+        return SeenCall(apply_patch.NAME, (apply_patch.NAME, *PATCH_ALIASES), {"command": patch})
+    if _is_for(call, exec_command.NAME):
+        return SeenCall(BASH, (BASH,), {"command": exec_command.Arguments(text, call["name"]).text("cmd")})
+    arguments = read_arguments(text, call["name"])
     name = f"{call['namespace']}__{call['name']}" if call.get("namespace") else call["name"]
     return SeenCall(name, (name,), arguments)
 
@@ -53,14 +56,15 @@ def seen_call(row: Item) -> SeenCall | None:
 def changed_arguments(row: Item, changed: Mapping[str, object]) -> str | None:
     """Return the arguments of a call after a hook has changed its input; None: the hook's input does not fit."""
     call = row.model_items[0]
-    if call["type"] == "function_call" and not _is_command(call):
+    is_patch = _is_for(call, apply_patch.NAME)
+    if not is_patch and not _is_for(call, exec_command.NAME):
         return orjson.dumps(changed).decode()
     command = changed.get("command")
     if not isinstance(command, str):
         return None
-    if call["type"] != "function_call":
-        return command
-    return orjson.dumps({**(_table(arguments_of(row)) or {}), "cmd": command}).decode()
+    if is_patch:
+        return orjson.dumps({"input": command}).decode()
+    return orjson.dumps({**read_arguments(arguments_of(row), call["name"]), "cmd": command}).decode()
 
 
 def arguments_of(row: Item) -> str:
@@ -80,14 +84,6 @@ def response_of(row: Item) -> object:
     return output
 
 
-def _is_command(call: Mapping[str, Any]) -> bool:
-    """Return whether a function call is one of exec_command, and not of a server's tool with that name."""
-    return call["name"] == exec_command.NAME and not call.get("namespace")
-
-
-def _table(text: str) -> dict[str, Any] | None:
-    try:
-        values = orjson.loads(text)
-    except ValueError:
-        return None
-    return values if isinstance(values, dict) else None
+def _is_for(call: Mapping[str, Any], tool: str) -> bool:
+    """Return whether a call is one of this tool of ours, and not of a server's tool with that name."""
+    return call["name"] == tool and not call.get("namespace")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import cast
 
 from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.items import FileChange, FileUpdate
 from shared.protocol.model_items import ToolDefinition
 from workers.tools import diff, patch_grammar
+from workers.tools.arguments import read_arguments
 from workers.tools.base import ApprovalRequirement, PreparedCall, ToolCall, ToolContext, ToolResult
 from workers.tools.patch_target import PatchTarget, patch_target
 from workers.tools.patched_files import MAX_FILE_BYTES, Edit, PatchedFiles, apply_edits, as_text, content, is_utf8
@@ -82,7 +82,7 @@ def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     The approval names the files that the sandbox does not let the thread write, if any (PROTOCOL 8.2).
     """
     found = PatchedFiles(ctx)
-    edits = _edits(patch_grammar.parse(_patch(call.arguments)), found)
+    edits = _edits(patch_grammar.parse(patch_of(call.arguments)), found)
     targets = list(dict.fromkeys(target for edit in edits for target in (edit.source, edit.to)))
     paths = list(dict.fromkeys(target.path for target in targets))
     outside = [str(target.path) for target in targets if not _may_write(target, ctx)]
@@ -141,15 +141,11 @@ def _behind_links(change: FileUpdate, ctx: ToolContext) -> FileUpdate:
     }
 
 
-def _patch(arguments: str) -> str:
-    """Return the patch of a custom call (the text itself) or of a function call ({"input": text})."""
+def patch_of(arguments: str) -> str:
+    """Return the patch of a custom call (the text itself) or of a function call ({"input": text}). Errors: ToolError"""
     if not arguments.lstrip().startswith("{"):
         return arguments
-    try:
-        given = frames.decode(arguments.encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"apply_patch: the arguments are not JSON: {error}") from None
-    if not isinstance(given, dict) or not isinstance(patch := given.get("input"), str):
+    if not isinstance(patch := read_arguments(arguments, NAME).get("input"), str):
         raise ToolError('apply_patch: expected {"input": the patch as text}')
     return patch
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from shared.clock import now_ms
-from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.dynamic_tools import DynamicTool, functions
 from shared.protocol.items import DynamicToolCall, ItemStatus
 from shared.protocol.model_items import ContentPart, ToolDefinition, image_part
 from shared.protocol.server_requests import TOOL_CALL, ToolCallParams
+from workers.tools.arguments import read_arguments
 from workers.tools.base import ClientRequest, PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "dynamic_tool"
@@ -35,10 +34,7 @@ def specs(tools: Sequence[DynamicTool]) -> list[ToolDefinition]:
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. Item: `dynamicToolCall` as it begins (PROTOCOL 3.3)."""
-    try:
-        arguments = frames.decode((call.arguments or "{}").encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"{call.name}: the arguments are not JSON: {error}") from None
+    arguments = read_arguments(call.arguments, call.name)
     namespace, function = functions(ctx.dynamic_tools)[call.name]
     name = function["name"]
     item: DynamicToolCall = {

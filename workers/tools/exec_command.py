@@ -18,6 +18,7 @@ from workers.control.signal import StopReason
 from workers.sandbox import files
 from workers.sandbox.sessions import CommandSession
 from workers.tools import apply_patch, shell_words
+from workers.tools.arguments import read_arguments
 from workers.tools.base import ApprovalRequirement, PreparedCall, ToolCall, ToolContext, ToolResult
 from workers.tools.patch_grammar import shell_patch
 
@@ -96,7 +97,7 @@ def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     The approval escalates when the model asks to leave the sandbox. A line that does nothing but call apply_patch is a
     call of that tool, as in the original.
     """
-    arguments = Arguments(call)
+    arguments = Arguments(call.arguments, NAME)
     line = arguments.text("cmd")
     if not line.strip():
         raise ToolError(f"{NAME}: cmd is empty")
@@ -139,7 +140,7 @@ def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
 def is_patch(call: ToolCall) -> bool:
     """Return whether the call is one of apply_patch, which waits for the calls before it."""
     try:
-        return shell_patch(Arguments(call).text("cmd")) is not None
+        return shell_patch(Arguments(call.arguments, NAME).text("cmd")) is not None
     except ToolError:
         return False
 
@@ -208,21 +209,16 @@ class Arguments:
     Errors: ToolError, which names what is wrong
     """
 
-    def __init__(self, call: ToolCall) -> None:
-        self._tool = call.name
-        try:
-            given = json.loads(call.arguments)
-        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
-            raise ToolError(f"{call.name}: the arguments are not JSON: {error}") from None
-        if not isinstance(given, dict):
-            raise ToolError(f"{call.name}: the arguments are not a JSON object")
+    def __init__(self, text: str, tool: str) -> None:
+        self._tool = tool
+        given = read_arguments(text, tool)
         self._given: Mapping[str, object] = {key: value for key, value in given.items() if value is not None}
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._given.get(name, default)
-        if not isinstance(value, str) or "\0" in value:
-            raise ToolError(f"{self._tool}: {name}: expected a string without NUL")
-        return value.encode(errors="replace").decode()  # lone surrogates cannot be encoded
+        if not isinstance(value, str):
+            raise ToolError(f"{self._tool}: {name}: expected a string")
+        return value
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._given.get(name, default)
@@ -244,7 +240,7 @@ class Arguments:
             return None
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise ToolError(f"{self._tool}: {name}: expected an array of strings")
-        return [word.encode(errors="replace").decode() for word in value]
+        return value
 
     def yield_s(self, default_ms: int) -> float:
         """Return yield_time_ms in seconds, within its bounds."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.items import McpToolCall
 from shared.protocol.model_items import ToolDefinition
 from workers.mcp import READY, results
 from workers.mcp.errors import McpError
 from workers.tools import mcp_tool
+from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -71,11 +71,8 @@ LISTS = {
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. Item: `mcpToolCall` as it begins."""
-    try:
-        arguments = frames.decode((call.arguments or "{}").encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"err: {error}") from None
-    if not isinstance(arguments, dict) or not all(isinstance(value, str | None) for value in arguments.values()):
+    arguments = read_arguments(call.arguments, "err")
+    if not all(isinstance(value, str | None) for value in arguments.values()):
         raise ToolError("err: expected an object of strings")
     server = arguments.get("server")
     if call.name == READ and not (server and arguments.get("uri")):

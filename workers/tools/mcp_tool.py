@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.items import McpToolCall
 from shared.protocol.server_requests import ELICITATION, ClientAnswer, ElicitationParams
 from workers.mcp import results
 from workers.mcp.errors import McpError, McpStopped
 from workers.mcp.offered_tools import McpTool
+from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "mcp_tool"
@@ -49,12 +49,7 @@ def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     assert tool is not None
     if len(call.arguments) > MAX_ARGUMENTS_BYTES:
         raise ToolError(f"err: the arguments have more than {MAX_ARGUMENTS_BYTES} characters")
-    try:
-        arguments = frames.decode((call.arguments or "{}").encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"err: {error}") from None
-    if not isinstance(arguments, dict):
-        raise ToolError("err: the arguments are not a JSON object")
+    arguments = read_arguments(call.arguments, "err")
     item = begun_item(tool.server.name, tool.name, arguments, tool.read_only)
     return PreparedCall(call, item, mcp_tool=tool, data=arguments)
 

@@ -9,9 +9,9 @@ import json
 from typing import Any
 
 from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.model_items import ToolDefinition
 from shared.protocol.server_requests import USER_INPUT, Question, QuestionOption, UserInputParams
+from workers.tools.arguments import read_arguments
 from workers.tools.base import ClientRequest, PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "request_user_input"
@@ -66,11 +66,7 @@ SPEC: ToolDefinition = {
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. There is no item, as clients see only the request; data: the ids of the questions."""
-    try:
-        arguments = frames.decode(call.arguments.encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"{NAME}: the arguments are not JSON: {error}") from None
-    questions = arguments.get("questions") if isinstance(arguments, dict) else None
+    questions = read_arguments(call.arguments, NAME).get("questions")
     if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_QUESTIONS:
         raise ToolError(f"{NAME}: questions: expected one to {MAX_QUESTIONS} questions")
     asked = [_question(question) for question in questions]
@@ -94,7 +90,10 @@ def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
 def _question(given: Any) -> Question:
     match given:
         case {"id": str(name), "header": str(header), "question": str(question)}:
-            options = [_option(option) for option in (given.get("options") or [])[:MAX_OPTIONS]] or None
+            listed = given.get("options") or []
+            if not isinstance(listed, list):
+                raise ToolError(f"{NAME}: options: expected a list")
+            options = [_option(option) for option in listed[:MAX_OPTIONS]] or None
             return {
                 "id": name,
                 "header": header,

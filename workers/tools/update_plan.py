@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shared.errors import ToolError
-from shared.protocol import frames
 from shared.protocol.model_items import ToolDefinition
+from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "update_plan"
@@ -46,11 +46,8 @@ SPEC: ToolDefinition = {
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. data: params of `turn/plan/updated` (PROTOCOL 6) without the ids."""
-    try:
-        arguments = frames.decode(call.arguments.encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"update_plan: the arguments are not JSON: {error}") from None
-    if not isinstance(arguments, dict) or not isinstance(steps := arguments.get("plan"), list):
+    arguments = read_arguments(call.arguments, NAME)
+    if not isinstance(steps := arguments.get("plan"), list):
         raise ToolError('update_plan: expected {"plan": [{"step", "status"}]}')
     explanation = arguments.get("explanation")
     if explanation is not None and not isinstance(explanation, str):

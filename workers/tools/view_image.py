@@ -6,9 +6,9 @@ from pathlib import Path
 
 from shared.errors import InvalidImage, ToolError
 from shared.images import MAX_IMAGE_BYTES, data_url
-from shared.protocol import frames
 from shared.protocol.model_items import ImagePart, ToolDefinition
 from workers.sandbox import files
+from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 from workers.tools.patch_target import PatchTarget, patch_target
 
@@ -32,11 +32,7 @@ SPEC: ToolDefinition = {
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. Item: `imageView` with the absolute path (PROTOCOL 3.3); data: its PatchTarget."""
-    try:
-        arguments = frames.decode(call.arguments.encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"view_image: the arguments are not JSON: {error}") from None
-    name = arguments.get("path") if isinstance(arguments, dict) else None
+    name = read_arguments(call.arguments, NAME).get("path")
     if not isinstance(name, str):
         raise ToolError('view_image: expected {"path": string}')
     target = patch_target(name, ctx)

@@ -9,10 +9,10 @@ import secrets
 
 from shared.errors import ToolError
 from shared.guarded_http import Cutter
-from shared.protocol import frames
 from shared.protocol.model_items import ToolDefinition
 from shared.protocol.web_search import WebSearchAction, web_search
 from workers.control.signal import StopReason
+from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 from workers.web import pages, searx
 from workers.web.access import WebAccess
@@ -65,11 +65,7 @@ def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. Item: `webSearch`; data: its action."""
     if ctx.web is None:
         raise ToolError("web_search: this thread does not search the web")
-    try:
-        arguments = frames.decode(call.arguments.encode(errors="replace"))
-    except ValueError as error:
-        raise ToolError(f"web_search: the arguments are not JSON: {error}") from None
-    given = arguments if isinstance(arguments, dict) else {}
+    given = read_arguments(call.arguments, NAME)
     query, url, pattern = (_text(given, name) for name in ("query", "url", "pattern"))
     if (query is None) == (url is None) or (pattern is not None and url is None):
         raise ToolError('web_search: expected {"query": string}, or {"url": string} with an optional "pattern"')

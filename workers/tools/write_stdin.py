@@ -61,7 +61,7 @@ class _Input:
 
 def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
     """Prepare the call. It has no item of its own: its output belongs to the item of the command."""
-    arguments = Arguments(call)
+    arguments = Arguments(call.arguments, NAME)
     session_id = arguments.number("session_id")
     session = ctx.sessions.find(session_id)
     item_id = session.item_id if session is not None else ctx.terminals and ctx.terminals.find(session_id)

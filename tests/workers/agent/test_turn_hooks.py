@@ -31,9 +31,11 @@ def says(output: object) -> str:
     return f"cat >> seen; cat <<'END'\n{json.dumps(output)}\nEND"
 
 
-def settings(lines: Mapping[str, str], *, required: bool = False, **handler: Any) -> HookSettings:
+def settings(
+    lines: Mapping[str, str], *, required: bool = False, matcher: str | None = None, **handler: Any
+) -> HookSettings:
     events = {
-        name: [{"hooks": [{"type": "command", "command": line, "timeout": 30, **handler}]}]
+        name: [{"matcher": matcher, "hooks": [{"type": "command", "command": line, "timeout": 30, **handler}]}]
         for name, line in lines.items()
     }
     return HookSettings(required=required, found=read_events(events, PATH, "user"))
@@ -308,6 +310,36 @@ def test_users_with_keys_have_the_operators_hooks_without_trust_and_no_others(op
     assert "policy" in outputs(bench)[0]
     (run,) = [params["run"] for method, params in bench.events(thread) if method == "hook/completed"]
     assert (run["eventName"], run["source"]) == ("preToolUse", "system")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"cmd": "echo forbidden >> log", "x": NaN}',
+        '{"cmd": "echo forbidden >> log \\ud800"}',
+        '{"cmd": "echo forbidden >> log", "x": 1e999}',
+        '{"cmd": ["echo forbidden >> log"]}',
+        '["echo forbidden >> log"]',
+    ],
+)
+def test_a_call_that_hooks_cannot_read_does_not_run(open_bench: Open, arguments: str) -> None:
+    bench = hooked(open_bench, {"PreToolUse": "grep -q forbidden && { echo policy >&2; exit 2; }; exit 0"})
+
+    turn = bench.run_turn(bench.thread(), f"[[tool exec_command {arguments}]]")
+
+    assert (turn.status, (bench.cwd / "log").exists()) == ("completed", False)
+    assert outputs(bench)[0].startswith(("exec_command: ", "Command blocked by PreToolUse hook: policy"))
+
+
+def test_hooks_see_a_patch_in_whichever_form_the_model_sends_it(open_bench: Open) -> None:
+    bench = hooked(open_bench, {"PreToolUse": "echo policy >&2; exit 2"}, matcher="Write")
+    patch = json.dumps({"input": "*** Begin Patch\n*** Add File: a\n+x\n*** End Patch"})
+
+    turn = bench.run_turn(bench.thread(), f"[[tool apply_patch {patch}]]")
+
+    assert turn.status == "completed"
+    assert outputs(bench)[0].startswith("Command blocked by PreToolUse hook: policy. Command: *** Begin Patch")
+    assert not (bench.cwd / "a").exists()
 
 
 @pytest.mark.parametrize("point", ["in_hook", "before_hook_decision", "before_begun"])

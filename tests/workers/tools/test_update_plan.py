@@ -46,7 +46,7 @@ def test_the_explanation_may_be_missing(tmp_path: Path) -> None:
 
 DOING = {"step": "a", "status": "in_progress"}
 BAD: dict[str, tuple[Any, str]] = {
-    "not an object": ([], "expected {"),
+    "not an object": ([], "not a JSON object"),
     "no plan": ({}, "expected {"),
     "plan is text": ({"plan": "do it"}, "expected {"),
     "explanation is a list": ({"plan": [], "explanation": []}, "explanation"),
