@@ -88,6 +88,8 @@ def handle(ctx: Context, params: Params) -> Result:
     if hooks.hooks:
         chosen["hooks"] = hooks.hooks
     chosen |= found.changes
+    servers = own.get(settings.MCP_SERVERS), chosen.get("mcpServers")
+    refused = settings.refused_mcp_servers(ctx.config, ctx.user_id, *servers) if any(servers) else []
     thread = Thread(
         id=thread_id,
         owner=ctx.user_id,
@@ -111,8 +113,6 @@ def handle(ctx: Context, params: Params) -> Result:
     of_files = [*hooks_of_server(ctx).warnings, *hooks.warnings, *(one["message"] for one in hooks.errors)]
     found.warn(ctx, thread_id, [*project_warnings(found.project, levels, wanted.get("cwd")), *of_files])
     ignored = settings.ignored_keys(wanted.get("config", {}))
-    servers = own.get(settings.MCP_SERVERS), chosen.get("mcpServers")
-    refused = settings.refused_mcp_servers(ctx.config, ctx.user_id, *servers) if any(servers) else []
     if ignored or refused:
         _warn(ctx, thread_id, ignored, refused)
     for summary, details in web_search.deprecated(wanted.get("config", {})):

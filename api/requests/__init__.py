@@ -7,7 +7,6 @@ results:           results that several methods share
 settings:          overrides of a thread's settings
 sandbox_policy:    what a user may ask for of the sandbox and of paths
 user_config:       a user's own configuration
-key_paths:         how clients name a key of config.toml
 subscriptions:     follow a thread and replay its open items
 turn_control:      stop and drop turns
 worker_calls:      ask a worker for what needs a workspace

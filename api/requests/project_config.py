@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.requests.key_paths import split_key_path
 from api.requests.settings import CONFIG_OF_OPERATOR, MCP_SERVERS, user_defaults
 from shared.config import Config
 from shared.errors import InvalidParams
+from shared.key_paths import split_key_path
 from shared.protocol.hooks import Hook, HookFileProblem
 from shared.protocol.settings import SettingsChanges
 

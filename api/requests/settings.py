@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, TypedDict, cast
 
-import orjson
+from marshmallow import validate
 
 from api.requests import shell_environment, web_search
 from api.requests.params import MethodParams, load_params
 from api.requests.sandbox_policy import allowed_mode, allowed_path, allowed_policy, allowed_profile, policy_of_mode
 from api.requests.schemas import variant
 from shared.config import APPROVAL_POLICIES, REASONING_EFFORTS, REASONING_SUMMARIES, SCRIPTED, Config
-from shared.config.mcp_servers import UserMcp, effective_servers, merge_layers, servers_of_config
+from shared.config.client_mcp_servers import UserMcp, checked_tables, effective_servers, merge_layers
 from shared.errors import InvalidParams, RequestError
+from shared.key_paths import value_of
 from shared.protocol.base import camel_case
 from shared.protocol.sandbox_modes import SANDBOX_MODES
 from shared.protocol.settings import (
@@ -53,10 +54,12 @@ MAX_FALLBACK_NAMES = 16
 CONFIG_WITHOUT_EFFECT = ("features", "skills", "cloud", "default_permissions", "projects")
 CONFIG_OF_COMMANDS = (shell_environment.KEY, shell_environment.LOGIN_KEY)
 CONFIG_OF_TOOLS = (web_search.KEY, web_search.TOOLS)
+# Keys of a configuration file that become settings; the last ones win, so that `web_search` wins over `tools`.
+USER_KEYS = (*CONFIG_KEYS, *PROJECT_DOC_KEYS, *CONFIG_OF_COMMANDS, web_search.TOOLS, web_search.KEY)
 # CONFIG_OF_OPERATOR is refused because it would widen what a user may do: where secrets and requests go, what
 # runs outside of a sandbox, what a sandbox allows. All other keys are ignored with a warning.
-MCP_SERVERS = "mcp_servers"  # of an editor, or the user's own; shared.config.mcp_servers says which count
-MAX_MCP_BYTES = 64 * 1024  # of all of them
+MCP_SERVERS = "mcp_servers"  # of an editor, or the user's own; shared.config.client_mcp_servers says which count
+MAX_CONFIG_KEYS = 500  # of `config`: each key with dots is read and merged
 CONFIG_IGNORED = ("model_context_window", "model_auto_compact_token_limit")  # the operator's, but harmless to ask for
 CONFIG_OF_OPERATOR = {field.name for field in fields(Config)} - {
     *CONFIG_KEYS,
@@ -115,7 +118,7 @@ class SettingsParams(MethodParams):
     collaboration_mode: Annotated[Mapping[str, object], CollaborationMode] | None = None
     base_instructions: str | None = None
     developer_instructions: str | None = None
-    config: Mapping[str, object] | None = None
+    config: Annotated[Mapping[str, object], validate.Length(max=MAX_CONFIG_KEYS)] | None = None
 
 
 class Overrides(TypedDict, total=False):
@@ -208,9 +211,8 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
     if "permissions" in asked:
         changed["sandboxPolicy"] = allowed_profile(config, owner, asked["permissions"])
     _set_project_docs(changed, given.get("config", {}))
-    if servers := servers_of_config(given.get("config", {})):
-        if len(orjson.dumps(servers, default=str)) > MAX_MCP_BYTES:
-            raise InvalidParams(f"config.{MCP_SERVERS}: has more than {MAX_MCP_BYTES} bytes")
+    servers = value_of(given.get("config", {}), MCP_SERVERS)
+    if servers is not None and checked_tables(servers, f"config.{MCP_SERVERS}"):
         changed["mcpServers"] = servers
     if "collaboration_mode" in asked:
         _set_collaboration_mode(changed, asked["collaboration_mode"])
@@ -238,9 +240,10 @@ def without_unchanged(changed: SettingsChanges, settings: Mapping[str, object]) 
 def user_defaults(config: Config, owner: str, values: Mapping[str, object]) -> SettingsChanges:
     """Return what a user's own configuration changes, without values that the server no longer allows."""
     changed: SettingsChanges = {}
-    for key, value in values.items():
-        if key == MCP_SERVERS:  # turns read them, so that a later change counts for this thread, too
-            changed["userMcpServers"] = True
+    if values.get(MCP_SERVERS):  # turns read them, so that a later change counts for this thread, too
+        changed["userMcpServers"] = True
+    for key in USER_KEYS:
+        if (value := values.get(key)) is None:
             continue
         try:
             one = changes(config, owner, {"config": {key: value}}, thread_id="")  # no key names a path

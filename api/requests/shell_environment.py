@@ -7,11 +7,11 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from api.requests.key_paths import split_key_path
 from api.requests.params import load
 from api.requests.schemas import variant
 from shared.errors import InvalidParams
-from shared.shell_environment import INHERIT, ShellEnvironmentPolicy, is_settable, merged
+from shared.key_paths import value_of
+from shared.shell_environment import INHERIT, ShellEnvironmentPolicy, is_settable
 
 KEY = "shell_environment_policy"
 LOGIN_KEY = "allow_login_shell"
@@ -56,15 +56,10 @@ def shell_environment(values: Mapping[str, object]) -> ShellEnvironmentPolicy | 
 
     Errors: InvalidParams
     """
-    policy: ShellEnvironmentPolicy | None = None
-    for key, value in values.items():
-        if key.split(".")[0] != KEY:
-            continue
-        nested: Any = value
-        for name in reversed(split_key_path(key)):
-            nested = {name: nested}
-        given = load(Schema.from_dict({KEY: fields.Nested(POLICY)})(), nested)[KEY]
-        policy = merged(policy or {}, given)
+    given = value_of(values, KEY)
+    if given is None:
+        return None
+    policy: ShellEnvironmentPolicy = load(Schema.from_dict({KEY: fields.Nested(POLICY)})(), {KEY: given})[KEY]
     return policy
 
 

@@ -9,7 +9,6 @@ from typing import cast
 import orjson
 from marshmallow import Schema, fields
 
-from api.requests.key_paths import split_key_path
 from api.requests.params import load
 from api.requests.schemas import variant
 from api.requests.settings import (
@@ -23,7 +22,9 @@ from api.requests.settings import (
 )
 from api.requests.web_search import WebSearchTool
 from shared.config import Config
+from shared.config.client_mcp_servers import McpTables, checked_tables
 from shared.errors import ConfigWriteRefused, InvalidParams
+from shared.key_paths import split_key_path
 from shared.protocol.web_search import MODES
 
 FILE = f"{CODEX_HOME}/config.toml"  # the name that clients know the configuration by
@@ -101,10 +102,12 @@ def apply_edits(
     config: Config, owner: str, values: Mapping[str, object], edits: Sequence[Edit]
 ) -> Mapping[str, object]:
     """Return the user's configuration after all edits, in their order. Errors: InvalidParams (a value)."""
+    before = values
     for edit in edits:
         values = _put(values, edit.path, edit)
+        _check_size(edit.path[0], values.get(edit.path[0]))
     for key in {edit.path[0] for edit in edits} & values.keys():
-        _check(config, owner, key, values[key])
+        _check(config, owner, key, before.get(key), values[key])
     return values
 
 
@@ -153,13 +156,18 @@ def _without_nulls(value: object, depth: int = MAX_DEPTH) -> object:
     return {name: _without_nulls(inner, depth - 1) for name, inner in value.items() if inner is not None}
 
 
-def _check(config: Config, owner: str, key: str, value: object) -> None:
-    if len(value if isinstance(value, str) else orjson.dumps(value)) > MAX_VALUE_CHARACTERS:
-        raise InvalidParams(f"{key}: the value has more than {MAX_VALUE_CHARACTERS} characters")
+def _check_size(key: str, value: object) -> None:
     if key == MCP_SERVERS:
-        if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
-            raise InvalidParams(f"{MCP_SERVERS}: expected a table of tables")
-        if refused := refused_mcp_servers(config, owner, value):
+        checked_tables({} if value is None else value, key)
+    elif len(value if isinstance(value, str) else orjson.dumps(value)) > MAX_VALUE_CHARACTERS:
+        raise InvalidParams(f"{key}: the value has more than {MAX_VALUE_CHARACTERS} characters")
+
+
+def _check(config: Config, owner: str, key: str, before: object, value: object) -> None:
+    if key == MCP_SERVERS:
+        old, new = cast(McpTables, before or {}), cast(McpTables, value)
+        changed = {name: table for name, table in new.items() if table != old.get(name)}
+        if refused := refused_mcp_servers(config, owner, changed):
             raise InvalidParams(refused[0])
     elif key in SETTINGS:
         changes(config, owner, {"config": {key: value}}, thread_id="")

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from marshmallow import Schema, fields, validate
 
-from api.requests.key_paths import split_key_path
 from api.requests.params import load
 from api.requests.schemas import variant
 from shared.errors import InvalidParams, InvalidRequest
+from shared.key_paths import value_of
 from shared.protocol.settings import SettingsChanges
 from shared.protocol.web_search import CONTEXT_SIZES, MODES, Mode, WebSearchSettings
 
@@ -47,21 +47,15 @@ def web_search(values: Mapping[str, object]) -> WebSearchSettings | None:
 
     Errors: InvalidRequest (a mode that does not exist, as the original answers), InvalidParams
     """
+    options, switch = _options(value_of(values, TOOLS))
     mode: Mode | None = None
-    options: dict[str, Any] = {}
-    chosen = False
-    for key, value in values.items():
-        if key == KEY:
-            mode, chosen = _mode(value), True
-        elif key.split(".")[0] == TOOLS:
-            found, switch = _options(key, value)
-            options |= found
-            chosen = chosen or bool(found) or switch is not None
-            if switch is False and mode is None:
-                mode = "disabled"
-        elif key in FEATURES and value is True and mode is None:
-            mode, chosen = "live", True
-    if not chosen:
+    if KEY in values:
+        mode = _mode(values[KEY])
+    elif switch is False:
+        mode = "disabled"
+    elif any(values.get(key) is True for key in FEATURES):
+        mode = "live"
+    if mode is None and switch is None and not options:
         return None
     return cast(WebSearchSettings, {**({"mode": mode} if mode else {}), **options})
 
@@ -92,12 +86,9 @@ def _mode(value: object) -> Mode:
     )
 
 
-def _options(key: str, value: object) -> tuple[dict[str, Any], bool | None]:
-    """Return the options of `tools.web_search` that a key gives, and its old switch. Errors: InvalidParams."""
-    nested: Any = value
-    for name in reversed(split_key_path(key)[1:]):
-        nested = {name: nested}
-    given = nested.get(KEY) if isinstance(nested, dict) else None
+def _options(tools: object) -> tuple[dict[str, Any], bool | None]:
+    """Return the options that the table `tools` has of web search, and its old switch. Errors: InvalidParams."""
+    given = tools.get(KEY) if isinstance(tools, dict) else None
     if given is None or isinstance(given, bool):
         return {}, given
     if not isinstance(given, dict):

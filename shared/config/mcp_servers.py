@@ -1,44 +1,26 @@
 """`[mcp_servers.NAME]`: the MCP servers whose tools the models of threads may call (docs/MCP.md).
 
-The same reader checks the operator's servers and those that clients bring: in the user's own configuration, and in
-`config` of thread/start. What clients bring is checked by `effective_servers`, where it is used, so that a policy that
-the operator changes holds for old threads, too.
+The same reader checks the operator's servers and those that clients bring (shared.config.client_mcp_servers).
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from shared.config.reader import Values, read
-from shared.config.server import Server
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
-from shared.errors import ConfigError
+from shared.config.urls import EXPECTED, is_http_url
 
 AUTO, PROMPT, APPROVE = "auto", "prompt", "approve"
 APPROVAL_MODES = (AUTO, PROMPT, APPROVE)
 NAME = re.compile(r"[a-zA-Z0-9_:@/.-]+")
-MAX_SERVERS = 32  # of one thread
-# What a user with a key may change of an operator's server: it makes the server do less, or concerns only the user.
-NARROWING = (
-    "enabled",
-    "required",
-    "enabled_tools",
-    "disabled_tools",
-    "default_tools_approval_mode",
-    "tools",
-    "startup_timeout_sec",
-    "tool_timeout_sec",
-)
-# What names variables of the server's environment, which are the operator's secrets.
-OF_ENVIRONMENT = ("env_vars", "bearer_token_env_var", "env_http_headers")
-_URL = re.compile("https?://")
 
 
 @dataclass(frozen=True)
@@ -67,8 +49,8 @@ class McpServer:
         str | None,
         Setting(
             "Address of a server that speaks streamable HTTP.",
-            matches=_URL.match,
-            expected="an http:// or https:// URL",
+            matches=partial(is_http_url, with_user=True),
+            expected=EXPECTED,
         ),
     ] = None
     bearer_token_env_var: Annotated[
@@ -144,144 +126,7 @@ class McpServer:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-@dataclass(frozen=True)
-class UserMcp:
-    """What clients may bring.
-
-    allowed:  whether they may bring anything
-    local:    the user may bring any server: it is their own machine
-    hosts:    of HTTP servers that other users may bring
-    commands: command lines of programs that other users may bring, with an `env` of their own
-    """
-
-    allowed: bool
-    local: bool
-    hosts: Sequence[str] = ()
-    commands: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, server: Server, *, hosted: bool) -> UserMcp:
-        """Return what users with keys (hosted), or the local user, may bring."""
-        return cls(server.user_mcp, not hosted, server.user_mcp_hosts, server.user_mcp_commands)
-
-
 def read_server(name: str, table: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> McpServer:
     """Return a server as a client describes it. environ: variables that it may name. Errors: ConfigError."""
     servers = ConfigTable(Path("config"), environ or {}, {"mcp_servers": {name: table}}).tables("mcp_servers")
     return read(McpServer, servers[name])
-
-
-def merge_layers(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return tables of servers over each other, the last the strongest; keys of one server are merged."""
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in layers:
-        for name, table in layer.items():
-            if isinstance(table, Mapping):
-                merged[name] = _over(merged.get(name, {}), table)
-    return merged
-
-
-def servers_of_config(values: Mapping[str, object]) -> dict[str, dict[str, Any]]:
-    """Return the servers in `config` of a request: the table `mcp_servers`, and keys like `mcp_servers.NAME.args`."""
-    found: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        head, _, rest = key.partition(".")
-        if head != "mcp_servers":
-            continue
-        nested: Any = value
-        for part in reversed(_segments(rest)):
-            nested = {part: nested}
-        if isinstance(nested, Mapping):
-            found = merge_layers(found, nested)
-    return found
-
-
-def effective_servers(
-    operator: Mapping[str, McpServer],
-    brought: Mapping[str, Mapping[str, Any]],
-    policy: UserMcp,
-    environ: Mapping[str, str] | None = None,
-) -> tuple[dict[str, McpServer], list[str]]:
-    """Return a thread's servers by name, sorted, and sentences about what clients brought in vain.
-
-    operator: the operator's servers
-    brought:  what clients brought, as `merge_layers` returns it
-    environ:  the variables that a local user's servers may name
-    """
-    servers, refused = dict(operator), []
-    for name, table in brought.items():
-        try:
-            servers[name] = _brought(name, table, operator.get(name), policy, environ)
-        except ConfigError as error:
-            refused.append(str(error))
-    if len(servers) > MAX_SERVERS:
-        refused.append(f"mcp_servers: a thread has at most {MAX_SERVERS} servers; the others are left out")
-    return dict(sorted(servers.items())[:MAX_SERVERS]), refused
-
-
-def _brought(
-    name: str,
-    table: Mapping[str, Any],
-    own: McpServer | None,
-    policy: UserMcp,
-    environ: Mapping[str, str] | None,
-) -> McpServer:
-    if not policy.allowed:
-        raise ConfigError(f"mcp_servers.{name[:80]}: this server does not let clients bring MCP servers")
-    if policy.local:
-        return read_server(name, _over(own.table if own else {}, table), environ)
-    if own is not None:
-        if foreign := sorted(set(table) - set(NARROWING)):
-            raise ConfigError(
-                f"mcp_servers.{name[:80]}: the operator's server; users may not set {', '.join(foreign)[:200]}"
-            )
-        return _narrowed(own, read_server(name, {"command": "-", **table}), table)
-    server = read_server(name, table)
-    if foreign := [key for key in (*OF_ENVIRONMENT, "allow_private") if key in table]:
-        raise ConfigError(f"mcp_servers.{name[:80]}: only the operator may set {', '.join(foreign)}")
-    if server.url is not None:
-        host = urlsplit(server.url).hostname or ""
-        if host not in {one.lower() for one in policy.hosts}:
-            raise ConfigError(
-                f"mcp_servers.{name[:80]}: the host {host[:200]!r} is not in [server] user_mcp_hosts; ask the operator"
-            )
-        return server
-    if [server.command or "", *server.args] not in map(shlex.split, policy.commands):
-        raise ConfigError(
-            f"mcp_servers.{name[:80]}: its command is not in [server] user_mcp_commands; ask the operator for it"
-        )
-    return replace(server, cwd="." if server.cwd == "." else None)
-
-
-def _narrowed(own: McpServer, asked: McpServer, table: Mapping[str, Any]) -> McpServer:
-    """Return an operator's server with what a user asks for: fewer tools, and no approval that the operator demands."""
-    values: dict[str, Any] = {key: getattr(asked, key) for key in NARROWING if key in table}
-    values["enabled"] = own.enabled and asked.enabled
-    if own.enabled_tools is not None and asked.enabled_tools is not None:
-        values["enabled_tools"] = tuple(name for name in asked.enabled_tools if name in own.enabled_tools)
-    values["disabled_tools"] = (*own.disabled_tools, *asked.disabled_tools)
-    if own.default_tools_approval_mode == PROMPT:
-        values.pop("default_tools_approval_mode", None)
-    tools = {**own.tools, **asked.tools}
-    values["tools"] = {
-        name: own.tools[name] if name in own.tools and own.approval_mode(name) == PROMPT else tool
-        for name, tool in tools.items()
-        if name in own.tools or own.default_tools_approval_mode != PROMPT
-    }
-    return replace(own, **values)
-
-
-def _over(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both tables as one, in which the second wins; tables in both are merged in the same way."""
-    merged = dict(table)
-    for key, value in over.items():
-        before = merged.get(key)
-        both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        merged[key] = _over(before, value) if both else value  # type: ignore[arg-type]
-    return {key: value for key, value in merged.items() if value is not None}
-
-
-def _segments(path: str) -> list[str]:
-    """Return the segments of a dotted key; one in quotes may contain dots."""
-    found = re.findall(r'"([^"]*)"|([^."]+)', path)
-    return [quoted or plain for quoted, plain in found]

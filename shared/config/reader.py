@@ -7,8 +7,8 @@ A section with settings that depend on each other, or with derived fields, has a
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,7 +104,7 @@ def _integer(table: ConfigTable, key: str, value: object, setting: Setting) -> i
 
 
 def _number(table: ConfigTable, key: str, value: object, setting: Setting) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise table.error(key, f"a number of {_unit(setting)} above 0", value)
     return float(value)
 
@@ -144,7 +144,9 @@ def _texts(table: ConfigTable, key: str, value: object, setting: Setting) -> tup
 
 
 def _numbers(table: ConfigTable, key: str, value: object, setting: Setting) -> tuple[float, ...]:
-    if not isinstance(value, list) or not all(type(one) in (int, float) and 0 < one < math.inf for one in value):
+    if not isinstance(value, list) or not all(
+        type(one) in (int, float) and 0 < one <= sys.float_info.max for one in value
+    ):
         raise table.error(key, f"a list of numbers of {_unit(setting)} above 0", value)
     return tuple(map(float, value))
 

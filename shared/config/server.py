@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -218,6 +219,11 @@ class Server:
         if server.renewal_seconds >= server.authority_seconds:
             expectation = f"less than authority_seconds ({server.authority_seconds:g})"
             raise table.error("renewal_seconds", expectation, server.renewal_seconds)
+        for command in server.user_mcp_commands:
+            try:
+                shlex.split(command)
+            except ValueError:
+                raise table.error("user_mcp_commands", "command lines without an open quote", command) from None
         host = urlsplit(server.public_url or "").hostname
         if host and server.hosts and host not in server.hosts:
             table.warn(f"public_url: {host} is not in hosts, so that browsers cannot come back from a login")

@@ -13,6 +13,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -95,8 +96,13 @@ class Declaration:
     setting: Setting
 
 
-def declarations(section: type[Any]) -> tuple[Declaration, ...]:
+def declarations(section: type) -> tuple[Declaration, ...]:
     """Return the settings that a dataclass declares, in the order of its fields."""
+    return _declarations(section)
+
+
+@cache  # each of a thread's MCP servers is read by them
+def _declarations(section: type) -> tuple[Declaration, ...]:
     hints = get_type_hints(section, include_extras=True)
     found = []
     for field in dataclasses.fields(section):

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from shared.config.reader import Values, read
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.config.urls import is_http_url
 from shared.protocol.web_search import CONTEXT_SIZES, WebSearchSettings
-
-
-def _is_usable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
-        return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # such as a port that is not a number
-        return False
 
 
 @dataclass(frozen=True)
@@ -30,7 +21,7 @@ class WebSearchEndpoint:
         str,
         Setting(
             "URL of a SearXNG, which `/search` is appended to. Its host may have a private address.",
-            matches=_is_usable,
+            matches=is_http_url,
             expected="an http:// or https:// URL without a user",
         ),
     ]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.config.urls import is_http_url
 
 EVENTS = (
     "turn.started",
@@ -34,7 +35,7 @@ class Webhook:
         str,
         Setting(
             "URL that events are sent to.",
-            matches=_is_usable,
+            matches=is_http_url,
             expected="an http:// or https:// URL without a user",
         ),
     ]
@@ -72,18 +73,6 @@ def check_urls(webhooks: Sequence[Webhook], tables: Sequence[ConfigTable]) -> No
         if webhook.url in seen:
             raise table.error("url", "a URL that no other webhook has", webhook.url)
         seen.add(webhook.url)
-
-
-def _is_usable(url: str) -> bool:
-    try:
-        if not url.isascii() or not url.isprintable() or " " in url:
-            return False
-        parts = urlsplit(url)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-        )
-    except ValueError:  # such as a port that is not a number
-        return False
 
 
 def _is_secret(secret: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.fuzz import values
+from tests.fuzz import mcp_tables, values
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -88,7 +88,7 @@ def request(rng: Random, number: int, own: dict[str, str]) -> Case:
     """Return a well-formed request with hostile params, which has to be answered."""
     method = rng.choice(values.METHODS)
     name = f"case-{number}"
-    message: dict[str, Any] = {"id": name, "method": method, "params": values.params(rng, method, own)}
+    message: dict[str, Any] = {"id": name, "method": method, "params": mcp_tables.params(rng, method, own)}
     if rng.random() < 0.03:
         message["method"] = method = values.text(rng) or "x"
     if rng.random() < 0.03:
@@ -121,7 +121,7 @@ def shape(rng: Random, number: int, own: dict[str, str]) -> Case:
             lambda: {"id": 1, "method": values.anything(rng), "params": values.anything(rng)},
             lambda: {"method": values.anything(rng), "params": values.anything(rng)},
             lambda: [{"id": 1, "method": method, "params": {}}] * rng.choice([1, 2, 500]),
-            lambda: {"id": "twice", "method": method, "params": values.params(rng, method, own)},
+            lambda: {"id": "twice", "method": method, "params": mcp_tables.params(rng, method, own)},
             lambda: {values.text(rng): values.anything(rng) for _ in range(4)},
             lambda: {"id": 7, "method": "x", "result": {}, "error": {}, "params": []},
         ]

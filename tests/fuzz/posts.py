@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from tests.fuzz import values
+from tests.fuzz import mcp_tables, values
 
 ROUTES = ["/", "/readyz", "/healthz", "/statusz", "/openapi.json", "/docs", "/v2/thread/events"]
 ROUTES += [
@@ -113,7 +113,7 @@ def base(key: str) -> dict[str, str]:
 def of_method(rng: Random, key: str, own: dict[str, str]) -> Post:
     """Return a call of a method with hostile params."""
     method = rng.choice(values.METHODS)
-    body = values.encode(rng, values.params(rng, method, own))
+    body = values.encode(rng, mcp_tables.params(rng, method, own))
     headers = base(key) | {"Content-Type": rng.choice(["application/json", "application/json", rng.choice(TYPES)])}
     if rng.random() < 0.1:
         headers["Accept"] = rng.choice(["text/event-stream", "*/*", "text/event-stream;q=\0", "a" * 3000])

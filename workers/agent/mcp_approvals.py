@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from shared.config.mcp_servers import APPROVE, PROMPT, merge_layers
+from shared.config.client_mcp_servers import merge_layers
+from shared.config.mcp_servers import APPROVE, PROMPT
 from shared.protocol.sandbox_modes import FULL_ACCESS, MODE_OF_POLICY_TYPE
 from shared.protocol.server_requests import ELICITATION, ElicitationParams
 from shared.protocol.settings import SandboxPolicy

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.config.mcp_servers import McpServer, UserMcp, effective_servers, merge_layers
+from shared.config.client_mcp_servers import UserMcp, effective_servers, merge_layers
+from shared.config.mcp_servers import McpServer
 from shared.protocol.model_items import text_message
 from shared.protocol.turn import turn_error
 from shared.store.users import LOCAL_USER

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared.config import Config
-from shared.config.mcp_servers import McpServer, UserMcp, effective_servers, merge_layers
+from shared.config.client_mcp_servers import UserMcp, effective_servers, merge_layers
+from shared.config.mcp_servers import McpServer
 from shared.errors import NotFound
 from shared.events import worker_calls
 from shared.store import Store

@@ -512,3 +512,8 @@ def test_settings_of_searches_and_reviews_that_cannot_work_are_errors(tmp_path: 
 
     with pytest.raises(ConfigError, match=re.escape(error)):
         load(tmp_path, {"OPENAI_API_KEY": "k"})
+
+
+def test_an_mcp_command_line_with_an_open_quote_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="user_mcp_commands: expected command lines without an open quote"):
+        config(tmp_path, '[server]\nuser_mcp_commands = ["npx -y a", "npx -y \'a"]\n')
