@@ -34,8 +34,11 @@ class Pipes:
             raise OSError("end of input")
         return websocket.ABNF.OPCODE_TEXT, line
 
-    def close(self, timeout: float) -> None:
+    def send_close(self) -> None:
         self._sink.close()
+
+    def shutdown(self) -> None:
+        """Nothing is left to shut down."""
 
 
 class Spawned:
