@@ -89,12 +89,16 @@ class _Routes:
             return _described(self._auth.authenticate(request, "http"))
         caller = self._auth.check_credential(credential, "http", request.remote_addr or "")
         self._services.limits.check_request(caller.user_id)
+        earlier = session_cookie.read(request)
         secret, ends_at_ms = self._services.store.sessions.create(
             caller.user_id,
             caller.key_id,
             self._auth.credential_expires_at_ms(credential, caller),
+            replaces=earlier,
             audit_entry=caller.audit_entry("console/signIn"),
         )
+        if earlier is not None:
+            self._auth.forget_session(earlier)
         response = _described(caller)
         secure = request.headers["Origin"].startswith("https:")
         session_cookie.write(response, secret, max(1, int(ends_at_ms / 1000 - time.time())), secure=secure)

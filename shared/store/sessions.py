@@ -77,12 +77,14 @@ class Sessions:
         expires_at_ms: int | None,
         *,
         provider: ProviderSignIn | None = None,
+        replaces: str | None = None,
         audit_entry: AuditEntry | None = None,
     ) -> tuple[str, int]:
         """Begin a session, and forget sessions that are over. Returns its secret, and when it ends.
 
         expires_at_ms: when the credential does; None: never
         provider:      of a user who signed in there
+        replaces:      secret of the session that the browser had before, whosever it is; it ends
         """
         secret, session_id, at_ms = secrets.token_urlsafe(SECRET_BYTES), new_id(), now_ms()
         longest_ms = at_ms + MOST_DAYS * DAY_MS
@@ -107,6 +109,8 @@ class Sessions:
             kept = connection.scalars(newest.limit(MOST_OF_A_USER - 1)).all()
             surplus = and_(sessions.c.user_id == owner, sessions.c.id.not_in(kept))
             connection.execute(delete(sessions).where(or_(sessions.c.expires_at_ms <= at_ms, surplus)))
+            if replaces is not None:
+                connection.execute(delete(sessions).where(sessions.c.sha256 == _digest(replaces)))
             connection.execute(insert(sessions).values(values))
             audit.write(connection, audit_entry, subject_id=session_id)
         return secret, ends_at_ms

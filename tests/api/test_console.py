@@ -165,6 +165,19 @@ def test_signing_out_ends_the_session_itself(backend: Backend) -> None:
     assert acts == ["console/signIn", "console/signOut"]
 
 
+def test_who_signs_in_again_leaves_no_session_behind(backend: Backend) -> None:
+    client = browser(backend)
+    earlier = cookie_of(sign_in(client, add_user(backend, "ada")))
+    account(client)
+
+    assert sign_in(client, add_user(backend, "grace")).status_code == 200
+
+    assert backend.store.sessions.find(earlier) is None
+    assert account(client).status_code == 200
+    client.set_cookie(session_cookie.NAME, earlier)
+    assert account(client).status_code == 401
+
+
 @pytest.mark.parametrize("body", [{}, {"credential": ""}, {"credential": 7}, {"credential": "th_ä"}, ["th_"], "th_"])
 def test_what_is_no_credential_is_refused(backend: Backend, body: Any) -> None:
     add_user(backend, "ada")
