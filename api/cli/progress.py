@@ -8,6 +8,7 @@ import click
 
 from api.cli.client import EventData
 from api.cli.output import Output
+from api.cli.visible import visible
 
 
 class Progress:
@@ -29,7 +30,7 @@ class Progress:
                 thread = params["thread"]
                 self._print("thread", f"{thread['id']} in {thread['cwd']}, model {thread['model']}", "cyan")
             case "item/started" if params["item"]["type"] == "commandExecution":
-                self._print("exec", params["item"]["command"], "magenta")
+                self._print("exec", visible(params["item"]["command"]), "magenta")
             case "item/started" if params["item"]["type"] == "agentMessage" and self._output.is_terminal:
                 self._output.write(click.style("agent", fg="green", bold=True))
             case "item/agentMessage/delta" | "item/commandExecution/outputDelta" if self._output.is_terminal:
@@ -56,7 +57,7 @@ class Progress:
                 exit_code = "" if item["exitCode"] is None else f", exit code {item['exitCode']}"
                 self._print("", f"{item['status']}{exit_code}", "red" if item["status"] != "completed" else "green")
             case "fileChange":
-                paths = ", ".join(change["path"] for change in item["changes"])
+                paths = ", ".join(visible(change["path"], kept="") for change in item["changes"])
                 self._print("patch", f"{item['status']}: {paths}", "magenta")
 
     def _unseen(self, item_id: str, text: str) -> str:

@@ -16,6 +16,7 @@ from api.cli.host import show
 from api.cli.login.logins import server_token
 from api.cli.mcp import config_file
 from api.cli.options import home_option, same_home, server_url
+from api.cli.visible import visible
 from shared import config as configuration
 from shared.errors import InvalidRequest
 
@@ -145,7 +146,7 @@ def login(name: str, scopes: str | None, no_browser: bool) -> None:
     from api.cli.mcp.login import log_in
 
     def send_away(url: str) -> None:
-        click.echo(f"Authorize `{name}` by opening this URL in your browser:\n{url}\n")
+        click.echo(f"Authorize `{name}` by opening this URL in your browser:\n{visible(url, kept='')}\n")
         if not no_browser:
             webbrowser.open(url)
 

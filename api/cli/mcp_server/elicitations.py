@@ -13,11 +13,11 @@ from mcp.types import ElicitResult
 from pydantic import ValidationError
 
 from api.cli.client import EventData
-from api.cli.mcp_server.tools import shorten
+from api.cli.visible import visible
 from shared.protocol import server_requests
 
 DECISIONS = ("accept", "acceptForSession")  # of an approval; an elicitation says "decline" and "cancel" itself
-MAX_DIFF = 8_000  # characters
+MAX_PART = 8_000  # characters of a message; a longer one is asked in parts, so that all of it is seen
 APPROVALS = (server_requests.COMMAND_APPROVAL, server_requests.PATCH_APPROVAL)
 
 Answer = Mapping[str, object]
@@ -27,7 +27,7 @@ Answer = Mapping[str, object]
 class Question:
     """A question to the user.
 
-    message: for the user
+    message: for the user, whole
     schema:  of the form, a JSON Schema with properties that are no objects
     read:    returns the answer for the server
     """
@@ -47,11 +47,26 @@ def can_ask(session: ServerSession) -> bool:
 
 async def ask(session: ServerSession, question: Question) -> Answer:
     """Return what the user answers. A client that fails to ask, or answers something else, declines."""
+    *before, last = _parts(question.message)
     try:
-        answer = await session.elicit_form(question.message, question.schema)
+        for part in before:
+            answer = await session.elicit_form(part, {"type": "object", "properties": {}})
+            if answer.action != "accept":
+                return question.read(answer)
+        answer = await session.elicit_form(last, question.schema)
     except (MCPError, ValidationError):
         answer = ElicitResult(action="decline")
     return question.read(answer)
+
+
+def _parts(message: str) -> list[str]:
+    """Return a message in parts that a person can read; accepting one of them shows the next."""
+    texts = [message[at : at + MAX_PART] for at in range(0, len(message), MAX_PART)]
+    if len(texts) < 2:
+        return [message]
+    heads = [f"Part {number} of {len(texts)}" for number in range(1, len(texts) + 1)]
+    asked = [f"{head}; accept to see the next one, which approves nothing yet" for head in heads[:-1]]
+    return [f"{head}:\n{text}" for head, text in zip([*asked, heads[-1]], texts, strict=True)]
 
 
 def question(event: EventData, item: Any) -> Question | None:
@@ -62,13 +77,13 @@ def question(event: EventData, item: Any) -> Question | None:
     params = event["params"]
     match event["method"]:
         case server_requests.COMMAND_APPROVAL:
-            reason = f"\n{params['reason']}" if params.get("reason") else ""
-            command = shorten(params["command"])
-            message = f"Allow the agent to run this command in {params['cwd']}?{reason}\n{command}"
+            cwd, command = visible(params["cwd"], kept=""), visible(params["command"])
+            message = f"Allow the agent to run this command in {cwd}?{_reason(params)}\n{command}"
             return Question(message, _decision_form(), _decision)
         case server_requests.PATCH_APPROVAL:
-            reason = f"\n{params['reason']}" if params.get("reason") else ""
-            message = f"Allow the agent to apply this patch?{reason}{_changes(item)}"
+            if item is None:
+                return None  # nobody approves what they do not see
+            message = f"Allow the agent to apply this patch?{_reason(params)}{_changes(item)}"
             return Question(message, _decision_form(), _decision)
         case server_requests.USER_INPUT:
             # A form may not ask for secrets (MCP, elicitation): its answers pass through the calling agent.
@@ -106,14 +121,23 @@ def _decision(answer: ElicitResult) -> Answer:
     return {"decision": decision if decision in DECISIONS else "decline"}
 
 
+def _reason(params: Any) -> str:
+    """Return the reason as a line of its own, which cannot be taken for what is approved."""
+    return f"\n{visible(params['reason'], kept='')}" if params.get("reason") else ""
+
+
 def _changes(item: Any) -> str:
-    if item is None:
-        return ""
-    diffs = "\n".join(f"{change['kind']['type']} {change['path']}\n{change['diff']}" for change in item["changes"])
-    return "\n" + shorten(diffs, MAX_DIFF)
+    return "".join(
+        _change(change["kind"], visible(change["path"], kept=""), change["diff"]) for change in item["changes"]
+    )
 
 
-def _user_input(questions: list[Any]) -> Question:
+def _change(kind: Any, path: str, diff: str) -> str:
+    to = f" to {visible(kind['move_path'], kept='')}" if kind.get("move_path") else ""
+    return f"\n{kind['type']} {path}{to}\n{visible(diff)}"
+
+
+def _user_input(questions: list[Any]) -> Question | None:
     properties: dict[str, Any] = {}
     for asked in questions:
         options = "; ".join(
@@ -122,28 +146,55 @@ def _user_input(questions: list[Any]) -> Question:
         )
         description = f"{asked['question']} ({options})" if options else asked["question"]
         properties[asked["id"]] = {"type": "string", "title": asked["header"], "description": description}
-    message = "\n".join(asked["question"] for asked in questions)
+    message = visible("\n".join(asked["question"] for asked in questions))
+    schema = _seen({"type": "object", "properties": properties})
 
     def read(answer: ElicitResult) -> Answer:
         given = (answer.content or {}) if answer.action == "accept" else {}
         answers = {name: {"answers": [str(given[name])]} for name in properties if given.get(name)}
         return {"answers": answers} if answers else {}
 
-    return Question(message, {"type": "object", "properties": properties}, read)
+    return None if schema is None else Question(message, schema, read)
 
 
-def _elicitation(params: Any) -> Question:
+def _elicitation(params: Any) -> Question | None:
     """Pass a question of an MCP server on, or whether one of its tools may be called with these arguments.
 
     A form stands for the mode "url", too: not all clients have that.
     """
     arguments = (params["_meta"] or {}).get("tool_params")
-    shown = f"\n{shorten(json.dumps(arguments, ensure_ascii=False))}" if arguments else ""
-    address = f"\nOpen {params['url']} and accept when you are done there." if params["mode"] == "url" else ""
-    schema = params.get("requestedSchema") or {"type": "object", "properties": {}}
+    shown = f"\n{visible(json.dumps(arguments, ensure_ascii=False))}" if arguments else ""
+    address = (
+        f"\nOpen {visible(params['url'], kept='')} and accept when you are done there."
+        if params["mode"] == "url"
+        else ""
+    )
+    schema = _seen(params.get("requestedSchema") or {"type": "object", "properties": {}})
 
     def read(answer: ElicitResult) -> Answer:
         content = (answer.content or {}) if answer.action == "accept" and params["mode"] == "form" else None
         return {"action": answer.action, "content": content}
 
-    return Question(f"{params['message']}{shown}{address}", schema, read)
+    return None if schema is None else Question(f"{visible(params['message'])}{shown}{address}", schema, read)
+
+
+def _seen(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of a form as it must be seen; None: its names or values, which are answered, have more."""
+    try:
+        return {name: _seen_value(value, name) for name, value in schema.items()}
+    except ValueError:
+        return None
+
+
+def _seen_value(value: Any, name: str) -> Any:
+    """Errors: ValueError (it is no text for people, and has what is not seen)."""
+    if isinstance(value, str):
+        written = visible(value)
+        if written != value and name not in ("title", "description"):
+            raise ValueError(name)
+        return written
+    if isinstance(value, list):
+        return [_seen_value(one, name) for one in value]
+    if isinstance(value, dict):
+        return {_seen_value(key, ""): _seen_value(one, key) for key, one in value.items()}
+    return value

@@ -89,6 +89,18 @@ def test_items_that_the_log_has_lost_are_read_from_the_thread_and_shown_once(mon
     assert "no luck\n" in terminal.getvalue()  # its `error` notification was lost
 
 
+def test_commands_and_paths_are_shown_with_what_would_hide_them() -> None:
+    terminal = Terminal()
+    show = Progress(Output(terminal))
+
+    show({"method": "item/started", "params": {"item": {"type": "commandExecution", "command": "ls \u202e\x1b[2K"}}})
+    item = {"type": "fileChange", "status": "completed", "changes": [{"path": "/a\u200b\n/b"}]}
+    show({"method": "item/completed", "params": {"item": item}})
+
+    shown = click.unstyle(terminal.getvalue())
+    assert shown == "exec\nls \\u{202e}\\u{1b}[2K\npatch\ncompleted: /a\\u{200b}\\u{a}/b\n"
+
+
 def test_a_terminal_shows_the_missing_rest_of_each_streamed_item() -> None:
     command = {"type": "commandExecution", "status": "completed", "exitCode": 0}
     shown = {
