@@ -12,9 +12,9 @@
     sleeps=S        `child` starts a process that sleeps for S seconds
     says=NAME       `echo` adds the environment variable NAME to what it says
 
-Tools: echo, write, plain, wait (until FILE exists), boom, rpcerr, ask (form, url or empty), die, rich, big (N bytes),
-huge-line (N bytes in one line), flood (N notifications first), child (leaves a process behind), image, odd.name-x,
-once (appends to FILE; idempotent), append (the same without hints).
+Tools: echo, write, plain, wait (until FILE exists), boom, rpcerr, ask (form of `schema`, url or empty), die, rich,
+big (N bytes), huge-line (N bytes in one line), flood (N notifications first), child (leaves a process behind), image,
+odd.name-x, once (appends to FILE; idempotent), append (the same without hints).
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ def wait_for(file: str) -> None:
         time.sleep(0.01)
 
 
-def ask(kind: str) -> dict:
+def ask(kind: str = "form", schema: dict | None = None) -> dict:
     request_id = f"ask-{time.monotonic_ns()}"
-    params = {"message": "Your name?", "requestedSchema": FORM}
+    params = {"message": "Your name?", "requestedSchema": schema or FORM}
     if kind == "url":
         params = {"mode": "url", "message": "Please open", "url": "https://example.com/auth", "elicitationId": "el-1"}
     elif kind == "long":
@@ -151,7 +151,8 @@ def call(name: str, arguments: dict) -> dict:
     if name == "boom":
         return {**text("it went boom"), "isError": True}
     if name == "ask":
-        return [ask(arguments.get("kind", "form")) for _ in range(arguments.get("times", 1))][-1]
+        given = {name: arguments[name] for name in ("kind", "schema") if name in arguments}
+        return [ask(**given) for _ in range(arguments.get("times", 1))][-1]
     if name == "die":
         os._exit(3)
     if name == "rich":

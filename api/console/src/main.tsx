@@ -5,6 +5,12 @@ import "./style/layout.css";
 import "./style/thread.css";
 import { finishToasts } from "./state/toasts";
 import { App } from "./views/App";
+import { Guard } from "./views/Guard";
 
 addEventListener("pagehide", finishToasts);
-render(<App />, document.getElementById("app") as HTMLElement);
+render(
+  <Guard what="console">
+    <App />
+  </Guard>,
+  document.getElementById("app") as HTMLElement,
+);

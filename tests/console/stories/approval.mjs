@@ -11,6 +11,7 @@ await story(async ({ page }) => {
   await command.getByText("printf").waitFor();
   await picture(page, "approval-command");
   await page.getByRole("log").focus();
+  await command.locator("kbd:visible").first().waitFor();
   await page.keyboard.press("a");
   await command.waitFor({ state: "detached" });
 

@@ -25,7 +25,7 @@ await story(
     await page.getByRole("log").focus();
     await page.keyboard.press("i");
     await page.getByRole("heading", { name: "Inbox" }).waitFor();
-    await page.locator(".request").waitFor();
+    await page.locator(".request kbd:not(.off)").first().waitFor({ state: "attached" });
     await page.locator("body").press("d");
     await page.getByText("Nothing waits for you").waitFor();
     await page.waitForFunction(() => document.title === "Threadhouse");

@@ -52,6 +52,11 @@ export async function respond(requestId: number, result: object): Promise<void> 
   await call("serverRequest/respond", body);
 }
 
+/** Return whether trying again later may help. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof ServerError && (error.status < 400 || error.status === 408 || error.status === 429 || error.status >= 500);
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

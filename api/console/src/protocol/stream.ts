@@ -4,7 +4,15 @@
  * Read with fetch, because EventSource shows neither the server's errors nor that a connection has gone silent.
  */
 import { createParser } from "eventsource-parser";
-import { messageOf, send, ServerError } from "./http";
+import { isPassing, messageOf, send, ServerError } from "./http";
+import type { ThreadEvent } from "./types";
+
+/** Return whether data of a stream are an event as far as any view may rely on it. */
+export function isEvent(data: unknown): data is ThreadEvent {
+  if (typeof data !== "object" || data === null) return false;
+  const { method, params, id } = data as Partial<Record<"method" | "params" | "id", unknown>>;
+  return typeof method === "string" && typeof params === "object" && params !== null && (id === undefined || typeof id === "number");
+}
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
@@ -13,7 +21,7 @@ const SILENCE_MS = 30_000; // the server sends something every 10 s
 export interface StreamHandlers {
   /** The stream is open: what happens from now on will come. fresh: it does not continue an earlier one. */
   opened(fresh: boolean): void;
-  event(data: unknown): void;
+  event(event: ThreadEvent): void;
   /** The connection is lost and will be tried again; null: it is there. */
   trouble(message: string | null): void;
   /** The server refuses for good. */
@@ -39,8 +47,7 @@ async function keepOpen(url: string, options: RequestInit, position: Position, h
       await readOnce(url, options, position, handlers, ended, () => (pauseMs = FIRST_PAUSE_MS));
     } catch (error) {
       if (ended.aborted) return;
-      const status = error instanceof ServerError ? error.status : 0;
-      if (error instanceof ServerError && status >= 400 && status < 500 && status !== 408 && status !== 429) {
+      if (error instanceof ServerError && !isPassing(error)) {
         handlers.refused(error);
         return;
       }
@@ -72,7 +79,8 @@ async function readOnce(
     const parser = createParser({
       onEvent: (event) => {
         if (event.id) position.lastId = event.id;
-        handlers.event(JSON.parse(event.data));
+        const data: unknown = JSON.parse(event.data);
+        if (isEvent(data)) handlers.event(data);
       },
     });
     const decoder = new TextDecoder();

@@ -54,7 +54,7 @@ export function followUser(): () => void {
   const open = () => {
     stop ??= follow("/v2/user/events", {
       opened: refresh,
-      event: (data) => notice(data as Notification),
+      event: (event) => notice(event as Notification),
       trouble: (message) => (offline.value = message),
       refused: () => {},
     });

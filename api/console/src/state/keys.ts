@@ -32,6 +32,7 @@ function isTyping(target: EventTarget | null): boolean {
 globalThis.document?.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping(event.target)) return;
   if (!singleKeys.value && event.key !== "?" && event.key !== "Escape") return;
+  if (document.querySelector("dialog:modal")) return; // it covers what the keys are for
   const found = keysNow().find((one) => one.key === event.key);
   if (!found) return;
   event.preventDefault();

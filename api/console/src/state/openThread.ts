@@ -1,11 +1,13 @@
 /** The thread on the page: read, then followed. Events are applied once per frame, however many come. */
 import { type Signal, signal } from "@preact/signals";
-import { call, messageOf, send, ServerError } from "../protocol/http";
+import { call, isPassing, messageOf, send, ServerError } from "../protocol/http";
 import { follow, type Position } from "../protocol/stream";
 import type { Thread, ThreadEvent, Turn } from "../protocol/types";
 import { readThread, readTurn, reduceAll, settingsOf, type ThreadState } from "./thread";
 
 const PAGE_TURNS = 20;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
 
 interface TurnsPage {
   /** Newest first. */
@@ -43,6 +45,7 @@ export function openThread(source: ThreadSource): OpenThread {
   let frame = 0;
   let reading = 0; // counts reads, so that a later one supersedes an earlier one
   let isRead = false;
+  let pauseMs = FIRST_PAUSE_MS; // before the next read, after one that failed
   let stop = () => {};
   const position: Position = { lastId: "" };
 
@@ -70,16 +73,23 @@ export function openThread(source: ThreadSource): OpenThread {
       const requests = state.value?.requests ?? [];
       state.value = { ...found.state, requests, usage: state.value?.usage ?? null };
       isRead = true;
+      pauseMs = FIRST_PAUSE_MS;
       error.value = null;
       apply();
     } catch (problem) {
       if (number !== reading) return;
-      if (problem instanceof ServerError && problem.status === 0) {
-        trouble.value = problem.message;
-        position.lastId = "";
-        connect();
-      } else error.value = messageOf(problem);
+      stop(); // or events would pile up that nothing applies
+      position.lastId = "";
+      if (isPassing(problem)) retry(problem as ServerError);
+      else error.value = messageOf(problem);
     }
+  }
+
+  function retry(problem: ServerError): void {
+    trouble.value = problem.message;
+    const timer = window.setTimeout(connect, Math.max(pauseMs, problem.retryAfterMs ?? 0));
+    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+    stop = () => clearTimeout(timer);
   }
 
   function connect(): void {
@@ -91,8 +101,8 @@ export function openThread(source: ThreadSource): OpenThread {
         if (state.value) state.value = { ...state.value, requests: [] }; // the stream begins with those that wait
         void read();
       },
-      event: (event: unknown) => {
-        waiting.push(event as ThreadEvent);
+      event: (event: ThreadEvent) => {
+        waiting.push(event);
         schedule();
       },
       trouble: (message: string | null) => (trouble.value = message),
@@ -176,6 +186,6 @@ async function readAll(threadId: string): Promise<{ state: ThreadState; older: s
 }
 
 function unlessRefused(error: unknown): null {
-  if (error instanceof ServerError && error.status >= 400 && error.status < 500 && error.status !== 401) return null;
+  if (error instanceof ServerError && !isPassing(error) && error.status !== 401) return null;
   throw error;
 }

@@ -133,3 +133,10 @@ test("unknown events and events of unknown turns change nothing", () => {
   expect(reduce(start, unknown)).toBe(start);
   expect(reduce(start, { method: "item/agentMessage/delta", params: foreign })).toBe(start);
 });
+
+test("an event that cannot be applied has the thread read again", () => {
+  const start = readThread(recording("talk").read, [], null);
+  const broken = { method: "turn/started", params: { threadId: start.thread.id, turn: null } } as unknown as ThreadEvent;
+
+  expect(reduceAll(start, [broken]).fate).toBe("stale");
+});

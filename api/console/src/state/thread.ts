@@ -52,7 +52,16 @@ export function settingsOf(session: Session): Settings {
 }
 
 export function reduceAll(state: ThreadState, events: readonly ThreadEvent[]): ThreadState {
-  return events.reduce(reduce, state);
+  return events.reduce(applied, state);
+}
+
+/** Return the state after an event; one that cannot be applied has the thread read again. */
+function applied(state: ThreadState, event: ThreadEvent): ThreadState {
+  try {
+    return reduce(state, event);
+  } catch {
+    return { ...state, fate: "stale" };
+  }
 }
 
 export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {

@@ -6,7 +6,9 @@ import { useKeys } from "../state/keys";
 import { loadModels } from "../state/models";
 import { go, pathOf, route } from "../state/route";
 import { findWho, signOut, startError, who } from "../state/session";
+import { threads } from "../state/threads";
 import { say } from "../state/toasts";
+import { Guard } from "./Guard";
 import { Inbox } from "./Inbox";
 import { KeySheet } from "./KeySheet";
 import { NewThread } from "./NewThread";
@@ -70,9 +72,15 @@ function Console() {
         </p>
       )}
       <main class="columns">
-        {page !== "admin" && <ThreadList />}
+        {page !== "admin" && (
+          <Guard what="list of threads" of={threads.value}>
+            <ThreadList />
+          </Guard>
+        )}
         <div id="page" class="page" tabIndex={-1}>
-          <Page />
+          <Guard what="page" of={route.value}>
+            <Page />
+          </Guard>
         </div>
       </main>
       {sheet.value && <KeySheet close={() => (sheet.value = false)} />}

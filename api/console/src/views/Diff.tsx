@@ -3,12 +3,11 @@ import { signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { FileUpdate } from "../protocol/types";
-import { counts, type DiffLine, diffLines, type SideRow, sideBySide } from "./diff";
+import { counts, type DiffLine, diffLines, MOST_LINES, type SideRow, sideBySide } from "./diff";
 
 /** The folder that the thread works in: what is below it is named from there. */
 export const Cwd = createContext("");
 
-const MOST_LINES = 2000;
 const SIGNS = { add: "+", delete: "−", same: " ", hunk: "" };
 const KINDS = { add: "new", delete: "deleted", update: "" };
 
@@ -16,11 +15,11 @@ const room = globalThis.matchMedia?.("(min-width: 72rem)");
 const isWide = signal(room?.matches ?? false);
 room?.addEventListener("change", () => (isWide.value = room.matches));
 
-/** A change as a fileChange item has it. */
-export function Diff({ change, open }: { change: FileUpdate; open: boolean }) {
+/** A change as a fileChange item has it. most: lines that are shown */
+export function Diff({ change, open, most }: { change: FileUpdate; open: boolean; most?: number }) {
   const cwd = useContext(Cwd);
-  const path = change.path.startsWith(`${cwd}/`) ? change.path.slice(cwd.length + 1) : change.path;
-  return <FileDiff path={path} title={change.path} to={change.kind.move_path} kind={change.kind.type} lines={diffLines(change)} open={open} />;
+  const path = cwd && change.path.startsWith(`${cwd}/`) ? change.path.slice(cwd.length + 1) : change.path;
+  return <FileDiff path={path} title={change.path} to={change.kind.move_path} kind={change.kind.type} lines={diffLines(change)} open={open} most={most} />;
 }
 
 interface FileDiffProps {
@@ -31,13 +30,14 @@ interface FileDiffProps {
   kind: "add" | "delete" | "update";
   lines: readonly DiffLine[];
   open: boolean;
+  most?: number;
   /** Said instead of lines. */
   note?: string;
 }
 
-export function FileDiff({ path, title = path, to, kind, lines, open, note }: FileDiffProps) {
+export function FileDiff({ path, title = path, to, kind, lines, open, most = MOST_LINES, note }: FileDiffProps) {
   const { added, deleted } = counts(lines);
-  const shown = lines.slice(0, MOST_LINES);
+  const shown = lines.slice(0, most);
   return (
     <details class="diff" open={open}>
       <summary>
@@ -53,7 +53,7 @@ export function FileDiff({ path, title = path, to, kind, lines, open, note }: Fi
       {shown.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label={`Changes of ${path}`}>
           {isWide.value && added > 0 && deleted > 0 ? <Sides lines={shown} /> : <Unified lines={shown} />}
-          {lines.length > MOST_LINES && <p class="small quiet">{lines.length - MOST_LINES} more lines are not shown.</p>}
+          {lines.length > most && <p class="small quiet">{lines.length - most} more lines are not shown.</p>}
         </div>
       )}
     </details>

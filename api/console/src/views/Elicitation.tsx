@@ -1,54 +1,52 @@
 /** What an MCP server wants to know: a form made from the simple schema that the protocol allows, or an address to visit. */
 import { useSignal } from "@preact/signals";
-import { Link } from "./Markdown";
+import { Link, safeAddress } from "./Markdown";
+import { textOf, visible, visibleLine } from "./visible";
+
+const MOST_FIELDS = 50; // until all are asked for
+const LONG = 60; // characters of a default that need an area
 
 interface Field {
-  type?: string;
-  title?: string;
-  description?: string;
-  enum?: unknown[];
-  default?: unknown;
+  name: string;
+  type: unknown;
+  title: string;
+  description: string;
+  /** null: any text */
+  choices: readonly string[] | null;
+  initial: string;
 }
 
 interface Props {
   params: Record<string, unknown>;
   busy: boolean;
+  isWhole: boolean;
   send: (result: object) => void;
 }
 
-export function Elicitation({ params, busy, send }: Props) {
+export function Elicitation({ params, busy, isWhole, send }: Props) {
   const error = useSignal<string | null>(null);
-  if (params.mode === "url" && typeof params.url === "string") {
-    return (
-      <p>
-        Open <Link href={params.url}>{params.url}</Link>, and do there what it asks.
-      </p>
-    );
-  }
-  const schema = (params.requestedSchema ?? {}) as { properties?: Record<string, Field>; required?: unknown[] };
-  const fields = Object.entries(schema.properties ?? {}).slice(0, 50);
+  if (params.mode === "url" && typeof params.url === "string") return <Address url={params.url} />;
+  const fields = fieldsOf(params);
 
   function submit(event: SubmitEvent): void {
     event.preventDefault();
     const given = new FormData(event.currentTarget as HTMLFormElement);
-    const content: Record<string, unknown> = {};
-    for (const [name, field] of fields) {
-      const value = valueOf(given.get(name), field);
-      if (value !== undefined) content[name] = value;
-    }
-    const missing = (schema.required ?? []).filter((name) => !(String(name) in content));
-    error.value = missing.length ? `Fill in: ${missing.join(", ")}.` : null;
+    // Fields have numbers, because a form takes the names of its fields for its own members.
+    const values = fields.map((field, index) => [field.name, valueOf(given.get(`field-${index}`), field)] as const);
+    const content = Object.fromEntries(values.filter(([, value]) => value !== undefined));
+    const missing = requiredOf(params).filter((name) => !Object.hasOwn(content, name));
+    error.value = missing.length ? `Fill in: ${missing.map(visibleLine).join(", ")}.` : null;
     if (!error.value) send({ action: "accept", content, _meta: null });
   }
 
   return (
     <form class="stack" onSubmit={submit}>
-      {fields.map(([name, field]) => (
-        <label key={name} class="stack">
+      {fields.slice(0, isWhole ? undefined : MOST_FIELDS).map((field, index) => (
+        <label key={field.name} class="stack">
           <span>
-            {field.title ?? name} <span class="small quiet">{field.description}</span>
+            {field.title} <span class="small quiet">{field.description}</span>
           </span>
-          <Input name={name} field={field} />
+          <Input name={`field-${index}`} field={field} />
         </label>
       ))}
       {error.value && (
@@ -65,25 +63,67 @@ export function Elicitation({ params, busy, send }: Props) {
   );
 }
 
+function Address({ url }: { url: string }) {
+  const address = safeAddress(url);
+  if (address === null) return <p>It names an address that is none of the web, and is no link here: {visibleLine(url)}</p>;
+  return (
+    <p>
+      Open <Link href={address}>{visibleLine(address)}</Link>, and do there what it asks. The address leads to <strong>{new URL(address).host}</strong>.
+    </p>
+  );
+}
+
 function Input({ name, field }: { name: string; field: Field }) {
-  if (field.type === "boolean") return <input name={name} type="checkbox" defaultChecked={field.default === true} />;
-  if (Array.isArray(field.enum)) {
+  if (field.type === "boolean") return <input name={name} type="checkbox" defaultChecked={field.initial === "true"} />;
+  if (field.choices) {
     return (
-      <select name={name} defaultValue={String(field.default ?? "")}>
+      <select name={name} defaultValue={field.initial}>
         <option value="" />
-        {field.enum.map((value) => (
-          <option key={String(value)}>{String(value)}</option>
+        {field.choices.map((choice, index) => (
+          <option key={index} value={choice}>
+            {visibleLine(choice)}
+          </option>
         ))}
       </select>
     );
   }
+  if (field.initial.length > LONG || field.initial.includes("\n")) return <textarea name={name} rows={4} defaultValue={field.initial} />;
   const isNumber = field.type === "number" || field.type === "integer";
-  return <input name={name} inputMode={isNumber ? "decimal" : undefined} autocomplete="off" defaultValue={String(field.default ?? "")} />;
+  return <input name={name} inputMode={isNumber ? "decimal" : undefined} autocomplete="off" defaultValue={field.initial} />;
 }
 
-export function valueOf(given: FormDataEntryValue | null, field: Field): unknown {
+export function hasMoreFields(params: Record<string, unknown>): boolean {
+  return fieldsOf(params).length > MOST_FIELDS;
+}
+
+/** Return the fields of a schema, whatever a server has sent as one. */
+export function fieldsOf(params: Record<string, unknown>): Field[] {
+  return Object.entries(objectOf(objectOf(params.requestedSchema).properties)).map(([name, given]) => {
+    const field = objectOf(given);
+    const initial = field.default === undefined || field.default === null ? "" : textOf(field.default);
+    return {
+      name,
+      type: field.type,
+      title: visibleLine(typeof field.title === "string" && field.title ? field.title : name),
+      description: visible(typeof field.description === "string" ? field.description : ""),
+      choices: Array.isArray(field.enum) ? field.enum.filter((choice) => typeof choice !== "object").map(String) : null,
+      initial: visible(initial) === initial ? initial : "", // nobody answers with what they do not see
+    };
+  });
+}
+
+export function requiredOf(params: Record<string, unknown>): string[] {
+  const { required } = objectOf(params.requestedSchema);
+  return Array.isArray(required) ? required.filter((name) => typeof name === "string") : [];
+}
+
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}
+
+export function valueOf(given: FormDataEntryValue | null, field: { type?: unknown; choices?: Field["choices"] }): unknown {
   if (field.type === "boolean") return given !== null;
-  const text = String(given ?? "").trim();
+  const text = field.choices ? String(given ?? "") : String(given ?? "").trim();
   if (text === "") return undefined;
   if (field.type !== "number" && field.type !== "integer") return text;
   const number = Number(text);

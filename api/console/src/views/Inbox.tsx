@@ -5,6 +5,7 @@ import { pathOf } from "../state/route";
 import { titleOf } from "../state/threads";
 import { since } from "./format";
 import { RequestCard } from "./RequestCard";
+import { visibleLine } from "./visible";
 
 export function Inbox() {
   useEffect(() => void loadInbox(), []);
@@ -22,9 +23,9 @@ export function Inbox() {
         <p class="quiet">Nothing waits for you. When an agent asks whether it may run a command or change a file, or has a question, it is here.</p>
       )}
       {list?.map((one, index) => (
-        <RequestCard key={one.id} request={{ ...one, params: { ...one.params, threadId: one.threadId, turnId: one.turnId } }} item={one.item} keyed={index === 0}>
+        <RequestCard key={one.id} request={{ ...one, params: { ...one.params, threadId: one.threadId, turnId: one.turnId } }} item={one.item} place={index}>
           <p class="small">
-            <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>{" "}
+            <a href={pathOf({ page: "thread", threadId: one.threadId })}>{visibleLine(titleOf(one))}</a>{" "}
             <span class="quiet">asked {since(one.askedAtMs / 1000)}</span>
           </p>
         </RequestCard>

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { visible, visibleLine } from "./visible";
 
 interface Question {
   id: string;
@@ -35,12 +36,12 @@ export function Questions({ questions, busy, send }: Props) {
     <form class="stack" onSubmit={submit}>
       {asked.map((one, index) => (
         <fieldset key={one.id} class="stack">
-          <legend>{one.question}</legend>
+          <legend>{visible(one.question)}</legend>
           {one.options?.map((option) => (
             <label key={option.label} class="row">
               <input type="radio" name={`option-${index}`} value={option.label} />
               <span>
-                {option.label} <span class="quiet small">{option.description}</span>
+                {visibleLine(option.label)} <span class="quiet small">{visible(option.description)}</span>
               </span>
             </label>
           ))}

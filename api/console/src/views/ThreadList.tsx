@@ -18,6 +18,7 @@ import {
   titleOf,
 } from "../state/threads";
 import { ago } from "./format";
+import { Guard } from "./Guard";
 import { Status } from "./Status";
 
 export function ThreadList() {
@@ -50,7 +51,13 @@ export function ThreadList() {
       )}
       {list === null && !listError.value && <p class="quiet">Loading…</p>}
       {list?.length === 0 && <Empty />}
-      <ul class="thread-rows">{list?.map((thread) => <Row key={thread.id} thread={thread} />)}</ul>
+      <ul class="thread-rows">
+        {list?.map((thread) => (
+          <Guard key={thread.id} what="thread" of={thread}>
+            <Row thread={thread} />
+          </Guard>
+        ))}
+      </ul>
       {nextPage.value && <button onClick={() => void loadThreads(true)}>More</button>}
     </section>
   );

@@ -14,6 +14,7 @@ import { say } from "../state/toasts";
 import { Composer } from "./Composer";
 import { count, duration, shortPath } from "./format";
 import { Cwd } from "./Diff";
+import { Guard } from "./Guard";
 import { ItemView } from "./Items";
 import { memo } from "./memo";
 import { RequestCard } from "./RequestCard";
@@ -150,10 +151,12 @@ function Transcript({ open, state, isOwn }: { open: OpenThread; state: ThreadSta
       )}
       {state.turns.length === 0 && <p class="quiet center">Nothing has been written here yet. {isOwn && "Say below what the agent shall do."}</p>}
       {state.turns.map((turn) => (
-        <TurnView key={turn.id} turn={turn} />
+        <Guard key={turn.id} what="turn" of={turn}>
+          <TurnView turn={turn} />
+        </Guard>
       ))}
       {state.requests.map((request, index) => (
-        <RequestCard key={request.id} request={request} item={itemOf(state, request.params.itemId)} keyed={index === 0} />
+        <RequestCard key={request.id} request={request} item={itemOf(state, request.params.itemId)} place={index} />
       ))}
       {!atEnd.value && (
         <button class="to-end" onClick={toEnd}>
@@ -172,7 +175,9 @@ const TurnView = memo(function TurnView({ turn }: { turn: TurnState }) {
   return (
     <article class="turn">
       {turn.items.map((item) => (
-        <ItemView key={item.id} item={item} />
+        <Guard key={item.id} what="item" of={item}>
+          <ItemView item={item} />
+        </Guard>
       ))}
       {turn.plan.length > 0 && <Plan turn={turn} />}
       {turn.notices.length > 0 && turn.status === "inProgress" && <p class="notice small">{turn.notices.at(-1)}</p>}

@@ -1,11 +1,14 @@
 /** The answers that a server request can get with one key. */
 import type { ServerRequest } from "../protocol/types";
+import { shortened, textOf, visibleLine } from "./visible";
 
 export interface Decision {
   key: string;
   text: string;
   result: object;
   kind?: string;
+  /** Whether it lets something happen, for which all of the request must have been shown. */
+  allows?: boolean;
 }
 
 type Request = Pick<ServerRequest, "method" | "params">;
@@ -31,7 +34,7 @@ export function titleOf({ method, params }: Request): string {
   if (method === COMMAND) return "May this command run?";
   if (method === PATCH) return "May these files be changed?";
   if (method === QUESTION) return "A question for you";
-  if (method === ELICITATION) return metaOf(params) ? "May this tool be called?" : `${String(params.serverName).slice(0, 60)} asks you`;
+  if (method === ELICITATION) return metaOf(params) ? "May this tool be called?" : `${shortened(visibleLine(textOf(params.serverName)), 60)} asks you`;
   return "Another client is asked";
 }
 
@@ -40,14 +43,27 @@ export function decisionsOf(request: Request): Decision[] {
   return request.method === ELICITATION ? elicitationDecisions(request.params) : [];
 }
 
-function approvalDecisions(params: Request["params"]): Decision[] {
+/** Return the beginning of commands that can be allowed for ever, as a shell would read it; "": none is offered. */
+export function prefixOf(params: Request["params"]): string {
   const prefix = params.proposedExecpolicyAmendment;
-  const decide = (key: string, text: string, decision: unknown, kind?: string): Decision => ({ key, text, result: { decision }, kind });
-  const amendment = { acceptWithExecpolicyAmendment: { execpolicy_amendment: prefix } };
+  if (!Array.isArray(prefix)) return "";
+  return prefix.map(textOf).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+function approvalDecisions(params: Request["params"]): Decision[] {
+  const prefix = prefixOf(params);
+  const decide = (key: string, text: string, decision: unknown, kind?: string): Decision => ({
+    key,
+    text,
+    result: { decision },
+    kind,
+    allows: decision !== "decline" && decision !== "cancel",
+  });
+  const amendment = { acceptWithExecpolicyAmendment: { execpolicy_amendment: params.proposedExecpolicyAmendment } };
   return [
     decide("a", "Accept", "accept", "primary"),
     decide("s", "Accept in this thread", "acceptForSession"),
-    ...(Array.isArray(prefix) && prefix.length ? [decide("p", `Always allow “${prefix.join(" ").slice(0, 60)}”`, amendment)] : []),
+    ...(prefix ? [decide("p", `Always allow “${shortened(visibleLine(prefix), 60)}”`, amendment)] : []),
     decide("d", "Decline", "decline"),
     decide("x", "Decline and stop the turn", "cancel", "danger"),
   ];
@@ -60,6 +76,7 @@ function elicitationDecisions(params: Request["params"]): Decision[] {
     key,
     text,
     kind,
+    allows: true,
     result: { action: "accept", content: meta ? {} : null, _meta: persist ? { persist } : null },
   });
   if (meta) {

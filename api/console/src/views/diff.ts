@@ -1,6 +1,8 @@
 /** The lines of a change of a file, as a fileChange item has it. */
 import type { FileUpdate } from "../protocol/types";
 
+export const MOST_LINES = 2000; // of one file, until all is asked for
+
 export interface DiffLine {
   kind: "add" | "delete" | "same" | "hunk";
   text: string;
