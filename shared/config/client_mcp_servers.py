@@ -10,18 +10,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from shared.config.mcp_servers import PROMPT, McpServer, read_server
-from shared.config.server import Server
+from shared.config.server import Server, allowed_origin
+from shared.config.urls import origin_of
 from shared.errors import ConfigError, InvalidParams
 
 MAX_SERVERS = 32  # of one thread, and in what one user or one thread brings
 MAX_READ = 2 * MAX_SERVERS  # of a thread: what its user and its client brought, also when stored before this limit
 McpTables = Mapping[str, Mapping[str, Any]]  # name of a server → its table
-# What a user with a key may change of an operator's server: it makes the server do less, or concerns only the user.
+# What a user with a key may change of an operator's server: it makes the server do less, for less long at most, or
+# concerns only the user.
 NARROWING = (
     "enabled",
     "required",
@@ -35,6 +36,9 @@ NARROWING = (
 MAX_BYTES = 64 * 1024  # of the tables that one user or one thread brings, as JSON
 MAX_VALUES = 2000  # in them
 MAX_DEPTH = 6  # of nested tables and lists; the deepest known key needs four
+APPROVALS = "tools"  # the key of what users are not asked about any more, which is theirs whatever they may bring
+MAX_STARTUP_SECONDS = 120.0  # of the servers of users with keys: a turn that waits for one holds a worker
+MAX_TOOL_SECONDS = 1800.0
 # What names variables of the server's environment, which are the operator's secrets.
 OF_ENVIRONMENT = ("env_vars", "bearer_token_env_var", "env_http_headers")
 
@@ -45,7 +49,7 @@ class UserMcp:
 
     allowed:  whether they may bring anything
     local:    the user may bring any server: it is their own machine
-    hosts:    of HTTP servers that other users may bring
+    hosts:    of HTTP servers that other users may bring, as [server] user_mcp_hosts
     commands: command lines of programs that other users may bring, with an `env` of their own
     """
 
@@ -122,10 +126,15 @@ def effective_servers(
         if name not in servers and len(servers) >= MAX_SERVERS:
             left_out = True
             continue
+        own = operator.get(name)
+        if own is None and table and set(table) <= set(NARROWING):
+            continue  # what a user has set about a server that another thread has, such as an approval for always
         try:
-            servers[name] = _brought(name, table, operator.get(name), policy, environ)
+            servers[name] = _brought(name, table, own, policy, environ)
         except ConfigError as error:
             refused.append(str(error))
+            if own is not None and (approved := _with_approvals(own, table)) is not None:
+                servers[name] = approved
     if left_out:
         refused.append(f"mcp_servers: a thread has at most {MAX_SERVERS} servers; the others are left out")
     return dict(sorted(servers.items())), refused
@@ -138,9 +147,9 @@ def _brought(
     policy: UserMcp,
     environ: Mapping[str, str] | None,
 ) -> McpServer:
-    if not policy.allowed:
+    if not policy.allowed and (own is None or set(table) - {APPROVALS}):
         raise ConfigError(f"mcp_servers.{name[:80]}: this server does not let clients bring MCP servers")
-    if policy.local:
+    if policy.local and policy.allowed:
         return read_server(name, _over(own.table if own else {}, table), environ)
     if own is not None:
         if foreign := sorted(set(table) - set(NARROWING)):
@@ -152,22 +161,45 @@ def _brought(
     if foreign := [key for key in (*OF_ENVIRONMENT, "allow_private") if key in table]:
         raise ConfigError(f"mcp_servers.{name[:80]}: only the operator may set {', '.join(foreign)}")
     if server.url is not None:
-        host = urlsplit(server.url).hostname or ""
-        if host not in {one.lower() for one in policy.hosts}:
+        scheme, host, port = origin = origin_of(server.url)
+        if origin not in map(allowed_origin, policy.hosts):
             raise ConfigError(
-                f"mcp_servers.{name[:80]}: the host {host[:200]!r} is not in [server] user_mcp_hosts; ask the operator"
+                f"mcp_servers.{name[:80]}: {scheme}://{host[:200]}:{port} is not in [server] user_mcp_hosts; ask the "
+                "operator"
             )
-        return server
+        if any(header.lower() == "host" for header in server.http_headers):
+            raise ConfigError(f"mcp_servers.{name[:80]}: only the operator may set the header Host")
+        return _bounded(server)
     if [server.command or "", *server.args] not in map(shlex.split, policy.commands):
         raise ConfigError(
             f"mcp_servers.{name[:80]}: its command is not in [server] user_mcp_commands; ask the operator for it"
         )
-    return replace(server, cwd="." if server.cwd == "." else None)
+    return _bounded(replace(server, cwd="." if server.cwd == "." else None))
+
+
+def _bounded(server: McpServer) -> McpServer:
+    return replace(
+        server,
+        startup_timeout_sec=min(server.startup_timeout_sec, MAX_STARTUP_SECONDS),
+        tool_timeout_sec=min(server.tool_timeout_sec, MAX_TOOL_SECONDS),
+    )
+
+
+def _with_approvals(own: McpServer, table: Mapping[str, Any]) -> McpServer | None:
+    """Return an operator's server with what the user is not asked about any more; None: nothing, or not readable."""
+    approvals = {key: value for key, value in table.items() if key == APPROVALS}
+    try:
+        return _narrowed(own, read_server(own.name, {"command": "-", **approvals}), approvals) if approvals else None
+    except ConfigError:
+        return None
 
 
 def _narrowed(own: McpServer, asked: McpServer, table: Mapping[str, Any]) -> McpServer:
     """Return an operator's server with what a user asks for: fewer tools, and no approval that the operator demands."""
     values: dict[str, Any] = {key: getattr(asked, key) for key in NARROWING if key in table}
+    for limit in ("startup_timeout_sec", "tool_timeout_sec"):
+        if limit in values:
+            values[limit] = min(values[limit], getattr(own, limit))
     values["enabled"] = own.enabled and asked.enabled
     if own.enabled_tools is not None and asked.enabled_tools is not None:
         values["enabled_tools"] = tuple(name for name in asked.enabled_tools if name in own.enabled_tools)

@@ -119,7 +119,7 @@ def _range(declared: Declaration) -> str:
     if setting.choices:
         return ", ".join(f"`{choice}`" for choice in setting.choices)
     if declared.kind in ("number", "numbers") and setting.read is None:
-        return "> 0"
+        return "> 0" if setting.maximum is None else f"> 0, at most {setting.maximum}"
     if declared.kind == "integer":
         return f"≥ {setting.minimum}" if setting.maximum is None else f"{setting.minimum} to {setting.maximum}"
     return ""

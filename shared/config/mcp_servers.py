@@ -21,6 +21,21 @@ from shared.config.urls import EXPECTED, is_http_url
 AUTO, PROMPT, APPROVE = "auto", "prompt", "approve"
 APPROVAL_MODES = (AUTO, PROMPT, APPROVE)
 NAME = re.compile(r"[a-zA-Z0-9_:@/.-]+")
+LONGEST_SECONDS = 1_000_000_000  # a longer time is more than threads can wait for
+# Headers that belong to one connection or to its body, which the HTTP client makes (RFC 9110, 7.6.1).
+NOT_HEADERS = (
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 @dataclass(frozen=True)
@@ -67,8 +82,12 @@ class McpServer:
     ] = False
     enabled: Annotated[bool, Setting("Whether threads use the server.")] = True
     required: Annotated[bool, Setting("Whether a turn fails when the server cannot be used.")] = False
-    startup_timeout_sec: Annotated[float, Setting("How long the server may take to start.", unit="s")] = 30.0
-    tool_timeout_sec: Annotated[float, Setting("How long a call of a tool may take.", unit="s")] = 120.0
+    startup_timeout_sec: Annotated[
+        float, Setting("How long the server may take to start.", unit="s", maximum=LONGEST_SECONDS)
+    ] = 30.0
+    tool_timeout_sec: Annotated[
+        float, Setting("How long a call of a tool may take.", unit="s", maximum=LONGEST_SECONDS)
+    ] = 120.0
     enabled_tools: Annotated[tuple[str, ...] | None, Setting("The only tools that are used.", default="all")] = None
     disabled_tools: Annotated[tuple[str, ...], Setting("Tools that are not used; wins over `enabled_tools`.")] = ()
     default_tools_approval_mode: Annotated[
@@ -95,6 +114,7 @@ class McpServer:
         """Read the variables that the settings name. Errors: ConfigError (neither command nor url, or both)."""
         if ("command" in values) == ("url" in values):
             raise table.error("command", "either a command or a url", table.get("command"))
+        _check_headers(values, table)
         environ = table.environ
         forwarded = {name: environ[name] for name in values.get("env_vars", ()) if name in environ}
         named = {header: environ.get(name) for header, name in values.get("env_http_headers", {}).items()}
@@ -124,6 +144,13 @@ class McpServer:
             return None
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _check_headers(values: Values, table: ConfigTable) -> None:
+    for key in ("http_headers", "env_http_headers"):
+        for name, value in values.get(key, {}).items():
+            if not _HEADER.fullmatch(name) or name.lower() in NOT_HEADERS or not _HEADER_VALUE.fullmatch(value):
+                raise table.error(f"{key}.{name[:80]}", "a header that requests may have, in one line of ASCII", value)
 
 
 def read_server(name: str, table: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> McpServer:

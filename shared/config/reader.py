@@ -104,8 +104,10 @@ def _integer(table: ConfigTable, key: str, value: object, setting: Setting) -> i
 
 
 def _number(table: ConfigTable, key: str, value: object, setting: Setting) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
-        raise table.error(key, f"a number of {_unit(setting)} above 0", value)
+    maximum = sys.float_info.max if setting.maximum is None else setting.maximum
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= maximum:
+        bound = "" if setting.maximum is None else f" and at most {setting.maximum}"
+        raise table.error(key, f"a number of {_unit(setting)} above 0{bound}", value)
     return float(value)
 
 

@@ -13,6 +13,7 @@ from shared import encryption
 from shared.config.reader import Values
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.config.urls import is_http_url, origin_of
 from shared.protocol.sandbox_modes import SANDBOX_MODES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -136,7 +137,11 @@ class Server:
         ),
     ] = True
     user_mcp_hosts: Annotated[
-        tuple[str, ...], Setting("Hosts of the HTTP MCP servers that users with keys may bring.")
+        tuple[str, ...],
+        Setting(
+            "Hosts of the HTTP MCP servers that users with keys may bring: `HOST` is https and port 443; `HOST:PORT` "
+            "and `http://HOST` name others."
+        ),
     ] = ()
     user_mcp_commands: Annotated[
         tuple[str, ...],
@@ -219,17 +224,30 @@ class Server:
         if server.renewal_seconds >= server.authority_seconds:
             expectation = f"less than authority_seconds ({server.authority_seconds:g})"
             raise table.error("renewal_seconds", expectation, server.renewal_seconds)
+        for host in server.user_mcp_hosts:
+            if not _is_origin(host):
+                raise table.error("user_mcp_hosts", "hosts, such as HOST, HOST:PORT or http://HOST", host, show=True)
         for command in server.user_mcp_commands:
             try:
                 shlex.split(command)
             except ValueError:
                 raise table.error("user_mcp_commands", "command lines without an open quote", command) from None
-        host = urlsplit(server.public_url or "").hostname
-        if host and server.hosts and host not in server.hosts:
-            table.warn(f"public_url: {host} is not in hosts, so that browsers cannot come back from a login")
+        public = urlsplit(server.public_url or "").hostname
+        if public and server.hosts and public not in server.hosts:
+            table.warn(f"public_url: {public} is not in hosts, so that browsers cannot come back from a login")
         return server
 
     @property
     def browser_url(self) -> str:
         """`public_url` or its default, without a slash at its end."""
         return (self.public_url or f"http://127.0.0.1:{self.port}").rstrip("/")
+
+
+def allowed_origin(host: str) -> tuple[str, str, int]:
+    """Return scheme, host and port that one of `user_mcp_hosts` stands for."""
+    return origin_of(host if "://" in host else f"https://{host}")
+
+
+def _is_origin(host: str) -> bool:
+    url = host if "://" in host else f"https://{host}"
+    return is_http_url(url) and not {"/", "?", "#"} & set(url.partition("://")[2])

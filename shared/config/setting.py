@@ -41,7 +41,7 @@ class Setting:
 
     description: one sentence for operators, with a full stop
     unit:        of a number: "s", "ms", "bytes", "tokens"
-    minimum, maximum: of an integer, inclusive; numbers are above 0
+    minimum, maximum: of an integer, inclusive; numbers are above 0, and have a maximum, too
     choices:     the strings that are allowed
     matches:     returns something true for a string that is allowed; `expected` describes these
     expected:    the value that an error asks for, when the words for its type do not say enough

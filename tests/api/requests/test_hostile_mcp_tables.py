@@ -126,13 +126,13 @@ def test_a_url_that_cannot_be_used_is_no_error_of_the_server(backend: Backend, u
     assert json.dumps(backend.store.user_configs.get("ann")) == "[{}, 0]"
 
 
-def test_a_broken_table_of_one_server_does_not_keep_others_from_being_written(
-    open_backend: Callable[..., Backend],
-) -> None:
-    edit = {"keyPath": "mcp_servers.old.url", "value": "https://old.example/", "mergeStrategy": "replace"}
-    open_backend(server={"user_mcp_hosts": ("old.example",)}).connect("ann").call("config/value/write", edit)
-    client = open_backend(server=SERVER).connect("ann")
-    client.call("config/value/write", {**edit, "keyPath": "mcp_servers.own.url", "value": "https://mcp.example/"})
+def test_a_stored_table_that_is_not_allowed_any_more_does_not_keep_others_from_being_written(backend: Backend) -> None:
+    old = {"mcp_servers": {"old": {"url": "https://old.example/"}}}
+    backend.store.user_configs.change("ann", lambda _: old, None)
+    client = backend.connect("ann")
+    edit = {"keyPath": "mcp_servers.own.url", "value": "https://mcp.example/", "mergeStrategy": "replace"}
 
-    assert client.error("config/value/write", {**edit, "keyPath": "mcp_servers.old.enabled", "value": False})
-    assert set(client.call("config/read")["config"]["mcp_servers"]) == {"own"}
+    client.call("config/value/write", edit)
+
+    assert set(client.call("config/read")["config"]["mcp_servers"]) == {"old", "own"}
+    assert "old.example" in client.error("config/value/write", {**edit, "keyPath": "mcp_servers.old.cwd"})["message"]

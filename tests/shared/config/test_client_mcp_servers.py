@@ -89,3 +89,53 @@ def test_other_users_can_only_narrow_a_server_of_the_operator() -> None:
     assert (files.approval_mode("read"), files.approval_mode("write")) == ("approve", "prompt")
     assert files.variables == {"KEY": "k"}
     assert not effective_servers(OPERATOR, {"files": {"enabled": False}}, HOSTED)[0]["files"].enabled
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "allowed"),
+    [
+        ("mcp.example", "https://MCP.example:443/x", True),
+        ("mcp.example", "http://mcp.example/x", False),
+        ("mcp.example", "https://mcp.example:22/x", False),
+        ("mcp.example:8443", "https://mcp.example:8443/x", True),
+        ("http://mcp.example", "http://mcp.example/x", True),
+        ("http://mcp.example", "https://mcp.example/x", False),
+    ],
+)
+def test_a_listed_host_is_one_scheme_and_one_port(host: str, url: str, allowed: bool) -> None:
+    servers, _ = effective_servers({}, {"a": {"url": url}}, UserMcp(allowed=True, local=False, hosts=[host]))
+
+    assert bool(servers) == allowed
+
+
+@pytest.mark.parametrize("headers", [{"host": "inner"}, {"Connection": "x"}, {"A": "b\r\nC: d"}, {"A B": "c"}])
+def test_headers_of_the_connection_are_refused(headers: dict[str, str]) -> None:
+    brought = {"a": {"url": "https://mcp.example/", "http_headers": headers}}
+
+    assert effective_servers({}, brought, HOSTED)[0] == {}
+
+
+def test_other_users_cannot_make_a_server_take_longer() -> None:
+    times = {"startup_timeout_sec": 1e8, "tool_timeout_sec": 1e8}
+    brought: McpTables = {"files": times, "own": {"url": "https://mcp.example/", **times}}
+
+    servers, refused = effective_servers(OPERATOR, brought, HOSTED)
+
+    assert refused == []
+    assert (servers["files"].startup_timeout_sec, servers["files"].tool_timeout_sec) == (30, 120)
+    assert (servers["own"].startup_timeout_sec, servers["own"].tool_timeout_sec) == (120, 1800)
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_approvals_for_always_count_where_users_may_bring_nothing(local: bool) -> None:
+    approved = {"tools": {"read": {"approval_mode": "approve"}, "write": {"approval_mode": "approve"}}}
+    closed = UserMcp(allowed=False, local=local)
+
+    servers, refused = effective_servers(OPERATOR, {"files": approved, "of_a_thread": approved}, closed)
+    both, refused_too = effective_servers(OPERATOR, {"files": {**approved, "enabled": False}}, closed)
+
+    assert refused == []
+    assert set(servers) == {"files"}
+    assert (servers["files"].approval_mode("read"), servers["files"].approval_mode("write")) == ("approve", "prompt")
+    assert both == servers
+    assert "does not let clients bring" in refused_too[0]

@@ -117,6 +117,7 @@ VALUES = {  # valid values that do not follow from the type
     "public_url": "https://other",
     "secrets_key": "A" * 43 + "=",
     "secret": SECRET.replace("M", "N"),
+    "user_mcp_hosts": ["mcp.example:8443"],
 }
 OWN_TESTS = {
     "model",
