@@ -133,7 +133,7 @@ def delta(thread_id: str, item_id: str, text: str, turn_id: str = "T") -> Event:
 class SilentQueue:
     """A queue that only records what is enqueued; no worker reads it.
 
-    enqueued: ids of turns and reports, and "erasure", in order
+    enqueued: ids of turns and reports, "erasure" and "delivery", in order
     made:     (thread id, owner) of each workspace that a worker would make
     calls:    (call id, kind, params, owner) of each worker call
     """
@@ -148,6 +148,9 @@ class SilentQueue:
 
     def enqueue_call(self, call_id: str, kind: str, params: dict[str, Any], owner: str, *, expires_s: float) -> None:
         self.calls.append((call_id, kind, params, owner))
+
+    def enqueue_delivery(self) -> None:
+        self.enqueued.append("delivery")
 
     def enqueue_session_file(self, thread_id: str) -> None:
         pass
@@ -302,7 +305,7 @@ def make_backend(home: Path, template: Path, **settings: Any) -> Backend:
     shutil.copy(template, home / "threadhouse.sqlite3")
     server = fakeredis.FakeServer()
     commands, listener = fakeredis.FakeRedis(server=server), fakeredis.FakeRedis(server=server)
-    store = Store(config.database_url)
+    store = Store(config.database_url, config.listeners)
     log = EventLog(commands, max_entries=config.server.event_log_length, max_bytes=config.server.event_log_bytes)
     relay = Relay(listener, commands, log)
     queue: Any = SilentQueue()

@@ -11,19 +11,8 @@ import click
 from api.cli.host import host_store
 from api.cli.options import home_option
 from shared import config as configuration
-
-DEFAULT = "default"
-LIMITS = {  # column of the table user_limits → help text of its option
-    "weight": "Share of the workers relative to other users, whose weight is 1 by default.",
-    "turns_at_once": "Turns that may run at the same time.",
-    "queued_turns": "Turns that may wait.",
-    "requests_per_minute": "Requests per minute.",
-    "connections": "Open WebSockets and event streams.",
-    "threads": "Threads, including archived ones.",
-    "stored_bytes": "Bytes that the threads may use in the database.",
-    "tokens_per_day": "Tokens per day (UTC), input and output.",
-    "tokens_per_month": "Tokens per calendar month (UTC), input and output.",
-}
+from shared.errors import InvalidParams
+from shared.views.user_limits import DEFAULT, LIMITS, WEIGHT, check_limit, shown_changes, user_limits
 
 
 class Limit(click.ParamType[int | str, Any]):
@@ -34,11 +23,12 @@ class Limit(click.ParamType[int | str, Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         if value == DEFAULT:
             return DEFAULT
-        least = 1 if param is not None and param.name == "weight" else 0
-        if not str(value).isascii() or not str(value).isdigit() or not least <= int(value) < 1 << 63:
-            self.fail(f"expected an integer of {least} or more, or {DEFAULT}")
-        if least and int(value) > 1_000_000:
-            self.fail("expected a weight of at most 1000000")
+        if not str(value).isascii() or not str(value).removeprefix("-").isdigit():
+            self.fail(f"expected an integer of 0 or more, or {DEFAULT}")
+        try:
+            check_limit(str(param.name if param else ""), int(value))
+        except InvalidParams as error:
+            self.fail(str(error))
         return int(value)
 
 
@@ -65,11 +55,9 @@ def limits(name: str, **asked: int | str | None) -> None:
     with host_store() as store:
         user_id = store.users.get(name).id
         values = {key: None if value == DEFAULT else int(value) for key, value in asked.items() if value is not None}
-        detail = ",".join(f"{key}={value}" for key, value in asked.items() if value is not None)
-        audit_entry = AuditEntry.of_operator("users limits").with_detail(detail)
+        audit_entry = AuditEntry.of_operator("users limits").with_detail(shown_changes(values))
         own = store.limits.change(user_id, values, audit_entry=audit_entry) if values else store.limits.own(user_id)
-        click.echo(f"{'weight':20} {own.get('weight', 1):>15}")
-        for key in [key for key in LIMITS if key != "weight"]:
-            value = own.get(key, getattr(config.limits, key))
-            click.echo(f"{key:20} {value or 'no limit':>15}{'' if key in own else '   (default)'}")
+        for limit in user_limits(own, config.limits):
+            is_default = limit.own is None and limit.name != WEIGHT
+            click.echo(f"{limit.name:20} {limit.value or 'no limit':>15}{'   (default)' if is_default else ''}")
         click.echo(f"{'used':20} {store.threads.stored_bytes(user_id):>15} bytes")

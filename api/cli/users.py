@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 
 import click
@@ -14,9 +13,7 @@ from api.cli.options import home_option, same_home
 from api.cli.user_limits import limits
 from api.cli.worker import refuse_root
 from shared import config as configuration
-from shared.errors import ConfigError
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")  # names of a token's issuer may have other characters
+from shared.errors import ConfigError, InvalidParams
 
 
 @click.group()
@@ -44,9 +41,12 @@ def add(name: str, role: str) -> None:
     NAME has 1 to 64 ASCII letters, digits and . _ - @ + and begins with a letter or digit.
     """
     from shared.store.audit import AuditEntry
+    from shared.store.users import check_chosen_name
 
-    if not NAME.fullmatch(name):
-        raise click.BadParameter("expected 1 to 64 ASCII letters, digits and . _ - @ +", param_hint="NAME")
+    try:
+        check_chosen_name(name)
+    except InvalidParams as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
     with host_store() as store:
         added = store.users.add(name, role, audit_entry=AuditEntry.of_operator("users add"))
     create_key = f"threadhouse keys create{same_home()} {shlex.quote(name)}"

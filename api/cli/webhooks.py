@@ -53,8 +53,11 @@ def list_(state: str, limit: int, as_json: bool) -> None:
 @home_option
 def replay(ids: Sequence[str]) -> None:
     """Replay the deliveries ID…. A worker sends each within seconds, with the same webhook-id."""
+    from shared.store.audit import AuditEntry
+
+    entry = AuditEntry.of_operator("webhooks replay")
     with host_store() as store:
-        unknown = [delivery_id for delivery_id in ids if not store.outbox.replay(delivery_id)]
+        unknown = [delivery_id for delivery_id in ids if not store.outbox.replay(delivery_id, audit_entry=entry)]
     for delivery_id in ids:
         if delivery_id not in unknown:
             click.echo(f"{delivery_id} is queued again")

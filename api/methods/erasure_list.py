@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypedDict, cast
 from marshmallow import validate
 
 from api.requests.context import Context
-from api.requests.examples import BEGIN_MS, END_MS, THREAD_ID, Example
+from api.requests.examples import BEGIN_MS, END_MS, ERASURE_ID, THREAD_ID, Example
 from api.requests.params import MethodParams
 from shared.store.erasures import Erasure
 
@@ -58,7 +58,7 @@ EXAMPLE = Example(
     result={
         "data": [
             {
-                "id": "01a20434-6f3a-7e02-9b44-1c2d3e4f5a60",
+                "id": ERASURE_ID,
                 "threadId": THREAD_ID,
                 "cause": "thread/delete",
                 "requestedAtMs": BEGIN_MS,

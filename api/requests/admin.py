@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from api.requests.context import Context
+from shared.config import Config
 from shared.errors import Forbidden, InvalidRequest
 from shared.events import turn_signals
 from shared.queue_state import Waiting
 from shared.store.turns import Turn
 from shared.store.turns.open_turns import OpenTurn
 from shared.store.users import Account
+from shared.views.user_limits import LIMITS, user_limits
 
 
 def check_admin(ctx: Context) -> None:
@@ -46,6 +49,37 @@ class UserObject(TypedDict):
     role: str
     createdAtMs: int
     disabledAtMs: int | None
+
+
+class UserLimitObject(TypedDict):
+    """One limit of a user. 0 means no limit.
+
+    name:    as in `[limits]` of config.toml, or "weight": the share of the workers
+    about:   what it limits
+    own:     what was set for this user; null: the default counts
+    default: of all users
+    """
+
+    name: str
+    about: str
+    own: int | None
+    default: int
+
+
+USER_LIMIT: UserLimitObject = {
+    "name": "turns_at_once",
+    "about": "Turns that may run at the same time.",
+    "own": 2,
+    "default": 8,
+}
+
+
+def user_limit_objects(own: Mapping[str, int], config: Config) -> Sequence[UserLimitObject]:
+    """Return the limits of a user as admins see them. own: what was set, as of `store.limits.own`."""
+    return [
+        {"name": one.name, "about": LIMITS[one.name], "own": one.own, "default": one.default}
+        for one in user_limits(own, config.limits)
+    ]
 
 
 class OpenTurnObject(TypedDict):

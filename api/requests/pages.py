@@ -2,9 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeVar
+
+from marshmallow import validate
+
+from api.requests.params import NoParams
 from shared.errors import InvalidRequest
+from shared.ids import is_id
 
 MAX_PAGE = 100
+ADMIN_PAGE = 50
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminPageParams(NoParams):
+    """Which page of a list of admins to return.
+
+    cursor: `nextCursor` of the page before
+    """
+
+    refuses_unknown: ClassVar[bool] = True
+
+    cursor: Annotated[str, validate.Length(max=100)] | None = None
+    limit: Annotated[int, validate.Range(1, MAX_PAGE)] = ADMIN_PAGE
+
+    @property
+    def after_id(self) -> str | None:
+        """The id at the end of the page before. Errors: InvalidRequest (the cursor)."""
+        if self.cursor is not None and not is_id(self.cursor):
+            raise invalid_cursor(self.cursor)
+        return self.cursor
+
+
+def cut_page(found: Sequence[Row], limit: int, id_of: Callable[[Row], str]) -> tuple[Sequence[Row], str | None]:
+    """Return a page and the cursor of the next one. found: one row more than the page has, if there is one."""
+    page = found[:limit]
+    return page, id_of(page[-1]) if len(found) > limit else None
 
 
 def page_cursor(position: str | int | None, *, inclusive: bool) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Select, delete, insert, select
 
 from shared.clock import now_ms
 from shared.store.connection import DEFERRED, Database
@@ -101,15 +101,38 @@ class Audit:
         limit: int = PAGE_ROWS,
     ) -> list[Row]:
         """Return rows beyond after_id, oldest first. None: no condition."""
-        query = select(audit).where(audit.c.id > after_id, audit.c.at_ms >= since_ms)
-        for column, wanted in ((audit.c.owner, owner), (audit.c.thread_id, thread_id), (audit.c.action, action)):
-            if wanted is not None:
-                query = query.where(column == wanted)
+        query = _of(owner, thread_id, action).where(audit.c.id > after_id, audit.c.at_ms >= since_ms)
+        return self._rows(query.order_by(audit.c.id).limit(limit))
+
+    def all_users_newest(
+        self,
+        *,
+        before_id: int | None = None,
+        owner: str | None = None,
+        thread_id: str | None = None,
+        action: str | None = None,
+        limit: int,
+    ) -> list[Row]:
+        """Return rows, newest first. before_id: the last row of the page before; None: no condition."""
+        query = _of(owner, thread_id, action)
+        if before_id is not None:
+            query = query.where(audit.c.id < before_id)
+        return self._rows(query.order_by(audit.c.id.desc()).limit(limit))
+
+    def _rows(self, query: Select[Any]) -> list[Row]:
         with self._database.read() as connection:
-            found: list[Any] = list(connection.execute(query.order_by(audit.c.id).limit(limit)))
+            found: list[Any] = list(connection.execute(query))
         return [Row(**row._mapping) for row in found]
 
     def all_users_forget(self, before_ms: int) -> int:
         """Delete rows older than a time and return how many: the only way that rows go (`[retention] audit_days`)."""
         with self._database.write() as connection:
             return connection.execute(delete(audit).where(audit.c.at_ms < before_ms)).rowcount
+
+
+def _of(owner: str | None, thread_id: str | None, action: str | None) -> Select[Any]:
+    query = select(audit)
+    for column, wanted in ((audit.c.owner, owner), (audit.c.thread_id, thread_id), (audit.c.action, action)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return query

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -222,10 +222,13 @@ class Feedback:
 
     # -- what operators do
 
-    def all_users_list(self, statuses: Sequence[str], limit: int) -> Sequence[Report]:
-        """Return reports of all users, newest first."""
+    def all_users_list(self, statuses: Sequence[str], limit: int, before: str | None = None) -> Sequence[Report]:
+        """Return reports of all users, newest first. before: the last id of the previous page."""
+        wanted: ColumnElement[bool] = feedback.c.status.in_(statuses)
+        if before is not None:
+            wanted = and_(wanted, feedback.c.id < before)
         with self._database.read() as connection:
-            return _read(connection, feedback.c.status.in_(statuses), limit)
+            return _read(connection, wanted, limit)
 
     def all_users_get(self, report_id: str) -> Report:
         """Return a report, whoever made it. Errors: NotFound."""

@@ -19,6 +19,8 @@ from sqlalchemy.engine import Row
 from shared.clock import now_ms
 from shared.config.webhooks import NOTIFY
 from shared.ids import new_id
+from shared.store import audit
+from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.tables import outbox
 
@@ -186,14 +188,16 @@ class Outbox:
                     found[state] = (count, max(0, now_ms() - since))
         return found
 
-    def list_webhooks(self, states: Sequence[str], limit: int) -> list[Outgoing]:
-        """Return messages for webhooks, newest first."""
+    def list_webhooks(self, states: Sequence[str], limit: int, before: str | None = None) -> list[Outgoing]:
+        """Return messages for webhooks, newest first. before: the last id of the previous page."""
         query = select(outbox).where(outbox.c.target != NOTIFY, outbox.c.state.in_(states))
+        if before is not None:
+            query = query.where(outbox.c.id < before)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
             return [_from_row(row) for row in found]
 
-    def replay(self, outgoing_id: str) -> bool:
+    def replay(self, outgoing_id: str, *, audit_entry: AuditEntry | None = None) -> bool:
         """Make a webhook message due again now, under the same id.
 
         Returns: False when there is no such message, its webhook is not configured any more, or an attempt is under way
@@ -204,6 +208,8 @@ class Outbox:
         values = {"state": "pending", "attempts": 0, "error": None, "lease_until_ms": None, "changed_at_ms": now_ms()}
         with self._database.write() as connection:
             changed = connection.execute(again.values(due_at_ms=self._database.now_ms(), **values))
+            if changed.rowcount == 1:
+                audit.write(connection, audit_entry, subject_id=outgoing_id)
             return changed.rowcount == 1
 
 

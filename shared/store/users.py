@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ KEY_PREFIX = "th_"
 LOCAL_USER = "local"  # the only user of a server without keys
 ROLES = ("member", "admin")
 MAX_NAME_CHARACTERS = 200
+MAX_LABEL_CHARACTERS = 100
+CHOSEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")  # names of a token's issuer may have other characters
 USE_RECORDED_MS = 60_000  # a key's last use is stored at most this often
 
 
@@ -57,6 +60,14 @@ class Key:
     expires_at_ms: int | None
     revoked_at_ms: int | None
     last_used_at_ms: int | None
+
+
+def check_chosen_name(name: str) -> None:
+    """Check the name that an operator or an admin gives to a user. Errors: InvalidParams."""
+    if not CHOSEN_NAME.fullmatch(name):
+        raise InvalidParams(
+            "expected a name of 1 to 64 ASCII letters, digits and . _ - @ + that begins with a letter or digit"
+        )
 
 
 class Users:
@@ -104,6 +115,14 @@ class Users:
             row = connection.execute(select(users).where(users.c.name == name)).first()
         return None if row is None else _account(row)
 
+    def get_by_id(self, user_id: str) -> Account:
+        """Return the user with that id, disabled or not. Errors: NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(select(users).where(users.c.id == user_id)).first()
+        if row is None:
+            raise NotFound(f"user not found: {user_id[:80]}")
+        return _account(row)
+
     def set_disabled(self, user_id: str, disabled: bool, *, audit_entry: AuditEntry | None = None) -> Account:
         """Disable or enable a user; harmless when repeated. Errors: NotFound."""
         with self._database.write() as connection:
@@ -127,7 +146,12 @@ class Users:
     def create_key(
         self, user_name: str, key_name: str, expires_at_ms: int | None = None, *, audit_entry: AuditEntry | None = None
     ) -> str:
-        """Create a key for a user and return it; it cannot be read again. Errors: NotFound (the user)."""
+        """Create a key for a user and return it; it cannot be read again.
+
+        Errors: NotFound (the user); InvalidParams (the key's name)
+        """
+        if not 0 < len(key_name) <= MAX_LABEL_CHARACTERS or not key_name.isprintable():
+            raise InvalidParams(f"a key's label has 1 to {MAX_LABEL_CHARACTERS} printable characters")
         key, key_id = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES), new_id()
         with self._database.write() as connection:
             user_id = connection.scalar(select(users.c.id).where(users.c.name == user_name))
@@ -160,6 +184,14 @@ class Users:
         query = _KEYS if user_name is None else _KEYS.where(users.c.name == user_name)
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(query.order_by(api_keys.c.id))]
+
+    def keys_page(self, user_id: str, *, before_id: str | None, limit: int) -> list[Key]:
+        """Return a page of the keys of a user, newest first. before_id: the last key of the page before."""
+        query = _KEYS.where(users.c.id == user_id)
+        if before_id is not None:
+            query = query.where(api_keys.c.id < before_id)
+        with self._database.read() as connection:
+            return [_key(row) for row in connection.execute(query.order_by(api_keys.c.id.desc()).limit(limit))]
 
     def find_by_key(self, key: str) -> Key | None:
         """Return the key with its user; None: it is unknown, expired or revoked, or its user is disabled."""
