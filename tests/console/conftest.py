@@ -10,9 +10,16 @@ import pytest
 
 from tests.console import browser
 from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
+from tests.support.webhook_receiver import SECRET
 
 FOLDER = Path(__file__).parent
 Run = Callable[..., dict[str, Any]]
+# Nobody listens there, so each delivery is soon dead. Its address is hostile text.
+WEBHOOK_URL = "http://127.0.0.1:9/in?<img/src=x/onerror=window.pwned=1>"
+SETTINGS: dict[str, object] = {
+    "webhooks": [{"url": WEBHOOK_URL, "secret": SECRET, "events": ["turn.failed"], "allow_private": True}],
+    "prices": {"currency": "EUR", "models": [{"model": "mock-model", "input": 1000.0, "output": 2000.0}]},
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def shared_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     home = tmp_path_factory.mktemp("console")
-    with Deployment(home, api=1, workers=2, server=STEADY) as deployment:
+    server = STEADY | {"webhook_retry_seconds": [0.05]}
+    with Deployment(
+        home, api=1, workers=2, server=server, settings=SETTINGS, queues="turns,calls,feedback,background"
+    ) as deployment:
         yield deployment
 
 

@@ -19,6 +19,8 @@ STORIES = [
     "threads",
     "keyboard",
     "operate",
+    "users",
+    "records",
     "hostile",
 ]
 PICTURES = os.environ.get("THREADHOUSE_PICTURES", "")

@@ -3,6 +3,7 @@ import "./style/tokens.css";
 import "./style/base.css";
 import "./style/layout.css";
 import "./style/thread.css";
+import "./style/operate.css";
 import { finishToasts } from "./state/toasts";
 import { App } from "./views/App";
 import { Guard } from "./views/Guard";

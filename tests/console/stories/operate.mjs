@@ -16,6 +16,7 @@ await story(
     await signIn(admin, "root", "/#/admin/turns");
     const row = admin.locator("tr", { hasText: "lin" });
     await row.getByText("parked").waitFor();
+    await row.getByText("it waits for an answer to item/commandExecution/requestApproval").waitFor();
     await row.getByRole("link", { name: "Timeline" }).click();
     await admin.getByText("claimed for the first time").waitFor();
     assert.equal((await admin.locator("body").innerText()).includes("waits.txt"), false);
@@ -24,9 +25,10 @@ await story(
     assert.equal(await page.locator(".request").count(), 0);
 
     await admin.getByRole("link", { name: "Users" }).click();
-    admin.on("dialog", (dialog) => dialog.accept());
-    await admin.locator("tr", { hasText: "lin" }).getByRole("button", { name: "Disable" }).click();
-    await admin.locator("tr", { hasText: "lin" }).getByText("disabled").waitFor();
+    await admin.getByRole("link", { name: "lin" }).click();
+    await admin.getByRole("button", { name: "Disable" }).click();
+    await admin.getByRole("button", { name: "Disable lin" }).click();
+    await admin.locator(".badge", { hasText: "disabled" }).waitFor();
     await ask("restartApi"); // as another API process would, it looks the session up
     await page.reload();
     await page.getByLabel("API key or token").waitFor();

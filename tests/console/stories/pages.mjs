@@ -27,7 +27,7 @@ const QUESTION = JSON.stringify({
     { id: "c", header: "Colour", question: "Which colour shall it have?", options: [{ label: "Red", description: "as a rose" }, { label: "Blue", description: "as the sky" }] },
   ],
 });
-const EXTRA = ["admin/turns", "admin/workers", "admin/users", "admin/health"];
+const EXTRA = ["turns", "queue", "workers", "users", "usage", "feedback", "webhooks", "audit", "erasures", "health"].map((tab) => `admin/${tab}`);
 
 await story(async ({ page, context }) => {
   await page.goto(told.url);
@@ -68,6 +68,7 @@ await story(async ({ page, context }) => {
   await page.getByText("A copy of a git repository").click();
   await everyLook(page, "new");
 
+  await page.evaluate(leaveRecords);
   for (const path of EXTRA) {
     await page.goto(`${told.url}/#/${path}`);
     await page.locator(".grid tbody tr").first().waitFor();
@@ -77,6 +78,15 @@ await story(async ({ page, context }) => {
   await page.getByRole("link", { name: "Timeline" }).first().click();
   await page.locator(".timeline li").first().waitFor();
   await everyLook(page, "admin-turn");
+  await page.goto(`${told.url}/#/admin/users`);
+  await page.getByRole("link", { name: "olga" }).click();
+  await page.getByRole("button", { name: "Create a key" }).click();
+  await page.getByLabel("The new API key").waitFor();
+  await page.getByLabel("turns at once").waitFor();
+  await everyLook(page, "admin-user");
+  await page.goto(`${told.url}/#/usage`);
+  await page.locator(".grid tbody tr").first().waitFor();
+  await everyLook(page, "usage");
   await page.goto(`${told.url}/#/threads/00000000-0000-7000-8000-000000000000`);
   await page.getByText("This thread cannot be shown").waitFor();
   await everyLook(page, "thread-unknown");
@@ -86,3 +96,15 @@ await story(async ({ page, context }) => {
   await everyLook(page, "keys");
   await ask("release", "pages");
 }, { allowed: ["404", "400", "503"] });
+
+/** In the page: a report and an erasure, so that no list of the operator is empty. */
+async function leaveRecords() {
+  const post = (method, params) =>
+    fetch(`/v2/${method}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(params) }).then((response) => response.json());
+  await post("feedback/upload", { classification: "bad_result", reason: "It stops half way, and says nothing about the file that I had asked it to change.", tags: {} });
+  const { thread } = await post("thread/start", {});
+  await post("thread/delete", { threadId: thread.id });
+  const second = await post("thread/start", {});
+  await post("turn/start", { threadId: second.thread.id, input: [{ type: "text", text: "[[say Hello]]" }] });
+  await post("thread/delete", { threadId: second.thread.id });
+}

@@ -23,6 +23,65 @@ export interface components {
             dailyUsageBuckets: components["schemas"]["DailyUsage"][];
             summary: components["schemas"]["UsageSummary"];
         };
+        AdminAuditListParams: {
+            action?: string | null;
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+            threadId?: string | null;
+            userId?: string | null;
+        };
+        AdminAuditListResult: {
+            data: components["schemas"]["AuditObject"][];
+            nextCursor: string | null;
+        };
+        AdminErasureListParams: {
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+        };
+        AdminErasureListResult: {
+            data: components["schemas"]["ErasureObject"][];
+            nextCursor: string | null;
+        };
+        AdminFeedbackListParams: {
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+            /** @enum {string|null} */
+            status?: "received" | "processing" | "delivered" | "failed" | null;
+        };
+        AdminFeedbackListResult: {
+            data: components["schemas"]["UserReport"][];
+            nextCursor: string | null;
+        };
+        AdminFeedbackRetryParams: {
+            feedbackId: string;
+        };
+        AdminFeedbackRetryResult: Record<string, never>;
+        AdminKeyCreateParams: {
+            expiresAtMs?: number | null;
+            /** @default default */
+            label?: string;
+            userId: string;
+        };
+        AdminKeyCreateResult: {
+            key: string;
+        };
+        AdminKeyListParams: {
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+            userId: string;
+        };
+        AdminKeyListResult: {
+            data: components["schemas"]["KeyObject"][];
+            nextCursor: string | null;
+        };
+        AdminKeyRevokeParams: {
+            keyId: string;
+        };
+        AdminKeyRevokeResult: Record<string, never>;
         AdminOverviewReadParams: Record<string, never>;
         AdminOverviewReadResult: {
             atMs: number;
@@ -85,6 +144,17 @@ export interface components {
             fromDay: string;
             toDay: string;
         };
+        AdminUserAddParams: {
+            name: string;
+            /**
+             * @default member
+             * @enum {string}
+             */
+            role?: "member" | "admin";
+        };
+        AdminUserAddResult: {
+            user: components["schemas"]["UserObject"];
+        };
         AdminUserDisableParams: {
             /** @default false */
             stopTurns?: boolean;
@@ -99,10 +169,42 @@ export interface components {
         AdminUserEnableResult: {
             user: components["schemas"]["UserObject"];
         };
+        AdminUserLimitsReadParams: {
+            userId: string;
+        };
+        AdminUserLimitsReadResult: {
+            data: components["schemas"]["UserLimitObject"][];
+            usedBytes: number;
+        };
+        AdminUserLimitsSetParams: {
+            limits: {
+                [key: string]: number | null;
+            };
+            userId: string;
+        };
+        AdminUserLimitsSetResult: {
+            data: components["schemas"]["UserLimitObject"][];
+        };
         AdminUserListParams: Record<string, never>;
         AdminUserListResult: {
             data: components["schemas"]["UserWithTurns"][];
         };
+        AdminWebhookListParams: {
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+            /** @enum {string|null} */
+            state?: "pending" | "delivered" | "dead" | null;
+        };
+        AdminWebhookListResult: {
+            data: components["schemas"]["DeliveryObject"][];
+            nextCursor: string | null;
+            webhooks: string[];
+        };
+        AdminWebhookReplayParams: {
+            deliveryId: string;
+        };
+        AdminWebhookReplayResult: Record<string, never>;
         AdminWorkerListParams: Record<string, never>;
         AdminWorkerListResult: {
             data: components["schemas"]["WorkerObject"][];
@@ -116,6 +218,17 @@ export interface components {
             text: string;
             /** @enum {string} */
             type: "agentMessage";
+        };
+        AuditObject: {
+            action: string;
+            address: string | null;
+            atMs: number;
+            detail: string | null;
+            keyId: string | null;
+            subjectId: string | null;
+            threadId: string | null;
+            transport: string | null;
+            userId: string;
         };
         BackgroundTerminal: {
             command: string;
@@ -277,6 +390,20 @@ export interface components {
             startDate: string;
             tokens: number;
         };
+        DeliveryObject: {
+            attempts: number;
+            changedAtMs: number;
+            createdAtMs: number;
+            deliveryId: string;
+            dueAtMs: number | null;
+            error: string | null;
+            event: string;
+            state: string;
+            threadId: string | null;
+            turnId: string | null;
+            url: string;
+            userId: string | null;
+        };
         DenialEvent: {
             action: {
                 [key: string]: unknown;
@@ -337,6 +464,18 @@ export interface components {
         ErasureListResult: {
             data: components["schemas"]["ErasureReceipt"][];
             nextCursor: string | null;
+        };
+        ErasureObject: {
+            cause: string;
+            doneAtMs: number | null;
+            id: string;
+            kind: string;
+            receipt: {
+                [key: string]: number;
+            };
+            requestedAtMs: number;
+            subjectId: string;
+            userId: string;
         };
         ErasureReceipt: {
             /** @enum {string} */
@@ -627,6 +766,14 @@ export interface components {
             backwardsCursor: string | null;
             data: components["schemas"]["ItemEntry"][];
             nextCursor: string | null;
+        };
+        KeyObject: {
+            createdAtMs: number;
+            expiresAtMs: number | null;
+            keyId: string;
+            label: string;
+            lastUsedAtMs: number | null;
+            revokedAtMs: number | null;
         };
         Layer: {
             config: {
@@ -1607,6 +1754,12 @@ export interface components {
             /** @enum {string} */
             type: "user";
         };
+        UserLimitObject: {
+            about: string;
+            default: number;
+            name: string;
+            own: number | null;
+        };
         UserLoadObject: {
             tokensToday: number;
             turns: components["schemas"]["TurnCounts"];
@@ -1623,6 +1776,23 @@ export interface components {
             disabledAtMs: number | null;
             name: string;
             role: string;
+            userId: string;
+        };
+        UserReport: {
+            attempts: number;
+            classification: string;
+            createdAt: number;
+            duplicateOf: string | null;
+            error: string | null;
+            id: string;
+            includeLogs: boolean;
+            reason: string | null;
+            status: string;
+            tags: {
+                [key: string]: string;
+            };
+            threadId: string | null;
+            updatedAt: number;
             userId: string;
         };
         UserWithTurns: {
@@ -1709,6 +1879,34 @@ export interface components {
                 params: Record<string, never>;
                 result: Record<string, never>;
             };
+            "admin/audit/list": {
+                params: components["schemas"]["AdminAuditListParams"];
+                result: components["schemas"]["AdminAuditListResult"];
+            };
+            "admin/erasure/list": {
+                params: components["schemas"]["AdminErasureListParams"];
+                result: components["schemas"]["AdminErasureListResult"];
+            };
+            "admin/feedback/list": {
+                params: components["schemas"]["AdminFeedbackListParams"];
+                result: components["schemas"]["AdminFeedbackListResult"];
+            };
+            "admin/feedback/retry": {
+                params: components["schemas"]["AdminFeedbackRetryParams"];
+                result: components["schemas"]["AdminFeedbackRetryResult"];
+            };
+            "admin/key/create": {
+                params: components["schemas"]["AdminKeyCreateParams"];
+                result: components["schemas"]["AdminKeyCreateResult"];
+            };
+            "admin/key/list": {
+                params: components["schemas"]["AdminKeyListParams"];
+                result: components["schemas"]["AdminKeyListResult"];
+            };
+            "admin/key/revoke": {
+                params: components["schemas"]["AdminKeyRevokeParams"];
+                result: components["schemas"]["AdminKeyRevokeResult"];
+            };
             "admin/overview/read": {
                 params: components["schemas"]["AdminOverviewReadParams"];
                 result: components["schemas"]["AdminOverviewReadResult"];
@@ -1737,6 +1935,10 @@ export interface components {
                 params: components["schemas"]["AdminUsageReadParams"];
                 result: components["schemas"]["AdminUsageReadResult"];
             };
+            "admin/user/add": {
+                params: components["schemas"]["AdminUserAddParams"];
+                result: components["schemas"]["AdminUserAddResult"];
+            };
             "admin/user/disable": {
                 params: components["schemas"]["AdminUserDisableParams"];
                 result: components["schemas"]["AdminUserDisableResult"];
@@ -1748,6 +1950,22 @@ export interface components {
             "admin/user/list": {
                 params: components["schemas"]["AdminUserListParams"];
                 result: components["schemas"]["AdminUserListResult"];
+            };
+            "admin/userLimits/read": {
+                params: components["schemas"]["AdminUserLimitsReadParams"];
+                result: components["schemas"]["AdminUserLimitsReadResult"];
+            };
+            "admin/userLimits/set": {
+                params: components["schemas"]["AdminUserLimitsSetParams"];
+                result: components["schemas"]["AdminUserLimitsSetResult"];
+            };
+            "admin/webhook/list": {
+                params: components["schemas"]["AdminWebhookListParams"];
+                result: components["schemas"]["AdminWebhookListResult"];
+            };
+            "admin/webhook/replay": {
+                params: components["schemas"]["AdminWebhookReplayParams"];
+                result: components["schemas"]["AdminWebhookReplayResult"];
             };
             "admin/worker/list": {
                 params: components["schemas"]["AdminWorkerListParams"];

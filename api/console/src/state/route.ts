@@ -7,19 +7,20 @@ export type Route =
   | { page: "thread"; threadId: string; view?: ThreadView }
   | { page: "shared"; secret: string }
   | { page: "inbox" }
+  | { page: "usage" }
   | { page: "admin"; tab: AdminTab; id: string | null };
 
 export type ThreadView = "changes" | "files";
-export type AdminTab = "turns" | "workers" | "users" | "health";
-const ADMIN_TABS: readonly string[] = ["turns", "workers", "users", "health"] satisfies AdminTab[];
+const ADMIN_TABS = ["turns", "queue", "workers", "users", "usage", "feedback", "webhooks", "audit", "erasures", "health"] as const;
+export type AdminTab = (typeof ADMIN_TABS)[number];
 
 export function parseRoute(hash: string): Route {
   const [page = "", first = "", second = ""] = hash.replace(/^#\/?/, "").split("/").map(decode);
   if (page === "new") return { page };
-  if (page === "inbox") return { page };
+  if (page === "inbox" || page === "usage") return { page };
   if (page === "shared" && first) return { page, secret: first };
   if (page === "threads" && first) return second === "changes" || second === "files" ? { page: "thread", threadId: first, view: second } : { page: "thread", threadId: first };
-  if (page === "admin" && ADMIN_TABS.includes(first)) return { page, tab: first as AdminTab, id: second || null };
+  if (page === "admin" && ADMIN_TABS.includes(first as AdminTab)) return { page, tab: first as AdminTab, id: second || null };
   return { page: "threads" };
 }
 

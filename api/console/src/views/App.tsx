@@ -1,5 +1,6 @@
 /** The frame of the page: navigation, the list of threads, the open page. */
 import { useSignal } from "@preact/signals";
+import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { followUser, inbox, offline } from "../state/inbox";
 import { useKeys } from "../state/keys";
@@ -19,7 +20,11 @@ import { ThreadPage } from "./ThreadPage";
 import { Toasts } from "./Toasts";
 import { Workspace } from "./Workspace";
 
-type AdminPage = typeof import("./Admin").Admin;
+/** Pages that are loaded when they are opened. */
+const LAZY = {
+  admin: () => import("./Admin").then((module) => module.Admin),
+  usage: () => import("./OwnUsage").then((module) => module.OwnUsage),
+};
 
 export function App() {
   const here = route.value;
@@ -72,7 +77,7 @@ function Console() {
         </p>
       )}
       <main class="columns">
-        {page !== "admin" && (
+        {page !== "admin" && page !== "usage" && (
           <Guard what="list of threads" of={threads.value}>
             <ThreadList />
           </Guard>
@@ -92,7 +97,7 @@ function Console() {
 function Top({ waiting, showKeys }: { waiting: number; showKeys: () => void }) {
   const { user, mode } = who.value!;
   const here = route.value.page;
-  const link = (page: "threads" | "inbox", text: string) => (
+  const link = (page: "threads" | "inbox" | "usage", text: string) => (
     <a href={pathOf({ page })} aria-current={here === page || (page === "threads" && here === "thread") ? "page" : undefined}>
       {text}
     </a>
@@ -110,6 +115,7 @@ function Top({ waiting, showKeys }: { waiting: number; showKeys: () => void }) {
             </span>
           )}
         </span>
+        {link("usage", "Usage")}
         {user.role === "admin" && (
           <a href={pathOf({ page: "admin", tab: "turns", id: null })} aria-current={here === "admin" ? "page" : undefined}>
             Operate
@@ -141,26 +147,28 @@ function Page() {
     case "inbox":
       return <Inbox />;
     case "admin":
-      return <LazyAdmin tab={here.tab} id={here.id} />;
+      return <Lazy load={LAZY.admin} tab={here.tab} id={here.id} />;
+    case "usage":
+      return <Lazy key="usage" load={LAZY.usage} />;
     default:
       return <Welcome />;
   }
 }
 
-/** The operator's pages, which most users never load. */
-function LazyAdmin(props: Parameters<AdminPage>[0]) {
-  const loaded = useSignal<{ Admin: AdminPage } | null>(null);
+/** A page whose code is loaded when it is opened. */
+function Lazy<Props extends object>({ load, ...props }: { load: () => Promise<ComponentType<Props>> } & Props) {
+  const loaded = useSignal<{ Page: ComponentType<Props> } | null>(null);
   const error = useSignal<string | null>(null);
   useEffect(() => {
-    import("./Admin").then(
-      (module) => (loaded.value = module),
+    load().then(
+      (Page) => (loaded.value = { Page }),
       () => (error.value = "This page cannot be loaded. The server may have been upgraded: reload the page."),
     );
   }, []);
   if (error.value) return <p class="error center">{error.value}</p>;
   if (!loaded.value) return <p class="center quiet">Loading…</p>;
-  const { Admin } = loaded.value;
-  return <Admin {...props} />;
+  const { Page } = loaded.value;
+  return <Page {...(props as unknown as Props)} />;
 }
 
 function Welcome() {
