@@ -6,6 +6,8 @@ how many skills count, and how much of each file is read.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import io
 import os
 import secrets
@@ -35,6 +37,9 @@ HEAD_BYTES = 16 * 1024  # of it that the front matter must be in
 INTERFACE_BYTES = 16 * 1024
 UNFINISHED = ".new-"  # a skill that is being unpacked
 UNFINISHED_SECONDS = 3600.0
+RENAME_EXCHANGE = 2  # of renameat2(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class SkillRoot(TypedDict):
@@ -114,13 +119,31 @@ def place_skill(own: Path, name: str, packed: bytes, prefix: str) -> None:
     made = files.make_private_folder(folder, f"{UNFINISHED}{secrets.token_hex(8)}")
     try:
         _unpack(made, packed, prefix)
-        with suppress(FileNotFoundError):
-            files.remove_folder(folder, name, recursive=True)
-        files.rename(folder, made.name, name)
+        if _exchange(folder, made.name, name):  # the skill of that name is there at any time, the old one or the new
+            with suppress(OSError, ToolError):
+                files.remove_folder(folder, made.name, recursive=True)
+        else:
+            files.rename(folder, made.name, name)
     except BaseException:
         with suppress(OSError, ToolError):
             files.remove_folder(folder, made.name, recursive=True)
         raise
+
+
+def _exchange(folder: Path, first: str, second: str) -> bool:
+    """Exchange two names in a folder at once. False: the second one does not exist. Errors: OSError."""
+    fd = files.open_path(folder)
+    try:
+        if _libc.renameat2(fd, first.encode(), fd, second.encode(), RENAME_EXCHANGE) == 0:
+            return True
+        code = ctypes.get_errno()
+    finally:
+        os.close(fd)
+    if code == errno.EINVAL:  # a file system that cannot exchange names, such as NFS
+        files.remove_folder(folder, second, recursive=True)
+    if code in (errno.ENOENT, errno.EINVAL):
+        return False
+    raise OSError(code, os.strerror(code), second)
 
 
 def _remove_unfinished(folder: Path) -> None:

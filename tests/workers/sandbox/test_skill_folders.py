@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.errors import ToolError
-from workers.sandbox import skill_folders
+from workers.sandbox import files, skill_folders
 from workers.sandbox.skill_folders import FoundSkills, find_skills, place_skill, read_project
 
 
@@ -134,6 +136,28 @@ def test_a_placed_skill_replaces_the_one_of_its_name_as_a_whole(tmp_path: Path) 
     assert sorted(str(path.relative_to(own)) for path in own.rglob("*")) == ["a", "a/SKILL.md", "a/bin", "a/bin/run"]
     assert (own / "a" / "SKILL.md").read_text() == "new"
     assert (own / "a" / "bin" / "run").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_skill_is_there_at_any_time_while_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "ann" / "skills"
+    place_skill(own, "a", tar_of({"./SKILL.md": b"old"}), "")
+    seen: list[str] = []
+
+    def watch(change: Callable[..., None]) -> Callable[..., None]:
+        def watched(*args: Any, **options: Any) -> None:
+            change(*args, **options)
+            file = own / "a" / "SKILL.md"
+            seen.append(file.read_text() if file.exists() else "nothing")
+
+        return watched
+
+    monkeypatch.setattr("workers.sandbox.runner.is_runner", True)  # in this process, where the steps can be seen
+    for name in ("remove_folder", "rename"):
+        monkeypatch.setattr(files, name, watch(getattr(files, name)))
+
+    place_skill(own, "a", tar_of({"./SKILL.md": b"new"}), "")
+
+    assert set(seen) == {"new"}
 
 
 def test_a_skill_is_not_placed_through_a_link(tmp_path: Path) -> None:
