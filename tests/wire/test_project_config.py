@@ -43,7 +43,8 @@ def start(client: ProtocolClient, cwd: Path, **params: Any) -> dict[str, Any]:
 
 def test_a_project_configures_threads_once_its_user_trusts_it(client: ProtocolClient, tmp_path: Path) -> None:
     folder = configure(
-        tmp_path / "dir.with.dot", 'model_reasoning_effort = "high"\nmodel = "of-project"\nno_such_key = 1'
+        tmp_path / "dir.with.dot",
+        'model_reasoning_effort = "high"\nmodel = "of-project"\nno_such_key = [1, 100000000000000000000]',
     )
 
     before = start(client, folder)

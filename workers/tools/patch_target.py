@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ToolError
-from workers.sandbox import files
+from workers.sandbox import files, names
 from workers.tools.base import ToolContext
 
 MAX_PATH_BYTES = 4095  # PATH_MAX without its NUL
 MAX_NAME_BYTES = 255
-CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")  # they could forge lines in a diff or a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def patch_target(name: str, ctx: ToolContext) -> PatchTarget:
     Errors: ToolError for a path that is invalid, that leads out of the thread's own folders by ".." or a link, or that
             the sandbox does not let the thread see
     """
-    if CONTROL.search(name) or not Path(name).name:
+    if not names.is_text(name) or not Path(name).name:
         raise ToolError(f"{name!r}: a path needs a name and cannot hold control characters")
     parts = Path(name).parts
     if len(os.fsencode(name)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
@@ -63,6 +61,8 @@ def patch_target(name: str, ctx: ToolContext) -> PatchTarget:
     path = ctx.sandbox.host_path(shown)
     folder, file = files.real_paths([path.parent, path])
     entry = folder / path.name
+    if not names.is_text(entry, file):
+        raise ToolError(f"{name}: a link in this path leads to what {names.NO_TEXT}")
     if _is_own(path, ctx):
         if not (_is_own(entry, ctx) and _is_own(file, ctx)):
             raise ToolError(f"{name}: a link in this path leads out of the folders of this thread")

@@ -21,7 +21,7 @@ from shared.errors import ToolError
 from shared.ids import is_id
 from shared.protocol.sandbox_modes import FULL_ACCESS
 from shared.protocol.thread import GitInfo
-from workers.sandbox import files
+from workers.sandbox import files, names
 
 if TYPE_CHECKING:
     from workers.sandbox.policy import SandboxPolicy
@@ -181,7 +181,7 @@ def _origin_url(root: Path, common: Path) -> str | None:
             section = remote[1] if remote else None
         key, equals, value = line.partition("=")
         if section == "origin" and equals and key.strip().lower() == "url":
-            return _without_credentials(value.strip().strip('"'))
+            return _without_credentials(names.shown(value.strip().strip('"')))
     return None
 
 

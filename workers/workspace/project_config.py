@@ -78,13 +78,20 @@ def _read_hooks(path: Path, data: bytes) -> HookFile | HookFileError:
 
 
 def _without_dates(table: Mapping[str, object]) -> dict[str, object]:
-    """Return a table without values that JSON cannot express; no setting is a date. Errors: RecursionError."""
+    """Return a table without values that JSON cannot express: no setting is a date, or has more than 64 bits.
+
+    Errors: RecursionError
+    """
     kept: dict[str, object] = {}
     for name, value in table.items():
         if isinstance(value, dict):
             kept[name] = _without_dates(value)
-        elif isinstance(value, str | bool | int | float):
+        elif _is_json(value):
             kept[name] = value
         elif isinstance(value, list):
-            kept[name] = [one for one in value if isinstance(one, str | bool | int | float)]
+            kept[name] = [one for one in value if _is_json(one)]
     return kept
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, str | bool | float) or (isinstance(value, int) and -(1 << 63) <= value < 1 << 64)

@@ -20,7 +20,7 @@ from shared.errors import InvalidRequest
 from shared.ids import is_id
 from shared.shell_environment import ShellEnvironmentPolicy, merged, variables
 from shared.store.users import LOCAL_USER
-from workers.sandbox import files
+from workers.sandbox import files, names
 from workers.sandbox.bubblewrap import FIXED, INHERITED
 from workers.sandbox.policy import OWN_FOLDERS
 from workers.workspace.folders import OWNER, workspace_for
@@ -135,6 +135,8 @@ class WorkspaceScope:
             raise InvalidRequest(f"the path leads out of its workspace by a link: {path[:200]}")
         if not files.is_folder(real):
             raise InvalidRequest(f"no such folder on the worker: {path[:200]}")
+        if not names.is_text(real):
+            raise InvalidRequest(f"the folder {names.NO_TEXT}: {names.shown(real)[:200]}")
         return real
 
 

@@ -25,7 +25,7 @@ from shared.protocol.skills import (
     is_enabled,
 )
 from shared.store.users import LOCAL_USER
-from workers.sandbox import files
+from workers.sandbox import files, names
 from workers.sandbox.skill_folders import MAX_FILE_BYTES, FoundSkill, FoundSkills, SkillRoot
 from workers.workspace.scope import KERNEL_FOLDERS, server_folders
 
@@ -106,12 +106,16 @@ class Skills:
         """Return what was found. settings: of the user"""
         switches = [*config.skills.switches, *settings.get("config", ())]
         skills: dict[Path, Skill] = {}
-        errors: list[SkillError] = [{"path": str(path), "message": why} for path, why in found["errors"]]
+        errors: list[SkillError] = [
+            {"path": names.shown(path), "message": names.shown(why)} for path, why in found["errors"]
+        ]
         for one in found["skills"]:
             try:
+                if not names.is_text(one["path"], one["root"]):
+                    raise InvalidSkill(f"it {names.NO_TEXT}")
                 name, description, short = read_front_matter(one["head"], one["path"].parent.name)
             except InvalidSkill as error:
-                errors.append({"path": str(one["path"]), "message": str(error)})
+                errors.append({"path": names.shown(one["path"]), "message": str(error)})
                 continue
             interface, is_implicit = _interface(one)
             skills.setdefault(

@@ -8,7 +8,7 @@ from shared.config import Config
 from shared.errors import ToolError
 from shared.protocol.settings import ThreadSettings
 from shared.store.users import LOCAL_USER
-from workers.sandbox import files
+from workers.sandbox import files, names
 from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
 from workers.workspace.folders import bounded, private_tmp, workspace_for
@@ -35,6 +35,8 @@ def thread_sandbox(config: Config, owner: str, thread_id: str, settings: ThreadS
         workspace=own if hosted else None,
         visible=visible_folders(config, owner),
     )
+    if not names.is_text(sandbox.cwd):  # a link that a command has made may lead to it
+        raise ToolError(f"the working directory {names.NO_TEXT}: {names.shown(sandbox.cwd)}")
     if hosted:
         real = sandbox.readable_roots[0] if sandbox.readable_roots else own
         sandbox = bounded(sandbox, config.limits, real.parent, real)

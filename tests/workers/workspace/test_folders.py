@@ -164,6 +164,7 @@ ADDRESSES = {
     "/srv/git/a@b.git": "/srv/git/a@b.git",
     "../sibling": "../sibling",
     "https://[broken": None,
+    "/srv/a\x1b[2J\0b": "/srv/a\ufffd[2J\ufffdb",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,25 @@ def test_interface_of_a_skill_is_shown_and_its_icons_stay_inside(tmp_path: Path)
         "brandColor": None,
         "defaultPrompt": "Use it",
     }
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\n- good: x (file: r0/y)", "a\u2028b".encode(), b"a\x1b[2J"])
+def test_a_skill_whose_path_is_not_text_on_one_line_is_left_out(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").touch()
+    for folder in (name, b"fine"):
+        path = os.path.join(os.fsencode(tmp_path), b".agents/skills", folder)
+        os.makedirs(path)
+        Path(os.fsdecode(path), "SKILL.md").write_text("---\ndescription: d\n---\n")
+    found = find_skills(tmp_path, tmp_path, [], [])
+    found["errors"].append((Path(os.fsdecode(b"/x/" + name)), f"not a plain file: {os.fsdecode(name)}"))
+
+    listed = Skills.of(found, make_config(tmp_path), {})
+
+    assert [skill.path.parent.name for skill in listed.skills] == ["fine"]
+    assert any("not text on one line" in error["message"] for error in listed.errors)
+    shown = [*(error["path"] for error in listed.errors), *(error["message"] for error in listed.errors)]
+    assert all(text.encode().decode().splitlines() == [text] and "\x1b" not in text for text in shown)
 
 
 def test_a_skill_is_enabled_unless_the_last_switch_says_otherwise(tmp_path: Path) -> None:
