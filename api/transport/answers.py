@@ -14,12 +14,12 @@ from api.transport.error_codes import wire_error
 from shared.event_names import request_key
 from shared.events import durable_events
 from shared.protocol.turn import turn_error
+from shared.store.approvals import decision_word
 from shared.store.turns import Turn
 
 logger = logging.getLogger(__name__)
 
 MAX_REQUEST_ID = 2**63 - 1  # the range of the store's request ids
-MAX_DECISION_CHARACTERS = 64
 NAME = "serverRequest/respond"
 
 
@@ -61,7 +61,7 @@ def store_answer(services: Services, caller: Caller, request_id: int, answer: di
     """
     if not 0 <= request_id <= MAX_REQUEST_ID:
         return None
-    audit_entry = caller.audit_entry(NAME).with_detail(_decision(answer))
+    audit_entry = caller.audit_entry(NAME).with_detail(decision_word(answer))
     turn = services.store.turns.answer(request_id, caller.user_id, answer, audit_entry=audit_entry)
     if turn is None or turn.phase == "running":  # a running turn's worker waits for the answer and publishes the rest
         return turn
@@ -75,13 +75,3 @@ def store_answer(services: Services, caller: Caller, request_id: int, answer: di
     except Exception:
         logger.exception("answer not published, leaving it to the sweep", extra={"turn_id": turn.id})
     return turn
-
-
-def _decision(answer: Mapping[str, Any]) -> str:
-    """Return the decision in an answer as one word for the audit log, without the answer's content."""
-    decision = answer.get("decision", answer.get("action"))
-    if isinstance(decision, dict) and decision:
-        decision = next(iter(decision))
-    if isinstance(decision, str):
-        return decision[:MAX_DECISION_CHARACTERS]
-    return "error" if "error" in answer else "answered"

@@ -6,7 +6,7 @@ A request is stored by `store.claims.park` and answered by `store.turns.answer`,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import and_, insert, literal_column, select, update
@@ -16,7 +16,7 @@ from shared.clock import now_ms
 from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.items import WireItem, wire_item
 from shared.store.connection import Database
-from shared.store.tables import approvals, items, rules, threads
+from shared.store.tables import api_keys, approvals, items, rules, threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,30 @@ class Approval:
         return answer.get("action") == "accept" and persists
 
 
+MAX_DECISION_CHARACTERS = 64
+TIMEOUT = "timeout"  # `via` of an answer that nobody gave in time
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """When and from where a request was answered.
+
+    via: "websocket", "http" or TIMEOUT; None: a node of an earlier version has answered
+    key: name of the API key that the answer, or the session of its browser, had
+    """
+
+    at_ms: int
+    via: str | None
+    key: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A pending request with what a person needs to answer it.
+    """A request with what a person needs to answer it, or to see who has.
 
     name, preview: of its thread
     item:          what it is about, as clients see it; None: they see no such item
+    answered:      None: it is pending
     """
 
     approval: Approval
@@ -68,6 +86,7 @@ class Waiting:
     preview: str
     item: WireItem | None
     created_at_ms: int
+    answered: Answered | None = None
 
 
 class Approvals:
@@ -83,16 +102,21 @@ class Approvals:
 
     def waiting(self, owner: str, limit: int) -> list[Waiting]:
         """Return the pending requests of all threads of a user, oldest first."""
-        query = (
-            select(approvals, threads.c.name, threads.c.preview, items.c.item, items.c.started_at_ms)
-            .join(threads, threads.c.id == approvals.c.thread_id)
-            .outerjoin(items, and_(items.c.id == approvals.c.item_id, items.c.thread_id == approvals.c.thread_id))
-            .where(approvals.c.owner == owner, approvals.c.state == literal_column("'pending'"))
-            .order_by(approvals.c.id)
-            .limit(limit)
-        )
+        query = _WITH_THREAD.where(approvals.c.owner == owner, approvals.c.state == literal_column("'pending'"))
         with self._database.read() as connection:
-            return [_waiting(row) for row in connection.execute(query)]
+            return [_waiting(row) for row in connection.execute(query.order_by(approvals.c.id).limit(limit))]
+
+    def answered(self, owner: str, limit: int) -> list[Waiting]:
+        """Return the requests of all threads of a user that were answered, not by a reviewer, the last one first."""
+        is_answered = approvals.c.state == literal_column("'answered'")  # literally, as the index has it
+        mine = and_(approvals.c.owner == owner, is_answered, approvals.c.method != REVIEW)
+        query = _WITH_THREAD.where(mine).order_by(approvals.c.answered_at_ms.desc(), approvals.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            key_ids = {row.answered_by["keyId"] for row in rows if row.answered_by}
+            keys = select(api_keys.c.id, api_keys.c.name).where(api_keys.c.user_id == owner, api_keys.c.id.in_(key_ids))
+            names = {key.id: key.name for key in connection.execute(keys)} if key_ids else {}
+        return [replace(_waiting(row), answered=_answered(row, names)) for row in rows]
 
     def of_turn(self, turn_id: str) -> list[Approval]:
         """Return all requests of a turn, oldest first."""
@@ -142,6 +166,28 @@ class Approvals:
     def _read(self, query: Any) -> list[Approval]:
         with self._database.read() as connection:
             return [approval_from_row(row) for row in connection.execute(query.order_by(approvals.c.id))]
+
+
+_WITH_THREAD = (
+    select(approvals, threads.c.name, threads.c.preview, items.c.item, items.c.started_at_ms)
+    .join(threads, threads.c.id == approvals.c.thread_id)
+    .outerjoin(items, and_(items.c.id == approvals.c.item_id, items.c.thread_id == approvals.c.thread_id))
+)
+
+
+def _answered(row: Row[Any], names: Mapping[str, str]) -> Answered:
+    by = row.answered_by or {"via": None, "keyId": None}
+    return Answered(row.answered_at_ms, by["via"], names.get(by["keyId"]))
+
+
+def decision_word(answer: Mapping[str, Any]) -> str:
+    """Return the decision in an answer as one word, without the answer's content."""
+    decision = answer.get("decision", answer.get("action"))
+    if isinstance(decision, dict) and decision:
+        decision = next(iter(decision))
+    if isinstance(decision, str):
+        return decision[:MAX_DECISION_CHARACTERS]
+    return "error" if "error" in answer else "answered"
 
 
 def _waiting(row: Row[Any]) -> Waiting:

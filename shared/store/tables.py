@@ -208,12 +208,14 @@ approvals = Table(
     Column("created_at_ms", Millis, nullable=False),
     Column("expires_at_ms", Millis, nullable=False),
     Column("answered_at_ms", Millis),
+    Column("answered_by", Json),  # {"via", "keyId"}; NULL: it is not known, or nobody has answered
     Column("published_state", Integer, nullable=False, default=0),  # 1: the request is published, 2: its resolution
 )
 Index("approvals_of_thread", approvals.c.thread_id, approvals.c.state)
 Index("approvals_of_item", approvals.c.item_id)
 Index("approvals_pending", approvals.c.expires_at_ms, **only_where("state = 'pending'"))
 Index("approvals_waiting", approvals.c.owner, approvals.c.id, **only_where("state = 'pending'"))
+Index("approvals_answered", approvals.c.owner, approvals.c.answered_at_ms, **only_where("state = 'answered'"))
 
 rules = Table(
     "rules",  # execpolicy amendments: command prefixes that an owner has allowed in all threads

@@ -12,6 +12,7 @@ STORIES = [
     "sign_in",
     "share",
     "workspace",
+    "inbox",
     "approval",
     "steer",
     "reload",

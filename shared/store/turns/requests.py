@@ -14,7 +14,7 @@ from shared.errors import Conflict, NotFound, NotSteerable, Overloaded
 from shared.ids import new_id
 from shared.protocol.user_input import SHELL_COMMAND, preview
 from shared.store import audit, history_size
-from shared.store.approvals import approval_from_row
+from shared.store.approvals import TIMEOUT, approval_from_row
 from shared.store.audit import AuditEntry
 from shared.store.conflicts import retry_conflicts
 from shared.store.connection import DEFERRED, Database
@@ -143,7 +143,7 @@ class Turns:
     ) -> Turn | None:
         """Store the first answer to a server request and queue its turn again. None: the request is not pending."""
         with self._database.write() as connection:
-            turn = answer_approval(connection, self._outbox, request_id, answer, owner)
+            turn = answer_approval(connection, self._outbox, request_id, answer, owner, audit_entry)
             if turn is not None:
                 audit.write(connection, audit_entry, thread_id=turn.thread_id, subject_id=str(request_id))
             return turn
@@ -204,13 +204,19 @@ class Turns:
 
 
 def answer_approval(
-    connection: Connection, outbox: Outbox, request_id: int, answer: Mapping[str, object], owner: str | None
+    connection: Connection,
+    outbox: Outbox,
+    request_id: int,
+    answer: Mapping[str, object],
+    owner: str | None,
+    audit_entry: AuditEntry | None = None,
 ) -> Turn | None:
     """Store the first answer to a server request and queue its turn again. None: the request is not pending.
 
     A turn that runs goes on: its worker waits for the answer.
 
-    owner: whose request it must be; None: the sweep answers, for any user, because the time is over
+    owner:       whose request it must be; None: the sweep answers, for any user, because the time is over
+    audit_entry: says from where the owner answers
     """
     query = select(approvals.c.turn_id).where(approvals.c.id == request_id, approvals.c.state == "pending")
     if owner is not None:
@@ -220,7 +226,10 @@ def answer_approval(
         return None
     rows.lock(connection, [turn_id])
     pending = update(approvals).where(approvals.c.id == request_id, approvals.c.state == "pending")
-    values = {"state": "answered", "answer": answer, "answered_at_ms": now_ms()}
+    answered_by = {"via": TIMEOUT, "keyId": None} if owner is None else None
+    if audit_entry is not None:
+        answered_by = {"via": audit_entry.transport, "keyId": audit_entry.key_id}
+    values = {"state": "answered", "answer": answer, "answered_at_ms": now_ms(), "answered_by": answered_by}
     answered = connection.execute(pending.values(values).returning(approvals)).first()
     if answered is None:  # another answer came first
         return None

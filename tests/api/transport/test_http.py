@@ -15,6 +15,7 @@ from api.app import make_app
 from shared.config import SCRIPTED, SCRIPTED_WORDS
 from shared.events import durable_events
 from shared.events.log import Event
+from shared.store.audit import AuditEntry
 from shared.store.threads import Thread
 from tests.api.transport.test_dispatch import fail_to_store
 from tests.builders import Backend, claim_turn, delta, end_turn, make_message, make_thread, make_turn, text_input
@@ -256,6 +257,51 @@ def test_what_waits_for_an_answer_is_listed_for_the_owner_alone(http: FlaskClien
 
     assert (listed["name"], listed["item"]["text"]) == ("of local", "may I?")
     assert json_of(http.post("/v2/serverRequest/list", json={}))["data"] == []
+    [answered] = json_of(http.post("/v2/serverRequest/list", json={"state": "answered"}))["data"]
+    assert (answered["name"], answered["answer"]["decision"], answered["answer"]["via"]) == (
+        "of local",
+        "accept",
+        "http",
+    )
+
+
+def test_who_has_answered_is_listed_with_the_last_answer_first(http: FlaskClient, backend: Backend) -> None:
+    ada = backend.store.users.add("ada").id
+    key = backend.store.users.create_key("ada", "laptop")
+    key_id = backend.store.users.keys("ada")[0].id
+    entries = [
+        AuditEntry(ada, "serverRequest/respond", "websocket", key_id=key_id),
+        AuditEntry(ada, "serverRequest/respond", "http", key_id="deleted"),
+        None,  # as a node of an earlier version answers, which stores no sender
+    ]
+    for entry in entries:
+        asked = ask(backend, ada)
+        backend.store.turns.answer(asked, ada, {"decision": {"acceptWithAmendment": {}}}, audit_entry=entry)
+    ask(backend, ada, expires_in_ms=-1)
+    backend.store.recovery.all_users_expire_approvals({"decision": "decline"})
+
+    headers = {"Authorization": f"Bearer {key}"}
+    listed = json_of(http.post("/v2/serverRequest/list", json={"state": "answered"}, headers=headers))["data"]
+
+    assert [(one["answer"]["via"], one["answer"]["keyName"], one["answer"]["decision"]) for one in listed] == [
+        ("timeout", None, "decline"),
+        (None, None, "acceptWithAmendment"),
+        ("http", None, "acceptWithAmendment"),
+        ("websocket", "laptop", "acceptWithAmendment"),
+    ]
+
+
+def ask(backend: Backend, owner: str, expires_in_ms: int = 60_000) -> int:
+    """Have a turn of a new thread wait for an approval. Return the request's id."""
+    thread = make_thread(backend.store, backend.config, owner)
+    make_turn(backend.store, thread)
+    claim = claim_turn(backend.store)
+    message = make_message(backend.store, claim, "may I?", completed=False)
+    params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": message.id, "startedAtMs": 1}
+    method = "item/fileChange/requestApproval"
+    asked = backend.store.claims.park(claim, method, message.id, params, [], expires_in_ms=expires_in_ms)
+    assert asked is not None
+    return asked.id
 
 
 def test_an_answer_that_cannot_be_stored_gets_a_status_and_may_be_sent_again(

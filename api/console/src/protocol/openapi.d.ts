@@ -219,6 +219,12 @@ export interface components {
             /** @enum {string} */
             type: "agentMessage";
         };
+        AnswerObject: {
+            atMs: number;
+            decision: string;
+            keyName: string | null;
+            via: string | null;
+        };
         AuditObject: {
             action: string;
             address: string | null;
@@ -1126,6 +1132,11 @@ export interface components {
         ServerRequestListParams: {
             /** @default 100 */
             limit?: number;
+            /**
+             * @default pending
+             * @enum {string}
+             */
+            state?: "pending" | "answered";
         };
         ServerRequestListResult: {
             data: components["schemas"]["WaitingRequest"][];
@@ -1814,6 +1825,7 @@ export interface components {
             workers: number;
         };
         WaitingRequest: {
+            answer: components["schemas"]["AnswerObject"] | null;
             askedAtMs: number;
             id: number;
             item: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"] | components["schemas"]["HookPrompt"]) & components["schemas"]["ItemRow"]) | null;

@@ -3,6 +3,8 @@ import { signal } from "@preact/signals";
 import { call, messageOf, respond, ServerError } from "../protocol/http";
 import { follow } from "../protocol/stream";
 import type { Notification, WaitingRequest } from "../protocol/types";
+import { forgetInbox, noticeInbox } from "./notifications";
+import { go } from "./route";
 import { loadThreads, noticeThreadEvent, threads } from "./threads";
 import { soon } from "./soon";
 import { say } from "./toasts";
@@ -21,6 +23,7 @@ export async function loadInbox(): Promise<void> {
     const { data } = await call("serverRequest/list", { limit: 200 });
     if (number !== asked) return;
     inbox.value = data;
+    noticeInbox(data, (threadId) => go({ page: "thread", threadId }));
     inboxError.value = null;
   } catch (error) {
     if (number === asked) inboxError.value = messageOf(error);
@@ -46,6 +49,7 @@ export async function answer(requestId: number, result: object): Promise<boolean
  * A hidden page closes its stream, because a browser opens few connections to one server, and asks now and then.
  */
 export function followUser(): () => void {
+  forgetInbox();
   let stop: (() => void) | null = null;
   const refresh = () => {
     void loadInbox();

@@ -24,8 +24,18 @@ export const theme = signal<Theme>((stored("theme") as Theme | null) ?? "auto");
 export const singleKeys = signal(stored("singleKeys") !== "off");
 
 effect(() => {
-  if (theme.value === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme.value;
+  const root = globalThis.document?.documentElement; // there is none in unit tests
+  if (root && theme.value === "auto") delete root.dataset.theme;
+  else if (root) root.dataset.theme = theme.value;
   store("theme", theme.value);
 });
 effect(() => store("singleKeys", singleKeys.value ? "on" : "off"));
+
+/** Return whether something was turned on in this browser. */
+export function flag(name: string): boolean {
+  return stored(name) === "on";
+}
+
+export function storeFlag(name: string, on: boolean): void {
+  store(name, on ? "on" : "off");
+}

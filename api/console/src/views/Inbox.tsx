@@ -1,8 +1,10 @@
 /** What all threads of the user wait for. */
 import { useEffect } from "preact/hooks";
 import { inbox, inboxError, loadInbox } from "../state/inbox";
+import { notifications, turnOff, turnOn } from "../state/notifications";
 import { pathOf } from "../state/route";
 import { titleOf } from "../state/threads";
+import { Answered } from "./Answered";
 import { since } from "./format";
 import { RequestCard } from "./RequestCard";
 import { visibleLine } from "./visible";
@@ -30,6 +32,30 @@ export function Inbox() {
           </p>
         </RequestCard>
       ))}
+      <Notifications />
+      <Answered />
     </section>
   );
+}
+
+/** Whether the browser tells of what is new here; the user turns it on. */
+function Notifications() {
+  switch (notifications.value) {
+    case "unable":
+      return null;
+    case "blocked":
+      return <p class="small quiet">Your browser blocks notifications of this page; its settings for this site allow them.</p>;
+    case "on":
+      return (
+        <p class="small quiet">
+          Your browser tells you when something new waits, while this page is open. <button onClick={turnOff}>Turn notifications off</button>
+        </p>
+      );
+    default:
+      return (
+        <p class="small quiet">
+          <button onClick={() => void turnOn()}>Notify me</button> when something new waits, while this page is open.
+        </p>
+      );
+  }
 }

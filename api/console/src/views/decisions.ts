@@ -1,5 +1,5 @@
 /** The answers that a server request can get with one key. */
-import type { ServerRequest } from "../protocol/types";
+import type { WaitingRequest } from "../protocol/types";
 import { shortened, textOf, visibleLine } from "./visible";
 
 export interface Decision {
@@ -11,7 +11,10 @@ export interface Decision {
   allows?: boolean;
 }
 
-type Request = Pick<ServerRequest, "method" | "params">;
+interface Request {
+  method: string;
+  params: { readonly [name: string]: unknown };
+}
 
 export const COMMAND = "item/commandExecution/requestApproval";
 export const PATCH = "item/fileChange/requestApproval";
@@ -90,4 +93,26 @@ function elicitationDecisions(params: Request["params"]): Decision[] {
   }
   if (params.mode === "url") return [accept("a", "I have done that", undefined, "primary"), decline];
   return [decline]; // a form sends what it was filled with
+}
+
+const DECISION_TEXTS: Record<string, string> = {
+  accept: "Accepted:",
+  acceptForSession: "Accepted in the thread:",
+  acceptWithExecpolicyAmendment: "Always allowed:",
+  decline: "Declined:",
+  cancel: "Declined, and the turn stopped:",
+  answered: "Answered:",
+};
+
+/** Return a decision in words. decision: a word that a client has chosen */
+export function decisionText(decision: string): string {
+  return Object.hasOwn(DECISION_TEXTS, decision) ? DECISION_TEXTS[decision]! : `Answered “${decision}”:`;
+}
+
+/** Return who sent an answer; only the user's own clients can. */
+export function answeredBy({ via, keyName }: NonNullable<WaitingRequest["answer"]>): string {
+  if (via === "timeout") return "by nobody in time";
+  if (via === null) return "by you";
+  const how = via === "websocket" ? "from a connected client" : "from a browser or a script";
+  return keyName === null ? `by you, ${how}` : `by you, ${how}, with the key “${keyName.slice(0, 60)}”`;
 }

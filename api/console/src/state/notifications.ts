@@ -1,0 +1,58 @@
+/** Notifications of the browser about what waits for an answer. They are asked for by a click, never by the page itself. */
+import { signal } from "@preact/signals";
+import type { WaitingRequest } from "../protocol/types";
+import { titleOf } from "../views/decisions";
+import { flag, storeFlag } from "./preferences";
+import { titleOf as titleOfThread } from "./threads";
+
+const NAME = "notifications";
+
+/** "unable": the browser has none, or gives them to pages over https alone. "blocked": its user has forbidden them. */
+export type NotificationState = "unable" | "blocked" | "off" | "on";
+
+export const notifications = signal<NotificationState>(stateNow());
+
+function stateNow(): NotificationState {
+  const api = globalThis.Notification;
+  if (!api || !globalThis.isSecureContext) return "unable";
+  if (api.permission === "denied") return "blocked";
+  return api.permission === "granted" && flag(NAME) ? "on" : "off";
+}
+
+/** Turn them on, which asks the user. To be called by a click. */
+export async function turnOn(): Promise<void> {
+  storeFlag(NAME, (await Notification.requestPermission()) === "granted");
+  notifications.value = stateNow();
+}
+
+export function turnOff(): void {
+  storeFlag(NAME, false);
+  notifications.value = stateNow();
+}
+
+/** Return the requests of a list that were in no earlier one. before: null: there was none, so nothing is new */
+export function newOnes(before: ReadonlySet<number> | null, list: readonly WaitingRequest[]): readonly WaitingRequest[] {
+  return before === null ? [] : list.filter((request) => !before.has(request.id));
+}
+
+let known: Set<number> | null = null;
+
+/** Tell the user of requests that are new, unless they look at the page. open: called when they click */
+export function noticeInbox(list: readonly WaitingRequest[], open: (threadId: string) => void): void {
+  const fresh = newOnes(known, list);
+  known = new Set([...(known ?? []), ...list.map((request) => request.id)]);
+  const [first] = fresh;
+  if (!first || notifications.value !== "on" || document.hasFocus()) return;
+  const more = fresh.length > 1 ? ` (and ${fresh.length - 1} more)` : "";
+  const shown = new Notification(titleOf(first) + more, { body: titleOfThread(first), tag: "threadhouse" });
+  shown.onclick = () => {
+    window.focus();
+    open(first.threadId);
+    shown.close();
+  };
+}
+
+/** Another user has signed in: what waits for them is new to nobody. */
+export function forgetInbox(): void {
+  known = null;
+}

@@ -1,0 +1,45 @@
+/** What was answered last, and by whom: another window, a terminal, or nobody in time. */
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { call } from "../protocol/http";
+import type { WaitingRequest } from "../protocol/types";
+import { inbox } from "../state/inbox";
+import { pathOf } from "../state/route";
+import { titleOf } from "../state/threads";
+import { answeredBy, decisionText, titleOf as titleOfRequest } from "./decisions";
+import { since } from "./format";
+import { visibleLine } from "./visible";
+
+const SHOWN = 20;
+
+const answered = signal<readonly WaitingRequest[]>([]);
+
+async function load(): Promise<void> {
+  try {
+    answered.value = (await call("serverRequest/list", { state: "answered", limit: SHOWN })).data;
+  } catch {
+    // What waits is more important, and says itself that it cannot be read.
+  }
+}
+
+export function Answered() {
+  useEffect(() => void load(), [inbox.value]);
+  if (answered.value.length === 0) return null;
+  return (
+    <section class="stack" aria-label="Answered lately">
+      <h2>Answered lately</h2>
+      <ul class="answered">
+        {answered.value.map((one) => (
+          <li key={one.id} class="small">
+            <strong>{decisionText(one.answer!.decision)}</strong> {titleOfRequest(one)}{" "}
+            {typeof one.params.command === "string" && <code class="path">{visibleLine(one.params.command.slice(0, 120))}</code>}
+            <span class="quiet">
+              {answeredBy(one.answer!)}, {since(one.answer!.atMs / 1000)}, in{" "}
+              <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
