@@ -72,11 +72,18 @@ def _decide_by_hooks(hooks: TurnHooks, row: Item, prepared: PreparedCall) -> Dec
         case "allow":
             return Decision(allowed=True, escalated=requirement is not None and requirement.escalates)
         case "deny":
-            rejected = json.dumps(notes["message"], ensure_ascii=False)
-            message = json.dumps(f"Rejected({rejected})", ensure_ascii=False)
-            explanation = f"{prepared.call.name} failed: CreateProcess {{ message: {message} }}"
-            return Decision(False, explanation=explanation, shown=False)
+            return Decision(False, explanation=_denial_by_hook(prepared, notes["message"]), shown=False)
     return None
+
+
+def _denial_by_hook(prepared: PreparedCall, reason: str) -> str:
+    """Return what the model reads: of a command in the original's words, which speak of a process."""
+    name = prepared.call.name
+    if prepared.item is None or prepared.item["type"] != "commandExecution":
+        return f"{name} was denied by a PermissionRequest hook: {reason}"
+    rejected = json.dumps(reason, ensure_ascii=False)
+    message = json.dumps(f"Rejected({rejected})", ensure_ascii=False)
+    return f"{name} failed: CreateProcess {{ message: {message} }}"
 
 
 def require_answer(turn: RunningTurn, row: Item, prepared: PreparedCall, request: ClientRequest) -> dict[str, Any]:

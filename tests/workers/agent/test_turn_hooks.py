@@ -230,6 +230,16 @@ def test_a_hook_answers_in_the_place_of_a_person(open_bench: Open, decision: obj
         assert types(bench.shown(thread)) == ["userMessage", "agentMessage"]
 
 
+def test_a_denied_patch_is_not_said_to_be_a_process(open_bench: Open) -> None:
+    bench = hooked(open_bench, {"PermissionRequest": "echo not here >&2; exit 2"})
+    patch = "*** Begin Patch\n*** Add File: a\n+x\n*** End Patch"
+
+    bench.run_turn(bench.thread(approvalPolicy="untrusted"), f"[[patch {patch}]]")
+
+    assert outputs(bench) == ["apply_patch was denied by a PermissionRequest hook: not here"]
+    assert not (bench.cwd / "a").exists()
+
+
 def test_a_person_who_was_asked_is_not_asked_again_by_hooks(open_bench: Open) -> None:
     bench = hooked(open_bench, {"PermissionRequest": "cat >> seen", "PreToolUse": "cat >> seen"})
     thread = bench.thread(approvalPolicy="untrusted")
