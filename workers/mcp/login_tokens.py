@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
+from weakref import WeakValueDictionary
 
 import httpx2
 import redis
@@ -29,7 +30,22 @@ from workers.mcp.oauth import NothingStored, expires_at_ms
 logger = logging.getLogger(__name__)
 
 EARLY_MS = 60_000  # before its end a token is renewed: a call may take a while
-RENEWAL_SECONDS = 60.0  # that the renewal of another process is waited for, and that one may take
+LEASE_SECONDS = 60.0  # of the lock, and for which the renewal of another process is waited for
+RENEWAL_SECONDS = 30.0  # that a renewal may take: it ends before its lock does
+POLL_SECONDS = 0.2  # between looks for the end of another process's renewal
+FAILED_SECONDS = 60.0  # for which a login that could not be renewed is not tried again
+
+
+class _Renewals:
+    """What the sessions of one login share in this process. failed: the login that could not be renewed, as stored"""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.failed = ""
+        self.failed_until = 0.0  # monotonic seconds
+
+
+_renewals: WeakValueDictionary[tuple[str, str], _Renewals] = WeakValueDictionary()
 
 
 class LoginTokens(httpx2.Auth):
@@ -47,6 +63,7 @@ class LoginTokens(httpx2.Auth):
         self._owner = owner
         self._server_url = server_url
         self._allow_private = allow_private
+        self._renewals = _renewals.setdefault((owner, server_url), _Renewals())
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Send a request with the token; renew the token before its end, and when the server does not take it."""
@@ -82,23 +99,34 @@ class LoginTokens(httpx2.Auth):
         """Return the login with new tokens, or as it is when it cannot be renewed. Errors: httpx2.HTTPError."""
         if "refresh_token" not in login["tokens"]:
             return text, login
-        name = renewal_key(self._owner, self._server_url)
-        lock = self._redis.lock(name, timeout=RENEWAL_SECONDS, blocking_timeout=RENEWAL_SECONDS, thread_local=False)
-        if not await asyncio.to_thread(lock.acquire):
-            return text, login
-        try:
-            stored = await asyncio.to_thread(self._find)
-            if stored is None or stored[0] != text:
-                return stored or (text, login)
-            return await self._renew(text, login)
-        finally:
-            await asyncio.to_thread(_release, lock)
+        name, until = renewal_key(self._owner, self._server_url), time.monotonic() + LEASE_SECONDS
+        lock = self._redis.lock(name, timeout=LEASE_SECONDS, thread_local=False)
+        async with self._renewals.lock:
+            while time.monotonic() < until:
+                is_held = await asyncio.to_thread(lock.acquire, blocking=False)
+                try:
+                    stored = await asyncio.to_thread(self._find)
+                    if stored is None or stored[0] != text:
+                        return stored or (text, login)
+                    if self._renewals.failed == text and time.monotonic() < self._renewals.failed_until:
+                        break
+                    if is_held:
+                        return await self._renew(text, login)
+                finally:
+                    if is_held:
+                        await asyncio.to_thread(_release, lock)
+                await asyncio.sleep(POLL_SECONDS)
+        return text, login
 
     async def _renew(self, text: str, login: StoredLogin) -> tuple[str, StoredLogin]:
         data, headers = _request(login)
         transport = guarded(self._server_url, allow_private=self._allow_private)
         async with httpx2.AsyncClient(transport=transport, timeout=CONNECT_SECONDS, trust_env=False) as client:
-            response = await client.post(login["token_endpoint"], data=data, headers=headers)
+            try:
+                async with asyncio.timeout(RENEWAL_SECONDS):
+                    response = await client.post(login["token_endpoint"], data=data, headers=headers)
+            except TimeoutError:
+                raise httpx2.ReadTimeout("the server of the login does not answer") from None
         if response.status_code >= 500 or response.status_code == 429:
             raise httpx2.ReadError(f"the server of the login does not answer: HTTP {response.status_code}")
         try:
@@ -107,6 +135,7 @@ class LoginTokens(httpx2.Auth):
             tokens = OAuthToken.model_validate_json(response.content)
         except (OAuthTokenError, ValidationError):
             logger.warning("login at an MCP server not renewed", extra={"user_id": self._owner})
+            self._renewals.failed, self._renewals.failed_until = text, time.monotonic() + FAILED_SECONDS
             return text, login
         renewed: StoredLogin = {
             **login,

@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 from mcp.shared.auth import AuthorizationCodeResult
 
 from shared.encryption import Encryption
+from shared.events.mcp_login import renewal_key
 from shared.store import Store
 from tests.support.oauth_provider import OAuthProvider
 from workers.mcp.guarded_http import guarded
@@ -56,19 +57,21 @@ class Logins:
         return Encryption(KEY).decrypt(text)
 
     def statuses(self, *owners: str) -> list[int]:
-        """Send a request of each of these users at once, as processes of their own. Return the statuses."""
-
-        async def send(owner: str) -> int:
-            client = fakeredis.FakeRedis(server=self._redis)
-            auth = LoginTokens(self.store, client, KEY, owner, self.provider.url, allow_private=True)
-            transport = guarded(self.provider.url, allow_private=True)
-            async with httpx2.AsyncClient(transport=transport, auth=auth) as http:
-                return (await http.post(self.provider.url, json=PING)).status_code
+        """Send a request of each of these users at once. Return the statuses."""
 
         async def send_all() -> list[int]:
-            return await asyncio.gather(*map(send, owners))
+            return await asyncio.gather(*map(self.send, owners))
 
         return asyncio.run(send_all())
+
+    async def send(self, owner: str) -> int:
+        auth = LoginTokens(self.store, self.connect(), KEY, owner, self.provider.url, allow_private=True)
+        transport = guarded(self.provider.url, allow_private=True)
+        async with httpx2.AsyncClient(transport=transport, auth=auth) as http:
+            return (await http.post(self.provider.url, json=PING)).status_code
+
+    def connect(self) -> fakeredis.FakeRedis:
+        return fakeredis.FakeRedis(server=self._redis)
 
     def renewals(self) -> int:
         return sum(form["grant_type"] == "refresh_token" for form in self.provider.forms)
@@ -112,7 +115,25 @@ def test_a_login_that_cannot_be_renewed_is_not_taken(logins: Logins) -> None:
     logins.provider.tokens.clear()
     logins.put("ann", {**logins.get("ann"), "tokens": {"access_token": "old", "refresh_token": "used"}})
 
-    assert logins.statuses("ann") == [401]
+    assert logins.statuses("ann", "ann", "ann") == [401] * 3
+    assert logins.renewals() == 1  # nobody tries again for a minute
+
+
+def test_requests_that_wait_for_a_renewal_keep_nothing_else_waiting(logins: Logins) -> None:
+    logins.provider.expires_in = 1
+    logins.log_in("ann")
+    logins.provider.expires_in = 3600
+    held = logins.connect().lock(renewal_key("ann", logins.provider.url))
+
+    async def send_all() -> list[int]:
+        held.acquire()
+        sending = [asyncio.ensure_future(logins.send("ann")) for _ in range(12)]
+        await asyncio.wait_for(asyncio.to_thread(asyncio.run, logins.send("bob")), 30)
+        held.release()
+        return await asyncio.gather(*sending)
+
+    assert asyncio.run(send_all()) == [200] * 12
+    assert logins.renewals() == 1
 
 
 def test_a_logout_counts_at_once(logins: Logins) -> None:
