@@ -19,12 +19,23 @@ class McpAddress:
     redirect: where requests are sent to instead of an answer
     as_events: answers are streams of events
     legacy:    speaks HTTP+SSE of 2024-11-05: one stream of events has all answers
+    silent:    says nothing in that stream
+    session:   the only session that it knows; another one after a restart
     """
 
-    def __init__(self, token: str = "", redirect: str = "", *, as_events: bool = False, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        token: str = "",
+        redirect: str = "",
+        *,
+        as_events: bool = False,
+        legacy: bool = False,
+        silent: bool = False,
+    ) -> None:
         self.requests: list[tuple[str, dict[str, str], Any]] = []
         self.token, self.redirect, self.as_events = token, redirect, as_events
-        self.legacy = legacy
+        self.legacy, self.silent = legacy, silent
+        self.session = "session-1"
         self.answers: SimpleQueue[str | None] = SimpleQueue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -56,6 +67,8 @@ class McpAddress:
                     return self.reply(307, location=address.redirect)
                 if address.token and headers.get("authorization") != f"Bearer {address.token}":
                     return self.reply(401)
+                if headers.get("mcp-session-id", address.session) != address.session:
+                    return self.reply(404)
                 if "id" not in message:
                     return self.reply(202)
                 answer = {"jsonrpc": "2.0", "id": message["id"]}
@@ -75,7 +88,8 @@ class McpAddress:
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("connection", "close")
                 self.end_headers()
-                self.wfile.write(b"event: endpoint\ndata: /messages?session_id=1\n\n")
+                if not address.silent:
+                    self.wfile.write(b"event: endpoint\ndata: /messages?session_id=1\n\n")
                 while (event := address.answers.get()) is not None:
                     self.wfile.write(event.encode())
 
@@ -86,7 +100,7 @@ class McpAddress:
             def reply(self, status: int, body: bytes = b"", kind: str = "text/plain", location: str = "") -> None:
                 self.send_response(status)
                 self.send_header("content-type", kind)
-                self.send_header("mcp-session-id", "session-1")
+                self.send_header("mcp-session-id", address.session)
                 self.send_header("content-length", str(len(body)))
                 if location:
                     self.send_header("location", location)

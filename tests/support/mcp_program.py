@@ -9,6 +9,8 @@
     slow-start=S    wait for S seconds before the answer to `initialize`
     tools=FILE      names of more tools, one a line, that are read for each tools/list
     instructions=T  the `instructions` of the server
+    refuses=TEXT    answer `initialize` with an error
+    resources=JSON  what resources/list has as its list
     sleeps=S        `child` starts a process that sleeps for S seconds
     says=NAME       `echo` adds the environment variable NAME to what it says
 
@@ -182,6 +184,10 @@ def call(name: str, arguments: dict) -> dict:
         return text("appended")
     if name == "odd.name-x":
         return {**text("odd"), "structuredContent": {"a": None, "got": arguments}}
+    if name == "strange":
+        return {**text("a\0b"), "structuredContent": {"wei": 10**20, "text": "c\0d"}}
+    if name == "deep":
+        return {**text("deep"), "structuredContent": json.loads('{"a":' * 150 + "1" + "}" * 150)}
     return text(f"{name} done")
 
 
@@ -195,6 +201,8 @@ def tools() -> list[dict]:
 
 def answer(method: str, params: dict) -> dict:
     """Return {"result"} or {"error"}."""
+    if method == "initialize" and "refuses" in SWITCHES:
+        return {"error": {"code": -32000, "message": SWITCHES["refuses"]}}
     if method == "initialize":
         time.sleep(float(SWITCHES.get("slow-start", 0)))
         about = {"name": "demo-server", "title": "Demo", "version": "1.2.3"}
@@ -212,6 +220,8 @@ def answer(method: str, params: dict) -> dict:
         if params["name"] not in {tool["name"] for tool in tools()}:
             return {"error": {"code": -32602, "message": f"unknown tool {params['name']}"}}
         return {"result": call(params["name"], params.get("arguments") or {})}
+    if method == "resources/list" and "resources" in SWITCHES:
+        return {"result": {"resources": json.loads(SWITCHES["resources"])}}
     if method == "resources/list":
         one = {
             "uri": "demo://one",

@@ -93,7 +93,11 @@ def add_status(turn: RunningTurn) -> None:
     if turn.mcp_tools is None:
         return
     sessions = turn.mcp_tools.sessions
-    missing = [f"- {name}: {_why(one)}" for name, one in sessions.items() if one.state in (STARTING, FAILED)]
+    missing = [
+        f"- {name}: {one.error.phrase if one.error else _why(one)}"
+        for name, one in sessions.items()
+        if one.state in (STARTING, FAILED)
+    ]
     lines = ["These MCP servers cannot be used now, and their tools are left out:", *missing]
     text = "\n".join([HEADING, *lines, "</mcp_servers>"]) if missing else ALL_WELL
     if (_last_status(turn) or ALL_WELL) != text:
@@ -119,7 +123,7 @@ def _wait(turn: RunningTurn, sessions: Mapping[str, McpSession], others_seconds:
 def _why(session: McpSession) -> str:
     if session.state == STARTING:
         return "it is still starting"
-    return session.error[1].removeprefix("MCP startup failed: ") if session.error else "it has ended"
+    return session.error.listed.removeprefix("MCP startup failed: ") if session.error else "it has ended"
 
 
 def _last_status(turn: RunningTurn) -> str | None:

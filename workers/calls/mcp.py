@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from workers.mcp.session import McpSession
 
 LIST_SECONDS = 20.0  # for the lists of resources of one server
-MAX_PAGES = 20
 CONNECTED, DISABLED = "connected", "disabled"
 SERVER_INFO = ("name", "title", "version", "description", "icons", "websiteUrl")
 
@@ -107,7 +106,7 @@ def _request(
         session = sessions[name]
         _wait({name: session}, call)
         if session.state != READY:
-            reason = session.error[1] if session.error else "MCP startup failed: the session ended"
+            reason = session.error.listed if session.error else "MCP startup failed: the session ended"
             return _error(f"failed to get client: {reason}")
         try:
             result = session.request(method, sent, timeout_s=server.tool_timeout_sec, signal=signal)
@@ -156,14 +155,8 @@ def _sessions(
     scope = workspace_scope(access.config, owner)
     cwd = scope.cwd(None)
     place = Place(cwd, policy_for(access.config, scope, {"type": "readOnly"}, cwd), limits)
-    opened = {name: pool.open_once(owner, server, place) for name, server in servers.items()}
-    try:
+    with pool.opened_once(owner, servers, place) as opened:
         yield opened
-    finally:
-        for session in opened.values():
-            session.close()
-        for session in opened.values():
-            session.wait_closed(LIST_SECONDS)
 
 
 def _wait(sessions: Mapping[str, McpSession], call: RunningCall) -> None:
@@ -193,7 +186,7 @@ def _status(server: McpServer, session: McpSession | None, full: bool, *, has_th
         "serverCapabilities": capabilities,
         "toolListMeta": None,
         "tools": {str(tool["name"]): tool for tool in tools if server.uses_tool(str(tool["name"]))},
-        "toolsError": session.error[1] if session is not None and session.error else None,
+        "toolsError": session.error.listed if session is not None and session.error else None,
         "resources": _listed(listed, "resources/list", "resources"),
         "resourceTemplates": _listed(listed, "resources/templates/list", "resourceTemplates"),
     }
@@ -207,18 +200,8 @@ def _auth_status(server: McpServer, session: McpSession | None, *, is_logged_in:
     return "oAuth" if is_logged_in else "unsupported"
 
 
-def _listed(session: McpSession | None, method: str, member: str) -> list[object]:
+def _listed(session: McpSession | None, method: str, member: str) -> Sequence[object]:
     """Return what a server lists; nothing when it fails, so that the other entries are shown."""
-    found: list[object] = []
-    params: dict[str, object] = {}
-    try:
-        for _ in range(MAX_PAGES if session is not None else 0):
-            assert session is not None
-            page = session.request(method, params, timeout_s=LIST_SECONDS)
-            found += page.get(member) or []
-            if not page.get("nextCursor"):
-                break
-            params = {"cursor": page["nextCursor"]}
-    except McpError:
-        pass
-    return found
+    with suppress(McpError):
+        return session.list_all(method, member, timeout_s=LIST_SECONDS) if session is not None else ()
+    return ()

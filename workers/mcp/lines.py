@@ -14,29 +14,41 @@ from collections.abc import Callable
 
 MAX_LINE_BYTES = 8 << 20
 MAX_WAITING_BYTES = 16 << 20  # of complete lines; then the program is paused
+BYTES_OF_A_PLACE = 64  # that a line costs in a queue, beside its text
 EDGE_BYTES = 512  # at both ends of a line that is too long, where its id is looked for
 OUTPUT = 1  # the number of standard output, as Process calls on_bytes; 0: the program has ended
 TOO_LONG = f"the server's answer has more than {MAX_LINE_BYTES >> 20} MiB, so it was dropped; ask for less at once"
+LINES_AT_ONCE, PAUSE_SECONDS = 100, 0.05  # a server that floods leaves most of the process's time to others
 _ID = re.compile(rb'"id"\s*:\s*(\d+)')
 
 
 class Ending:
-    """The end of a connection. exit_code: of the program, if it was one."""
+    """The end of a connection; the first one counts. exit_code: of the program, if it was one."""
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self._event = asyncio.Event()
 
-    def set(self, exit_code: int | None) -> None:
-        self.exit_code = exit_code
-        self._event.set()
+    def set(self, exit_code: int | None = None) -> None:
+        if not self._event.is_set():
+            self.exit_code = exit_code
+            self._event.set()
 
     async def wait(self) -> None:
         await self._event.wait()
 
-    @property
-    def has_come(self) -> bool:
-        return self._event.is_set()
+
+class Pauses:
+    """The pauses between what a server sends."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+
+    async def after(self, lines: int) -> None:
+        self._lines += lines
+        if self._lines >= LINES_AT_ONCE:
+            seconds, self._lines = self._lines * PAUSE_SECONDS / LINES_AT_ONCE, 0
+            await asyncio.sleep(seconds)
 
 
 class Lines:
@@ -75,7 +87,7 @@ class Lines:
             with self._lock:
                 if self._complete:
                     line = self._complete.popleft()
-                    self._waiting_bytes -= len(line)
+                    self._waiting_bytes -= len(line) + BYTES_OF_A_PLACE
                     resumes = self._paused and self._waiting_bytes <= MAX_WAITING_BYTES // 2
                     self._paused = self._paused and not resumes
                     break
@@ -105,4 +117,4 @@ class Lines:
             line = b'{"jsonrpc":"2.0","id":%b,"error":{"code":-32603,"message":"%b"}}' % (found[1], TOO_LONG.encode())
         if line.strip():
             self._complete.append(line)
-            self._waiting_bytes += len(line)
+            self._waiting_bytes += len(line) + BYTES_OF_A_PLACE

@@ -12,7 +12,9 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.config import Config
 from shared.config.mcp_servers import McpServer
-from workers.mcp import CLOSED, FAILED, READY, STARTING
+from shared.ids import new_id
+from workers.mcp import CLOSED, FAILED, READY
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.limits import CommandLimits
 from workers.sandbox.policy import SandboxPolicy
@@ -35,6 +38,7 @@ OUTPUT_BYTES = 1 << 16  # of a program's errors that are kept
 SWEEP_SECONDS = 5.0  # between looks for sessions that were not used
 CLOSE_SECONDS = 10.0  # for all sessions to end with the worker
 NO_FOLDER = "/nonexistent"
+NO_THREAD = "no-thread-"  # in place of a thread's id: sessions that belong to none
 STARTUP_STATUS = "mcpServer/startupStatus/updated"
 
 Key = tuple[str, str, str]  # owner, thread id, name of the server
@@ -67,14 +71,15 @@ class McpPool:
         self._config = config
         self._publish = publish
         self._make_auth = make_auth
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sessions: dict[Key, McpSession] = {}
         self._digests: dict[Key, str] = {}
         self._generations: Counter[str] = Counter()
         self._checked: dict[Key, int] = {}
         self._in_turns: Counter[tuple[str, str]] = Counter()
-        self._closing: set[McpSession] = set()
+        self._closing: dict[McpSession, str] = {}  # with its owner
+        self._statuses = ThreadPoolExecutor(1, "mcp-status")
         self._draining = False
 
     def enter_turn(self, owner: str, thread_id: str) -> None:
@@ -112,32 +117,37 @@ class McpPool:
         """
         self._start_loop()
         found: dict[str, McpSession] = {}
-        gone = [key for key in self._keys() if key[:2] == (owner, thread_id) and key[2] not in servers]
-        for name, server in servers.items():
-            key = (owner, thread_id, name)
-            generation, digest = self._generations[owner], _digest(server, place)
-            session = self._sessions.get(key)
-            is_checked = self._checked.get(key) == generation
-            if session is not None and self._digests[key] != digest:
-                gone.append(key)
-                session = None
-            if session is not None and session.state in (FAILED, CLOSED) and (restarts or not is_checked):
-                session = None
-            if session is None:
-                session = self._start(key, server, digest, place)
-            elif not is_checked and session.state == READY:
-                self._publish_state(key, session)
-            session.server = server  # filters may have changed
-            session.used_at = time.monotonic()
-            self._checked[key] = generation
-            found[name] = session
-        self._close([key for key in gone if self._sessions.get(key) not in found.values()])
+        with self._lock:
+            generation = self._generations[owner]
+            self._close([key for key in self._sessions if key[:2] == (owner, thread_id) and key[2] not in servers])
+            for name, server in servers.items():
+                key, digest = (owner, thread_id, name), _digest(server, place)
+                session, is_checked = self._sessions.get(key), self._checked.get(key) == generation
+                is_over = session is not None and session.state in (FAILED, CLOSED) and (restarts or not is_checked)
+                if session is None or is_over or self._digests[key] != digest:
+                    session = self._start(key, server, digest, place)
+                elif not is_checked and session.state == READY:
+                    self._publish_state(key, session)
+                session.server = server  # filters may have changed
+                session.used_at = time.monotonic()
+                self._checked[key] = generation
+                found[name] = session
         return found
 
-    def open_once(self, owner: str, server: McpServer, place: Place) -> McpSession:
-        """Return a session that belongs to no thread; the caller closes it."""
-        self._start_loop()
-        return self._new_session(owner, server, place, lambda _: None)
+    @contextmanager
+    def opened_once(
+        self, owner: str, servers: Mapping[str, McpServer], place: Place
+    ) -> Iterator[Mapping[str, McpSession]]:
+        """Yield sessions that belong to no thread, and end them with the block."""
+        nobody = f"{NO_THREAD}{new_id()}"
+        self.enter_turn(owner, nobody)
+        try:
+            yield (opened := self.ensure(owner, nobody, servers, place))
+        finally:
+            self.leave_turn(owner, nobody)
+            self.ensure(owner, nobody, {}, place)
+            for session in opened.values():
+                session.wait_closed(CLOSE_SECONDS)
 
     def count(self) -> int:
         """Return how many sessions there are."""
@@ -163,43 +173,29 @@ class McpPool:
             return list(self._sessions)
 
     def _start(self, key: Key, server: McpServer, digest: str, place: Place) -> McpSession:
-        has_room = self._make_room(key[0])
-        owner, thread_id, name = key
-        self._publish(thread_id, owner, _status(name, STARTING, None))
-        session = self._new_session(owner, server, place, partial(self._publish_later, key), has_room=has_room)
-        with self._lock:
-            before = self._sessions.get(key)
-            self._sessions[key], self._digests[key] = session, digest
-        if before is not None:
-            self._end(before)
-        return session
-
-    def _new_session(
-        self,
-        owner: str,
-        server: McpServer,
-        place: Place,
-        on_settled: Callable[[McpSession], None],
-        *,
-        has_room: bool = True,
-    ) -> McpSession:
+        """Start a session in place of an earlier one. The lock is held."""
         from workers.mcp.session import McpSession, no_room
 
         assert self._loop is not None
-        auth = self._make_auth(owner, server) if server.url is not None else None
-        transport = _transport(server, place, auth) if has_room else no_room
-        return McpSession(server, transport, self._loop, on_settled)
-
-    def _publish_later(self, key: Key, session: McpSession) -> None:
-        """Publish a state from the event loop, which must not wait for Redis."""
-        assert self._loop is not None
-        self._loop.run_in_executor(None, self._publish_state, key, session)
+        self._close([key])
+        auth = self._make_auth(key[0], server) if server.url is not None else None
+        transport = _transport(server, place, auth) if self._make_room(key[0]) else no_room
+        session = McpSession(server, transport, self._loop, partial(self._publish_state, key))
+        self._sessions[key], self._digests[key] = session, digest
+        return session
 
     def _publish_state(self, key: Key, session: McpSession) -> None:
+        """Publish how a session stands now, in the order of these calls, without waiting for Redis."""
         owner, thread_id, name = key
-        if self._sessions.get(key) is session or key not in self._sessions:
-            error = session.error and session.error[0]
-            self._publish(thread_id, owner, _status(name, session.state, error, needs_login=session.needs_login))
+        error = session.error and session.error.shown
+        status = _status(name, session.state, error, needs_login=session.needs_login)
+
+        def publish() -> None:
+            if self._sessions.get(key) is session or key not in self._sessions:
+                self._publish(thread_id, owner, status)
+
+        if not thread_id.startswith(NO_THREAD):
+            self._statuses.submit(publish)
 
     def _make_room(self, owner: str) -> bool:
         """End the session that was not used for the longest time, if there are too many. False: all are in use."""
@@ -211,6 +207,8 @@ class McpPool:
                 self._close(idle[: len(keys) - most + 1])
                 if len(keys) - len(idle) >= most:
                     return False
+            if sum(own in (None, one) for one in list(self._closing.values())) > most:
+                return False  # those that are slow to end count as well
         return True
 
     def _idle(self, keys: list[Key], before: float = float("inf")) -> list[Key]:
@@ -233,12 +231,8 @@ class McpPool:
                 self._digests.pop(key, None)
                 self._checked.pop(key, None)
             if session is not None:
-                self._end(session)
-
-    def _end(self, session: McpSession) -> None:
-        """End a session; a call that runs is let finish."""
-        self._closing.add(session)
-        session.close(lambda: self._closing.discard(session))
+                self._closing[session] = key[0]
+                session.close(partial(self._closing.pop, session, None))
 
     def _start_loop(self) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from shared.protocol.model_items import ContentPart, image_part
 
 MAX_MODEL_CHARACTERS = 100_000  # of text that the model reads of one result
 MAX_STORED_BYTES = 256 * 1024  # of what a result's item keeps: texts, and images beside them
-MAX_STORED_IMAGES_BYTES = 4 << 20
+MAX_IMAGES_BYTES = 4 << 20  # of the images of a result, for the model and in its item
 MAX_PARTS = 256
 
 
@@ -20,17 +20,24 @@ def output_of(result: Mapping[str, Any], wall_seconds: float) -> str | list[Cont
         text = json.dumps(result["structuredContent"], separators=(",", ":"), ensure_ascii=False)
         return f"{_head(wall_seconds)}\n{cut(text)}"
     parts: list[ContentPart] = []
-    room = MAX_MODEL_CHARACTERS
-    for one in _content(result):
+    room, images = MAX_MODEL_CHARACTERS, MAX_IMAGES_BYTES
+    content = _content(result)
+    for one in content[:MAX_PARTS]:
         if one.get("type") == "image":
-            parts.append(image_part(f"data:{one.get('mimeType')};base64,{one.get('data')}"))
-            continue
-        if one.get("type") == "audio":
-            one = {"type": "text", "text": f"[Threadhouse: a sound ({one.get('mimeType')}) is left out]"}
+            url = f"data:{one.get('mimeType')};base64,{one.get('data')}"
+            images -= len(url)
+            if images >= 0:
+                parts.append(image_part(url))
+                continue
+        if one.get("type") in ("image", "audio"):
+            one = {"type": "text", "text": f"[Threadhouse: {one['type']} ({one.get('mimeType')}) is left out]"}
         text = one["text"] if one.get("type") == "text" and isinstance(one.get("text"), str) else _json(one)
         if room > 0:
             parts.append({"type": "input_text", "text": cut(text, room)})
         room -= len(text)
+    if len(content) > MAX_PARTS:
+        left_out = f"[Threadhouse: {len(content) - MAX_PARTS} of {len(content)} parts are left out]"
+        parts.append({"type": "input_text", "text": left_out})
     return with_wall_time(parts, wall_seconds)
 
 
@@ -49,7 +56,7 @@ def stored(result: Mapping[str, Any]) -> dict[str, Any]:
     }
     if len(_json(whole)) <= MAX_STORED_BYTES:
         return whole
-    room, images = MAX_STORED_BYTES // 2, MAX_STORED_IMAGES_BYTES
+    room, images = MAX_STORED_BYTES // 2, MAX_IMAGES_BYTES
     kept: list[Mapping[str, Any]] = []
     for one in _content(result)[:MAX_PARTS]:
         size = len(_json(one))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -17,7 +18,7 @@ from workers.mcp.lines import Ending, Lines
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.process import Process
 
-LINES_AT_ONCE, PAUSE_SECONDS = 100, 0.05  # a program that floods leaves most of the process's time to others
+_STARTS = ThreadPoolExecutor(8, "mcp-start")
 EXIT_SECONDS = 2.0  # for a program to end by itself, after the end of its input
 
 
@@ -36,16 +37,12 @@ async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportS
 
     async def pass_output() -> None:
         async with from_program:
-            number = 0
             while (line := await lines.next()) is not None:
-                number += 1
-                if number % LINES_AT_ONCE == 0:
-                    await asyncio.sleep(PAUSE_SECONDS)
                 try:
                     await from_program.send(_message(line))
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     break
-        ending.set(process.exit_code)
+            ending.set(process.exit_code)
 
     async def pass_input() -> None:
         async with to_program:
@@ -71,7 +68,7 @@ async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportS
 
 async def _start(spec: CommandSpec, lines: Lines) -> Process:
     """Start the program in another thread, for the runner is waited for. A start that nobody waits for is undone."""
-    starting = asyncio.ensure_future(asyncio.to_thread(partial(Process, spec, on_bytes=lines.feed)))
+    starting = asyncio.get_running_loop().run_in_executor(_STARTS, partial(Process, spec, on_bytes=lines.feed))
 
     def undo(started: asyncio.Future[Process]) -> None:
         if not started.cancelled() and started.exception() is None:

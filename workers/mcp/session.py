@@ -12,14 +12,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
-import httpx2
 import mcp_types
 from mcp.client._transport import TransportStreams
 from mcp.client.session import ClientRequestContext, ClientSession
@@ -27,30 +26,38 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 
 from shared.config.mcp_servers import McpServer
-from shared.errors import ToolError
 from workers.control.signal import Signal, StopReason
 from workers.mcp import CLOSED, FAILED, READY, STARTING
 from workers.mcp.errors import McpAnsweredError, McpClosed, McpError, McpStopped, McpTimeout
-from workers.mcp.guarded_http import LOGIN_NEEDED
+from workers.mcp.failures import Failure, failure_of, first_leaf, is_closed, needs_login
 from workers.mcp.lines import Ending
+from workers.mcp.wire import Input, Output
 
 logger = logging.getLogger(__name__)
 for _name in ("mcp", "client", "httpx2", "httpcore2"):  # the SDK logs addresses, and parts of what servers send
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
-NOT_FOUND = 127  # the exit code of prlimit and of shells for a program that does not exist
-CLOSED_MESSAGE = "Connection closed"  # of the SDK's error, whose code is CONNECTION_CLOSED
 DRAIN_SECONDS = 5.0  # for a call to end by itself when the worker shuts down
-EXIT_SECONDS = 2.0  # between the end of a program's output and its own
+END_SECONDS = 5.0  # for a session to end in order; then it is cut off
 CANCEL_SECONDS = 5.0  # for the server to be notified that a call was given up
 MAX_PAGES = 50  # of a list
 MAX_TOOLS = 512  # of a server
 MAX_LIST_BYTES = 4 << 20  # of the pages of a list
+MAX_QUESTIONS = 20  # of a server in one call; further ones are declined
+MAX_QUESTION_CHARACTERS = 64 * 1024  # of JSON; a longer one is declined
 CLIENT = mcp_types.Implementation(name="threadhouse", title="Threadhouse", version=version("threadhouse"))
 
 Transport = Callable[[Ending], AbstractAsyncContextManager[TransportStreams]]
 Ask = Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, Any]]
-Question = tuple[Mapping[str, Any], "Future[Mapping[str, Any]]"]
+Result = TypeVar("Result")
+
+
+class _Inbox(SimpleQueue[Any]):
+    """What the thread of a request gets: a StopReason; a question of the server, and the Future of its answer; None at
+    the end of the request.
+    """
+
+    questions = 0
 
 
 class McpSession:
@@ -58,7 +65,7 @@ class McpSession:
 
     server:       its configuration as of the start; the pool replaces it when only filters changed
     state:        STARTING, READY, FAILED (it could not be started) or CLOSED
-    error:        why it failed, as clients read it, and as mcpServerStatus/list shows it
+    error:        why it failed
     needs_login:  it failed because the server wants a login
     info:         the server's answer to `initialize`
     tools:        all tools as the server described them
@@ -72,11 +79,12 @@ class McpSession:
         server: McpServer,
         transport: Transport,
         loop: asyncio.AbstractEventLoop,
-        on_settled: Callable[[McpSession], None],
+        on_state: Callable[[McpSession], None],
     ) -> None:
+        """Begin to start the session. on_state: called with each state but CLOSED; must not wait"""
         self.server = server
         self.state = STARTING
-        self.error: tuple[str, str] | None = None
+        self.error: Failure | None = None
         self.needs_login = False
         self.info: Mapping[str, Any] = {}
         self.tools: Sequence[Mapping[str, Any]] = ()
@@ -86,11 +94,13 @@ class McpSession:
         self._retired = False
         self._transport = transport
         self._loop = loop
-        self._on_settled = on_settled
+        self._on_state = on_state
         self._lock = threading.Lock()
-        self._asked: list[SimpleQueue[Any]] = []  # of the running requests that may ask the user
+        self._asked: list[_Inbox] = []  # of the running requests that may ask the user
         self._dispatcher: JSONRPCDispatcher[Any] | None = None
-        self._stop: asyncio.Event | None = None
+        self._ending = Ending()
+        self._stop = asyncio.Event()
+        on_state(self)
         self._ended = asyncio.run_coroutine_threadsafe(self._own(), loop)
 
     # -- for other threads
@@ -103,7 +113,7 @@ class McpSession:
             self._retired = True
             is_unused = not self.active
         if is_unused:
-            self._loop.call_soon_threadsafe(self._request_stop)
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def wait_closed(self, seconds: float) -> bool:
         """Wait for the end of the session; return whether it came in that time."""
@@ -126,17 +136,31 @@ class McpSession:
                 more) → the answer; the time does not count. None: such questions are declined.
         Errors: McpError
         """
-        inbox: SimpleQueue[Any] = SimpleQueue()
+        return self._run_in_loop(self._send(method, params), method, timeout_s, signal, ask)
+
+    def list_all(
+        self, method: str, member: str, *, timeout_s: float, signal: Signal | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the objects of all pages of a list. Errors: McpError, also for a list that is too long."""
+        return self._run_in_loop(self._list(method, member), method, timeout_s, signal)
+
+    def _run_in_loop(
+        self,
+        work: Coroutine[Any, Any, Result],
+        method: str,
+        timeout_s: float,
+        signal: Signal | None,
+        ask: Ask | None = None,
+    ) -> Result:
+        inbox = _Inbox()
         with self._lock:
             self.active += 1
             if ask is not None:
                 self._asked.append(inbox)
         try:
-            running = asyncio.run_coroutine_threadsafe(self._send(method, params), self._loop)
+            running = asyncio.run_coroutine_threadsafe(work, self._loop)
             running.add_done_callback(lambda _: inbox.put(None))
-            if signal is None:
-                return self._wait(running, inbox, method, timeout_s, ask)
-            with signal.subscribed(inbox.put):
+            with signal.subscribed(inbox.put) if signal is not None else nullcontext():
                 return self._wait(running, inbox, method, timeout_s, ask)
         finally:
             with self._lock:
@@ -145,12 +169,13 @@ class McpSession:
                 if ask is not None:
                     self._asked.remove(inbox)
                 is_over = self._retired and not self.active
+            while not inbox.empty():
+                if isinstance(event := inbox.get(), tuple) and event[1].set_running_or_notify_cancel():
+                    event[1].set_result({"action": "decline"})
             if is_over:
-                self._loop.call_soon_threadsafe(self._request_stop)
+                self._loop.call_soon_threadsafe(self._stop.set)
 
-    def _wait(
-        self, running: Future[dict[str, Any]], inbox: SimpleQueue[Any], method: str, timeout_s: float, ask: Ask | None
-    ) -> dict[str, Any]:
+    def _wait(self, running: Future[Result], inbox: _Inbox, method: str, timeout_s: float, ask: Ask | None) -> Result:
         until, is_draining = time.monotonic() + timeout_s, False
         while True:
             try:
@@ -168,6 +193,8 @@ class McpSession:
             elif isinstance(event, tuple) and ask is not None:
                 asked_at = time.monotonic()
                 question, answer = event
+                if not answer.set_running_or_notify_cancel():
+                    continue  # the server has withdrawn it
                 try:
                     answer.set_result(ask(question, running.done))
                 except BaseException as error:
@@ -176,7 +203,7 @@ class McpSession:
                     raise
                 until += time.monotonic() - asked_at
 
-    def _abandon(self, running: Future[dict[str, Any]]) -> None:
+    def _abandon(self, running: Future[Any]) -> None:
         """Give a request up; the SDK notifies the server."""
         running.cancel()
         done = threading.Event()
@@ -185,53 +212,59 @@ class McpSession:
 
     # -- in the event loop
 
-    def _request_stop(self) -> None:
-        if self._stop is not None:
+    async def _own(self) -> None:
+        """Run the session until it ends, is to end, or takes too long to start; whatever its server does, it ends."""
+        too_slow = self._loop.call_later(self.server.startup_timeout_sec, self._give_up)
+        running, stop = asyncio.ensure_future(self._run()), asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((running, stop), return_when=asyncio.FIRST_COMPLETED)
+        too_slow.cancel()
+        stop.cancel()
+        self._settle(FAILED, Failure.of(self.server.name, "the session was closed"))
+        self._set_closed()
+        while not running.done():
+            running.cancel()  # the first time it may still say goodbye
+            await asyncio.wait((running,), timeout=END_SECONDS)
+
+    def _give_up(self) -> None:
+        if not self.settled.is_set():
+            self._settle(FAILED, Failure.too_slow(self.server.name, self.server.startup_timeout_sec))
             self._stop.set()
 
-    async def _own(self) -> None:
-        """Start the session, keep it until it is to end, and end it."""
-        server, ending = self.server, Ending()
-        self._stop = asyncio.Event()
+    async def _run(self) -> None:
+        server, ending = self.server, self._ending
         try:
             if not server.is_valid_name:
                 raise McpError(f"Invalid MCP server name '{server.name}': must match pattern ^[a-zA-Z0-9_:@/.-]+$")
             async with self._transport(ending) as (read, write):
-                self._dispatcher = JSONRPCDispatcher(read, write)
+                output = Output(write)
+                self._dispatcher = JSONRPCDispatcher(Input(read, output, ending), output)
                 async with ClientSession(
                     dispatcher=self._dispatcher, client_info=CLIENT, elicitation_callback=self._elicit
                 ) as client:
-                    starting = asyncio.ensure_future(self._initialize(client))
-                    await _first(starting, self._stop.wait(), seconds=server.startup_timeout_sec)
-                    if self._stop.is_set():
-                        return
-                    if not starting.done():
-                        starting.cancel()
-                        return self._settle(FAILED, _too_slow(server))
-                    starting.result()
+                    await self._initialize(client)
                     self._settle(READY, None)
-                    await _first(self._stop.wait(), ending.wait())
+                    await ending.wait()
+                    self._set_closed()
         except Exception as error:  # noqa: BLE001 - whatever a server does with the SDK is this session's alone
             if self.settled.is_set():
-                logger.info("session with an MCP server broke: %s", type(_leaves(error)[0]).__name__)
+                logger.info("session with an MCP server broke: %s", type(first_leaf(error)).__name__)
             else:
-                first = _leaves(error)[0]
-                self.needs_login = isinstance(first, MCPError) and first.code == LOGIN_NEEDED
-                self._settle(FAILED, _failure(server, await _reason(error, ending)))
-        finally:
-            self._dispatcher = None
-            if not self.settled.is_set():
-                self._settle(FAILED, _failure(server, "the session was closed"))
-            elif self.state == READY:
-                self.state = CLOSED
+                self.needs_login = needs_login(error)
+                self._settle(FAILED, failure_of(server.name, error, ending))
+
+    def _set_closed(self) -> None:
+        self._dispatcher = None
+        if self.state == READY:
+            self.state = CLOSED
 
     async def _initialize(self, client: ClientSession) -> None:
         self.info = (await client.initialize()).model_dump(by_alias=True, mode="json", exclude_none=True)
         if "tools" in self.info.get("capabilities", {}):
-            self.tools = (await self._list("tools/list", "tools"))[:MAX_TOOLS]
+            named = [one for one in await self._list("tools/list", "tools") if one.get("name")]
+            self.tools = [one for one in named if isinstance(one["name"], str)][:MAX_TOOLS]
 
-    async def _list(self, method: str, member: str) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = []
+    async def _list(self, method: str, member: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         params: dict[str, Any] = {}
         size = 0
         for _ in range(MAX_PAGES):
@@ -239,12 +272,11 @@ class McpSession:
             size += len(json.dumps(page))
             if size > MAX_LIST_BYTES:
                 raise McpError(f"its answers to {method} have more than {MAX_LIST_BYTES >> 20} MiB")
-            found += [
-                one for one in page.get(member) or () if isinstance(one, dict) and isinstance(one.get("name"), str)
-            ]
-            if not page.get("nextCursor"):
+            listed, cursor = page.get(member), page.get("nextCursor")
+            found += [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else ()
+            if not cursor:
                 break
-            params = {"cursor": page["nextCursor"]}
+            params = {"cursor": cursor}
         return found
 
     async def _send(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +285,8 @@ class McpSession:
         try:
             return await self._dispatcher.send_raw_request(method, params, {"on_progress": _ignore_progress})
         except MCPError as error:
-            if _is_closed(error):
+            if is_closed(error):
+                self._ending.set()
                 raise McpClosed from None
             raise McpAnsweredError(error.code, error.message, error.data) from None
 
@@ -261,18 +294,23 @@ class McpSession:
         self, context: ClientRequestContext, params: mcp_types.ElicitRequestParams
     ) -> mcp_types.ElicitResult | mcp_types.ErrorData:
         """Pass a question of the server to the thread that waits for its answer to a request."""
+        question = params.model_dump(by_alias=True, mode="json", exclude_none=True)
+        is_short = len(json.dumps(question)) <= MAX_QUESTION_CHARACTERS
+        answer: Future[Mapping[str, Any]] = Future()
         with self._lock:
             inbox = self._asked[-1] if self._asked else None
-        if inbox is None:
-            return mcp_types.ElicitResult(action="decline")
-        answer: Future[Mapping[str, Any]] = Future()
-        inbox.put((params.model_dump(by_alias=True, mode="json", exclude_none=True), answer))
+            if inbox is None or inbox.questions >= MAX_QUESTIONS or not is_short:
+                return mcp_types.ElicitResult(action="decline")
+            inbox.questions += 1
+            inbox.put((question, answer))
         return mcp_types.ElicitResult.model_validate(await asyncio.wrap_future(answer))
 
-    def _settle(self, state: str, error: tuple[str, str] | None) -> None:
-        self.state, self.error = state, error
-        self.settled.set()
-        self._on_settled(self)
+    def _settle(self, state: str, error: Failure | None) -> None:
+        """Note how the start ended; the first time counts."""
+        if not self.settled.is_set():
+            self.state, self.error = state, error
+            self.settled.set()
+            self._on_state(self)
 
 
 @asynccontextmanager
@@ -284,55 +322,3 @@ async def no_room(_ending: Ending) -> AsyncIterator[TransportStreams]:
 
 async def _ignore_progress(progress: float, total: float | None, message: str | None) -> None:
     """The original shows no progress of MCP servers; the token is sent because some servers want one."""
-
-
-async def _first(*waiting: Any, seconds: float | None = None) -> None:
-    """Wait until one of several has come, at most for seconds. Futures among them go on."""
-    tasks = [asyncio.ensure_future(one) for one in waiting]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task, one in zip(tasks, waiting, strict=True):
-            if task is not one:
-                task.cancel()
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    """Return the errors in a group of errors."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
-
-
-def _is_closed(error: BaseException) -> bool:
-    """Return whether the SDK says that the connection is closed: servers use the same code for errors of theirs."""
-    return isinstance(error, MCPError) and error.code == mcp_types.CONNECTION_CLOSED and error.message == CLOSED_MESSAGE
-
-
-async def _reason(error: Exception, ending: Ending) -> str:
-    """Return why a session could not be started, without what might be a secret of the server."""
-    first = _leaves(error)[0]
-    if isinstance(first, McpClosed) or _is_closed(first):
-        await _first(ending.wait(), seconds=EXIT_SECONDS)
-        if ending.exit_code == NOT_FOUND:
-            return "No such file or directory (os error 2)"
-        return "connection closed: initialize response"
-    if isinstance(first, McpError | ToolError | MCPError):
-        return str(first)
-    if isinstance(first, httpx2.HTTPStatusError):  # its text has the whole address
-        return f"the server answered with HTTP {first.response.status_code}"
-    return f"{type(first).__name__}: {first}"[:500]
-
-
-def _failure(server: McpServer, reason: str) -> tuple[str, str]:
-    short = f"MCP startup failed: {reason}"
-    return f"MCP client for `{server.name}` failed to start: {short}", short
-
-
-def _too_slow(server: McpServer) -> tuple[str, str]:
-    seconds = f"{server.startup_timeout_sec:g}"
-    return (
-        f"MCP client for `{server.name}` timed out after {seconds} seconds. Add or adjust `startup_timeout_sec` in "
-        f"your config.toml:\n[mcp_servers.{server.name}]\nstartup_timeout_sec = XX",
-        f"MCP startup failed: timed out handshaking with MCP server after {seconds}s: deadline has elapsed",
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import ToolError
@@ -24,7 +25,6 @@ PURE = True
 PARALLEL = False
 LIST, LIST_TEMPLATES, READ = "list_mcp_resources", "list_mcp_resource_templates", "read_mcp_resource"
 NO_SERVER = "codex"  # the server of an item that is about all servers, as in the original
-MAX_PAGES = 20  # of one server's list, when no server was named
 
 
 def _spec(name: str, description: str, required: Sequence[str], **properties: str) -> ToolDefinition:
@@ -125,24 +125,10 @@ def _list(name: str, arguments: Mapping[str, Any], ctx: ToolContext) -> dict[str
     found: list[dict[str, Any]] = []
     for server, session in sorted(ctx.mcp.sessions.items()):
         if session.state == READY and "resources" in session.info.get("capabilities", {}):
-            found += _named(server, _all_pages(session, method, member, ctx))
+            seconds = session.server.tool_timeout_sec
+            with suppress(McpError):  # the others' lists are returned
+                found += _named(server, session.list_all(method, member, timeout_s=seconds, signal=ctx.signal))
     return {member: found}
-
-
-def _all_pages(session: McpSession, method: str, member: str, ctx: ToolContext) -> list[Any]:
-    """Return all that one server has; nothing if it fails, so that the others' is returned."""
-    found: list[Any] = []
-    params: dict[str, Any] = {}
-    try:
-        for _ in range(MAX_PAGES):
-            page = _request(session, method, params, ctx)
-            found += page.get(member) or []
-            if not page.get("nextCursor"):
-                break
-            params = {"cursor": page["nextCursor"]}
-    except McpError:
-        pass
-    return found
 
 
 def _request(session: McpSession, method: str, params: Mapping[str, Any], ctx: ToolContext) -> dict[str, Any]:
@@ -151,7 +137,7 @@ def _request(session: McpSession, method: str, params: Mapping[str, Any], ctx: T
 
 def _named(server: str, found: Any) -> list[dict[str, Any]]:
     """Return what a server listed, each with the server's name."""
-    return [{"server": server, **one} for one in found or () if isinstance(one, dict)]
+    return [{"server": server, **one} for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _session(ctx: ToolContext, server: str) -> McpSession:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -21,8 +19,6 @@ NAME = "mcp_tool"
 PURE = False  # but see `may_repeat`
 PARALLEL = False  # but see `runs_beside_others`
 MAX_ARGUMENTS_BYTES = 512 * 1024
-MAX_QUESTIONS = 20  # of a server in one call; further ones are declined
-MAX_QUESTION_CHARACTERS = 64 * 1024  # of JSON; a longer one is declined
 STOPPED = "The call was stopped while the MCP server worked on it; what it did is not known."
 
 
@@ -120,11 +116,7 @@ def asker(ctx: ToolContext, server: str) -> Callable[[Mapping[str, Any], Callabl
     if ask is None:
         return None
 
-    asked = itertools.count(1)
-
     def ask_clients(question: Mapping[str, Any], is_over: Callable[[], bool]) -> Mapping[str, Any]:
-        if next(asked) > MAX_QUESTIONS or len(json.dumps(question)) > MAX_QUESTION_CHARACTERS:
-            return {"action": "decline"}
         params: dict[str, Any] = {"serverName": server, "environmentId": None, "_meta": None}
         if question.get("mode") == "url":
             params |= {"mode": "url", **{name: question[name] for name in ("message", "url", "elicitationId")}}

@@ -53,6 +53,35 @@ def test_a_server_that_speaks_only_http_and_sse_is_asked_too(open_bench: Open) -
         bench.workers[0].mcp.close()
 
 
+def test_a_server_that_was_restarted_is_connected_again_by_the_next_turn(open_bench: Open) -> None:
+    with McpAddress() as server:
+        bench = open_bench(mcp_servers=address(server.url))
+        thread = bench.thread()
+
+        def echo() -> str:
+            bench.run_turn(thread, '[[tool mcp__demo::echo {"text": "hello"}]]')
+            return text_of(outputs(bench)[-1])
+
+        assert echo() == "echo: hello"
+        server.session = "session-2"
+        assert echo().endswith("Transport closed")
+        assert echo() == "echo: hello"
+
+
+def test_a_stream_of_events_that_ended_is_opened_again(open_bench: Open) -> None:
+    with McpAddress(legacy=True) as server:
+        bench = open_bench(mcp_servers=address(server.url))
+        thread = bench.thread()
+        bench.run_turn(thread, "hello")
+
+        server.answers.put(None)
+        bench.run_turn(thread, '[[tool mcp__demo::echo {"text": "first"}]]')  # may still find the stream closed
+        bench.run_turn(thread, '[[tool mcp__demo::echo {"text": "second"}]]')
+
+        assert text_of(outputs(bench)[-1]) == "echo: second"
+        bench.workers[0].mcp.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 def test_a_private_address_is_refused_unless_the_operator_allows_it(open_bench: Open, host: str) -> None:
     with McpAddress() as server:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,10 @@ import pytest
 
 from shared.config.mcp_servers import read_server
 from tests.support import mcp_program
+from tests.support.images import png
 from tests.support.wait import until
 from tests.workers.builders import Bench
+from workers.mcp import lines, results
 from workers.mcp.guarded_http import guarded
 from workers.mcp.lines import MAX_LINE_BYTES
 from workers.mcp.pool import NO_FOLDER
@@ -35,7 +39,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         if self.path.startswith("/packed"):
             self.send_header("Content-Encoding", "gzip")
-        body = b"0" * (2 * MAX_LINE_BYTES + 1) if self.path.startswith("/long") else PACKED
+        bodies = {
+            "/long": b"0" * (2 * MAX_LINE_BYTES + 1),
+            "/long-events": b"0" * (2 * MAX_LINE_BYTES + 1),
+            "/crlf-events": (b"data: " + b"x" * 60_000 + b"\r\n\r\n") * 300,
+            "/comment-events": b": still here\n" * 10_001,
+        }
+        body = bodies.get(self.path, PACKED)
         self.end_headers()
         try:
             self.wfile.write(body)
@@ -77,9 +87,56 @@ def test_an_answer_ends_at_its_limit(url: str) -> None:
     assert len(get(url, "/long")) <= MAX_LINE_BYTES  # it is cut, so that it is no JSON and its request fails
 
 
+def events(url: str, path: str) -> int:
+    """Return how many events a stream has, read as the SDK does."""
+
+    async def count() -> int:
+        transport = guarded(url, allow_private=True)
+        async with httpx2.AsyncClient(transport=transport, trust_env=False) as client, client.sse(url + path) as stream:
+            return len([one async for one in stream])
+
+    return asyncio.run(count())
+
+
 def test_an_event_without_an_end_ends_the_stream(url: str) -> None:
-    with pytest.raises(httpx2.ReadError, match="too long"):
-        get(url, "/long-events")
+    with pytest.raises(httpx2.SSEError, match="byte limit"):
+        events(url, "/long-events")
+
+
+def test_a_stream_of_events_has_no_limit_whatever_its_lines_end_with(url: str) -> None:
+    assert events(url, "/crlf-events") == 300
+
+
+def test_a_stream_of_events_that_is_read_as_a_whole_ends_at_the_limit(url: str) -> None:
+    assert len(get(url, "/crlf-events")) <= MAX_LINE_BYTES
+
+
+def test_a_stream_that_floods_leaves_pauses_to_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(lines, "PAUSE_SECONDS", 0.0)
+    pauses: list[int] = []
+    after = lines.Pauses.after
+
+    async def count(self: lines.Pauses, number: int) -> None:
+        pauses.append(number)
+        await after(self, number)
+
+    monkeypatch.setattr(lines.Pauses, "after", count)
+
+    assert events(url, "/comment-events") == 0
+    assert sum(pauses) > 10_000
+
+
+def test_many_parts_and_large_images_of_a_result_are_left_out() -> None:
+    data = base64.b64encode(png(filler=os.urandom(2 << 20))).decode()
+    image = {"type": "image", "mimeType": "image/png", "data": data}
+    content = [image, image, *({"type": "text", "text": ""} for _ in range(10_000))]
+
+    parts = results.output_of({"content": content}, 1.0)
+
+    assert len(parts) == results.MAX_PARTS + 2
+    assert sum("image_url" in part for part in parts if isinstance(part, dict)) == 1
+    assert "9746 of 10002 parts are left out" in str(parts[-1])
 
 
 def test_a_private_address_is_asked_only_if_the_operator_allows_it(url: str) -> None:

@@ -44,7 +44,7 @@ def test_a_line_that_is_too_long_becomes_an_error_for_its_request(text: bytes, m
 
 
 def test_a_program_is_paused_while_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "MAX_WAITING_BYTES", 100)
+    monkeypatch.setattr(lines, "MAX_WAITING_BYTES", 100 + lines.BYTES_OF_A_PLACE)
     resumed: list[bool] = []
 
     async def read() -> None:
@@ -58,3 +58,13 @@ def test_a_program_is_paused_while_nobody_reads(monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(read())
     assert resumed == [True]
+
+
+def test_a_program_that_writes_short_lines_is_paused_before_they_fill_the_memory() -> None:
+    async def count() -> int:
+        queue, number = Lines(asyncio.get_running_loop()), 0
+        while queue.feed(lines.OUTPUT, b"ab\n" * 20_000):
+            number += 20_000
+        return number
+
+    assert asyncio.run(count()) < 300_000

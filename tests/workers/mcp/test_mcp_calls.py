@@ -13,9 +13,10 @@ from shared.errors import NotFound
 from shared.events import turn_signals
 from shared.store.users import LOCAL_USER
 from tests.support import mcp_program
+from tests.support.mcp_address import McpAddress
 from tests.support.wait import until
 from tests.workers.builders import Bench
-from tests.workers.mcp.test_mcp_tool import program
+from tests.workers.mcp.test_mcp_tool import outputs, program
 from tests.workers.tasks.test_run_call import ask
 
 Open = Callable[..., Bench]
@@ -53,6 +54,41 @@ def test_the_servers_of_a_thread_are_listed_with_their_tools(open_bench: Open) -
     assert found["demo"]["resourceTemplates"] == [{"uriTemplate": "demo://{id}", "name": "any"}]
     assert without_thread["demo"]["runtimeStatus"] is None
     assert without_thread["demo"]["tools"].keys() == {"echo"}
+
+
+def test_a_stream_that_says_nothing_is_given_up_in_time_and_closed(open_bench: Open) -> None:
+    with McpAddress(legacy=True, silent=True) as server:
+        table = {"url": server.url, "allow_private": True, "startup_timeout_sec": 0.2}
+        bench = open_bench(mcp_servers={"demo": read_server("demo", table)})
+
+        found = listed(bench, None)
+
+        assert "timed out handshaking with MCP server after 0.2s" in found["demo"]["toolsError"]
+        assert bench.workers[0].mcp.count() == 0
+
+
+def test_servers_that_are_started_for_a_list_count_like_those_of_threads(open_bench: Open) -> None:
+    more = replace(program()["demo"], name="more")
+    bench = open_bench(mcp_servers={**program(), "more": more}, server={"mcp_servers_per_user": 1})
+
+    found = listed(bench, None)
+
+    assert sorted(bool(one["tools"]) for one in found.values()) == [False, True]
+    assert "too many MCP servers run here" in str(found)
+    assert bench.workers[0].mcp.count() == 0
+
+
+def test_a_list_that_is_none_hides_no_other_server(open_bench: Open) -> None:
+    odd = replace(program("resources=7")["demo"], name="odd")
+    bench = open_bench(mcp_servers={**program(), "odd": odd})
+    thread = bench.thread()
+
+    found = listed(bench, thread.id)
+    bench.run_turn(thread, '[[tool list_mcp_resources {}]][[tool list_mcp_resources {"server": "odd"}]]')
+
+    assert [found["demo"]["resources"][0]["uri"], found["odd"]["resources"]] == ["demo://one", []]
+    assert '"server":"demo"' in outputs(bench)[0]
+    assert outputs(bench)[1] == '{"server":"odd","resources":[]}'
 
 
 def test_a_tool_and_a_resource_are_asked_without_a_turn(open_bench: Open) -> None:
@@ -100,6 +136,9 @@ required = true
         spaces = [one for one in bench.model.requests[-1].body["tools"] if one["type"] == "namespace"]
         return [tool["name"] for space in spaces for tool in space["tools"]]
 
+    def statuses() -> list[str]:
+        return [one["status"] for method, one in bench.events(thread) if method.startswith("mcpServer/startup")]
+
     assert offered() == []
     reload(table)
     assert "echo" in offered()
@@ -108,8 +147,8 @@ required = true
     reload("mcp_servers = 5")
     assert offered() == ["echo"]
     assert log.read_text().count('"pid"') == 1
-    statuses = [params["status"] for method, params in bench.events(thread) if method.startswith("mcpServer/startup")]
-    assert statuses == ["starting", "ready", "ready", "ready"]
+    until(lambda: len(statuses()) >= 4)
+    assert statuses() == ["starting", "ready", "ready", "ready"]
     reload("")
     assert offered() == []
 
