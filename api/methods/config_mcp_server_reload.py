@@ -9,19 +9,17 @@ from api.requests.context import Context
 from api.requests.examples import Example
 from api.requests.params import NoParams
 from api.requests.results import Empty
-from api.requests.settings import MCP_SERVERS
 from shared.config import load
 from shared.errors import ConfigError, McpRequestFailed
 from shared.events import turn_signals
 from shared.store.users import LOCAL_USER
 
 NAME = "config/mcpServer/reload"
-MAX_THREADS = 500  # loaded ones, that follow a configuration which had no servers before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params(NoParams):
-    """Nothing. The user's own configuration is read again; for the local user, config.toml too.
+    """Nothing. Failed servers of the user's threads are tried again; for the local user, config.toml is read again.
 
     Before the next model request of a thread its servers are checked: new ones are started, removed ones ended, failed
     ones tried again; those whose program and address are the same keep running.
@@ -41,10 +39,5 @@ def handle(ctx: Context, params: Params) -> Result:
             load(ctx.config.home, os.environ)
         except ConfigError as error:
             raise McpRequestFailed(f"failed to refresh MCP servers: {error}") from None
-    if ctx.store.user_configs.get(ctx.user_id)[0].get(MCP_SERVERS):
-        for thread_id in ctx.store.threads.list_loaded(ctx.user_id, None, MAX_THREADS):
-            thread = ctx.store.threads.find(thread_id, ctx.user_id)
-            if thread is not None and not thread.settings.get("userMcpServers"):
-                ctx.store.threads.change_settings(thread_id, ctx.user_id, {"userMcpServers": True})
     turn_signals.publish(ctx.services.redis, turn_signals.RELOAD_MCP, ctx.user_id)
     return Result()

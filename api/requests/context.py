@@ -23,6 +23,7 @@ from shared.config import Config
 from shared.errors import NotFound
 from shared.events import durable_events, turn_signals
 from shared.events.log import Event
+from shared.protocol.settings import ThreadSettings
 from shared.store import Store
 from shared.store.audit import AuditEntry
 from shared.store.threads import Thread
@@ -133,8 +134,11 @@ class Context:
         if self.config.webhooks:
             self.services.queue.enqueue_delivery()
         if turn.done:  # no worker reports it to telemetry
-            find_settings = partial(self.store.threads.all_users_settings, turn.thread_id)
-            telemetry.turn_ended(turn, find_settings, turn.status, turn.error)
+            telemetry.turn_ended(turn, partial(self._settings, turn.thread_id), turn.status, turn.error)
+
+    def _settings(self, thread_id: str) -> ThreadSettings | None:
+        thread = self.store.threads.find(thread_id, self.user_id)
+        return thread.settings if thread else None
 
     def enqueue_turn(self, turn: Turn) -> None:
         """Enqueue a wake-up for a waiting turn."""

@@ -240,8 +240,6 @@ def without_unchanged(changed: SettingsChanges, settings: Mapping[str, object]) 
 def user_defaults(config: Config, owner: str, values: Mapping[str, object]) -> SettingsChanges:
     """Return what a user's own configuration changes, without values that the server no longer allows."""
     changed: SettingsChanges = {}
-    if values.get(MCP_SERVERS):  # turns read them, so that a later change counts for this thread, too
-        changed["userMcpServers"] = True
     for key in USER_KEYS:
         if (value := values.get(key)) is None:
             continue

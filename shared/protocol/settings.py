@@ -69,7 +69,6 @@ class ThreadSettings(TypedDict):
     hooks:            of the project, as thread/start or thread/resume found them; they run once the user trusts them
     workspace:        True: the thread has a workspace of its own, made from a source, that its turns look for
     mcpServers:       tables of MCP servers that the client brought, as `[mcp_servers]` of config.toml; may hold secrets
-    userMcpServers:   True: the user's own configuration had MCP servers, so that turns look for them
     """
 
     model: str
@@ -91,7 +90,6 @@ class ThreadSettings(TypedDict):
     webSearch: NotRequired[WebSearchSettings]
     workspace: NotRequired[bool | None]
     mcpServers: NotRequired[Mapping[str, Mapping[str, object]] | None]
-    userMcpServers: NotRequired[bool | None]
     projectDocMaxBytes: NotRequired[int | None]
     projectDocFallbackFilenames: NotRequired[Sequence[str] | None]
     instructionSources: NotRequired[Sequence[str] | None]
@@ -120,7 +118,6 @@ class SettingsChanges(TypedDict, total=False):
     webSearch: WebSearchSettings
     workspace: bool | None
     mcpServers: Mapping[str, Mapping[str, object]] | None
-    userMcpServers: bool | None
     projectDocMaxBytes: int | None
     projectDocFallbackFilenames: Sequence[str] | None
     instructionSources: Sequence[str] | None

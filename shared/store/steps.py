@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
+from shared.config.client_mcp_servers import McpTables
 from shared.errors import ClaimLost
 from shared.protocol.settings import ThreadSettings
 from shared.protocol.skills import SkillSettings, own_settings
@@ -31,6 +32,7 @@ class Step:
     own_budget:     the user's tokens per day and per month; None where the default holds
     has_reports:    whether the model must read of background terminals that have ended
     skill_settings: what the user has set about skills
+    mcp_servers:    the tables of MCP servers in the user's own configuration
     """
 
     settings: ThreadSettings
@@ -41,6 +43,7 @@ class Step:
     own_budget: tuple[int | None, int | None]
     has_reports: bool
     skill_settings: SkillSettings
+    mcp_servers: McpTables
 
 
 _TURN = (
@@ -92,4 +95,5 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
         own_budget,
         turn.has_reports,
         own_settings(turn.user_config or {}),
+        (turn.user_config or {}).get("mcp_servers") or {},
     )

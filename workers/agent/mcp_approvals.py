@@ -6,11 +6,13 @@ The question is an elicitation with an empty form, and not one of the approval r
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from shared.config.client_mcp_servers import merge_layers
+from shared.config.client_mcp_servers import checked_tables, merge_layers
 from shared.config.mcp_servers import APPROVE, PROMPT
+from shared.errors import InvalidParams
 from shared.protocol.sandbox_modes import FULL_ACCESS, MODE_OF_POLICY_TYPE
 from shared.protocol.server_requests import ELICITATION, ElicitationParams
 from shared.protocol.settings import SandboxPolicy
@@ -20,6 +22,8 @@ from shared.store.turns import Claim
 from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision
 from workers.mcp.offered_tools import McpTool
 from workers.tools.base import PreparedCall
+
+logger = logging.getLogger(__name__)
 
 REJECTED = "user rejected MCP tool call"
 CANCELLED = "user cancelled MCP tool call"
@@ -54,16 +58,22 @@ def decide(
 
 
 def _keep_always(store: Store, owner: str, tool: McpTool) -> None:
-    """Store in the user's own configuration that a tool is not asked about any more; harmless when repeated."""
+    """Store in the user's own configuration that a tool is not asked about any more; harmless when repeated.
+
+    A configuration that is full stays as it is: the answer counts for the thread alone then.
+    """
     kept = {"tools": {tool.name: {"approval_mode": APPROVE}}}
 
     def edit(values: Mapping[str, object]) -> Mapping[str, object]:
         own: Any = values.get("mcp_servers") or {}
-        return {**values, "mcp_servers": merge_layers(own, {tool.server.name: kept})}
+        return {**values, "mcp_servers": checked_tables(merge_layers(own, {tool.server.name: kept}), "mcp_servers")}
 
-    own, _ = store.user_configs.get(owner)
-    if edit(own) != own:
-        store.user_configs.change(owner, edit, None)
+    try:
+        own, _ = store.user_configs.get(owner)
+        if edit(own) != own:
+            store.user_configs.change(owner, edit, None)
+    except InvalidParams as error:
+        logger.warning("approval for always not stored: %s", error)
 
 
 def may_ask(policy: Any) -> bool:

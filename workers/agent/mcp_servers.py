@@ -41,7 +41,7 @@ def connect_servers(turn: RunningTurn, ctx: ToolContext) -> ToolContext:
     """
     pool, settings = turn.mcp_pool, turn.transcript.settings
     if pool is None or not (
-        pool.operator_servers or settings.get("mcpServers") or settings.get("userMcpServers") or turn.mcp_entered
+        pool.operator_servers or settings.get("mcpServers") or turn.transcript.mcp_servers or turn.mcp_entered
     ):
         return ctx
     claim = turn.transcript.claim
@@ -70,21 +70,18 @@ def leave_servers(turn: RunningTurn) -> None:
 
 
 def thread_servers(turn: RunningTurn, pool: McpPool) -> Mapping[str, McpServer]:
-    """Return the enabled servers of the turn's thread; the user's own are read once, and again after a reload."""
+    """Return the enabled servers of the turn's thread, with the user's own as of the present step."""
     claim, settings = turn.transcript.claim, turn.transcript.settings
-    generation = pool.generation(claim.owner)
-    if turn.mcp_servers is None or turn.mcp_servers[0] != generation:
-        of_user: Any = {}
-        if settings.get("userMcpServers"):
-            of_user = turn.store.user_configs.get(claim.owner)[0].get("mcp_servers") or {}
+    read_from = pool.generation(claim.owner), turn.transcript.mcp_servers
+    if turn.mcp_servers is None or turn.mcp_servers[0] != read_from:
         hosted = claim.owner != LOCAL_USER
         found, _ = effective_servers(
             pool.operator_servers,
-            merge_layers(of_user, settings.get("mcpServers") or {}),
+            merge_layers(turn.transcript.mcp_servers, settings.get("mcpServers") or {}),
             UserMcp.of(turn.config.server, hosted=hosted),
             None if hosted else os.environ,
         )
-        turn.mcp_servers = generation, {name: server for name, server in found.items() if server.enabled}
+        turn.mcp_servers = read_from, {name: server for name, server in found.items() if server.enabled}
     return turn.mcp_servers[1]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from shared.config import Config
+from shared.config.client_mcp_servers import McpTables
 from shared.config.mcp_servers import McpServer
 from shared.config.model_catalogue import context_window
 from shared.protocol.rate_limits import RateLimitSnapshot
@@ -39,7 +40,7 @@ class RunningTurn:
     commands:              Redis, for what users may do per minute, and for skills/changed; None: neither
     mcp_pool:              the sessions with MCP servers of this worker; None: threads have none
     mcp_entered:           whether the pool keeps the thread's sessions for this turn
-    mcp_servers:           the thread's servers, and the pool's generation that they were read in
+    mcp_servers:           what the thread's servers were read from (the pool's generation, the user's tables), and they
     mcp_tools:             what the servers offer now; None: the thread has no servers
     hooks:                 as of the present step; None: the turn has none
     """
@@ -59,7 +60,7 @@ class RunningTurn:
     commands: redis.Redis | None = None
     mcp_pool: McpPool | None = None
     mcp_entered: bool = False
-    mcp_servers: tuple[int, Mapping[str, McpServer]] | None = None
+    mcp_servers: tuple[tuple[int, McpTables], Mapping[str, McpServer]] | None = None
     mcp_tools: OfferedTools | None = None
     hooks: TurnHooks | None = None
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from shared import telemetry
 from shared.clock import now_ms
+from shared.config.client_mcp_servers import McpTables
 from shared.events import durable_events
 from shared.events.log import Event
 from shared.ids import new_id
@@ -50,6 +51,7 @@ class Transcript:
     own_budget:     the user's own tokens per day and per month; None where the server's limits hold
     has_reports:    whether the model must read of background terminals that have ended
     skill_settings: what the user has set about skills
+    mcp_servers:    the tables of MCP servers in the user's own configuration
     """
 
     def __init__(self, writer: TurnWriter, store: Store, history_limit: int = 0) -> None:
@@ -64,6 +66,7 @@ class Transcript:
         self.own_budget: tuple[int | None, int | None] = (None, None)
         self.has_reports = False
         self.skill_settings: SkillSettings = {}
+        self.mcp_servers: McpTables = {}
         self._store = store
         self._history_limit = history_limit * (
             COMPACTED_SHARE if self.claim.turn.options.get("kind") == "compact" else 1
@@ -80,7 +83,7 @@ class Transcript:
         self.settings, self.usage.current, self.rows = found.settings, found.usage, found.rows
         self.pending_inputs, self.interrupted = found.pending_inputs, found.interrupted
         self.own_budget, self.has_reports = found.own_budget, found.has_reports
-        self.skill_settings = found.skill_settings
+        self.skill_settings, self.mcp_servers = found.skill_settings, found.mcp_servers
         for row in self.rows:
             self._note_message(row)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.config.client_mcp_servers import MAX_SERVERS
 from shared.config.mcp_servers import McpServer, read_server
 from shared.store.threads import Thread
 from shared.store.turns import NewTurn
@@ -285,13 +286,31 @@ def test_an_answer_for_always_becomes_the_users_own_configuration(open_bench: Op
 
     store.turns.answer(asked.id, thread.owner, {"action": "accept", "_meta": {"persist": "always"}})
     bench.run()
-    later = bench.thread(approvalPolicy="untrusted", userMcpServers=True)
+    later = bench.thread(approvalPolicy="untrusted")
 
     assert store.user_configs.get(thread.owner)[0] == {
         "mcp_servers": {"demo": {"tools": {"plain": {"approval_mode": "approve"}}}}
     }
     assert bench.run_turn(later, "[[tool mcp__demo::plain {}]]").status == "completed"
     assert text_of(outputs(bench)[-1]) == "plain done"
+
+
+def test_an_answer_for_always_counts_for_the_thread_when_the_configuration_is_full(open_bench: Open) -> None:
+    bench = open_bench(mcp_servers=program())
+    thread = bench.thread(approvalPolicy="untrusted")
+    store = bench.workers[0].store
+    full = {"mcp_servers": {f"s{number}": {"enabled": False} for number in range(MAX_SERVERS)}}
+    store.user_configs.change(thread.owner, lambda _: full, None)
+    bench.begin(thread, "[[tool mcp__demo::plain {}]]")
+    bench.run()
+    (asked,) = store.approvals.pending(thread.id, thread.owner)
+
+    store.turns.answer(asked.id, thread.owner, {"action": "accept", "_meta": {"persist": "always"}})
+    bench.run()
+
+    assert text_of(outputs(bench)[-1]) == "plain done"
+    assert bench.run_turn(thread, "[[tool mcp__demo::plain {}]]").status == "completed"
+    assert store.user_configs.get(thread.owner)[0] == full
 
 
 @pytest.mark.parametrize(
