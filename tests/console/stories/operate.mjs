@@ -14,7 +14,7 @@ await story(
     const other = await context.browser().newContext();
     const admin = await other.newPage();
     await signIn(admin, "root", "/#/admin/turns");
-    const row = admin.locator("tr", { hasText: "lin" });
+    const row = admin.locator("tr").filter({ has: admin.getByRole("link", { name: "lin", exact: true }) }); // "declined" has these letters too
     await row.getByText("parked").waitFor();
     await row.getByText("it waits for an answer to item/commandExecution/requestApproval").waitFor();
     await row.getByRole("link", { name: "Timeline" }).click();
@@ -25,7 +25,7 @@ await story(
     assert.equal(await page.locator(".request").count(), 0);
 
     await admin.getByRole("link", { name: "Users" }).click();
-    await admin.getByRole("link", { name: "lin" }).click();
+    await admin.getByRole("link", { name: "lin", exact: true }).click();
     await admin.getByRole("button", { name: "Disable" }).click();
     await admin.getByRole("button", { name: "Disable lin" }).click();
     await admin.locator(".badge", { hasText: "disabled" }).waitFor();
