@@ -46,6 +46,7 @@ await story(
     await page.getByText("Which colour?").last().waitFor();
     await page.getByLabel("Blue").focus();
     await page.keyboard.press("Space");
+    await page.locator(".request form button.primary:enabled").waitFor(); // it has been in view for a moment
     await page.keyboard.press("Enter");
     await page.locator(".agent", { hasText: "As you like." }).waitFor();
     await ended(page);
