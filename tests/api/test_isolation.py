@@ -63,6 +63,8 @@ def test_requests_for_foreign_and_unknown_ids_do_the_same_work(
         search="alices-search",
         feedback=new_id(),
         share=share.id,
+        key=new_id(),
+        delivery=new_id(),
         archive=new_id(),
         workspaces=str(backend.config.server.workspaces_dir),
     )

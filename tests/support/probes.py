@@ -41,6 +41,8 @@ NAMES = {
     "userId": "user",
     "feedbackId": "feedback",
     "shareId": "share",
+    "keyId": "key",
+    "deliveryId": "delivery",
     "cwd": "folder",
 }
 OF_ALL = {"providerId"}  # names of what belongs to no user
@@ -67,6 +69,8 @@ class Things:
     search: str
     feedback: str
     share: str
+    key: str
+    delivery: str
     archive: str
     workspaces: str
 
@@ -97,6 +101,8 @@ def unknown_things(like: Things) -> Things:
         search="unknown-search",
         feedback=new_id(),
         share=new_id(),
+        key=new_id(),
+        delivery=new_id(),
         archive=new_id(),
         workspaces=like.workspaces,
     )

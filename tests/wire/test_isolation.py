@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import select
 
 from api.app import make_app
+from shared.ids import new_id
 from shared.store.tables import metadata
 from tests.builders import Backend, make_thread
 from tests.support.deployment import DATABASES, STEADY, Deployment, logs_shown_on_failure
@@ -157,6 +158,8 @@ def alices_things(deployment: Deployment, alice: ProtocolClient, user_id: str, k
         search="alices-search",
         feedback=feedback["feedbackId"],
         share=share["share"]["id"],
+        key=deployment.store.users.keys("alice")[0].id,
+        delivery=new_id(),
         archive=archive["archive"],
         workspaces=str(Path(thread["cwd"]).parent.parent),
     )
