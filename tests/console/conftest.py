@@ -41,8 +41,8 @@ def shared_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depl
 
 @pytest.fixture(scope="package")
 def keys(shared_deployment: Deployment) -> dict[str, str]:
-    """API keys by the name of their users: ada is a member, root and olga are admins."""
-    roles = {"ada": "member", "root": "admin", "olga": "admin"}
+    """API keys by the name of their users: root and olga are admins."""
+    roles = {"ada": "member", "iris": "member", "root": "admin", "olga": "admin"}
     return {name: shared_deployment.add_user(name, role)[1] for name, role in roles.items()}
 
 

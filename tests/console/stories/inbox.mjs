@@ -4,7 +4,7 @@ import { assert, begin, ended, everyLook, signIn, story, told } from "./browser.
 await story(
   async ({ page, context }) => {
     await context.addInitScript(fakeNotifications);
-    await signIn(page, "olga");
+    await signIn(page, "iris");
     await page.goto(`${told.url}/#/inbox`);
     await page.getByRole("button", { name: "Notify me" }).waitFor();
 

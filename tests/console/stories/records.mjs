@@ -32,8 +32,8 @@ await story(async ({ page, context }) => {
   await admin.getByLabel("Who").selectOption("nora");
   await admin.getByLabel("Action").fill("thread/delete");
   await admin.getByRole("button", { name: "Look" }).click();
-  await admin.locator("tbody tr", { hasText: threadId }).waitFor();
   await admin.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  await admin.locator("tbody tr", { hasText: threadId }).waitFor();
   await admin.getByLabel("Action").fill("nothing");
   await admin.getByLabel("Action").press("Enter");
   await admin.getByText("No entry matches").waitFor();

@@ -8,6 +8,7 @@ import { pathOf } from "../state/route";
 import { titleOf } from "../state/threads";
 import { answeredBy, decisionText, titleOf as titleOfRequest } from "./decisions";
 import { since } from "./format";
+import { Guard } from "./Guard";
 import { visibleLine } from "./visible";
 
 const SHOWN = 20;
@@ -16,10 +17,24 @@ const answered = signal<readonly WaitingRequest[]>([]);
 
 async function load(): Promise<void> {
   try {
-    answered.value = (await call("serverRequest/list", { state: "answered", limit: SHOWN })).data;
+    const { data } = await call("serverRequest/list", { state: "answered", limit: SHOWN });
+    answered.value = data.filter((one) => one.answer);
   } catch {
     // What waits is more important, and says itself that it cannot be read.
   }
+}
+
+function Row({ one }: { one: WaitingRequest }) {
+  return (
+    <>
+      <strong>{decisionText(one.answer!.decision)}</strong> {titleOfRequest(one)}{" "}
+      {typeof one.params.command === "string" && <code class="path">{visibleLine(one.params.command.slice(0, 120))}</code>}
+      <span class="quiet">
+        {answeredBy(one.answer!)}, {since(one.answer!.atMs / 1000)}, in{" "}
+        <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>
+      </span>
+    </>
+  );
 }
 
 export function Answered() {
@@ -31,12 +46,9 @@ export function Answered() {
       <ul class="answered">
         {answered.value.map((one) => (
           <li key={one.id} class="small">
-            <strong>{decisionText(one.answer!.decision)}</strong> {titleOfRequest(one)}{" "}
-            {typeof one.params.command === "string" && <code class="path">{visibleLine(one.params.command.slice(0, 120))}</code>}
-            <span class="quiet">
-              {answeredBy(one.answer!)}, {since(one.answer!.atMs / 1000)}, in{" "}
-              <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>
-            </span>
+            <Guard what="answer" of={one}>
+              <Row one={one} />
+            </Guard>
           </li>
         ))}
       </ul>
