@@ -12,6 +12,7 @@ import pytest
 from tests.support import originals
 from tests.support.deployment import Process, clean_environ, free_port
 from tests.support.tui import Tui
+from tests.support.wait import until
 
 TRUST = "Trust this folder"
 ASKED = r"^  Would you like to"
@@ -38,6 +39,7 @@ def test_a_newcomer_sees_what_an_agent_does_in_their_folder(up: Process, tmp_pat
     program = originals.VERSIONS[version]
     originals.require(program, "node", "tmux")
     folder = tmp_path / "project"
+    demo = folder / "threadhouse-demo.txt"
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     (folder / "main.py").write_text("print('hello')\n")
     (line,) = [line.strip() for line in up.log.read_text().splitlines() if "codex -C ." in line]
@@ -67,7 +69,7 @@ def test_a_newcomer_sees_what_an_agent_does_in_their_folder(up: Process, tmp_pat
         tui.wait_for(r"Line 300 of 300")
         tui.submit("/quit")
         assert tui.wait_until_ended() == 0
-    assert (folder / "threadhouse-demo.txt").read_text() == "one\ntwo\n"
+    assert demo.read_text() == "one\ntwo\n"
 
     remote = arguments.split()[-2:]  # the TUI resumes with the thread's own sandbox mode
     with Tui(program, tmp_path, "resume", "--last", *remote) as again:
@@ -80,12 +82,12 @@ def test_a_newcomer_sees_what_an_agent_does_in_their_folder(up: Process, tmp_pat
 
     with Tui(program, tmp_path, "-C", str(folder), "--sandbox", "read-only", *remote) as careful:
         careful.wait_for(r"^  Scripted .* · \S*project$")
-        (folder / "threadhouse-demo.txt").unlink()
+        demo.unlink()
         careful.submit("patch")
         careful.wait_for(ASKED)
-        assert not (folder / "threadhouse-demo.txt").exists()
+        assert not demo.exists()
         careful.answer(ASKED, "y")
         careful.wait_for(r"^• Added threadhouse-demo\.txt \(\+2 -0\)$")
         careful.submit("/quit")
         assert careful.wait_until_ended() == 0
-    assert (folder / "threadhouse-demo.txt").read_text() == "one\ntwo\n"
+    until(lambda: demo.exists() and demo.read_text() == "one\ntwo\n")  # the TUI shows the patch before it is applied
