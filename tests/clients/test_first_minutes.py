@@ -88,6 +88,6 @@ def test_a_newcomer_sees_what_an_agent_does_in_their_folder(up: Process, tmp_pat
         assert not demo.exists()
         careful.answer(ASKED, "y")
         careful.wait_for(r"^• Added threadhouse-demo\.txt \(\+2 -0\)$")
+        until(lambda: demo.exists() and demo.read_text() == "one\ntwo\n")  # the TUI shows it before it is applied
         careful.submit("/quit")
         assert careful.wait_until_ended() == 0
-    until(lambda: demo.exists() and demo.read_text() == "one\ntwo\n")  # the TUI shows the patch before it is applied
