@@ -15,7 +15,6 @@ from shared.redaction import Redaction
 from workers.agent import proposed_plan
 from workers.models import sse
 from workers.tools import diff, patch_grammar, shell_words
-from workers.tools.base import ToolCall
 from workers.tools.exec_command import Arguments
 
 REDACTION = Redaction(["internal-[0-9]+"], ["a-known-secret"])
@@ -107,7 +106,7 @@ def test_a_line_beyond_the_limit_is_an_unknown_command_that_no_rule_allows() -> 
 @pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"cmd": ' + "[" * 3000 + "]" * 3000 + "}"])
 def test_deeply_nested_text_is_an_error_of_the_call(text: str) -> None:
     with pytest.raises(ToolError, match="not JSON"):
-        Arguments(ToolCall("item", "call", "exec_command", text))
+        Arguments(text, "exec_command")
     with pytest.raises(ValueError, match=r"depth|deep"):
         frames.decode(text.encode())
     with pytest.raises(sse.Malformed):
