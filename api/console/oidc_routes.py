@@ -2,7 +2,7 @@
 
 GET /oidc/start sends the browser to the provider, GET /oidc/callback gets it back with a code, which is exchanged for
 an ID token and then for a session. POST /oidc/logout is how the provider ends sessions (back-channel logout). GET
-/oidc/client tells `threadhouse login` where to log in.
+/oidc/client says where `threadhouse login` logs in.
 """
 
 from __future__ import annotations

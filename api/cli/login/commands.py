@@ -30,10 +30,10 @@ def login(server: str | None, no_browser: bool) -> None:
 
     url = _server(server)
     try:
-        told = Client(url).get("/oidc/client")
+        found = Client(url).get("/oidc/client")
     except InvalidRequest as error:
         raise InvalidRequest(f"nobody can log in at {url} ({error}): set THREADHOUSE_TOKEN to an API key") from None
-    provider = AtProvider(told["issuer"], told["clientId"], told["scopes"])
+    provider = AtProvider(found["issuer"], found["clientId"], found["scopes"])
     device = provider.begin()
     click.echo(f"Open {device.uri} in a browser, and enter the code {device.user_code} there.")
     if not no_browser:
@@ -42,7 +42,7 @@ def login(server: str | None, no_browser: bool) -> None:
     client = Client(url, tokens.id_token)
     client.call("account/read", {})  # says what is wrong if the server does not accept the token
     name = client.get("/console/session")["user"]["name"]
-    logins.put(url, Login(told["issuer"], told["clientId"], *tokens))
+    logins.put(url, Login(found["issuer"], found["clientId"], *tokens))
     click.echo(f"Logged in at {url} as {name}.")
     if tokens.refresh_token is None:
         click.echo("The identity provider renews no login of programs: log in again when it has ended.", err=True)
@@ -64,7 +64,7 @@ def logout(server: str | None) -> None:
         try:
             AtProvider(removed.issuer, removed.client_id).revoke(removed.refresh_token)
         except ThreadhouseError as error:
-            click.echo(f"warning: the identity provider was not told: {error}", err=True)
+            click.echo(f"warning: the login may still hold at the identity provider: {error}", err=True)
 
 
 @click.command()
