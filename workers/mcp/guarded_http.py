@@ -122,7 +122,7 @@ class _PacedEvents(_Bounded):
         pauses = Pauses()
         async for chunk in self._stream:
             yield chunk
-            await pauses.after(max(chunk.count(b"\n"), chunk.count(b"\r")))
+            await pauses.after(max(chunk.count(b"\n"), chunk.count(b"\r")), len(chunk))
 
 
 class _SaysWhy(httpx2.AsyncBaseTransport):

@@ -19,6 +19,7 @@ EDGE_BYTES = 512  # at both ends of a line that is too long, where its id is loo
 OUTPUT = 1  # the number of standard output, as Process calls on_bytes; 0: the program has ended
 TOO_LONG = f"the server's answer has more than {MAX_LINE_BYTES >> 20} MiB, so it was dropped; ask for less at once"
 LINES_AT_ONCE, PAUSE_SECONDS = 100, 0.05  # a server that floods leaves most of the process's time to others
+BYTES_OF_A_LINE = 4096  # a longer line counts as several
 _ID = re.compile(rb'"id"\s*:\s*(\d+)')
 
 
@@ -39,13 +40,14 @@ class Ending:
 
 
 class Pauses:
-    """The pauses between what a server sends."""
+    """The pauses between what a server sends: PAUSE_SECONDS for each LINES_AT_ONCE lines."""
 
     def __init__(self) -> None:
         self._lines = 0
 
-    async def after(self, lines: int) -> None:
-        self._lines += lines
+    async def after(self, lines: int, size_bytes: int = 0) -> None:
+        """Pause if enough has come. lines, size_bytes: what has come since the last call, whether it was JSON or not"""
+        self._lines += max(lines, size_bytes // BYTES_OF_A_LINE)
         if self._lines >= LINES_AT_ONCE:
             seconds, self._lines = self._lines * PAUSE_SECONDS / LINES_AT_ONCE, 0
             await asyncio.sleep(seconds)

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -95,8 +95,8 @@ class McpPool:
             for key, session in self._sessions.items():
                 if key[:2] == (owner, thread_id):
                     session.used_at = time.monotonic()
-        if self._draining:
-            self._close([key for key in self._keys() if key[:2] == (owner, thread_id)])
+            if self._draining and (owner, thread_id) not in self._in_turns:
+                self._close([key for key in self._keys() if key[:2] == (owner, thread_id)])
 
     def generation(self, owner: str) -> int:
         """Return a number that grows with each `reload` of the owner's servers."""
@@ -140,14 +140,15 @@ class McpPool:
     ) -> Iterator[Mapping[str, McpSession]]:
         """Yield sessions that belong to no thread, and end them with the block."""
         nobody = f"{NO_THREAD}{new_id()}"
+        opened: Mapping[str, McpSession] = {}
         self.enter_turn(owner, nobody)
         try:
-            yield (opened := self.ensure(owner, nobody, servers, place))
+            opened = self.ensure(owner, nobody, servers, place)
+            yield opened
         finally:
             self.leave_turn(owner, nobody)
             self.ensure(owner, nobody, {}, place)
-            for session in opened.values():
-                session.wait_closed(CLOSE_SECONDS)
+            _wait_closed(opened.values(), CLOSE_SECONDS)
 
     def count(self) -> int:
         """Return how many sessions there are."""
@@ -157,14 +158,12 @@ class McpPool:
         """End the sessions that no turn uses; the others end with their turns."""
         with self._lock:
             self._draining = True
-        self._close([key for key in self._keys() if key[:2] not in self._in_turns])
+            self._close([key for key in self._keys() if key[:2] not in self._in_turns])
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """End all sessions and wait for their ends."""
         self._close(self._keys())
-        until = time.monotonic() + seconds
-        for session in list(self._closing):
-            session.wait_closed(max(0.0, until - time.monotonic()))
+        _wait_closed(list(self._closing), seconds)
 
     # -- parts of these
 
@@ -246,7 +245,15 @@ class McpPool:
         """End the sessions that were not used for a while."""
         pause, idle_seconds = threading.Event(), self._config.server.mcp_idle_seconds
         while not pause.wait(min(SWEEP_SECONDS, idle_seconds / 2)):
-            self._close(self._idle(self._keys(), before=time.monotonic() - idle_seconds))
+            with self._lock:  # no turn enters in between
+                self._close(self._idle(self._keys(), before=time.monotonic() - idle_seconds))
+
+
+def _wait_closed(sessions: Iterable[McpSession], seconds: float) -> None:
+    """Wait for the ends of sessions, for this time in all."""
+    until = time.monotonic() + seconds
+    for session in sessions:
+        session.wait_closed(max(0.0, until - time.monotonic()))
 
 
 def _status(name: str, status: str, error: str | None, *, needs_login: bool = False) -> dict[str, object]:

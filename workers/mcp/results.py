@@ -25,8 +25,8 @@ def output_of(result: Mapping[str, Any], wall_seconds: float) -> str | list[Cont
     for one in content[:MAX_PARTS]:
         if one.get("type") == "image":
             url = f"data:{one.get('mimeType')};base64,{one.get('data')}"
-            images -= len(url)
-            if images >= 0:
+            if len(url) <= images:
+                images -= len(url)
                 parts.append(image_part(url))
                 continue
         if one.get("type") in ("image", "audio"):

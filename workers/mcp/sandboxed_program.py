@@ -12,13 +12,20 @@ import anyio
 import mcp_types
 from mcp.client._transport import TransportStreams
 from mcp.shared.message import SessionMessage
+from pydantic_core import from_json
 
 from shared.errors import ToolError
-from workers.mcp.lines import Ending, Lines
+from workers.mcp.lines import Ending, Lines, Pauses
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.process import Process
 
 _STARTS = ThreadPoolExecutor(8, "mcp-start")
+# A member that only messages of one class have, and the class.
+KINDS: tuple[tuple[str, type[mcp_types.JSONRPCMessage]], ...] = (
+    ("method", mcp_types.JSONRPCRequest),
+    ("result", mcp_types.JSONRPCResponse),
+    ("error", mcp_types.JSONRPCError),
+)
 EXIT_SECONDS = 2.0  # for a program to end by itself, after the end of its input
 
 
@@ -36,8 +43,10 @@ async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportS
     write, to_program = anyio.create_memory_object_stream[SessionMessage](0)
 
     async def pass_output() -> None:
+        pauses = Pauses()
         async with from_program:
             while (line := await lines.next()) is not None:
+                await pauses.after(1, len(line))
                 try:
                     await from_program.send(_message(line))
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -82,7 +91,16 @@ async def _start(spec: CommandSpec, lines: Lines) -> Process:
 
 
 def _message(line: bytes) -> SessionMessage | Exception:
+    """Return the message of a line. Only the class that its members name checks it, because a line may be long."""
     try:
-        return SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+        value = from_json(line)
+        if not isinstance(value, dict):
+            raise ValueError("a message is an object")
+        kind = next((kind for member, kind in KINDS if member in value), None)
+        if kind is None:
+            raise ValueError("a message is a request, a notification, a result or an error")
+        if "method" in value and "id" not in value:
+            return SessionMessage(mcp_types.JSONRPCNotification.model_validate(value, by_name=False))
+        return SessionMessage(kind.model_validate(value, by_name=False))
     except ValueError as error:
         return error

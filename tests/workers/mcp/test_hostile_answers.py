@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx2
+import mcp_types
 import pytest
+from mcp.shared.message import SessionMessage
 
 from shared.config.mcp_servers import read_server
 from tests.support import mcp_program
 from tests.support.images import png
 from tests.support.wait import until
 from tests.workers.builders import Bench
-from workers.mcp import lines, results
+from workers.mcp import lines, results, sandboxed_program
 from workers.mcp.guarded_http import guarded
 from workers.mcp.lines import MAX_LINE_BYTES
 from workers.mcp.pool import NO_FOLDER
@@ -117,14 +121,47 @@ def test_a_stream_that_floods_leaves_pauses_to_others(url: str, monkeypatch: pyt
     pauses: list[int] = []
     after = lines.Pauses.after
 
-    async def count(self: lines.Pauses, number: int) -> None:
+    async def count(self: lines.Pauses, number: int, size_bytes: int = 0) -> None:
         pauses.append(number)
-        await after(self, number)
+        await after(self, number, size_bytes)
 
     monkeypatch.setattr(lines.Pauses, "after", count)
 
     assert events(url, "/comment-events") == 0
     assert sum(pauses) > 10_000
+
+
+def test_bytes_that_are_no_message_cost_their_sender_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(lines.Pauses().after(1, MAX_LINE_BYTES))
+
+    assert slept == [MAX_LINE_BYTES / lines.BYTES_OF_A_LINE * lines.PAUSE_SECONDS / lines.LINES_AT_ONCE]
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, "[1]", "7", '{"a": 1}', '{"method": 7}', '{"result": 1}', "{", ""])
+def test_a_line_that_is_no_message_is_an_error(text: str) -> None:
+    assert isinstance(sandboxed_program._message(text.encode()), ValueError)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ({"id": 1, "method": "x"}, mcp_types.JSONRPCRequest),
+        ({"method": "x"}, mcp_types.JSONRPCNotification),
+        ({"id": 1, "result": {}}, mcp_types.JSONRPCResponse),
+        ({"id": None, "error": {"code": 1, "message": "m"}}, mcp_types.JSONRPCError),
+    ],
+)
+def test_the_members_of_a_line_say_which_message_it_is(message: dict[str, Any], kind: type) -> None:
+    found = sandboxed_program._message(json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+    assert isinstance(found, SessionMessage)
+    assert type(found.message) is kind
 
 
 def test_many_parts_and_large_images_of_a_result_are_left_out() -> None:
