@@ -20,6 +20,7 @@ from authlib.oauth2.client import OAuth2Client
 from api.access.tokens import Key, public_key
 from shared import guarded_http
 from shared.config.oidc import OidcSettings
+from shared.config.urls import is_http_url
 from shared.errors import AddressRefused, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -172,13 +173,7 @@ class Provider:
 
     def _is_usable(self, url: str) -> bool:
         """Return whether a URL is as safe as the issuer's."""
-        try:
-            parts = urlsplit(url)
-            schemes = ("https", "http") if self.settings.issuer.startswith("http:") else ("https",)
-            plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
-            return plain and parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            return False
+        return is_http_url(url) and (url.startswith("https:") or self.settings.issuer.startswith("http:"))
 
     def _unusable(self, what: str) -> Unavailable:
         return Unavailable(f"the identity provider {self.settings.name} {what}; ask the operator of this server")

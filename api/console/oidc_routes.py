@@ -40,6 +40,7 @@ LOGOUT_SECONDS = 20.0
 MAX_ID_TOKEN = 64 * 1024
 HOUR_MS = 3600 * 1000
 NO_STORE = {"Cache-Control": "no-store"}
+JSON = "application/json"
 PAGE_HEADERS = {
     **NO_STORE,
     "Referrer-Policy": "no-referrer",  # the address may have a code
@@ -137,6 +138,7 @@ class _Routes:
         pending = PendingSignIn.read(request, state, secure=self._secure)
         if pending is None:
             raise InvalidRequest("this sign-in was not begun in this browser, has expired or is over; begin it again")
+        self._services.limits.check_request(f"sign-in:{request.remote_addr}")  # anybody can make such a cookie
         claims, id_token = self._claims(pending)
         settings = self._provider.settings
         name = user_name(settings, claims)
@@ -168,7 +170,7 @@ class _Routes:
         if settings.public_client_id is None:
             raise NotFound("programs cannot log in here: the operator sets [auth.oidc] cli_client_id")
         body = {"issuer": settings.issuer, "clientId": settings.public_client_id, "scopes": list(settings.scopes)}
-        return Response(orjson.dumps(body), content_type="application/json", headers=NO_STORE)
+        return Response(orjson.dumps(body), content_type=JSON, headers=NO_STORE)
 
     def logout(self) -> Response:
         """POST /oidc/logout (logout_token): the provider ends sessions of a user; harmless when repeated."""
@@ -180,7 +182,12 @@ class _Routes:
         try:
             subject, session = self._tokens.check_logout(token)
         except Unauthorized as error:
-            return Response(orjson.dumps({"error": "invalid_request", "error_description": str(error)}), 400, NO_STORE)
+            return Response(
+                orjson.dumps({"error": "invalid_request", "error_description": str(error)}),
+                400,
+                NO_STORE,
+                content_type=JSON,
+            )
         self._services.store.sessions.all_users_end_of_provider(subject, session)
         return Response(status=200, headers=NO_STORE)
 

@@ -9,16 +9,11 @@ from urllib.parse import urlsplit
 from shared.config.reader import Values
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.config.urls import is_http_url
 
 
 def _is_issuer(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        return plain and known and not parts.query and not parts.fragment
-    except ValueError:  # such as a port that is not a number
-        return False
+    return is_http_url(url) and not {"?", "#"} & set(url)
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,10 @@ class AtProvider:
 def _device(answer: Mapping[str, Any]) -> Device:
     """Errors: ValueError, KeyError, TypeError."""
     uri = answer["verification_uri"]
-    direct_uri = answer.get("verification_uri_complete", uri)
+    direct_uri = answer.get("verification_uri_complete") or uri
     user_code = answer["user_code"]
+    if not all(isinstance(text, str) for text in (uri, direct_uri, user_code)):
+        raise TypeError
     # They are shown on a terminal, and opened in a browser.
     if not all(text.isascii() and text.isprintable() for text in (uri, direct_uri, user_code)):
         raise ValueError
