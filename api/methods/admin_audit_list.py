@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Annotated, TypedDict
+
+from marshmallow import validate
 
 from api.requests import admin
 from api.requests.context import Context
@@ -25,9 +27,9 @@ class Params(AdminPageParams):
     Errors:    Forbidden; InvalidRequest (the cursor)
     """
 
-    user_id: str | None = None
-    thread_id: str | None = None
-    action: str | None = None
+    user_id: Annotated[str | None, validate.Length(max=200)] = None
+    thread_id: Annotated[str | None, validate.Length(max=200)] = None
+    action: Annotated[str | None, validate.Length(max=200)] = None
 
     @property
     def before_id(self) -> int | None:

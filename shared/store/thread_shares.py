@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from shared.clock import now_ms
 from shared.errors import Conflict, NotFound
@@ -45,9 +45,10 @@ class ThreadShares:
     def create(
         self, thread_id: str, owner: str, seconds: int, *, audit_entry: AuditEntry | None = None
     ) -> tuple[ThreadShare, str]:
-        """Make a link to a thread of the owner, and forget links that have expired. Returns it and its secret.
+        """Make a link to a thread of the owner, and forget expired links and the owner's revoked ones.
 
-        Errors: NotFound (the thread); Conflict (the owner has too many links)
+        Returns: it and its secret
+        Errors:  NotFound (the thread); Conflict (the owner has too many links)
         """
         secret, share_id, at_ms = secrets.token_urlsafe(SECRET_BYTES), new_id(), now_ms()
         values = {
@@ -63,7 +64,8 @@ class ThreadShares:
             # Locked, so that the thread is not deleted meanwhile.
             if connection.execute(select(threads.c.id).where(of_owner).with_for_update()).first() is None:
                 raise NotFound(f"thread not found: {thread_id}")
-            connection.execute(delete(thread_shares).where(thread_shares.c.expires_at_ms <= at_ms))
+            revoked = and_(thread_shares.c.owner == owner, thread_shares.c.revoked_at_ms.is_not(None))
+            connection.execute(delete(thread_shares).where(or_(thread_shares.c.expires_at_ms <= at_ms, revoked)))
             count = select(func.count()).where(thread_shares.c.owner == owner, thread_shares.c.revoked_at_ms.is_(None))
             if (connection.scalar(count) or 0) >= MOST_OF_A_USER:
                 raise Conflict(f"you have {MOST_OF_A_USER} share links, the most that can be open; revoke some")

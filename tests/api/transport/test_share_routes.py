@@ -154,7 +154,11 @@ def test_each_link_that_opens_nothing_gets_the_same_404(backend: Backend, ada: O
     }
     assert by_link(reader, valid).status_code == 200
 
-    seen = {name: shown(by_link(reader, secret, path)) for name, secret in secrets_.items() for path in ("", "/events")}
+    seen = {
+        f"{name}{path}": shown(by_link(reader, secret, path))
+        for name, secret in secrets_.items()
+        for path in ("", "/events")
+    }
     seen |= {
         "another scheme": shown(by_link(reader, valid, scheme="Bearer")),
         "none": shown(reader.get("/v2/thread/shared")),

@@ -9,6 +9,7 @@ const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
 const TIMES = [
   [HOUR_S, "1 hour"],
+  [0, "As the server sets it: 7 days, or less"],
   [DAY_S, "1 day"],
   [7 * DAY_S, "7 days"],
   [30 * DAY_S, "30 days"],
@@ -19,7 +20,7 @@ export function Share({ threadId, close }: { threadId: string; close: () => void
   const dialog = useRef<HTMLDialogElement>(null);
   const links = useSignal<readonly ShareLink[] | null>(null);
   const error = useSignal<string | null>(null);
-  const seconds = useSignal(7 * DAY_S);
+  const seconds = useSignal(0);
   const made = useSignal<string | null>(null);
   const busy = useSignal(false);
 
@@ -43,7 +44,7 @@ export function Share({ threadId, close }: { threadId: string; close: () => void
 
   const make = () =>
     attempt(async () => {
-      const { path } = await call("thread/share/create", { threadId, expiresInSeconds: seconds.value });
+      const { path } = await call("thread/share/create", { threadId, ...(seconds.value > 0 && { expiresInSeconds: seconds.value }) });
       made.value = location.origin + path;
     });
   const revoke = (link: ShareLink) =>
