@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,11 @@ from shared import telemetry
 from shared.config import Config
 from shared.logs.fields import format_handlers, line_formatter
 
+if TYPE_CHECKING:
+    from shared.store import Store
+
+logger = logging.getLogger(__name__)
+
 
 @click.command()
 @home_option
@@ -21,7 +28,10 @@ def beat() -> None:
     """Run the scheduler. A second one stands by and replaces the first within 30 seconds."""
     config = configuration.load(None, os.environ)
     telemetry.start(config, "beat")
-    from celery.signals import after_setup_logger  # imported late: `threadhouse --help` must not load Celery
+    # Imported late: `threadhouse --help` must not load Celery. But not as late as the first signal, whose handler in
+    # Celery would find the module half imported by what it interrupts.
+    import celery.app.amqp  # noqa: F401
+    from celery.signals import after_setup_logger
 
     from shared.queue import make_celery
 
@@ -35,21 +45,54 @@ def beat() -> None:
     # The schedule is kept in memory: a schedule file that a kill left half written would prevent the next start.
     scheduler = ("--scheduler", "api.cli.leased_scheduler.LeasedScheduler", "--pidfile", "")
     telemetry.watch_celery(app)
+    store = _open_store(config)
     if config.otel.measures:
-        _observe_deployment(config)
+        _observe_deployment(config, store)
+    _start_watching(config, store)
     try:
         app.start(["--quiet", "beat", *scheduler, "--loglevel", config.server.log_level])
     finally:
         telemetry.stop()
 
 
-def _observe_deployment(config: Config) -> None:
-    """Measure the whole deployment, in the one scheduler that has the lease."""
+def _open_store(config: Config) -> Store:
     from api.cli import deployment_metrics
-    from api.cli.leased_scheduler import holds_lease
     from shared.store import Store  # imported late: `threadhouse --help` must not load a database library
     from shared.store.connection import Database
 
     seconds = deployment_metrics.READ_SECONDS
-    store = Store(config.database_url, open_database=lambda url: Database(url, answer_seconds=seconds))
+    return Store(config.database_url, open_database=lambda url: Database(url, answer_seconds=seconds))
+
+
+def _observe_deployment(config: Config, store: Store) -> None:
+    """Measure the whole deployment, in the one scheduler that has the lease."""
+    from api.cli import deployment_metrics
+    from api.cli.leased_scheduler import holds_lease
+
     deployment_metrics.observe(store, config.limits.turns_at_once, holds_lease.is_set)
+
+
+def _start_watching(config: Config, store: Store) -> None:
+    """Store what is wrong with the deployment while this scheduler has the lease, until the process ends."""
+    # Not imported by the thread: Celery's modules import each other, and the main thread imports them, too.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from api.cli.leased_scheduler import REDIS_SECONDS, holds_lease
+    from shared import alerts, redis_clients
+    from shared.store.outages import outage_reason
+
+    client = redis_clients.connect(config.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+    pause = threading.Event()
+
+    def watch() -> None:
+        while not pause.wait(alerts.EVERY_SECONDS):
+            if not holds_lease.is_set():
+                continue
+            try:
+                alerts.watch(store, client, turns_at_once=config.limits.turns_at_once)
+            except SQLAlchemyError as error:
+                logger.warning("problems not looked for, trying again: %s", outage_reason(error))
+            except Exception:  # the thread must live
+                logger.exception("problems not looked for")
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
