@@ -8,7 +8,9 @@ from api.methods import (
     account_rate_limits_read,
     account_read,
     account_usage_read,
+    admin_alerts_list,
     admin_audit_list,
+    admin_ended_turn_list,
     admin_erasure_list,
     admin_feedback_list,
     admin_feedback_retry,
@@ -114,6 +116,8 @@ from api.methods import (
     turn_interrupt,
     turn_start,
     turn_steer,
+    turn_wait_read,
+    usage_read,
 )
 from api.requests.context import Context
 from api.requests.examples import Example
@@ -142,7 +146,9 @@ TABLE: dict[str, Method] = {
     "account/rateLimits/read": account_rate_limits_read,
     "account/read": account_read,
     "account/usage/read": account_usage_read,
+    "admin/alerts/list": admin_alerts_list,
     "admin/audit/list": admin_audit_list,
+    "admin/endedTurn/list": admin_ended_turn_list,
     "admin/erasure/list": admin_erasure_list,
     "admin/feedback/list": admin_feedback_list,
     "admin/feedback/retry": admin_feedback_retry,
@@ -248,4 +254,6 @@ TABLE: dict[str, Method] = {
     "turn/interrupt": turn_interrupt,
     "turn/start": turn_start,
     "turn/steer": turn_steer,
+    "turn/wait/read": turn_wait_read,
+    "usage/read": usage_read,
 }

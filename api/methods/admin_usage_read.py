@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal
 
+from api.methods.usage_read import MAX_GROUPS, SpendingObject, spending_object
 from api.requests import admin
 from api.requests.context import Context
 from api.requests.examples import USER_ID, Example
@@ -14,7 +15,6 @@ from shared.views import spending
 
 NAME = "admin/usage/read"
 SLOW = True  # a year of many users takes seconds
-MAX_GROUPS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +32,6 @@ class Params(MethodParams):
     to_day: str | None = None
     group_by: Sequence[Literal["day", "user", "model"]] | None = None
     user_id: str | None = None
-
-
-class SpendingObject(TypedDict):
-    """What was spent in one group. day, userId, model: null where it is not grouped by that.
-
-    model:             "(unknown)" for tokens that were counted without a model, "(others)" beyond 50 models a day
-    inputTokens:       with cachedInputTokens; these three are of tokens with a known model
-    cost:              of the tokens whose model has a price now; null: none of them has
-    unpricedTokens:    the tokens without a price
-    """
-
-    day: str | None
-    userId: str | None
-    model: str | None
-    tokens: int
-    inputTokens: int
-    cachedInputTokens: int
-    outputTokens: int
-    cost: float | None
-    unpricedTokens: int
 
 
 @dataclass(frozen=True)
@@ -94,18 +74,6 @@ def handle(ctx: Context, params: Params) -> Result:
     used = ctx.store.usage.all_users_by_model(first, last, owner=params.user_id)
     by = spending.GROUPS if params.group_by is None else params.group_by
     found = spending.group(used, ctx.config.prices, by, at_most=MAX_GROUPS)
-    return Result(from_day=first, to_day=last, currency=ctx.config.prices.currency, data=[_shown(one) for one in found])
-
-
-def _shown(one: spending.Spending) -> SpendingObject:
-    return {
-        "day": one.day,
-        "userId": one.owner,
-        "model": one.model,
-        "tokens": one.tokens,
-        "inputTokens": one.input,
-        "cachedInputTokens": one.cached_input,
-        "outputTokens": one.output,
-        "cost": one.rounded_cost,
-        "unpricedTokens": one.unpriced_tokens,
-    }
+    return Result(
+        from_day=first, to_day=last, currency=ctx.config.prices.currency, data=[spending_object(one) for one in found]
+    )

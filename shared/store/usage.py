@@ -171,6 +171,10 @@ class Usage:
             rows = connection.execute(query.order_by(usage_days.c.day.desc()).limit(MAX_DAYS)).all()
         return [(row.day, row.tokens) for row in reversed(rows)]
 
+    def by_model(self, owner: str, first_day: str, last_day: str) -> Iterator[ModelUsage]:
+        """Yield what one user spent, as `all_users_by_model` does."""
+        return self.all_users_by_model(first_day, last_day, owner=owner)
+
     def all_users_by_model(self, first_day: str, last_day: str, *, owner: str | None = None) -> Iterator[ModelUsage]:
         """Yield what was spent from one day to another, YYYY-MM-DD, both included. owner: only this one.
 

@@ -1,4 +1,4 @@
-"""What users spent, grouped as an operator asks: tokens and money, for `threadhouse usage` and `admin/usage/read`."""
+"""What users spent in tokens and money, grouped as asked: for `threadhouse usage` and the methods `…usage/read`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Turns that are not done, for operators: where each of them is, and why it does not go on.
-
-Every method here crosses users; no request but an admin's reaches it.
-"""
+"""Turns that are not done: where each of them is, and why it does not go on, for their users and for operators."""
 
 from __future__ import annotations
 
@@ -10,23 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, and_, func, literal_column, select
 from sqlalchemy.engine import Row
 
 from shared.clock import span
 from shared.event_names import TURNS_QUEUE
 from shared.ids import first_id
 from shared.protocol.dynamic_tools import SERVER_TOOLS
+from shared.protocol.turn import TurnError
 from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
-from shared.store.tables import approvals, items, turns, user_limits
+from shared.store.tables import approvals, items, threads, turns, user_limits
 from shared.store.turns import Turn, rows
 from shared.store.turns.timelines import Moment, read_timeline
 from shared.store.workers import read_workers
 
 SILENT_MS = 12_000  # of a worker, which reports every 5 s; said before it counts as lost
 CLAIM_MS = 15_000  # within which a free worker claims a turn, even if its wake-up got lost
+MAX_ERRORS = 1000
 
 Cause = Literal["approval", "limit", "noWorker", "queue", "lostWorker", "claim", "tool", "model"]
 
@@ -71,8 +70,19 @@ class WaitingUser:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """A turn that runs, with the name and the preview of its thread. Times are Unix ms."""
+
+    turn_id: str
+    thread_id: str
+    name: str | None
+    preview: str
+    started_at_ms: int | None
+
+
 class OpenTurns:
-    """The turns of all users, as operators see and move them."""
+    """Turns that are not done."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,7 +103,7 @@ class OpenTurns:
         worker:        beginning of a worker's name
         """
         with self._database.read() as connection:
-            state = _State(connection, self._database, turns_at_once)
+            state = _State(connection, self._database, turns_at_once, owner)
             lease_ms = (turns.c.lease_until_ms - self._database.now_ms()).label("lease_ms")
             query = select(turns, lease_ms, _LAST_ITEM_MS.label("last_item_ms"))
             query = query.where(rows.NOT_DONE)
@@ -105,6 +115,23 @@ class OpenTurns:
             found = connection.execute(query.order_by(turns.c.queued_at_ms, turns.c.id).limit(limit)).all()
             state.read_calls_and_approvals(connection, [row.id for row in found])
         return sorted(map(state.describe, found), key=lambda turn: turn.since_ms)
+
+    def find(self, turn_id: str, owner: str, *, turns_at_once: int) -> OpenTurn | None:
+        """Return an open turn; None: it is done, or there is no such turn. turns_at_once: as of `all_users_list`"""
+        found = self.all_users_list(turns_at_once=turns_at_once, turn_id=turn_id, owner=owner)
+        return found[0] if found else None
+
+    def running(self, owner: str, limit: int) -> list[RunningTurn]:
+        """Return the turns of a user that run, the one that began first first."""
+        query = (
+            select(turns.c.id, turns.c.thread_id, threads.c.name, threads.c.preview, turns.c.started_at_ms)
+            .join(threads, threads.c.id == turns.c.thread_id)
+            .where(turns.c.owner == owner, turns.c.phase == rows.RUNNING)
+            .order_by(turns.c.started_at_ms)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [RunningTurn(*row) for row in connection.execute(query)]
 
     def all_users_by_phase(self) -> dict[str, Counter[str]]:
         """Return owner → phase → how many of their turns are in it, of those that are not done."""
@@ -120,6 +147,17 @@ class OpenTurns:
         query = select(func.count()).where(turns.c.id >= first_id(since_ms))
         with self._database.read() as connection:
             return connection.scalar(query) or 0
+
+    def all_users_ended(self, since_ms: int, *, made_since_ms: int) -> tuple[int, list[TurnError | None]]:
+        """Return how many turns have ended since then, and the errors of those that failed, at most MAX_ERRORS.
+
+        made_since_ms: turns made before are left out: each of those made since is read. Both are Unix ms.
+        """
+        ended = and_(turns.c.id >= first_id(made_since_ms), turns.c.completed_at_ms >= since_ms)
+        failed = select(turns.c.error).where(ended, turns.c.status == "failed").limit(MAX_ERRORS)
+        with self._database.read() as connection:
+            count = connection.scalar(select(func.count()).where(ended)) or 0
+            return count, list(connection.scalars(failed))
 
     def all_users_waiting(self, *, turns_at_once: int) -> list[WaitingUser]:
         """Return what the queued turns of each user wait for, the user whose turn waits longest first."""
@@ -173,13 +211,17 @@ _LAST_ITEM_MS = (
 
 
 class _State:
-    """What the reasons of all turns depend on, as of one moment."""
+    """What the reasons of all turns depend on, or of those of one user, as of one moment."""
 
-    def __init__(self, connection: Connection, database: Database, turns_at_once: int) -> None:
+    def __init__(
+        self, connection: Connection, database: Database, turns_at_once: int, owner: str | None = None
+    ) -> None:
         self._now_ms = connection.scalar(select(database.now_ms())) or 0
         self._workers = read_workers(connection, database)
         self._turns_at_once = turns_at_once
         own = select(user_limits.c.owner, user_limits.c.turns_at_once).where(user_limits.c.turns_at_once.is_not(None))
+        if owner is not None:
+            own = own.where(user_limits.c.owner == owner)
         self._own_limits = {row.owner: row.turns_at_once for row in connection.execute(own)}
         running = select(turns.c.owner, func.count()).where(turns.c.phase == rows.RUNNING).group_by(turns.c.owner)
         self._running: Counter[str] = Counter({row[0]: row[1] for row in connection.execute(running)})

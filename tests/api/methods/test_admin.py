@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.methods import TABLE
+from shared import alerts
 from shared.store import usage
 from shared.store.audit import Row
 from shared.store.usage import Spent
@@ -127,6 +128,21 @@ def test_an_admin_reads_what_users_spent(backend: Backend, admin: Client) -> Non
         ("admin/usage/read", None),
         ("admin/usage/read", "bob"),
     ]
+
+
+def test_an_admin_sees_the_alerts_of_the_day(backend: Backend, admin: Client) -> None:
+    assert admin.call("admin/alerts/list", {}) == {"watchedAtMs": None, "data": []}
+    backend.store.alerts.add(alerts.LEASES_LOST, "A worker was lost.")
+    backend.store.alerts.add("OfALaterRelease", "")
+    backend.store.alerts.note({}, for_ms={}, stays_ms={alerts.LEASES_LOST: 60_000}, unwatched="")
+
+    read = admin.call("admin/alerts/list", {})
+
+    (shown,) = read["data"]
+    assert (shown["name"], shown["severity"], shown["untilMs"]) == ("ThreadhouseLeasesLost", "warning", None)
+    assert shown["doc"] == "docs/OPERATIONS.md#threadhouseleaseslost"
+    assert 0 <= read["watchedAtMs"] - shown["sinceMs"] < 60_000
+    assert audited(backend) == [], "a console asks every few seconds"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,7 +11,7 @@ from shared.clock import now_ms
 from shared.config.webhooks import Webhook
 from shared.store import Store
 from shared.store.audit import AuditEntry
-from tests.builders import Backend, Client, make_thread
+from tests.builders import Backend, Client, claim_turn, end_turn, make_thread, make_turn
 
 URL = "https://hooks.example/in"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
@@ -98,6 +98,8 @@ def test_an_admin_adds_a_user_whose_key_is_shown_once_and_revoked(backend: Backe
         ("admin/audit/list", {"cursor": "9" * 40}, "invalid cursor: 999"),
         ("admin/audit/list", {"limit": 0}, "limit"),
         ("admin/audit/list", {"actions": "turn/start"}, "unknown field `actions`"),
+        ("admin/endedTurn/list", {"cursor": "soon"}, "invalid cursor: soon"),
+        ("admin/endedTurn/list", {"status": "queued"}, "unknown variant `queued`"),
         ("admin/erasure/list", {"cursor": "soon"}, "invalid cursor: soon"),
         ("admin/erasure/list", {"limit": 101}, "limit"),
     ],
@@ -193,6 +195,29 @@ def test_each_list_gives_every_entry_once_newest_first(hooked: Backend) -> None:
         assert [len(ids) for ids in seen] == [2, 2, 1], method
         every = [one for ids in seen for one in ids]
         assert every == sorted(set(every), reverse=True), method
+
+
+def test_an_admin_lists_the_turns_that_have_ended_without_their_content(backend: Backend, admin: Client) -> None:
+    ended = []
+    for text, status in (("first", "completed"), ("second", "failed"), ("third", "failed")):
+        make_turn(backend.store, make_thread(backend.store, backend.config, "ann", name="secret"), text)
+        ended.append(end_turn(backend.store, claim_turn(backend.store), status))
+    make_turn(backend.store, make_thread(backend.store, backend.config, "ann"))
+
+    page = admin.call("admin/endedTurn/list", {"limit": 2})
+    assert [(one["turnId"], one["status"]) for one in page["data"]] == [
+        (ended[2].id, "failed"),
+        (ended[1].id, "failed"),
+    ]
+    assert page["data"][0]["endedAtMs"] == ended[2].completed_at_ms
+    last = admin.call("admin/endedTurn/list", {"limit": 2, "cursor": page["nextCursor"]})
+    assert [one["turnId"] for one in last["data"]] == [ended[0].id]
+    assert last["nextCursor"] is None
+    assert len(admin.call("admin/endedTurn/list", {"status": "failed", "userId": "ann"})["data"]) == 2
+    assert admin.call("admin/endedTurn/list", {"userId": "bob"})["data"] == []
+
+    assert not any(word in str([page, last]) for word in ("secret", "first", "second", "third"))
+    assert audited(backend)[-2:] == [("admin/endedTurn/list", "ann", None), ("admin/endedTurn/list", "bob", None)]
 
 
 def test_an_admin_reads_reports_and_retries_one_that_failed(backend: Backend, admin: Client) -> None:
