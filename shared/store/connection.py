@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, literal_column
+from sqlalchemy import ColumnElement, Connection, create_engine, event, func, literal_column
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from shared.errors import ConfigError
 from shared.store.outages import READ_ONLY, OutcomeUnknown
+from shared.store.pool import FairPool
 
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
-POOL_SECONDS = 10.0  # for which a full pool is waited for
+POOL_SECONDS = 10.0  # for which a full pool is waited for while no connection comes back
 ANSWER_SECONDS = 20.0  # for which Postgres may be silent while it owes an answer; more than a statement may take
 BUSY_TIMEOUT_MS = 20_000
 MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, which is larger than a connection's cache
@@ -42,6 +43,7 @@ class Database:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {
+            "poolclass": FairPool,
             "pool_size": POOL_SIZE,
             "max_overflow": 0,
             "pool_timeout": POOL_SECONDS,
@@ -61,25 +63,23 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
         else:
             postgres.listen_to(self.engine)
-        event.listen(self.engine, "begin", _begin)
-        self._writer: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
-        # Each statement of Postgres sees what is committed at its start, so a transaction around reads adds nothing to
-        # them but a round trip.
-        self._reader: Engine = self.engine if self.is_sqlite else self.engine.execution_options(begin="")
+        # No listener of statements or transactions: with one, SQLAlchemy looks for more around every statement.
+        self._begin_write = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
 
     def set_option(self, name: str, value: object) -> None:
         """Set an execution option of every connection, for functions that get only a connection."""
         self.engine.update_execution_options(**{name: value})
-        self._reader.update_execution_options(**{name: value})
-        self._writer.update_execution_options(**{name: value})
 
     @contextmanager
     def read(self, *, in_transaction: bool = False) -> Iterator[Connection]:
         """Give a connection to what changes nothing. On SQLite all of its statements see the same state.
 
-        in_transaction: on Postgres too: for SET LOCAL
+        in_transaction: on Postgres too: for SET LOCAL. Otherwise each of its statements sees what is committed at its
+                        start, so that a transaction around reads would add nothing to them but a round trip
         """
-        with (self.engine if in_transaction else self._reader).begin() as connection:
+        with self.engine.begin() as connection:
+            if self.is_sqlite or in_transaction:
+                connection.exec_driver_sql("BEGIN", execution_options=DEFERRED)
             yield connection
 
     @contextmanager
@@ -90,7 +90,8 @@ class Database:
         """
         committing = False
         try:
-            with self._writer.begin() as connection:
+            with self.engine.begin() as connection:
+                connection.exec_driver_sql(self._begin_write, execution_options=DEFERRED)
                 yield connection
                 committing = True
         except DBAPIError as error:
@@ -127,9 +128,3 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
     cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("begin", "BEGIN")
-    if begin:
-        connection.exec_driver_sql(begin, execution_options=DEFERRED)

@@ -53,6 +53,12 @@ def is_outage(error: BaseException) -> bool:
     return state in STATES or state[:2] in CLASSES
 
 
+def outage_reason(error: BaseException) -> str:
+    """Return what a log line says of an outage: the database's own error, without the statement."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+
+
 def retry_outages(call: Callable[[], Result], check: Callable[[], object]) -> Result:
     """Call call() again until the database answers.
 
@@ -66,6 +72,6 @@ def retry_outages(call: Callable[[], Result], check: Callable[[], object]) -> Re
         except Exception as error:
             if not is_outage(error):
                 raise
-            logger.warning("database did not answer, retrying: %s", type(error).__name__, exc_info=True)
+            logger.warning("database did not answer, retrying: %s", outage_reason(error))
         time.sleep(RETRY_SECONDS)
         check()

@@ -238,9 +238,18 @@ def listen_to(engine: Engine) -> None:
     """
     event.listen(engine, "do_execute", _execute_deferred)
     event.listen(engine, "do_executemany", _execute_many_deferred)
-    event.listen(engine, "rollback_savepoint", _end_statements)
     event.listen(engine, "checkout", _check)
     event.listen(engine, "handle_error", _leave_replica)
+    undo = engine.dialect.do_rollback_to_savepoint
+
+    def undo_savepoint(connection: Connection, name: str) -> None:
+        """Let a savepoint be undone although a statement that is not waited for has failed in it."""
+        driver: Any = connection.connection.driver_connection
+        driver.leave_pipeline()
+        undo(connection, name)
+
+    # Not by an event of connections: with a listener of one, SQLAlchemy looks for more around every statement.
+    engine.dialect.do_rollback_to_savepoint = undo_savepoint  # type: ignore[method-assign]
 
 
 def _execute_deferred(cursor: PipelineCursor, statement: str, parameters: Any, context: Any) -> bool:
@@ -257,12 +266,6 @@ def _execute_many_deferred(cursor: PipelineCursor, statement: str, parameters: A
     for values in parameters:  # each with its own time of silence
         cursor.execute(statement, values, deferred=True)
     return True
-
-
-def _end_statements(connection: Connection, _name: str, _context: None) -> None:
-    """Let a savepoint be undone although a statement that is not waited for has failed in it."""
-    driver: Any = connection.connection.driver_connection
-    driver.leave_pipeline()
 
 
 def _check(connection: Any, _record: Any, _proxy: Any) -> None:
