@@ -10,6 +10,7 @@ from typing import Literal
 
 TURNS_QUEUE = "turns"  # the Celery queue that wakes the workers which claim turns
 SCHEDULER_LEASE_KEY = "scheduler-lease"  # of the scheduler that enqueues, while it lives; the value names it
+ALERTS_WATCHED_KEY = "alerts-watched"  # exists for some seconds after a process has looked for problems
 TURN_SIGNALS_CHANNEL = "turn-signals"  # one channel for all worker processes; see shared.events.turn_signals
 
 _THREAD_CHANNEL = "events:"
@@ -17,7 +18,7 @@ _USER_CHANNEL = "user:"
 
 ItemStage = Literal["started", "completed", "reviewStarted", "reviewWarning", "reviewCompleted"]
 TurnStage = Literal["active", "started", "inactive", "error", "completed"]
-RequestStage = Literal["", "waiting", "resolved"]
+RequestStage = Literal["", "waiting", "resolved", "active"]
 
 
 @dataclass(frozen=True, slots=True)

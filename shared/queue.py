@@ -6,8 +6,11 @@ redelivery: Redis forgets a task when a worker takes it, and stores no results.
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 import redis
 from celery import Celery
@@ -23,6 +26,21 @@ logger = logging.getLogger(__name__)
 # A worker whose connection breaks between taking a task and running it sends nothing back: kombu (5.7) would try that
 # on the closed connection, and the error would end the worker.
 Channel.do_restore = False
+
+_make_client: Callable[..., redis.Redis] = Channel._create_client
+
+
+def _keep_client(channel: Any, asynchronous: bool = False) -> redis.Redis:
+    """Return the client over a channel's pool; kombu (5.7) would make one for each task, a quarter of the work."""
+    if asynchronous:
+        return _make_client(channel, asynchronous=True)
+    kept: redis.Redis | None = getattr(channel, "kept_client", None)
+    if kept is None or kept.connection_pool is not channel.pool:
+        kept = channel.kept_client = _make_client(channel)
+    return kept
+
+
+Channel._create_client = _keep_client  # type: ignore[method-assign]
 
 # Names of the tasks; workers/tasks has a module for each.
 RUN_TURN = "turn.run"
@@ -42,6 +60,7 @@ BROKER_SECONDS = 3  # after which a Redis that does not answer counts as lost; i
 WAKE_UPS_BYTES = 1 << 20  # of one queue in Redis, about 1000 tasks; the sweep enqueues again what was left out
 CALLS_BYTES = 256 << 20  # of the queue of worker calls, which carry their params
 BEAT_SLEEP_SECONDS = 1  # of the scheduler: a signal that comes just before it sleeps is handled after the sleep
+SESSION_FILES_AT_ONCE = 20  # in one task: taking a task costs more than writing a short thread
 CHECK_EVERY = 100  # tasks that one process enqueues between two looks at a queue's size
 
 
@@ -68,6 +87,7 @@ def make_celery(redis_url: str) -> Celery:
         accept_content=["json"],
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,  # nothing asks workers through Redis; one connection and queue less each
         beat_max_loop_interval=BEAT_SLEEP_SECONDS,
         task_default_queue=BACKGROUND,
         beat_schedule={name: {"task": name, "schedule": seconds} for name, seconds in EVERY_SECONDS.items()},
@@ -95,9 +115,11 @@ class Queue:
         """
         self._wake(RUN_TURN, turn_id)
 
-    def enqueue_session_file(self, thread_id: str) -> None:
-        """Have a thread's session file written again. Errors: kombu.exceptions.OperationalError."""
-        self._wake(WRITE_SESSION, thread_id)
+    def enqueue_session_files(self, thread_ids: Iterable[str]) -> None:
+        """Have the session files of threads written again. Errors: kombu.exceptions.OperationalError."""
+        remaining = iter(thread_ids)
+        while some := tuple(itertools.islice(remaining, SESSION_FILES_AT_ONCE)):
+            self._wake(WRITE_SESSION, *some)
 
     def enqueue_delivery(self) -> None:
         """Wake a worker for due deliveries (webhooks, the notify program). Without Redis the sweep does it later."""
@@ -157,4 +179,6 @@ class Queue:
         return True
 
     def _send(self, name: str, *args: object, **options: object) -> None:
-        self._app.send_task(name, args=args, retry=False, **options)
+        # Nothing to declare: kombu puts a task straight into the queue that routes name, whoever takes from it. Celery
+        # would send the arguments a second time, as a text for people; nobody reads it.
+        self._app.send_task(name, args=args, argsrepr="", kwargsrepr="", retry=False, declare=(), **options)

@@ -67,7 +67,10 @@ def start(**_: Any) -> None:
     log_redaction.install(redaction(config))
     fault_points.arm(os.environ.get("THREADHOUSE_FAULT"))
     disable_inspection()
-    runner.configure(config.server.tool_runner, config.server.log_format)
+    server = config.server
+    # What holds no lease of its own may serve a turn whose lease was renewed renewal_seconds before the worker stopped.
+    unleased_s = server.authority_seconds - server.renewal_seconds
+    runner.configure(server.tool_runner, server.log_format, unleased_s)
     try:
         runner.connect().close()  # so that the first command finds it started
     except SandboxUnavailable as error:

@@ -163,6 +163,13 @@ def approval_resolved(approval: Approval) -> Event:
     return Event("serverRequest/resolved", params, key=request_key(approval.id, "resolved"))
 
 
+def goes_on(thread_id: str, approvals: Sequence[Approval]) -> Event:
+    """Return the thread's status without waiting flags. approvals: all of the turn, which are resolved"""
+    status = {"type": "active", "activeFlags": []}
+    key = request_key(approvals[-1].id, "active") if approvals else ""
+    return Event("thread/status/changed", {"threadId": thread_id, "status": status}, key=key)
+
+
 def of_turn(
     turn: Turn,
     items: Sequence[Item],
@@ -171,12 +178,13 @@ def of_turn(
 ) -> list[Event]:
     """Return all durable events of a turn so far, in an order that clients understand. logged: as for item_events."""
     events = turn_started(turn) + item_events(items, logged)
-    for approval in approvals:
-        if approval.method == REVIEW:  # no client was asked
-            continue
+    asked = [approval for approval in approvals if approval.method != REVIEW]  # of a review, no client was asked
+    for approval in asked:
         events += approval_requested(approval) if approval.state == "pending" else [approval_resolved(approval)]
     if turn.done:
         events += turn_ended(turn, final_message(items))
+    elif asked and all(approval.state != "pending" for approval in asked):
+        events.append(goes_on(turn.thread_id, asked))  # until a worker has it again, nobody else says so
     return events
 
 

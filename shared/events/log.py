@@ -38,9 +38,9 @@ CURSOR = re.compile(r"\d{1,20}-\d{1,20}")
 Role = Literal["", "start", "delta", "end", "background", "keep"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
-    """One notification, or server request, of a thread.
+    """One notification, or server request, of a thread. It is never changed; not frozen for speed, as Item.
 
     method:     "" for a silent event, which changes the log's open items and reaches no client
     params:     as the client sees them

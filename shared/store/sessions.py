@@ -21,6 +21,7 @@ from shared.ids import new_id
 from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
+from shared.store.digests import digest
 from shared.store.tables import api_keys, sessions, users
 from shared.store.users import User
 
@@ -93,7 +94,7 @@ class Sessions:
             "id": session_id,
             "user_id": owner,
             "key_id": key_id,
-            "sha256": _digest(secret),
+            "sha256": digest(secret),
             "created_at_ms": at_ms,
             "expires_at_ms": ends_at_ms,
         }
@@ -110,14 +111,14 @@ class Sessions:
             surplus = and_(sessions.c.user_id == owner, sessions.c.id.not_in(kept))
             connection.execute(delete(sessions).where(or_(sessions.c.expires_at_ms <= at_ms, surplus)))
             if replaces is not None:
-                connection.execute(delete(sessions).where(sessions.c.sha256 == _digest(replaces)))
+                connection.execute(delete(sessions).where(sessions.c.sha256 == digest(replaces)))
             connection.execute(insert(sessions).values(values))
             audit.write(connection, audit_entry, subject_id=session_id)
         return secret, ends_at_ms
 
     def find(self, secret: str) -> Session | None:
         """Return the session with that secret; None: it is unknown, or it is over."""
-        query = _VALID.where(sessions.c.sha256 == _digest(secret), _is_valid())
+        query = _VALID.where(sessions.c.sha256 == digest(secret), _is_valid())
         with self._database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
@@ -127,7 +128,7 @@ class Sessions:
 
     def find_id_token(self, secret: str) -> str | None:
         """Return the ID token with which the session with that secret began; None: it began otherwise, or is over."""
-        query = select(sessions.c.id_token).where(sessions.c.sha256 == _digest(secret))
+        query = select(sessions.c.id_token).where(sessions.c.sha256 == digest(secret))
         with self._database.read() as connection:
             encrypted = connection.scalar(query)
         return None if encrypted is None else _cipher(secret).decrypt(encrypted).decode()
@@ -183,10 +184,6 @@ def _is_valid() -> Any:
         users.c.disabled_at_ms.is_(None),
         or_(sessions.c.key_id.is_(None), key_is_valid),
     )
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _cipher(secret: str) -> Fernet:

@@ -16,6 +16,8 @@ from shared import queue
 from shared.errors import Unavailable
 from shared.queue import CALLS_BYTES, CHECK_EVERY, WAKE_UPS_BYTES, Queue, make_celery
 
+SENT = {"argsrepr": "", "kwargsrepr": "", "retry": False, "declare": ()}  # options of every task
+
 
 class Celery:
     """A Celery application without a broker. sent: (name, arguments, options) of each task."""
@@ -86,7 +88,7 @@ def test_a_wake_up_carries_an_id_and_is_not_retried() -> None:
 
     make_queue(app).enqueue_turn("T")
 
-    assert app.sent == [(queue.RUN_TURN, ("T",), {"retry": False})]
+    assert app.sent == [(queue.RUN_TURN, ("T",), SENT)]
 
 
 def test_a_call_carries_its_work_and_expires() -> None:
@@ -94,7 +96,8 @@ def test_a_call_carries_its_work_and_expires() -> None:
 
     make_queue(app).enqueue_call("C", "fs/readFile", {"path": "/x"}, "ann", expires_s=10)
 
-    assert app.sent == [(queue.RUN_CALL, ("C", "fs/readFile", {"path": "/x"}, "ann"), {"expires": 10, "retry": False})]
+    options = {"expires": 10, **SENT}
+    assert app.sent == [(queue.RUN_CALL, ("C", "fs/readFile", {"path": "/x"}, "ann"), options)]
 
 
 def test_without_redis_a_call_is_unavailable_and_a_delivery_is_left_to_the_sweep() -> None:
@@ -107,6 +110,15 @@ def test_without_redis_a_call_is_unavailable_and_a_delivery_is_left_to_the_sweep
     enqueue.enqueue_delivery()
 
 
+def test_session_files_of_many_threads_are_few_tasks() -> None:
+    app = Celery()
+
+    make_queue(app).enqueue_session_files([f"T{number}" for number in range(45)])
+
+    assert [(name, len(args)) for name, args, _ in app.sent] == [(queue.WRITE_SESSION, count) for count in (20, 20, 5)]
+    assert [thread_id for _, args, _ in app.sent for thread_id in args] == [f"T{number}" for number in range(45)]
+
+
 def test_a_queue_that_nobody_takes_from_stops_growing_and_goes_on_when_it_has_room() -> None:
     app, sizes = Celery(), Sizes(background=0)
     queue = make_queue(app, sizes)
@@ -114,7 +126,7 @@ def test_a_queue_that_nobody_takes_from_stops_growing_and_goes_on_when_it_has_ro
     sizes.sizes["background"] = WAKE_UPS_BYTES
 
     for _ in range(10 * CHECK_EVERY):
-        queue.enqueue_session_file("T")
+        queue.enqueue_session_files(["T"])
     assert len(app.sent) == CHECK_EVERY
     queue.enqueue_turn("T")
     assert app.sent[-1][0] == "turn.run", "another queue has room"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from shared.store import Store
-from shared.store.outages import RETRY_SECONDS, is_outage
+from shared.store.outages import RETRY_SECONDS, is_outage, outage_reason
 from shared.store.writes import Published
 from workers.control.fault_points import fault_point
 from workers.journal.claimed_turn import ClaimedTurn, JournalEntry, fail_entries
@@ -95,7 +95,7 @@ class Committer:
         except Exception as error:
             self._publisher.unmark(published)
             if is_outage(error):
-                return self._wait_for_database(entries)
+                return self._wait_for_database(entries, error)
             logger.exception("write refused, storing each turn alone")  # a value that the database cannot encode
             return self._commit_each_turn(entries)
         self._outages = 0
@@ -103,9 +103,9 @@ class Committer:
             fault_point("before_publish")
         return self._deliver(entries, results)
 
-    def _wait_for_database(self, entries: Entries) -> None:
-        """Keep entries until the database is tried again."""
-        logger.warning("database did not answer, %d entries wait", len(entries), exc_info=True)
+    def _wait_for_database(self, entries: Entries, error: Exception) -> None:
+        """Keep entries until the database is tried again after an outage."""
+        logger.warning("database did not answer, %d entries wait: %s", len(entries), outage_reason(error))
         self._outages += 1
         self.back_off()
         self._pending = entries
@@ -122,7 +122,7 @@ class Committer:
                 )
             except Exception as error:  # noqa: BLE001
                 if is_outage(error):
-                    return self._wait_for_database(others + own)
+                    return self._wait_for_database(others + own, error)
                 for _, entry in own:  # raised in the turn, where it waits for the write
                     entry.resolve(error)
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from shared.events.log import Event
 from shared.protocol.notifications import DELTAS
@@ -20,6 +19,7 @@ def append_joined(outbox: list[Event], events: Sequence[Event]) -> None:
             and last.item_id == event.item_id
         ):
             text = last.text + event.text
-            outbox[-1] = replace(last, text=text, params={**last.params, "delta": text})
+            params = {**last.params, "delta": text}
+            outbox[-1] = Event(last.method, params, item_id=last.item_id, role="delta", stream=last.stream, text=text)
         else:
             outbox.append(event)

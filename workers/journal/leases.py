@@ -17,6 +17,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.store import Store
+from shared.store.outages import is_outage, outage_reason
 from workers.control.signal import StopReason
 from workers.journal.claimed_turn import ClaimedTurn
 
@@ -83,6 +84,11 @@ class Leases:
             self._revoke(claimed)
         return not is_over and not claimed.revoked
 
+    def authority_left(self, claimed: ClaimedTurn) -> float:
+        """Return for how many seconds `has_authority` holds without another renewal; revoke the claim if for none."""
+        left_s = claimed.renewed_at + self._authority_seconds - time.monotonic()
+        return max(left_s, 0.0) if self.has_authority(claimed) else 0.0
+
     def due_at(self) -> float:
         """Monotonic seconds at which the next renewal is due."""
         return self._renewed_at + self._renewal_seconds
@@ -105,8 +111,13 @@ class Leases:
         try:
             alive = self._store.claims.renew(claims, lease_ms=self._lease_ms)
             interrupted, newest_inputs = self._store.claims.requested_stops(claims)
-        except SQLAlchemyError:
-            logger.warning("lease renewal failed, retrying", extra={"turns": len(claims)}, exc_info=True)
+        except SQLAlchemyError as error:
+            logger.warning(
+                "leases not renewed, trying again until they end: %s",
+                outage_reason(error),
+                extra={"turns": len(claims)},
+                exc_info=not is_outage(error),
+            )
             self._renewed_at = now - self._renewal_seconds + min(RETRY_SECONDS, self._renewal_seconds)
             return
         for claimed in renewing:

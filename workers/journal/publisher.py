@@ -41,6 +41,7 @@ class Publisher:
         self._with_outbox: dict[ClaimedTurn, None] = {}
         self._unsent: list[tuple[ClaimedTurn, Batch]] = []
         self._retry_at = 0.0
+        self._is_away = False  # Redis, as far as is known
         self.unmarked = Published()  # published, and not marked in the database yet
         self.unmarked_since = 0.0  # monotonic seconds
 
@@ -81,13 +82,18 @@ class Publisher:
             try:
                 answers = self._log.publish([batch for _, batch in self._unsent])
             except redis.RedisError as error:
-                logger.warning("Redis did not answer, events wait: %s", error)
+                if not self._is_away:
+                    logger.warning("Redis does not answer, events wait until it does: %s", error)
+                self._is_away = True
                 return self.back_off()
             except (TypeError, ValueError):
                 self._unsent = [
                     (claimed, batch) for claimed, batch in self._unsent if self._is_publishable(claimed, batch)
                 ]
                 continue
+            if self._is_away:
+                logger.info("Redis answers again, events are published")
+            self._is_away = False
             sent, self._unsent = self._unsent, []
             for (claimed, batch), answer in zip(sent, answers, strict=True):
                 if answer == "refused":

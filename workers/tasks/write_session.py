@@ -4,71 +4,88 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from shared import queue, rollout
 from shared.ids import new_id
 from shared.store import Store
+from shared.store.outages import is_outage
 from shared.store.turns import Turn
+from shared.store.turns.ending import SESSION_DELAY_MS
 from workers.services import Services
 
 NAME = queue.WRITE_SESSION
+PAUSES = 10  # times as long as it was written a file waits, while its thread goes on: a long thread costs no more
 logger = logging.getLogger(__name__)
 
 
-def run(services: Services, thread_id: str) -> None:
-    """Bring a thread's file up to date with the database.
+def run(services: Services, *thread_ids: str) -> None:
+    """Bring the files of threads up to date with the database.
 
-    Args:        the thread whose turn has ended, or that was named, archived or deleted
+    Args:        threads whose turns have ended, or that were named, archived or deleted
     Effect:      <sessions_dir>/YYYY/MM/DD/rollout-….jsonl has the turns that have ended, readable by the server's user
                  only; an archived thread has archived_sessions/rollout-….jsonl beside that folder; a deleted or
                  ephemeral thread has no file. A file that `codex resume` has continued is not changed.
-    Redelivery:  harmless, even in parallel: a file is replaced while its thread is locked and unchanged since it was
-                 read
-    Retries:     the sweep enqueues the task again a minute later
+    Redelivery:  harmless, even in parallel: a file is replaced while its thread is locked, and by no older state
+    Retries:     the sweep enqueues a thread again a minute later, and one that has changed meanwhile after PAUSES times
+                 the time that this took
     """
-    sessions_dir = services.config.server.sessions_dir
-    if sessions_dir is not None:
-        while not write(services.store, sessions_dir, thread_id):
-            pass
+    if services.config.server.sessions_dir is None:
+        return
+    for thread_id in thread_ids:
+        try:
+            write(services.store, services.config.server.sessions_dir, thread_id)
+        except Exception as error:  # one thread must not hold up the others
+            if is_outage(error):
+                raise
+            logger.exception("session file not written, it is tried again", extra={"thread_id": thread_id})
 
 
-def write(store: Store, sessions_dir: Path, thread_id: str) -> bool:
-    """Write the file once. Return False when the thread changed meanwhile."""
-    archive = sessions_dir.parent / "archived_sessions"
-    found = store.histories.all_users_find(thread_id)
-    if found is None:
+def write(store: Store, sessions_dir: Path, thread_id: str) -> None:
+    """Write the file once."""
+    began_at, archive = time.monotonic(), sessions_dir.parent / "archived_sessions"
+    version, found = store.histories.all_users_version(thread_id), store.histories.all_users_find(thread_id)
+    if version is None or found is None:
         for path in files(sessions_dir, thread_id):
             path.unlink(missing_ok=True)
-        return True
+        return
     thread, turns = found
     if thread.ephemeral or not turns:
-        return True
+        return
     name = rollout.file_name(thread)
     path, other = sessions_dir / name, archive / name.name
-    if thread.archived_at_ms is not None:
+    if version.archived_at_ms is not None:
         path, other = other, path
     if any(has_foreign_turns(file, turns) for file in (path, other)):
-        with store.histories.all_users_lock(thread) as unchanged:
-            if unchanged:
+        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS) as now:
+            if now == version:
                 logger.warning(
                     "session file not written, it has turns from elsewhere: run `threadhouse import` to add them",
                     extra={"thread_id": thread_id},
                 )
-        return unchanged
+        return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.parent / f".{new_id()}.tmp"
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.writelines(rollout.write(thread, turns, store.items.of_turn))
-        with store.histories.all_users_lock(thread) as unchanged:
-            if unchanged:
+        os.utime(draft, ns=(version.updated_at_ms * 1_000_000,) * 2)
+        again_ms = max(SESSION_DELAY_MS, round(PAUSES * 1000 * (time.monotonic() - began_at)))
+        with store.histories.all_users_lock(thread_id, version, again_ms=again_ms) as now:
+            if now == version or (
+                now is not None and now.archived_at_ms == version.archived_at_ms and _is_newer(draft, path)
+            ):
                 os.replace(draft, path)
                 other.unlink(missing_ok=True)
-            return unchanged
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _is_newer(draft: Path, path: Path) -> bool:
+    """Return whether a draft has a later state of the thread than the file has."""
+    return not path.exists() or path.stat().st_mtime_ns < draft.stat().st_mtime_ns
 
 
 def files(sessions_dir: Path | None, thread_id: str) -> list[Path]:

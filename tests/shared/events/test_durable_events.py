@@ -14,11 +14,13 @@ from shared.events.fencing import FencingToken
 from shared.events.log import NO_EVENT, EventLog
 from shared.protocol.notifications import AGENT_DELTA, REASONING_DELTA, SUMMARY_DELTA, SUMMARY_PART
 from shared.store import Store
+from shared.store.audit import AuditEntry
 from shared.store.threads import Thread
 from tests.builders import claim_turn, delta, end_turn, make_config, make_message, make_thread, make_turn
 
 STARTED = ["thread/status/changed", "turn/started"]
 ENDED = ["thread/status/changed", "turn/completed"]
+OPERATOR = AuditEntry.of_operator("test")
 MESSAGE = ["item/started", AGENT_DELTA, "item/completed"]
 
 
@@ -43,6 +45,29 @@ def test_everything_of_an_ended_turn_is_published_once(store: Store, log: EventL
     assert methods(log, thread) == [*STARTED, *MESSAGE, *ENDED]
     assert store.turns.get(turn.id, turn.owner).published_state == durable_events.PUBLISHED_ENDED
     assert {row.published_state for row in store.items.of_turn(turn.id)} == {durable_events.PUBLISHED_ENDED}
+
+
+def test_a_thread_waits_for_nobody_once_the_last_request_is_answered(
+    store: Store, log: EventLog, thread: Thread
+) -> None:
+    make_turn(store, thread)
+    claim = claim_turn(store)
+    params = {"threadId": thread.id, "turnId": claim.turn_id, "itemId": "i", "startedAtMs": 1}
+    method = "item/commandExecution/requestApproval"
+    approval = store.claims.park(claim, method, "i", params, [], expires_in_ms=60_000)
+    assert approval is not None
+    waits = store.turns.get(claim.turn_id, thread.owner)
+    durable_events.publish_missing(store, log, waits)
+    answered = store.turns.answer(approval.id, thread.owner, {"decision": "accept"}, audit_entry=OPERATOR)
+    assert answered is not None
+
+    for _ in range(2):
+        durable_events.publish_missing(store, log, answered)
+
+    asked = ["thread/status/changed", method]
+    assert methods(log, thread) == [*STARTED, *asked, "serverRequest/resolved", "thread/status/changed"]
+    status = orjson.loads(log.read(thread.id, NO_EVENT)[-1].head + b"}")["params"]["status"]
+    assert status == {"type": "active", "activeFlags": []}
 
 
 def test_the_end_of_a_turn_has_its_last_message(store: Store, log: EventLog, thread: Thread) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,8 +44,10 @@ class UnreliableLog(EventLog):
 
     away = False
     lossy = False
+    tries = 0
 
     def publish(self, batches: Sequence[Batch]) -> list[str]:
+        self.tries += 1
         if self.away:
             raise redis.ConnectionError("away")
         answers = super().publish(batches)
@@ -132,6 +135,23 @@ def test_deltas_of_two_streams_are_not_mixed(setup: JournalBench) -> None:
     assert all(text.startswith(item_id) for item_id, text in deltas)
     texts = {item.item_id: item.texts for item in setup.log.snapshot(setup.thread.id).open_items}
     assert texts == {"a": {"item/agentMessage/delta": "a1 a2 a3 "}, "b": {"item/agentMessage/delta": "b1 b2 "}}
+
+
+def test_an_outage_of_redis_is_logged_when_it_begins_and_when_it_ends(
+    setup: JournalBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "workers.journal.publisher")
+    _, claimed, _ = setup.claim()
+    setup.log.away = True
+    for number in range(3):
+        tries = setup.log.tries
+        setup.journal.publish(claimed, Event(f"mark{number}", {}), urgent=True)
+        until(lambda tries=tries: setup.log.tries > tries)
+    setup.log.away = False
+    until(lambda: setup.published("mark2"))
+
+    until(lambda: len(caplog.records) == 2)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_rows_are_stored_before_their_events_are_published(setup: JournalBench) -> None:
@@ -380,6 +400,24 @@ def test_outage_while_each_turn_is_stored_alone_fails_no_turn(setup: JournalBenc
         bad.result(DEADLINE_SECONDS)
 
 
+def test_text_waits_and_is_joined_after_a_publication_that_took_long(
+    setup: JournalBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, claimed, _ = setup.claim()
+    setup.start_item(claimed, "i")
+    monkeypatch.setattr(journal_module, "FLUSH_SHARE", 1e12)
+    monkeypatch.setattr(journal_module, "LONGEST_FLUSH_SECONDS", 1e9)
+    setup.publish_text(claimed, "i", "a ")
+    until(lambda: setup.journal._pause_seconds == 1e9)
+
+    for text in ("b ", "c "):
+        setup.publish_text(claimed, "i", text)
+    setup.journal.publish(claimed, Event("urgent", {}), urgent=True)
+
+    until(lambda: setup.published("urgent"))
+    assert [params["delta"] for params in setup.published()] == ["a ", "b c "]
+
+
 def test_urgent_entries_do_not_wait_for_the_next_tick(setup: JournalBench, monkeypatch: pytest.MonkeyPatch) -> None:
     claim, claimed, _ = setup.claim()
     setup.start_item(claimed, "i")
@@ -481,8 +519,8 @@ def test_log_of_a_deleted_thread_is_not_refilled(setup: JournalBench) -> None:
 def test_authority_ends_by_the_clock_without_renewals(bench: Bench) -> None:
     setup = JournalBench(bench, lease_seconds=1.0, renewal_seconds=0.2, authority_seconds=0.6)
     claim, claimed, signal = setup.claim()
-    block = setup.store.database.engine.connect().execution_options(begin="BEGIN IMMEDIATE")
-    block.exec_driver_sql("SELECT 1")
+    block = setup.store.database.engine.connect()
+    block.exec_driver_sql("BEGIN IMMEDIATE")
     stored = setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {}))
 
     until(lambda: StopReason.REVOKED in signal)

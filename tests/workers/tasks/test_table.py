@@ -37,7 +37,7 @@ def enqueued_by_code() -> set[str]:
     client: Any = EmptyRedis()
     queue = Queue(sender, client)
     queue.enqueue_turn("T")
-    queue.enqueue_session_file("T")
+    queue.enqueue_session_files(["T"])
     queue.enqueue_delivery()
     queue.enqueue_workspace("T", "ann")
     queue.enqueue_feedback("R")

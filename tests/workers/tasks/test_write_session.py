@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from shared import rollout
+from shared.clock import now_ms
 from shared.store import Store
 from shared.store.connection import Database
 from shared.store.histories import Histories
+from shared.store.tables import threads
 from shared.store.threads import Thread
 from shared.store.turns import Turn
 from tests.builders import make_thread
@@ -52,6 +55,22 @@ def test_file_has_the_turns_that_have_ended(bench: Bench) -> None:
     ]
 
 
+def test_a_thread_whose_file_cannot_be_written_does_not_hold_up_the_others(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    hindered, other = bench.thread(), bench.thread()
+    for thread in (hindered, other):
+        bench.run_turn(thread, "hello")
+    (bench.home / "sessions" / rollout.file_name(hindered)).mkdir(parents=True)
+
+    write_session.run(bench.workers[0], hindered.id, other.id)
+
+    assert files(bench) == [f"sessions/{rollout.file_name(other)}"]
+    assert due_at_ms(bench, hindered) is not None
+    [record] = [one for one in caplog.records if "session file not written" in one.message]
+    assert record.__dict__["thread_id"] == hindered.id
+
+
 def test_file_is_readable_by_the_server_only(bench: Bench) -> None:
     thread = bench.thread()
     bench.run_turn(thread, "hello")
@@ -74,16 +93,16 @@ def test_next_turn_is_added_to_the_same_file(bench: Bench) -> None:
 
 
 def test_file_of_an_archived_thread_moves_and_returns(bench: Bench) -> None:
-    thread, threads = bench.thread(), bench.workers[0].store.threads
+    thread, store = bench.thread(), bench.workers[0].store
     bench.run_turn(thread, "hello")
     name = rollout.file_name(thread)
     write(bench, thread)
 
-    threads.archive(thread.id, thread.owner)
+    store.threads.archive(thread.id, thread.owner)
     write(bench, thread)
     assert files(bench) == [f"archived_sessions/{name.name}"]
 
-    threads.unarchive(thread.id, thread.owner)
+    store.threads.unarchive(thread.id, thread.owner)
     write(bench, thread)
     assert files(bench) == [f"sessions/{name}"]
 
@@ -123,15 +142,35 @@ def test_nothing_is_written_without_a_sessions_dir(open_bench: Callable[..., Ben
 class Interrupted(Histories):
     """Calls a function right after a thread is read for the first time."""
 
-    def __init__(self, database: Database, happens: Callable[[], None]) -> None:
+    def __init__(self, database: Database, happens: Callable[[], object]) -> None:
         super().__init__(database)
-        self._happens: list[Callable[[], None]] = [happens]
+        self._happens: list[Callable[[], object]] = [happens]
 
     def all_users_find(self, thread_id: str) -> tuple[Thread, list[Turn]] | None:
         found = super().all_users_find(thread_id)
         while self._happens:
             self._happens.pop()()
         return found
+
+
+def write_while(bench: Bench, thread: Thread, happens: Callable[[], object]) -> None:
+    """Write a thread's file while something happens to the thread."""
+    store = Store(bench.workers[0].config.database_url)
+    store.histories = Interrupted(store.database, happens)
+    write_session.write(store, bench.home / "sessions", thread.id)
+    store.close()
+
+
+def due_at_ms(bench: Bench, thread: Thread) -> int | None:
+    with bench.workers[0].store.database.read() as connection:
+        query = select(threads.c.session_due_at_ms).where(threads.c.id == thread.id)
+        found: int | None = connection.scalar(query)
+    return found
+
+
+def turns_in_file(bench: Bench) -> int:
+    (name,) = files(bench)
+    return len(rollout.turn_ids((bench.home / name).open("rb")))
 
 
 def test_slow_writer_does_not_overwrite_a_newer_file(bench: Bench) -> None:
@@ -142,14 +181,33 @@ def test_slow_writer_does_not_overwrite_a_newer_file(bench: Bench) -> None:
         bench.run_turn(thread, "two")
         write(bench, thread)
 
-    store = Store(bench.workers[0].config.database_url)
-    store.histories = Interrupted(store.database, go_on)
-    placed = write_session.write(store, bench.home / "sessions", thread.id)
-    store.close()
+    write_while(bench, thread, go_on)
 
-    assert not placed
-    (name,) = files(bench)
-    assert len(rollout.turn_ids((bench.home / name).open("rb"))) == 2
+    assert turns_in_file(bench) == 2
+
+
+def test_a_thread_that_goes_on_is_written_once_and_is_due_again(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.run_turn(thread, "one")
+
+    for number in (1, 2, 3):
+        write_while(bench, thread, lambda: bench.run_turn(thread, "more"))
+
+        assert turns_in_file(bench) == number  # as of the moment at which the thread was read
+        assert (due_at_ms(bench, thread) or 0) > now_ms()
+
+    write(bench, thread)
+    assert turns_in_file(bench) == 4
+    assert due_at_ms(bench, thread) is None
+
+
+def test_a_thread_that_is_deleted_while_it_is_written_leaves_no_file(bench: Bench) -> None:
+    thread = bench.thread()
+    bench.run_turn(thread, "one")
+
+    write_while(bench, thread, lambda: bench.workers[0].store.threads.delete(thread.id, thread.owner))
+
+    assert files(bench) == []
 
 
 def test_file_with_foreign_turns_is_not_changed(bench: Bench) -> None:
