@@ -168,6 +168,7 @@ class ModelError(ThreadhouseError):
     retryable:     whether another attempt may succeed (PROTOCOL section 10)
     details:       the cause, for `additionalDetails`; never a secret
     cut_short:     the answer was longer than allowed
+    url:           of the request, without secrets, which only the operator may see
     """
 
     def __init__(
@@ -180,6 +181,7 @@ class ModelError(ThreadhouseError):
         retryable: bool = False,
         details: str | None = None,
         cut_short: bool = False,
+        url: str | None = None,
     ) -> None:
         super().__init__(message)
         self.info = info
@@ -188,10 +190,15 @@ class ModelError(ThreadhouseError):
         self.retryable = retryable
         self.details = details
         self.cut_short = cut_short
+        self.url = url
 
 
 class ToolError(ThreadhouseError):
     """A tool call that is not possible; str() is what the model sees."""
+
+
+# What users of a server that is not their own read of SandboxUnavailable.
+NO_FOLDERS = "this server cannot work in its folders at the moment: try again, or tell its operator"
 
 
 class SandboxUnavailable(ToolError):

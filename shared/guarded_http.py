@@ -17,9 +17,9 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from shared.addresses import check_address
+from shared.config.urls import PORTS
 
 USER_AGENT = f"threadhouse/{version('threadhouse')}"
-PORTS = {"http": 80, "https": 443}
 READ_BYTES = 65_536
 # What `send` raises beside AddressRefused and Unavailable.
 FAILURES = (OSError, ValueError, http.client.HTTPException)

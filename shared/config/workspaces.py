@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from shared.config.reader import Values
 from shared.config.setting import Setting
 from shared.config.table import ConfigTable
+from shared.config.urls import PORTS
 from shared.errors import ConfigError, InvalidParams
 
 EVERYBODY = "*"
 USERS = f'names of the users who may use it, or ["{EVERYBODY}"]'
 MAX_URL_CHARACTERS = 2000
-PORTS = {"https": 443, "http": 80}
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
 PATH = re.compile(r"(?:/[A-Za-z0-9._~%+@=,-]+)+/?")
 REF = re.compile(r"(?![-./])(?!.*(?:\.\.|//|@\{|/\.|\.lock/))[^\0-\x20\x7f~^:?*\[\\]{1,250}(?<![./])(?<!\.lock)")

@@ -20,17 +20,23 @@ FIELDS = (
 )
 
 
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields of a record that it has, in the order of FIELDS."""
+    known = vars(record)
+    return {name: known[name] for name in FIELDS if known.get(name) is not None}
+
+
 class FieldFormatter(logging.Formatter):
     """Appends the fields of `extra` to the message: "turn claimed turn_id=… claim_no=3"."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = (f" {name}={getattr(record, name)}" for name in FIELDS if getattr(record, name, None) is not None)
-        return super().formatMessage(record) + "".join(fields)
+        found = _fields(record)
+        return super().formatMessage(record) + "".join([f" {name}={value}" for name, value in found.items()])
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """Return the time as RFC 3339 in UTC, to the millisecond."""
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        return f"{at:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z"
+        return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class _JsonFormatter(FieldFormatter):
@@ -47,7 +53,7 @@ class _JsonFormatter(FieldFormatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+        line |= _fields(record)
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:

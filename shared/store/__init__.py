@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from shared.store.alerts import Alerts
 from shared.store.approvals import Approvals
 from shared.store.archives import Archives
 from shared.store.audit import Audit
@@ -30,6 +31,7 @@ from shared.store.thread_shares import ThreadShares
 from shared.store.threads import Threads
 from shared.store.turns import Claim
 from shared.store.turns.claims import Claims
+from shared.store.turns.ended_turns import EndedTurns
 from shared.store.turns.open_turns import OpenTurns
 from shared.store.turns.recovery import Recovery
 from shared.store.turns.requests import Turns
@@ -69,6 +71,7 @@ class Store:
         self.claims = Claims(self.database, self.outbox)
         self.recovery = Recovery(self.database, self.outbox)
         self.open_turns = OpenTurns(self.database)
+        self.ended_turns = EndedTurns(self.database)
         self.items = Items(self.database)
         self.terminals = Terminals(self.database)
         self.histories = Histories(self.database)
@@ -85,6 +88,7 @@ class Store:
         self.archives = Archives(self.database)
         self.erasures = Erasures(self.database)
         self.workers = Workers(self.database)
+        self.alerts = Alerts(self.database)
 
     def commit(self, writes: Sequence[Write], published: Published, *, repeated: bool = False) -> list[str]:
         """Store the writes of turns in one transaction (shared.store.writes)."""

@@ -78,6 +78,7 @@ class Waiting:
 
     name, preview: of its thread
     item:          what it is about, as clients see it; None: they see no such item
+    expires_at_ms: when it is declined by itself, if nobody answers
     answered:      None: it is pending
     """
 
@@ -86,6 +87,7 @@ class Waiting:
     preview: str
     item: WireItem | None
     created_at_ms: int
+    expires_at_ms: int
     answered: Answered | None = None
 
 
@@ -192,7 +194,7 @@ def decision_word(answer: Mapping[str, Any]) -> str:
 
 def _waiting(row: Row[Any]) -> Waiting:
     item = None if row.item is None else wire_item(row.item, row.item_id, row.started_at_ms, None)
-    return Waiting(approval_from_row(row), row.name, row.preview, item, row.created_at_ms)
+    return Waiting(approval_from_row(row), row.name, row.preview, item, row.created_at_ms, row.expires_at_ms)
 
 
 def approval_from_row(row: Row[Any]) -> Approval:

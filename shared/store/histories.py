@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.clock import now_ms
@@ -41,6 +41,17 @@ class History:
     items: list[Item]
 
 
+class SessionVersion(NamedTuple):
+    """What is different when a thread's session file has to be different. stored_bytes: a terminal's end changes it"""
+
+    updated_at_ms: int
+    archived_at_ms: int | None
+    stored_bytes: int
+
+
+_VERSION = select(threads.c.updated_at_ms, threads.c.archived_at_ms, threads.c.stored_bytes)
+
+
 class Histories:
     """Whole threads."""
 
@@ -59,18 +70,24 @@ class Histories:
                 return None
             return thread, turn_rows.read(connection, turns.c.thread_id == thread_id, turns.c.phase == "done")
 
+    def all_users_version(self, thread_id: str) -> SessionVersion | None:
+        """Return which state of a thread is stored, for its session file; None: there is no such thread."""
+        with self._database.read() as connection:
+            return _version(connection.execute(_VERSION.where(threads.c.id == thread_id)).first())
+
     @contextmanager
-    def all_users_lock(self, thread: Thread) -> Iterator[bool]:
-        """Lock the thread's row. Yields whether it is unchanged since it was read; its session file is then current."""
-        query = select(threads.c.updated_at_ms, threads.c.archived_at_ms).where(threads.c.id == thread.id)
+    def all_users_lock(
+        self, thread_id: str, version: SessionVersion, *, again_ms: int
+    ) -> Iterator[SessionVersion | None]:
+        """Lock the thread's row. Yields its state now; None: the thread is gone.
+
+        Afterwards its session file is current if the state is still `version`, and due again in again_ms otherwise.
+        """
         with self._database.write() as connection:
-            now = connection.execute(query.with_for_update()).first()
-            read = (thread.updated_at_ms, thread.archived_at_ms)
-            unchanged = now is not None and tuple(now) == read
-            yield unchanged
-            if unchanged:
-                written = update(threads).where(threads.c.id == thread.id)
-                connection.execute(written.values(session_due_at_ms=None))
+            now = _version(connection.execute(_VERSION.where(threads.c.id == thread_id).with_for_update()).first())
+            yield now
+            due_at_ms = None if now == version else now_ms() + again_ms
+            connection.execute(update(threads).where(threads.c.id == thread_id).values(session_due_at_ms=due_at_ms))
 
     def create(
         self, history: History, source: Mapping[str, object] | None = None, *, audit_entry: AuditEntry | None = None
@@ -179,6 +196,10 @@ class Histories:
             row = Item(new_id(), thread_id, last, position, "injected", model_items=model_items)
             item_rows.append(connection, [row])
             thread_rows.count_bytes(connection, thread_id)
+
+
+def _version(row: Row[int, int | None, int] | None) -> SessionVersion | None:
+    return None if row is None else SessionVersion(*row)
 
 
 def _cut(found: list[Turn], turn_id: str | None, *, inclusive: bool) -> list[Turn]:

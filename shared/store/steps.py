@@ -82,7 +82,7 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
         if turn is None:
             raise ClaimLost("the thread was deleted")
         history_size.check(int(turn.size_bytes), history_limit)
-        rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": turn.first_position})]
+        rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": turn.first_position}).all()]
         settings = with_own_workspace(connection, claim.owner, claim.thread_id, turn.settings)
         inputs = [PendingInput(row.id, row.input, row.client_id) for row in connection.execute(_PENDING_INPUTS, ids)]
     own_budget = (turn.tokens_per_day, turn.tokens_per_month)

@@ -5,7 +5,6 @@ Only the SHA-256 of a secret is stored. A link ends with its thread, and while i
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from shared.ids import new_id
 from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
+from shared.store.digests import digest
 from shared.store.tables import thread_shares, threads, users
 
 SECRET_BYTES = 32
@@ -55,7 +55,7 @@ class ThreadShares:
             "id": share_id,
             "owner": owner,
             "thread_id": thread_id,
-            "sha256": _digest(secret),
+            "sha256": digest(secret),
             "created_at_ms": at_ms,
             "expires_at_ms": at_ms + seconds * 1000,
         }
@@ -75,7 +75,7 @@ class ThreadShares:
 
     def find(self, secret: str) -> ThreadShare | None:
         """Return the link with that secret; None: unknown, expired or revoked, or its owner is disabled."""
-        query = _VALID.where(thread_shares.c.sha256 == _digest(secret), _is_valid())
+        query = _VALID.where(thread_shares.c.sha256 == digest(secret), _is_valid())
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return None if row is None else _from_row(row)
@@ -123,7 +123,3 @@ def _is_valid() -> Any:
 
 def _from_row(row: Any) -> ThreadShare:
     return ThreadShare(row.id, row.owner, row.thread_id, row.created_at_ms, row.expires_at_ms)
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Collection
@@ -19,6 +18,7 @@ from shared.ids import new_id
 from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
+from shared.store.digests import digest
 from shared.store.tables import api_keys, users
 
 KEY_BYTES = 32
@@ -27,6 +27,7 @@ LOCAL_USER = "local"  # the only user of a server without keys
 ROLES = ("member", "admin")
 MAX_NAME_CHARACTERS = 200
 MAX_LABEL_CHARACTERS = 100
+RESERVED_NAMES = (LOCAL_USER, audit.OPERATOR)  # the audit log and the commands call somebody else by them
 CHOSEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")  # names of a token's issuer may have other characters
 USE_RECORDED_MS = 60_000  # a key's last use is stored at most this often
 
@@ -87,6 +88,8 @@ class Users:
         """Create a user. Errors: Conflict (the name exists), InvalidParams (it is not a valid name)."""
         if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name != name.strip():
             raise InvalidParams(f"a user's name has 1 to {MAX_NAME_CHARACTERS} printable characters")
+        if name.casefold() in RESERVED_NAMES:
+            raise InvalidParams(f"the name {name!r} is taken by the server itself; choose another name")
         user = User(new_id(), name, role)
         try:
             with self._database.write() as connection:
@@ -161,7 +164,7 @@ class Users:
                 "id": key_id,
                 "user_id": user_id,
                 "name": key_name,
-                "sha256": _digest(key),
+                "sha256": digest(key),
                 "created_at_ms": now_ms(),
                 "expires_at_ms": expires_at_ms,
             }
@@ -196,13 +199,13 @@ class Users:
     def find_by_key(self, key: str) -> Key | None:
         """Return the key with its user; None: it is unknown, expired or revoked, or its user is disabled."""
         with self._database.read() as connection:
-            row = connection.execute(_KEYS.where(api_keys.c.sha256 == _digest(key), _valid())).first()
+            row = connection.execute(_KEYS.where(api_keys.c.sha256 == digest(key), _valid())).first()
         return None if row is None else _key(row)
 
     def has_disabled_owner(self, key: str) -> bool:
         """Return whether the key is one of a disabled user."""
         query = select(users.c.id).join(api_keys, api_keys.c.user_id == users.c.id)
-        query = query.where(api_keys.c.sha256 == _digest(key), users.c.disabled_at_ms.is_not(None))
+        query = query.where(api_keys.c.sha256 == digest(key), users.c.disabled_at_ms.is_not(None))
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
@@ -247,7 +250,3 @@ def _key(row: Any) -> Key:
     user = User(row.user_id, row.user_name, row.role)
     times = (row.created_at_ms, row.expires_at_ms, row.revoked_at_ms, row.last_used_at_ms)
     return Key(row.id, user, row.name, *times)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

@@ -126,7 +126,8 @@ def commit(
     Errors:  sqlalchemy.exc.DBAPIError; nothing was stored
     """
     with database.write() as connection:
-        if published.turns:  # whoever deletes turns locks them first, by id, and then their items; so does this
+        # Whoever deletes turns locks them first, by id, and then their items; so does this. SQLite has one writer.
+        if published.turns and not database.is_sqlite:
             turn_rows.lock(connection, [*published.turns, *(write.claim.turn_id for write in writes)])
         valid = lock_claimed(connection, [write.claim for write in writes]) if writes else set()
         stored = _find_stored(connection, writes) if repeated else [False] * len(writes)

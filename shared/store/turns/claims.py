@@ -211,7 +211,8 @@ class Claims:
 
 def lock_claimed(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:
     """Lock the turns whose claims still hold, until the transaction ends. Returns their (id, claim number) pairs."""
-    return {(row.id, row.claim_no) for row in connection.execute(_CLAIMED_ROWS, {"claims": _pairs(claims)})}
+    found = connection.execute(_RUNNING_ROWS, {"ids": [claim.turn_id for claim in claims]}).all()
+    return {(row.id, row.claim_no) for row in found}.intersection(_pairs(claims))
 
 
 def fence(connection: Connection, claims: Collection[Claim]) -> None:
@@ -283,9 +284,9 @@ _PARKED_BY = (
     .where(approvals.c.state == "pending")
 )
 _CLAIMED = tuple_(turns.c.id, turns.c.claim_no).in_(bindparam("claims", expanding=True))
-_CLAIMED_ROWS = (
+_RUNNING_ROWS = (  # looked up by id only: a list of pairs takes SQLAlchemy as long as four statements
     select(turns.c.id, turns.c.claim_no)
-    .where(turns.c.phase == "running", _CLAIMED)
+    .where(turns.c.phase == "running", turns.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(turns.c.id)
     .with_for_update()
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from shared.clock import now_ms
 from shared.config.webhooks import NOTIFY
@@ -31,14 +31,13 @@ KINDS_WITHOUT_NOTIFY = ("compact", "shell")  # kinds of turns after which the no
 SESSION_DELAY_MS = 2000  # the session file is written once after turns in quick succession
 
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of")).execution_options(**DEFERRED)
-_DUE = threads.c.session_due_at_ms
 _BYTES_OF_TURN = select(item_rows.SIZE).where(items.c.turn_id == bindparam("turn")).scalar_subquery()
 _THREAD_AT_END = (
     update(threads)
     .where(threads.c.id == bindparam("of"))
     .values(
         stored_bytes=threads.c.stored_bytes + _BYTES_OF_TURN,
-        session_due_at_ms=case((bindparam("due") > _DUE, _DUE), else_=bindparam("due")),
+        session_due_at_ms=func.coalesce(threads.c.session_due_at_ms, bindparam("due")),
         **{name: bindparam(name) for name in ("updated_at_ms", "recency_at_ms", "used_at_ms")},
     )
     .execution_options(**DEFERRED)

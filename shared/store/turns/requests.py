@@ -293,12 +293,13 @@ def _check_queue(row: Row[Any], queued_limit: int, waiting_limit: int) -> None:
     That time is Little's law: of `n` turns in a queue whose first has waited for `t`, one leaves every t / n.
     """
     for count, oldest, limit, whose in (
-        (row.own, row.own_oldest, queued_limit, "turns of yours are"),
-        (row.all, row.oldest, waiting_limit, "turns of this server are"),
+        (row.own, row.own_oldest, queued_limit, "of yours"),
+        (row.all, row.oldest, waiting_limit, "of this server"),
     ):
         if limit and count >= limit:
             retry_after_ms = min(max((now_ms() - oldest) // count, MIN_RETRY_MS), MAX_RETRY_MS)
-            raise Overloaded(f"{count} {whose} queued already; retry when some have begun", retry_after_ms)
+            turns_are = f"1 turn {whose} is" if count == 1 else f"{count} turns {whose} are"
+            raise Overloaded(f"{turns_are} queued already; try again when one has begun", retry_after_ms)
 
 
 def _check_steerable(turn: Turn, new: NewTurn) -> None:

@@ -25,8 +25,9 @@ def moved(store: Store) -> Store:
 def test_store_is_opened_with_the_folder_of_workspaces(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/store.sqlite3", workspaces_dir=Path("/new"))
 
-    for engine in (store.database.engine, store.database._writer):
-        assert engine.get_execution_options()["workspaces_dir"] == "/new"
+    for transaction in (store.database.read(), store.database.write()):
+        with transaction as connection:
+            assert connection.get_execution_options()["workspaces_dir"] == "/new"
     store.close()
 
 

@@ -23,6 +23,13 @@ def test_a_name_that_is_not_printable_or_too_long_is_refused(store: Store, name:
     assert not store.users.exist()
 
 
+@pytest.mark.parametrize("name", ["local", "operator", "Operator"])
+def test_a_name_by_which_the_server_calls_itself_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(InvalidParams, match="choose another name"):
+        store.users.add(name)
+    assert not store.users.exist()
+
+
 def test_a_name_is_given_once(store: Store) -> None:
     user = store.users.add("x" * MAX_NAME_CHARACTERS, "admin")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from shared.errors import Conflict, HistoryTooLarge, InvalidRequest, NotFound, Overloaded
 from shared.ids import new_id
@@ -142,6 +142,18 @@ def test_the_end_of_a_turn_is_seen_in_its_thread(store: Store) -> None:
         stored = connection.execute(select(threads).where(threads.c.id == made.id)).one()
     assert stored.stored_bytes >= len('{"text":"x"}')
     assert stored.session_due_at_ms > ended.updated_at_ms
+
+
+def test_the_end_of_a_turn_makes_no_second_writer_of_a_session_file(store: Store) -> None:
+    made = queued(store)
+    with store.database.write() as connection:
+        connection.execute(update(threads).values(session_due_at_ms=9_000_000_000_000))  # a writer is at work
+
+    end(store, claim(store))
+
+    with store.database.read() as connection:
+        due_at_ms = connection.scalar(select(threads.c.session_due_at_ms).where(threads.c.id == made.thread_id))
+    assert due_at_ms == 9_000_000_000_000
 
 
 def test_input_that_makes_a_thread_too_large_is_refused(store: Store) -> None:
