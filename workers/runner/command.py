@@ -26,8 +26,8 @@ from workers.runner.repositories import Found
 from workers.sandbox.channel import Channel
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.event_thread import EventThread, Timer
-from workers.sandbox.messages import Ended, Started, StopRequest
-from workers.sandbox.runner import BY_WORKER, encode_error
+from workers.sandbox.messages import Ended, MayRun, Started, StopRequest
+from workers.sandbox.runner import BY_WORKER, SILENCE, encode_error
 
 DEATH_SECONDS = 5.0  # after KILL; only a process stuck in the kernel takes longer, and it is given up
 SETUP_GRACE_SECONDS = 2.0  # for a sandbox that is still being set up when its worker is lost
@@ -45,6 +45,7 @@ class Command:
     """One command, on behalf of the worker at the other end of a channel. All of it runs in the commands' thread.
 
     Receives: StopRequest: end the command early. The end of the connection: kill the command.
+              MayRun: end it, too, when the worker sends no other one in time: it stands still, or has lost its lease
     Sends:    Started with descriptors, or Failure; Ended at the end
     group:    the command's control group, if the runner can make one
     """
@@ -68,6 +69,7 @@ class Command:
         self._on_end = on_end
         self._inner: InnerProcess | None = None
         self._timers: list[Timer] = []
+        self._time_limit: Timer | None = None
         self._stopped: str | None = None
         try:
             if groups is not None:
@@ -86,7 +88,7 @@ class Command:
         self._info_fd: int | None = launched.info_fd
         self._thread.watch(self._outer_fd, self._on_outer_ended)
         self._thread.watch(channel.fileno(), self._on_worker_message)
-        self._send(Started(started=True), launched.worker_fds)
+        self._send(Started(started=True, limits_time=True), launched.worker_fds)
         for fd in launched.worker_fds:
             os.close(fd)
 
@@ -120,7 +122,11 @@ class Command:
         except (OSError, ValueError):
             received = None
         if received is not None:
-            self.stop(BY_WORKER, cast(StopRequest, received[0])["stop"])
+            message = received[0]
+            if "may_run" in message:
+                self._limit_time(cast(MayRun, message)["may_run"])
+            else:
+                self.stop(BY_WORKER, cast(StopRequest, message)["stop"])
             return
         self._thread.unwatch(self._channel.fileno())
         self._find_inner()
@@ -130,6 +136,12 @@ class Command:
             # The sandbox is still being set up. Killing bwrap now would leave behind what it has made so far, and the
             # guard runs nothing without the worker's answer.
             self._later(SETUP_GRACE_SECONDS, self._kill)
+
+    def _limit_time(self, seconds: float) -> None:
+        """End the command after so many seconds, without grace: another worker may go on with its turn soon."""
+        if self._time_limit is not None:
+            self._time_limit.cancel()
+        self._time_limit = self._thread.later(seconds, lambda: self.stop(SILENCE, 0))
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._timers.append(self._thread.later(seconds, action))
@@ -164,8 +176,9 @@ class Command:
         self._finish()
 
     def _finish(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._time_limit):
+            if timer is not None:
+                timer.cancel()
         if self._inner is not None:
             self._thread.unwatch(self._inner.fd)
             with suppress(ChildProcessError):  # it is our child only where we are the container's first process

@@ -28,7 +28,7 @@ from workers.runner.command import Command
 from workers.runner.processes import kill_orphaned_sandboxes
 from workers.runner.repositories import Found
 from workers.runner.watchdog import Watchdog
-from workers.sandbox import bubblewrap, files, runner, skill_folders
+from workers.sandbox import bubblewrap, files, runner, skill_folders, thread_paths
 from workers.sandbox.channel import Channel
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.event_thread import EventThread
@@ -38,7 +38,8 @@ from workers.sandbox.runner import RunnerArguments
 BACKLOG = 1024
 DRAIN_SECONDS = 10.0  # for commands to end after SIGTERM; their workers shut down in that time
 GRACE_SECONDS = 2.0  # between TERM and KILL
-MODULES = (bubblewrap, files, host, skill_folders)  # imported so that they add their functions to runner.OPERATIONS
+# Imported so that they add their functions to runner.OPERATIONS.
+MODULES = (bubblewrap, files, host, skill_folders, thread_paths)
 
 logger = logging.getLogger(__name__)
 

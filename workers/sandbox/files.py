@@ -39,6 +39,7 @@ FOLDER = os.O_PATH | os.O_DIRECTORY
 REPOSITORY_PARTS = frozenset(("config", "config.worktree", "hooks", "modules", "objects", "rebase-merge", "worktrees"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_root_fd = os.open("/", FOLDER)  # kept: almost every function here begins at it
 
 
 class _OpenHow(ctypes.Structure):
@@ -57,11 +58,10 @@ def pinned(folder: Path) -> Iterator[Path]:
 
 def open_path(path: Path) -> int:
     """Open what is at an absolute path without links, with O_PATH. Only in the runner itself. Errors: OSError."""
-    root_fd = os.open("/", FOLDER)
-    try:
-        return _openat2(root_fd, Path(path).relative_to("/"), os.O_PATH, RESOLVE_NO_SYMLINKS)
-    finally:
-        os.close(root_fd)
+    name = os.fspath(path)
+    if not name.startswith("/"):
+        raise ValueError(f"not an absolute path: {name!r}")
+    return _openat2(_root_fd, name.lstrip("/"), os.O_PATH, RESOLVE_NO_SYMLINKS)
 
 
 def open_beneath(root_fd: int, relative: str | Path, flags: int) -> int:
@@ -305,15 +305,24 @@ def repository(cwd: Path, root: Path) -> Path | None:
 @repeatable_by_runner
 def find_repository(cwd: Path, root: Path) -> Path | None:
     """As `repository`, in one request to the runner."""
-    for folder in (cwd, *cwd.parents):
-        if not folder.is_relative_to(root):
-            return None
-        try:
-            git = (folder / ".git").relative_to(root)
-            if exists(root, git) and not _is_empty(root, git):
-                return folder
-        except (ToolError, OSError):
-            return None
+    if not cwd.is_relative_to(root):
+        return None
+    below = cwd.relative_to(root).parts
+    try:
+        root_fd = open_path(root)
+    except (ToolError, OSError):
+        return None
+    try:
+        for depth in range(len(below), -1, -1):
+            git = os.path.join(*below[:depth], ".git")
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.close(_openat2(root_fd, git, os.O_PATH | os.O_NOFOLLOW))
+                if not _is_empty(root, Path(git)):
+                    return root.joinpath(*below[:depth])
+    except (ToolError, OSError):
+        return None
+    finally:
+        os.close(root_fd)
     return None
 
 

@@ -2,7 +2,7 @@
 
 A worker opens a connection and sends either RunRequest, once, or any number of OperationRequests, one after the other.
 
-    RunRequest        → Started with descriptors, or Failure; later StopRequest from the worker; Ended at the end
+    RunRequest        → Started with descriptors, or Failure; the worker's MayRun and StopRequest; Ended at the end
     OperationRequest  → OperationResult, or Failure
 
 The operation HEARTBEAT has no function. It is answered while the runner can start and end commands.
@@ -46,9 +46,22 @@ class OperationResult(TypedDict):
 
 class Started(TypedDict):
     """The sandbox is being set up. Its descriptors: the guard, then the terminal, or the output and, if separate, the
-    errors."""
+    errors.
+
+    limits_time: the runner understands MayRun; one of version 0.1.0 does not, and sends none
+    """
 
     started: Literal[True]
+    limits_time: NotRequired[bool]
+
+
+class MayRun(TypedDict):
+    """The command may run for so many seconds from now on; then the runner ends it. The newest message counts.
+
+    While a worker sends none, as in version 0.1.0, a command runs until its connection ends.
+    """
+
+    may_run: float
 
 
 class StopRequest(TypedDict):

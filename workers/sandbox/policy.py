@@ -19,16 +19,26 @@ from typing import TYPE_CHECKING
 
 from shared.errors import ToolError
 from shared.protocol.sandbox_modes import FULL_ACCESS, MODE_OF_POLICY_TYPE, WORKSPACE_WRITE, SandboxMode
-from workers.sandbox import files
+from workers.sandbox import files, thread_paths
+from workers.sandbox.thread_paths import RealPaths
 
 if TYPE_CHECKING:  # the tool runner has nothing but the standard library
     from shared.protocol.settings import SandboxPolicy as WirePolicy
 
 SYSTEM_FOLDERS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix")))
 OWN_FOLDERS = tuple(map(Path, ("/dev", "/proc", "/tmp", "/run")))  # a command gets its own; /run is full of sockets
-MAX_POINTER_BYTES = 4096  # of a `.git` that is a file
 RESOLV_CONF = Path("/etc/resolv.conf")  # often a link into /run
 TMP = Path("/tmp")
+
+
+def named_folders(policy: WirePolicy, cwd: Path) -> list[Path]:
+    """Return the folders that a policy object names for a thread that works in cwd, which comes first."""
+    return [cwd, *(cwd / root for root in policy.get("writableRoots") or ())]
+
+
+def is_git_protected(policy: WirePolicy, *, hosted: bool) -> bool:
+    """Return whether the `.git` of the folders that may be written must be protected."""
+    return not hosted and MODE_OF_POLICY_TYPE[policy["type"]] == WORKSPACE_WRITE
 
 
 class Access(enum.IntEnum):
@@ -84,6 +94,24 @@ class SandboxPolicy:
     ) -> SandboxPolicy:
         """Return the policy of a policy object (PROTOCOL section 4) for a thread that works in cwd.
 
+        See from_real_paths. Errors: ToolError
+        """
+        has_git = is_git_protected(policy, hosted=workspace is not None)
+        real = thread_paths.find_real_paths(named_folders(policy, cwd), hidden, git=has_git)
+        return cls.from_real_paths(policy, real, workspace=workspace, visible=visible)
+
+    @classmethod
+    def from_real_paths(
+        cls,
+        policy: WirePolicy,
+        real: RealPaths,
+        *,
+        workspace: Path | None = None,
+        visible: Sequence[Path] = (),
+    ) -> SandboxPolicy:
+        """Return the policy of a policy object for a thread that works in the first of the roots.
+
+        real:      of named_folders, and of the folders of the host that are hidden
         workspace: the thread's own folder on a server with users, as workspace_for returned it (it is not resolved
                    again, because it could be a link by now): no other folder of the user may be named or read, and all
                    of it may be written with workspace-write. None: a local user, who may name any folder.
@@ -91,9 +119,7 @@ class SandboxPolicy:
         Errors:    ToolError for a folder outside of the workspace, or one that is hidden
         """
         kind = MODE_OF_POLICY_TYPE[policy["type"]]
-        named = [cwd, *(cwd / root for root in policy.get("writableRoots") or ())]
-        real = files.real_paths([*named, *hidden])
-        roots, hidden = real[: len(named)], real[len(named) :]
+        roots, hidden = real.roots, real.others
         cwd = roots[0]
         readable = None
         if workspace is not None:
@@ -117,11 +143,9 @@ class SandboxPolicy:
         for root in roots:
             if made.access_real(root) is Access.HIDDEN:
                 raise ToolError(f"this folder belongs to the server itself, and no thread may see it: {root}")
-        if workspace is not None or kind != WORKSPACE_WRITE:
-            return made
-        named_by_git = dict.fromkeys(path for root in roots for path in _git_paths(root))
         # Protect only what could be written: a rule for a path in a hidden folder would make it visible.
-        return replace(made, protected=tuple(path for path in named_by_git if made.access_real(path) is Access.WRITE))
+        protected = (path for path in dict.fromkeys(real.git) if made.access_real(path) is Access.WRITE)
+        return replace(made, protected=tuple(protected)) if real.git else made
 
     def with_private_tmp(self, folder: Path) -> SandboxPolicy:
         """Return the policy with a folder as /tmp. Unchanged where the thread works below /tmp itself: mounts there
@@ -129,11 +153,11 @@ class SandboxPolicy:
         /tmp is visible then.
         """
         if self.kind == FULL_ACCESS or any(
-            TMP in path.parents and access is not Access.HIDDEN and path not in self.visible
+            _is_below_tmp(path) and access is not Access.HIDDEN and path not in self.visible
             for path, access in self.rules().items()
         ):
             return self
-        visible = tuple(path for path in self.visible if TMP not in path.parents)
+        visible = tuple(path for path in self.visible if not _is_below_tmp(path))
         return replace(self, private_tmp=folder, visible=visible)
 
     def host_path(self, path: Path) -> Path:
@@ -181,18 +205,5 @@ class SandboxPolicy:
         return self.kind == FULL_ACCESS or not self.protected or not files.is_in_repository(path)
 
 
-def _git_paths(root: Path) -> list[Path]:
-    """Return `.git` of a folder and, when that is a file, the folders of the repository that it leads to."""
-    paths = [root / ".git"]
-    folder, name, prefix = root, ".git", "gitdir:"
-    for _ in range(2):
-        try:
-            text = files.read_bytes(folder, name, MAX_POINTER_BYTES, follow_links=False).decode().strip()
-        except (OSError, ToolError, UnicodeDecodeError):
-            break
-        folder = files.real_path(folder / text.removeprefix(prefix).strip())
-        if not files.is_folder(folder):
-            break
-        paths.append(folder)
-        name, prefix = "commondir", ""
-    return paths
+def _is_below_tmp(path: Path) -> bool:
+    return str(path).startswith("/tmp/")

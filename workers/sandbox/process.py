@@ -2,7 +2,9 @@
 
 The tool runner starts each command and sees it end (workers/runner/command.py). The output comes directly from the
 command, over descriptors that the runner passes on. One thread reads all commands of a worker and never blocks. A
-command ends together with its connection to the runner: when this worker ends, and when the runner ends.
+command ends together with its connection to the runner: when this worker ends, and when the runner ends. So that it
+also ends when this worker stands still, the runner is told again and again for how long the command may run on: until
+this worker would have ended it by itself, for its lease on the turn would be about to end.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from workers.sandbox.command_input import CommandInput
 from workers.sandbox.command_output import CommandOutput
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.event_thread import EventThread, Timer
-from workers.sandbox.messages import Ended, RunRequest, StopRequest
+from workers.sandbox.messages import Ended, MayRun, RunRequest, StopRequest
 from workers.sandbox.output import CappedOutput
 
 GRACE_SECONDS = 2.0  # between TERM and KILL
@@ -35,6 +37,8 @@ STOP_SECONDS = 10.0  # after KILL, for the runner to report the end; it gives a 
 DEATH_SECONDS = 5.0  # until a command whose runner was lost is given up
 LOST_POLL_SECONDS = 0.05  # between checks whether such a command has ended
 GUARD_BYTES = 1 << 16
+MIN_BEAT_SECONDS = 0.1  # between two messages of a command's authority; the usual time is HEARTBEAT_SECONDS
+BEATS = 5  # such messages at least while the authority lasts
 
 REASONS = {StopReason.INTERRUPT: "interrupt", StopReason.REVOKED: "loss of the turn", StopReason.DRAIN: "shutdown"}
 RUNNER_LOST = "the loss of the tool runner, so that its outcome is unknown,"
@@ -58,6 +62,7 @@ class Process:
     spec:       what runs
     exit_code:  its exit status, 128 + n when signal n ended it; None while it runs
     stopped_by: what ended it early ("interrupt", "shutdown", "time limit", …), or None
+    authority:  returns for how many seconds the command may run on; the runner ends it then. None: no limit
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Process:
         *,
         on_output: Callable[[str], None] | None = None,
         on_bytes: Callable[[int, bytes], bool] | None = None,
-        may_begin: Callable[[], bool] | None = None,
+        authority: Callable[[], float] | None = None,
     ) -> None:
         """Start the command.
 
@@ -74,19 +79,21 @@ class Process:
                    together are `output.text()`: of output that is too long, the end comes as the last piece.
         on_bytes:  the same for a caller that wants all output as raw bytes: (1, standard output), (2, separate standard
                    error), and (0, b"") when the command has ended. Returning False pauses the command until `resume`.
-        may_begin: called at the last moment, when everything but the command itself is set up; False: it never runs
+        authority: see above; must return at once. When it is 0 at the last moment, as everything but the command
+                   itself is set up, the command never runs. None: as long as this worker does not stand still
         Errors:    ToolError when it cannot be started, SandboxUnavailable when it cannot be contained
         """
         self.spec = spec
         self.exit_code: int | None = None
         self.stopped_by: str | None = None
         self._on_bytes = on_bytes
-        self._may_begin = may_begin
+        self.authority = authority or _default_authority()
         self._ended = threading.Event()
         self._timers: list[Timer] = []
+        self._beat: Timer | None = None
         self._stop_reason: str | None = None
         self._thread = _commands_thread()
-        self._channel, fds = _start(spec)
+        self._channel, fds, self._limits_time = _start(spec)
         self._started_at = time.monotonic()
         self._guard_fd: int | None = fds[0]
         self._output = CommandOutput(self._thread, fds[1:], spec.limits.output_bytes, on_output, on_bytes)
@@ -171,16 +178,28 @@ class Process:
             assert terminal is not None
             self._input.open(terminal)
         self._output.watch()
+        self._send_authority()
         self._later(self.spec.limits.wall_seconds, lambda: self._stop("time limit", GRACE_SECONDS))
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._timers.append(self._thread.later(seconds, action))
 
+    def _send_authority(self) -> None:
+        """Tell the runner for how long the command may run on, again and again; not one of an earlier release."""
+        if self.authority is None or not self._limits_time:
+            return
+        seconds = self.authority()
+        if seconds > 0:
+            with suppress(OSError):  # the runner is gone: its connection becomes readable, too
+                self._channel.send(MayRun(may_run=seconds))
+        pause_s = min(runner.HEARTBEAT_SECONDS, max(seconds / BEATS, MIN_BEAT_SECONDS))
+        self._beat = self._thread.later(pause_s, self._send_authority)
+
     def _answer_guard(self) -> None:
         """Let the command begin, now that its sandbox is set up."""
         assert self._guard_fd is not None
         with suppress(OSError):
-            if os.read(self._guard_fd, GUARD_BYTES) and (self._may_begin is None or self._may_begin()):
+            if os.read(self._guard_fd, GUARD_BYTES) and (self.authority is None or self.authority() > 0):
                 os.write(self._guard_fd, b"go\n")
                 if self.spec.has_input and not self.spec.tty:  # the guard's socket is now the command's input
                     self._input.open(self._guard_fd)
@@ -245,8 +264,9 @@ class Process:
             self._later(LOST_POLL_SECONDS, self._finish_lost)
 
     def _finish(self, status: int, notes: Sequence[str] = ()) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._beat):
+            if timer is not None:
+                timer.cancel()
         self._close_guard()
         self._input.close()
         self._output.finish("".join(f"[Threadhouse: {note}]\n" for note in notes))
@@ -257,8 +277,13 @@ class Process:
             self._on_bytes(0, b"")
 
 
-def _start(spec: CommandSpec) -> tuple[Channel, list[int]]:
-    """Have the runner start a command. Return the connection to it, and the command's descriptors."""
+def _default_authority() -> Callable[[], float] | None:
+    seconds = runner.authority_seconds
+    return None if seconds is None else lambda: seconds
+
+
+def _start(spec: CommandSpec) -> tuple[Channel, list[int], bool]:
+    """Have the runner start a command. Return the connection to it, the command's descriptors, Started.limits_time."""
     channel = runner.connect()
     try:
         policy = spec.policy
@@ -276,7 +301,7 @@ def _start(spec: CommandSpec) -> tuple[Channel, list[int]]:
     except BaseException:
         channel.close()
         raise
-    return channel, fds
+    return channel, fds, bool(answer.get("limits_time"))
 
 
 def run_to_end(spec: CommandSpec, on_bytes: Callable[[int, bytes], bool] | None = None) -> Process:

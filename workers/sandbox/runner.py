@@ -6,7 +6,8 @@ of such a runner is configured, the worker starts a runner for itself, which end
 
 A connection carries any number of operations, one after the other, or one command, which ends with the connection.
 While anything waits for the runner, it is asked for heartbeats. A runner that stands still is lost: it is killed if it
-is our own (workers/runner/watcher.py kills that of a host), and everything that waits for it ends.
+is our own (workers/runner/watcher.py kills that of a host), and everything that waits for it ends. A worker that stands
+still loses its commands: each has its authority (workers/sandbox/process.py), which the runner keeps the time of.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ KILL_SECONDS = 5.0  # for which the end of a runner that was killed, or lost a c
 MAX_IDLE = 16  # connections that are kept open
 PEER = struct.Struct("3i")  # pid, uid, gid
 BY_WORKER = "its worker"  # why a command was ended whose worker asked for that
+SILENCE = "its tool runner, because its worker or the database stood still for too long,"
 ERRORS = {error.__name__: error for error in (ToolError, SandboxUnavailable)}
 BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv.pop()); from workers.runner.server import main; main()"
 
@@ -50,6 +52,7 @@ T = TypeVar("T")
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}  # the functions that a runner executes for workers, by name
 is_runner = False  # whether this process is a runner
+authority_seconds: float | None = None  # how long a command without a lease runs on beside a worker that stands still
 
 
 class RunnerArguments(TypedDict, total=False):
@@ -101,12 +104,14 @@ def connect() -> Channel:
     return _runner.connect()
 
 
-def configure(path: Path | None, log_format: str = "text") -> None:
+def configure(path: Path | None, log_format: str = "text", authority_s: float | None = None) -> None:
     """Use the runner that listens at a path, or one of our own (None). Call this before all else in this module.
 
-    log_format: of a runner of our own
+    log_format:  of a runner of our own
+    authority_s: see authority_seconds; None: no limit
     """
-    global _runner
+    global _runner, authority_seconds
+    authority_seconds = authority_s
     _runner.close()
     _runner = _Runner(path, log_format)
 

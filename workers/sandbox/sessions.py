@@ -137,11 +137,11 @@ class EndedCommand:
 class CommandSessions:
     """The command sessions of one turn. Calls that run side by side start and forget them; the rest is the turn's own.
 
-    may_begin: see Process; it says whether the turn still belongs to this worker
+    authority: see Process; it says how long the turn still belongs to this worker
     """
 
     limits: CommandLimits = field(default_factory=CommandLimits)
-    may_begin: Callable[[], bool] | None = None
+    authority: Callable[[], float] | None = None
     _open: dict[int, CommandSession] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -168,7 +168,7 @@ class CommandSessions:
             if sum(not session.process.ended for session in self._open.values()) >= MAX_SESSIONS:
                 raise ToolError(f"{MAX_SESSIONS} commands are running already; end one first")
             output = OutputRoute(on_output)
-            process = Process(spec, on_output=output, may_begin=self.may_begin)
+            process = Process(spec, on_output=output, authority=self.authority)
             session = CommandSession(session_id, process, argv[-1], item_id, item, output)
             self._open[session_id] = session
         return session

@@ -87,8 +87,9 @@ def read_project(
     root: Path, cwd: Path, names: Sequence[str], max_bytes: int, roots: Sequence[SkillRoot], hidden: Sequence[Path]
 ) -> tuple[list[tuple[Path, bytes, int]], FoundSkills]:
     """Return what files.read_nearest and find_skills return, in one request to the runner."""
-    nearest = files.read_nearest(root, cwd, names, max_bytes) if names else []
-    return nearest, find_skills(root, cwd, roots, hidden)
+    project = files.repository(cwd, root) or cwd  # so that what lies above it is looked at once
+    nearest = files.read_nearest(project, cwd, names, max_bytes) if names else []
+    return nearest, find_skills(project, cwd, roots, hidden)
 
 
 @repeatable_by_runner

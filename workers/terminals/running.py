@@ -114,6 +114,7 @@ class RunningTerminals:
         """
         writer = TurnWriter(claim, self._journal.detach(claim), self._journal)
         running = RunningTerminal(terminal, session, writer, held_since)
+        session.process.authority = lambda: running.renewed_at + self._authority_seconds - time.monotonic()
         with self._lock:
             self._running[terminal.item_id] = running
             if self._renewer is None:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -40,8 +41,12 @@ def workspace_for(workspaces_root: Path, owner: str, thread_id: str) -> Path:
 
     Errors: ValueError when owner or thread_id is not usable as the name of a folder
     """
-    own = _own_folder(owner, thread_id)
-    return files.make_private_folder(workspaces_root, *own.parts)
+    return files.make_private_folder(workspaces_root, *workspace_names(owner, thread_id))
+
+
+def workspace_names(owner: str, thread_id: str) -> Sequence[str]:
+    """Return the names of the thread's own folder below the folder of workspaces. Errors: as of workspace_for."""
+    return _own_folder(owner, thread_id).parts
 
 
 def private_tmp(workspace: Path) -> Path:

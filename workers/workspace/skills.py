@@ -175,8 +175,9 @@ def roots(config: Config, owner: str, settings: SkillSettings, workspace: Path |
     found.append({"scope": "user", "path": own, "base": own.parent})
     if config.skills.dir is not None:
         found.append({"scope": "admin", "path": config.skills.dir, "base": None})
-    hidden = hidden_folders(config) if is_local else []
-    for path in map(Path, settings.get("extra_roots", ())):
+    extra = settings.get("extra_roots")
+    hidden = hidden_folders(config) if is_local and extra else []
+    for path in map(Path, extra or ()):
         if is_local and not any(path.is_relative_to(folder) for folder in hidden):
             found.append({"scope": "user", "path": path, "base": None})
         elif workspace is not None and path.is_relative_to(workspace):

@@ -83,8 +83,8 @@ def test_output_and_errors_are_mixed_in_order_of_arrival(start: Start, screen: S
     assert screen.text.split("\n")[:-1] == [f"{name} {i}" for i in (1, 2, 3) for name in ("out", "err")]
 
 
-def test_command_never_runs_when_may_begin_returns_false(start: Start, tmp_path: Path) -> None:
-    process = start("echo ran > probe", may_begin=lambda: False)
+def test_command_without_authority_never_runs(start: Start, tmp_path: Path) -> None:
+    process = start("echo ran > probe", authority=lambda: 0)
 
     assert process.wait(DEADLINE_S)
     assert process.exit_code != 0
@@ -458,7 +458,7 @@ def test_the_end_that_an_older_runner_reports_is_understood(monkeypatch: pytest.
     ours, theirs = socket.socketpair()
     guard, _guard_end = socket.socketpair()
     read_end, write_end = os.pipe()
-    monkeypatch.setattr(process_module, "_start", lambda spec: (Channel(ours), [guard.detach(), read_end]))
+    monkeypatch.setattr(process_module, "_start", lambda spec: (Channel(ours), [guard.detach(), read_end], False))
     policy = SandboxPolicy(kind="read-only", cwd=tmp_path)
 
     command = Process(CommandSpec(argv=["true"], cwd=tmp_path, policy=policy, limits=CommandLimits()))

@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +36,23 @@ from workers.sandbox.policy import SandboxPolicy
 from workers.sandbox.process import Process, run_to_end
 
 DEADLINE_S = 60
+
+
+# A worker that waits for a command, and writes why that ended.
+UNLEASED = """
+import os, pathlib, sys
+from workers.sandbox import runner
+from workers.sandbox.command_spec import CommandSpec
+from workers.sandbox.limits import CommandLimits
+from workers.sandbox.policy import SandboxPolicy
+from workers.sandbox.process import run_to_end
+runner.configure(pathlib.Path(sys.argv[1]), authority_s=4)
+here = pathlib.Path.cwd()
+policy = SandboxPolicy.from_wire({"type": "workspaceWrite"}, here, hidden=[])
+argv = ["/bin/sh", "-c", "echo up > log; exec sleep " + os.environ["SLEEP"]]
+ended = run_to_end(CommandSpec(argv=argv, cwd=here, policy=policy, limits=CommandLimits()))
+(here / "end").write_text(str(ended.stopped_by))
+"""
 
 
 @contextmanager
@@ -68,10 +87,11 @@ def theirs(path: Path) -> Iterator[int]:
             runner.configure(None)
 
 
-def start(folder: Path, line: str) -> Process:
+def start(folder: Path, line: str, authority: Callable[[], float] | None = None) -> Process:
     policy = SandboxPolicy.from_wire({"type": "workspaceWrite"}, folder, hidden=[])
     argv = ["/bin/sh", "-c", line]
-    return Process(CommandSpec(argv=argv, cwd=folder, policy=policy, limits=CommandLimits(), has_input=True))
+    spec = CommandSpec(argv=argv, cwd=folder, policy=policy, limits=CommandLimits(), has_input=True)
+    return Process(spec, authority=authority)
 
 
 def test_worker_starts_its_own_runner_with_an_empty_environment(
@@ -139,6 +159,59 @@ def test_workers_own_runner_is_restarted_when_it_is_lost(tmp_path: Path) -> None
     assert "outcome is unknown" in str(process.stopped_by)
     assert start(tmp_path, ":").wait(DEADLINE_S)
     assert files.is_folder(tmp_path)
+
+
+def test_runner_ends_the_command_of_a_worker_from_which_it_hears_nothing(theirs: int, tmp_path: Path) -> None:
+    silent = threading.Event()
+    process = start(tmp_path, "echo up; exec sleep 60", authority=lambda: 0 if silent.is_set() else 2)
+    until(lambda: process.output.total_bytes)
+    other = start(tmp_path, "read word; echo $word", authority=lambda: 10)
+    silent.set()
+
+    assert process.wait(DEADLINE_S)
+
+    assert process.stopped_by == runner.SILENCE
+    other.write(b"on\n")
+    assert other.wait(DEADLINE_S)
+    assert (other.exit_code, other.stopped_by, other.output.text()) == (0, None, "on\n")
+
+
+def test_command_runs_on_as_long_as_its_worker_says_so(theirs: int, tmp_path: Path) -> None:
+    process = start(tmp_path, "sleep 5; echo done", authority=lambda: 3)
+
+    assert process.wait(DEADLINE_S)
+
+    assert (process.stopped_by, process.output.text()) == (None, "done\n")
+
+
+def test_command_without_a_lease_is_ended_beside_a_worker_that_stands_still(
+    theirs: int, path: Path, tmp_path: Path
+) -> None:
+    tag = f"100000.{time.monotonic_ns()}"
+    environ = os.environ | {"SLEEP": tag}
+    with subprocess.Popen([sys.executable, "-c", UNLEASED, str(path)], cwd=tmp_path, env=environ) as worker:
+        try:
+            until((tmp_path / "log").exists)
+            until(lambda: processes.is_running(tag))
+            processes.pause(worker.pid)
+            until(lambda: not processes.is_running(tag))
+            worker.send_signal(signal.SIGCONT)
+            assert worker.wait(DEADLINE_S) == 0
+        finally:
+            worker.kill()
+    assert (tmp_path / "end").read_text() == runner.SILENCE
+
+
+def test_runner_of_an_earlier_release_is_not_told_for_how_long_a_command_may_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = process_module._start
+    monkeypatch.setattr(process_module, "_start", lambda spec: (*started(spec)[:2], False))
+
+    process = start(tmp_path, "sleep 1; echo done", authority=lambda: 0.2)
+
+    assert process.wait(DEADLINE_S)
+    assert (process.stopped_by, process.output.text()) == (None, "done\n")
 
 
 def pause_own_runner(monkeypatch: pytest.MonkeyPatch, silence_s: float = 0.2) -> subprocess.Popen[bytes]:
