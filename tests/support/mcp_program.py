@@ -6,6 +6,7 @@
     silent          never answer anything
     deaf            never read anything
     dies            end at once
+    dies=TEXT       write TEXT to standard error, and end
     slow-start=S    wait for S seconds before the answer to `initialize`
     tools=FILE      names of more tools, one a line, that are read for each tools/list
     instructions=T  the `instructions` of the server
@@ -254,7 +255,7 @@ def handle(message: dict) -> None:
 def main() -> None:
     log({"pid": os.getpid()})
     if "dies" in SWITCHES:
-        sys.exit(4)
+        sys.exit(SWITCHES["dies"] or 4)  # a text goes to standard error
     if "deaf" in SWITCHES:
         threading.Event().wait()
     for line in sys.stdin:

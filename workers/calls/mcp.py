@@ -6,7 +6,6 @@ answer alone; programs may read the user's workspaces and write nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,12 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared.config import Config
-from shared.config.client_mcp_servers import UserMcp, effective_servers, merge_layers
 from shared.config.mcp_servers import McpServer
 from shared.errors import NotFound
 from shared.events import worker_calls
 from shared.store import Store
-from shared.store.users import LOCAL_USER
 from workers.calls.client_command import policy_for
 from workers.calls.running import RunningCall
 from workers.control.signal import Signal, StopReason
@@ -130,11 +127,7 @@ def servers_of(access: McpAccess, owner: str, thread_id: str | None) -> Mapping[
             raise NotFound(f"thread not found: {thread_id[:80]}")
         brought = thread.settings.get("mcpServers") or {}
     of_user: Any = access.store.user_configs.get(owner)[0].get("mcp_servers") or {}
-    hosted = owner != LOCAL_USER
-    policy = UserMcp.of(access.config.server, hosted=hosted)
-    environ = None if hosted else os.environ
-    layers = merge_layers(of_user, brought)
-    return effective_servers(access.pool.operator_servers, layers, policy, environ)[0]
+    return access.pool.servers_of(owner, of_user, brought)
 
 
 @contextmanager

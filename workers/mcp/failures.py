@@ -15,6 +15,7 @@ from workers.mcp.lines import Ending
 
 MAX_REASON_CHARACTERS = 300
 NOT_FOUND = 127  # the exit code of prlimit and of shells for a program that does not exist
+NO_ANSWER = "connection closed: initialize response"
 NO_FILE = "No such file or directory (os error 2)"
 
 
@@ -67,8 +68,10 @@ def failure_of(name: str, error: BaseException, ending: Ending) -> Failure:
     """Return why a session could not be started, without what might be a secret of the server."""
     first = first_leaf(error)
     if isinstance(first, McpClosed) or is_closed(first):
-        is_missing = ending.exit_code == NOT_FOUND
-        return Failure.of(name, NO_FILE if is_missing else "connection closed: initialize response")
+        if ending.exit_code == NOT_FOUND:
+            return Failure.of(name, NO_FILE)
+        said = f": {ending.last_words}" if ending.last_words else ""
+        return Failure.of(name, NO_ANSWER + said, NO_ANSWER)
     if needs_login(first):
         return Failure.of(name, str(first), "the user has to log in at it")
     if isinstance(first, McpAnsweredError | MCPError):

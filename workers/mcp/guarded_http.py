@@ -21,6 +21,7 @@ from mcp_types import CONNECTION_CLOSED
 
 from shared.addresses import check_address
 from shared.config.mcp_servers import McpServer
+from shared.config.urls import PORTS
 from shared.errors import AddressRefused, Unavailable
 from workers.mcp.lines import LINES_AT_ONCE, MAX_LINE_BYTES, Ending, Pauses
 
@@ -32,7 +33,6 @@ LOGIN_NEEDED = -32001  # code of an error in place of the body of a 401
 CLOSED_MESSAGE = "Connection closed"  # of the SDK's error, whose code is CONNECTION_CLOSED
 LEGACY_END = "/sse"  # of the path of a server that speaks HTTP+SSE
 EVENTS = "text/event-stream"
-PORTS = {"http": 80, "https": 443}
 LINES_OF_A_REQUEST = LINES_AT_ONCE // 10  # a server can have the SDK connect again without a pause
 _RESOLVERS = ThreadPoolExecutor(16, "mcp-dns")  # of their own: what a slow name server delays is only addresses
 UNPACKED = "identity"  # a few packed bytes can become more than this process has memory for

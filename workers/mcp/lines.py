@@ -24,15 +24,20 @@ _ID = re.compile(rb'"id"\s*:\s*(\d+)')
 
 
 class Ending:
-    """The end of a connection; the first one counts. exit_code: of the program, if it was one."""
+    """The end of a connection; the first one counts.
+
+    exit_code:  of the program, if it was one
+    last_words: the last line of the program's standard error
+    """
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
+        self.last_words = ""
         self._event = asyncio.Event()
 
-    def set(self, exit_code: int | None = None) -> None:
+    def set(self, exit_code: int | None = None, last_words: str = "") -> None:
         if not self._event.is_set():
-            self.exit_code = exit_code
+            self.exit_code, self.last_words = exit_code, last_words
             self._event.set()
 
     async def wait(self) -> None:

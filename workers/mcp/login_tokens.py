@@ -103,7 +103,7 @@ class LoginTokens(httpx2.Auth):
         lock = self._redis.lock(name, timeout=LEASE_SECONDS, thread_local=False)
         async with self._renewals.lock:
             while time.monotonic() < until:
-                is_held = await asyncio.to_thread(lock.acquire, blocking=False)
+                is_held = await _acquire(lock)
                 try:
                     stored = await asyncio.to_thread(self._find)
                     if stored is None or stored[0] != text:
@@ -162,6 +162,17 @@ def _request(login: StoredLogin) -> tuple[dict[str, str], dict[str, str]]:
         "resource": login["resource"],
     }
     return context.prepare_token_auth(data, {"Content-Type": "application/x-www-form-urlencoded"})
+
+
+async def _acquire(lock: redis.lock.Lock) -> bool:
+    """Return whether the lock is taken now. A lock that is taken after the caller was cancelled is given back."""
+    acquiring = asyncio.ensure_future(asyncio.to_thread(lock.acquire, blocking=False))
+    try:
+        return await asyncio.shield(acquiring)
+    except asyncio.CancelledError:
+        if await acquiring:
+            await asyncio.to_thread(_release, lock)
+        raise
 
 
 def _release(lock: redis.lock.Lock) -> None:

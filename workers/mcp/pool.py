@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import threading
 import time
 from collections import Counter
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.config import Config
+from shared.config.client_mcp_servers import McpTables, UserMcp, effective_servers, merge_layers
 from shared.config.mcp_servers import McpServer
 from shared.ids import new_id
+from shared.store.users import LOCAL_USER
 from workers.mcp import CLOSED, FAILED, READY
 from workers.sandbox.command_spec import CommandSpec
 from workers.sandbox.limits import CommandLimits
@@ -106,6 +109,16 @@ class McpPool:
         """Have the servers of an owner checked again when a turn needs them next: failed ones are started again."""
         with self._lock:
             self._generations[owner] += 1
+
+    def servers_of(self, owner: str, own: McpTables, brought: McpTables) -> dict[str, McpServer]:
+        """Return the servers of a user's thread by name, sorted.
+
+        own:     tables of the user's configuration
+        brought: tables that the thread's client brought
+        """
+        hosted = owner != LOCAL_USER
+        policy, environ = UserMcp.of(self._config.server, hosted=hosted), None if hosted else os.environ
+        return effective_servers(self.operator_servers, merge_layers(own, brought), policy, environ)[0]
 
     def ensure(
         self, owner: str, thread_id: str, servers: Mapping[str, McpServer], place: Place, *, restarts: bool = False

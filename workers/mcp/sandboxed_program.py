@@ -26,6 +26,7 @@ KINDS: tuple[tuple[str, type[mcp_types.JSONRPCMessage]], ...] = (
     ("result", mcp_types.JSONRPCResponse),
     ("error", mcp_types.JSONRPCError),
 )
+MIN_SECRET_CHARACTERS = 6  # shorter values of variables are switches and numbers
 EXIT_SECONDS = 2.0  # for a program to end by itself, after the end of its input
 
 
@@ -51,7 +52,7 @@ async def program(spec: CommandSpec, ending: Ending) -> AsyncIterator[TransportS
                     await from_program.send(_message(line))
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     break
-            ending.set(process.exit_code)
+            ending.set(process.exit_code, _last_words(process))
 
     async def pass_input() -> None:
         async with to_program:
@@ -88,6 +89,16 @@ async def _start(spec: CommandSpec, lines: Lines) -> Process:
     except asyncio.CancelledError:
         starting.add_done_callback(undo)
         raise
+
+
+def _last_words(process: Process) -> str:
+    """Return the last line of a program's standard error, without the values of the variables that it was given."""
+    lines = process.stderr.text().split("\n")
+    words = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    for value in sorted((one for one in process.spec.env.values() if one), key=len, reverse=True):
+        if len(value) >= MIN_SECRET_CHARACTERS:
+            words = words.replace(value, "[redacted]")
+    return words
 
 
 def _message(line: bytes) -> SessionMessage | Exception:

@@ -275,9 +275,9 @@ class McpSession:
             listed, cursor = page.get(member), page.get("nextCursor")
             found += [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else ()
             if not cursor:
-                break
+                return found
             params = {"cursor": cursor}
-        return found
+        raise McpError(f"its answers to {method} have more than {MAX_PAGES} pages")
 
     async def _send(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if self._dispatcher is None:

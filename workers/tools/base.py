@@ -177,11 +177,16 @@ class ToolResult:
 
 
 class Tool(Protocol):
-    """A tool module."""
+    """A tool module, or the tool of an MCP server."""
 
-    NAME: str
-    PURE: bool
-    PARALLEL: bool
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def PURE(self) -> bool: ...
+
+    @property
+    def PARALLEL(self) -> bool: ...
 
     def prepare(self, call: ToolCall, ctx: ToolContext) -> PreparedCall: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from shared.errors import ToolError
@@ -16,67 +17,65 @@ from workers.tools.arguments import read_arguments
 from workers.tools.base import PreparedCall, ToolCall, ToolContext, ToolResult
 
 NAME = "mcp_tool"
-PURE = False  # but see `may_repeat`
-PARALLEL = False  # but see `runs_beside_others`
 MAX_ARGUMENTS_BYTES = 512 * 1024
 STOPPED = "The call was stopped while the MCP server worked on it; what it did is not known."
 
 
-def find(call: ToolCall, ctx: ToolContext) -> McpTool | None:
+@dataclass(frozen=True, slots=True)
+class CalledMcpTool:
+    """The tool of a server that a call names, with the members of `base.Tool`."""
+
+    tool: McpTool
+    NAME = NAME
+
+    @property
+    def PURE(self) -> bool:
+        return self.tool.may_repeat
+
+    @property
+    def PARALLEL(self) -> bool:
+        return self.tool.server.supports_parallel_tool_calls
+
+    def prepare(self, call: ToolCall, ctx: ToolContext) -> PreparedCall:
+        """Prepare the call. Item: `mcpToolCall` as it begins."""
+        if len(call.arguments) > MAX_ARGUMENTS_BYTES:
+            raise ToolError(f"err: the arguments have more than {MAX_ARGUMENTS_BYTES} characters")
+        arguments = read_arguments(call.arguments, "err")
+        item = begun_item(self.tool.server.name, self.tool.name, arguments, self.tool.read_only)
+        return PreparedCall(call, item, mcp_tool=self.tool, data=arguments)
+
+    def run(self, prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+        """Call the tool. A failure of the server is a result that the model reads."""
+        tool, item = self.tool, cast(McpToolCall, prepared.item)
+        began_at = time.monotonic()
+        meta = {"callId": prepared.call.call_id, **ctx.call_meta}
+        try:
+            result = tool.session.request(
+                "tools/call",
+                {"name": tool.name, "arguments": prepared.data, "_meta": meta},
+                timeout_s=tool.server.tool_timeout_sec,
+                signal=ctx.signal,
+                ask=asker(ctx, tool.server.name),
+            )
+        except McpStopped:
+            return failed(item, began_at, STOPPED)
+        except McpError as error:
+            text = f"tool call error: tool call failed for `{item['server']}/{item['tool']}`\n\nCaused by:\n    {error}"
+            return failed(item, began_at, text)
+        seconds = time.monotonic() - began_at
+        ended: McpToolCall = {
+            **item,
+            "status": "failed" if result.get("isError") is True else "completed",
+            "result": results.stored(result),
+            "durationMs": round(seconds * 1000),
+        }
+        return ToolResult(results.output_of(result, seconds), item=ended)
+
+
+def find(call: ToolCall, ctx: ToolContext) -> CalledMcpTool | None:
     """Return the tool that a call names; None: the thread's servers have none."""
-    return ctx.mcp.find(call.namespace, call.name) if ctx.mcp is not None else None
-
-
-def may_repeat(call: ToolCall, ctx: ToolContext) -> bool:
-    """Return whether a call that was lost with its worker may simply be made again."""
-    tool = find(call, ctx)
-    return tool is not None and tool.may_repeat
-
-
-def runs_beside_others(call: ToolCall, ctx: ToolContext) -> bool:
-    """Return whether a call may run while others of the same answer do."""
-    tool = find(call, ctx)
-    return tool is not None and tool.server.supports_parallel_tool_calls
-
-
-def prepare(call: ToolCall, ctx: ToolContext) -> PreparedCall:
-    """Prepare the call. Item: `mcpToolCall` as it begins."""
-    tool = find(call, ctx)
-    assert tool is not None
-    if len(call.arguments) > MAX_ARGUMENTS_BYTES:
-        raise ToolError(f"err: the arguments have more than {MAX_ARGUMENTS_BYTES} characters")
-    arguments = read_arguments(call.arguments, "err")
-    item = begun_item(tool.server.name, tool.name, arguments, tool.read_only)
-    return PreparedCall(call, item, mcp_tool=tool, data=arguments)
-
-
-def run(prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
-    """Call the tool. A failure of the server is a result that the model reads."""
-    tool, item = prepared.mcp_tool, cast(McpToolCall, prepared.item)
-    assert tool is not None
-    began_at = time.monotonic()
-    meta = {"callId": prepared.call.call_id, **ctx.call_meta}
-    try:
-        result = tool.session.request(
-            "tools/call",
-            {"name": tool.name, "arguments": prepared.data, "_meta": meta},
-            timeout_s=tool.server.tool_timeout_sec,
-            signal=ctx.signal,
-            ask=asker(ctx, tool.server.name),
-        )
-    except McpStopped:
-        return failed(item, began_at, STOPPED)
-    except McpError as error:
-        text = f"tool call error: tool call failed for `{item['server']}/{item['tool']}`\n\nCaused by:\n    {error}"
-        return failed(item, began_at, text)
-    seconds = time.monotonic() - began_at
-    ended: McpToolCall = {
-        **item,
-        "status": "failed" if result.get("isError") is True else "completed",
-        "result": results.stored(result),
-        "durationMs": round(seconds * 1000),
-    }
-    return ToolResult(results.output_of(result, seconds), item=ended)
+    tool = ctx.mcp.find(call.namespace, call.name) if ctx.mcp is not None else None
+    return CalledMcpTool(tool) if tool is not None else None
 
 
 def begun_item(server: str, tool: str, arguments: object, read_only: bool | None) -> McpToolCall:

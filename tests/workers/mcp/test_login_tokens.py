@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import fakeredis
@@ -12,6 +14,7 @@ import httpx2
 import pytest
 from cryptography.fernet import Fernet
 from mcp.shared.auth import AuthorizationCodeResult
+from redis.lock import Lock
 
 from shared.encryption import Encryption
 from shared.events.mcp_login import renewal_key
@@ -134,6 +137,34 @@ def test_requests_that_wait_for_a_renewal_keep_nothing_else_waiting(logins: Logi
 
     assert asyncio.run(send_all()) == [200] * 12
     assert logins.renewals() == 1
+
+
+def test_a_request_that_is_given_up_while_it_begins_a_renewal_holds_up_no_other(
+    logins: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins.provider.expires_in = 1
+    logins.log_in("ann")
+    logins.provider.expires_in = 3600
+    asked, answered, acquire = threading.Event(), threading.Event(), Lock.acquire
+
+    def acquire_slowly(*args: Any, **kwargs: Any) -> bool:
+        asked.set()
+        assert answered.wait(30)
+        return acquire(*args, **kwargs)
+
+    async def send_and_give_up() -> None:
+        sending = asyncio.ensure_future(logins.send("ann"))
+        assert await asyncio.to_thread(asked.wait, 30)
+        sending.cancel()
+        await asyncio.sleep(0)  # it is cancelled before Redis answers
+        answered.set()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    monkeypatch.setattr(Lock, "acquire", acquire_slowly)
+    asyncio.run(send_and_give_up())
+
+    assert not logins.connect().exists(renewal_key("ann", logins.provider.url))
 
 
 def test_a_logout_counts_at_once(logins: Logins) -> None:

@@ -202,6 +202,24 @@ def test_what_a_server_says_of_its_failure_reaches_the_client_as_one_line_and_no
     assert "canary" not in str(bench.model.requests[-1].body)
 
 
+def test_the_last_line_of_a_program_that_ends_reaches_the_client_and_no_model(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_servers, "OTHERS_SECONDS", 30.0)
+    dies = "dies=first\nno key: canary s3cret-value " + "x" * 10_000 + "\n\n"
+    bench = open_bench(mcp_servers=program(dies, required=False, env={"KEY": "s3cret-value"}))
+    thread = bench.thread()
+
+    bench.run_turn(thread, "hello")
+    until(lambda: "failed" in str(bench.events(thread)))
+
+    (failed,) = [params for _, params in bench.events(thread) if params.get("status") == "failed"]
+    assert "connection closed: initialize response: no key: canary [redacted] xxx" in failed["error"]
+    assert len(failed["error"]) < 400
+    assert "- demo: connection closed: initialize response" in str(bench.model.requests[-1].body)
+    assert "canary" not in str(bench.model.requests[-1].body)
+
+
 def test_an_approved_call_waits_for_a_server_that_starts_slowly_on_the_next_worker(
     open_bench: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

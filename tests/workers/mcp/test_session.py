@@ -79,9 +79,9 @@ class Scripted:
             tasks.cancel_scope.cancel()
 
     def _answers(self, message: Said) -> list[Said]:
-        if message.get("method") == "initialize":
-            return [{"id": message["id"], "result": INITIALIZED}]
-        return self._answer(message)
+        if answers := self._answer(message):
+            return answers
+        return [{"id": message["id"], "result": INITIALIZED}] if message.get("method") == "initialize" else []
 
 
 def nothing(_session: McpSession) -> None:
@@ -111,6 +111,24 @@ def test_a_server_that_is_not_reached_in_time_is_given_up(loop: asyncio.Abstract
     assert session.state == FAILED
     assert session.error is not None
     assert "timed out handshaking" in session.error.listed
+    assert session.wait_closed(30)
+
+
+def test_a_list_without_an_end_fails_the_start(loop: asyncio.AbstractEventLoop) -> None:
+    def answer(message: Said) -> list[Said]:
+        match message.get("method"):
+            case "initialize":
+                return [{"id": message["id"], "result": {**INITIALIZED, "capabilities": {"tools": {}}}}]
+            case "tools/list":
+                return [{"id": message["id"], "result": {"tools": [], "nextCursor": "more"}}]
+        return []
+
+    session = McpSession(server(startup_timeout_sec=60), Scripted(answer).connect, loop, nothing)
+
+    assert session.settled.wait(60)
+    assert session.state == FAILED
+    assert session.error is not None
+    assert "its answers to tools/list have more than 50 pages" in session.error.listed
     assert session.wait_closed(30)
 
 
