@@ -191,10 +191,14 @@ class Services:
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             health_check_interval=PING_SECONDS,
         )
+        is_away = False
         while True:
             try:
                 pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
                 pubsub.subscribe(TURN_SIGNALS_CHANNEL, channel)
+                if is_away:
+                    logger.info("connected to Redis again, signals arrive")
+                is_away = False
                 while True:
                     message = pubsub.get_message(timeout=PING_SECONDS)
                     if message is None:
@@ -215,7 +219,9 @@ class Services:
                     elif signal is not None and name in STOP_REASONS:
                         signal.request(STOP_REASONS[name])
             except redis.RedisError as error:
-                logger.warning("signal subscription lost, retrying: %s", error)
+                if not is_away:
+                    logger.warning("connection to Redis lost, subscribing to signals until it answers: %s", error)
+                is_away = True
             except Exception:  # the thread must live
                 logger.exception("signal not delivered, subscribing again")
             time.sleep(LISTEN_AGAIN_SECONDS)

@@ -13,7 +13,7 @@ from functools import partial
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import telemetry
+from shared import alerts, telemetry
 from shared.events import durable_events
 from workers.services import Services
 
@@ -52,6 +52,7 @@ class Sweep:
                 enqueue_feedback,
                 enqueue_session_files,
                 enqueue_erasures,
+                watch,
             ):
                 try:
                     part(self._services)
@@ -74,6 +75,8 @@ def recover(services: Services) -> None:
         find_settings = partial(services.store.threads.all_users_settings, turn.thread_id)
         telemetry.turn_ended(turn, find_settings, turn.status, turn.error)
         durable_events.publish_missing(services.store, services.log, turn)
+    if requeued or failed:
+        services.store.alerts.add(alerts.LEASES_LOST, "A worker was lost or silent, and others took its turns.")
 
 
 def expire(services: Services) -> None:
@@ -136,11 +139,15 @@ def enqueue_feedback(services: Services) -> None:
 def enqueue_session_files(services: Services) -> None:
     """Enqueue session files of threads whose last turn ended a moment ago."""
     if services.config.server.sessions_dir is not None:
-        for thread_id in services.store.threads.all_users_due_sessions():
-            services.queue.enqueue_session_file(thread_id)
+        services.queue.enqueue_session_files(services.store.threads.all_users_due_sessions())
 
 
 def enqueue_erasures(services: Services) -> None:
     """Enqueue the erasure of deleted threads that still have events or files."""
     if services.store.erasures.all_users_due():
         services.queue.enqueue_erasure()
+
+
+def watch(services: Services) -> None:
+    """Store what is wrong with the deployment, such as that no scheduler runs."""
+    alerts.watch(services.store, services.redis, turns_at_once=services.config.limits.turns_at_once)

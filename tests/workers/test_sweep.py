@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shared import alerts
 from shared.config import Limits
 from tests.builders import SilentQueue
 from tests.workers.builders import Bench
@@ -31,3 +32,19 @@ def test_turns_over_their_users_cap_wake_no_worker_and_run_when_a_place_is_free(
     running.join()
     assert [bench.turn(turn).status for turn in turns] == ["completed"] * 3
     assert queue.enqueued == [""], "the end of a turn is followed by the next without a wake-up"
+
+
+def test_a_lost_worker_is_an_alert(open_bench: Callable[..., Bench]) -> None:
+    bench = open_bench()
+    services = bench.workers[0]
+    sweep.recover(services)
+    assert services.store.alerts.all_users_list(0) == []
+    turn = bench.begin(bench.thread(), "[[pause a]]")
+    running = bench.start_run()
+    bench.model.wait_reached("a")
+
+    bench.lose(turn, services)
+
+    assert [one.name for one in services.store.alerts.all_users_list(0)] == [alerts.LEASES_LOST]
+    bench.model.release("a")
+    running.join()

@@ -21,7 +21,7 @@ from shared.store.approvals import Approval
 from shared.store.items import Item
 from shared.store.users import LOCAL_USER
 from workers.agent import auto_review, mcp_approvals
-from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision
+from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision, may_ask
 from workers.agent.running_commands import KeptCommands
 from workers.agent.running_turn import RunningTurn
 from workers.control.stops import AwaitingAnswer
@@ -128,7 +128,7 @@ def decide(
     approval = store.approvals.find_for_item(prepared.call.item_id)
     if approval is not None and approval.state == "answered":
         return replace(_read_answer(store, approval, prepared, allowed), source="user")
-    if not _may_request(policy):
+    if not may_ask(policy, "sandbox_approval"):  # to leave the sandbox, or to write outside of it by a patch
         if requirement.escalates:
             return Decision(False, explanation="The approval policy rules out leaving the sandbox. It was not run.")
         return allowed
@@ -141,14 +141,6 @@ def decide(
     if rules and requirement.shell_line is not None and shell_words.is_allowed(requirement.shell_line, rules):
         return allowed
     return _build_request(prepared)
-
-
-def _may_request(policy: Any) -> bool:
-    """Return whether the policy lets a command ask to leave the sandbox, or a patch to write outside of it."""
-    match policy:
-        case {"granular": dict(kinds)}:
-            return kinds.get("sandbox_approval") is True
-    return bool(policy != "never")
 
 
 def _build_request(prepared: PreparedCall) -> ApprovalRequest:

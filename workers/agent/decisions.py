@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from shared.protocol.items import ItemStatus
 from shared.protocol.server_requests import CommandApprovalParams, ElicitationParams, PatchApprovalParams
@@ -44,3 +45,14 @@ class ApprovalRequest:
     method: str
     params: CommandApprovalParams | PatchApprovalParams | ElicitationParams
     keys: tuple[str, ...]
+
+
+def may_ask(policy: Any, kind: str) -> bool:
+    """Return whether an approval policy (PROTOCOL section 4) lets a person be asked.
+
+    kind: of the question, as granular policies name it: `sandbox_approval`, `mcp_elicitations`
+    """
+    match policy:
+        case {"granular": dict(kinds)}:
+            return kinds.get(kind) is True
+    return bool(policy != "never")

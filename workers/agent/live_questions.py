@@ -16,7 +16,8 @@ from shared.events.log import Event
 from shared.ids import new_id
 from shared.protocol.server_requests import ClientAnswer, ServerRequestParams
 from shared.store.approvals import Approval
-from workers.agent import mcp_approvals
+from workers.agent.decisions import may_ask
+from workers.agent.mcp_approvals import MCP_QUESTION
 from workers.agent.running_turn import RunningTurn
 from workers.control.signal import StopReason
 from workers.mcp.errors import McpStopped
@@ -38,8 +39,7 @@ def ask(turn: RunningTurn, method: str, params: ServerRequestParams, is_over: Ca
     """
     transcript = turn.transcript
     settings = transcript.settings
-    may_ask = mcp_approvals.may_ask(settings["approvalPolicy"])
-    if not may_ask or settings.get("approvalsReviewer", "user") != "user":
+    if not may_ask(settings["approvalPolicy"], MCP_QUESTION) or settings.get("approvalsReviewer", "user") != "user":
         return DECLINE
     claim, seconds = transcript.claim, min(ANSWER_SECONDS, turn.config.server.approval_timeout_seconds)
     full = {"threadId": claim.thread_id, "turnId": claim.turn_id, **params}

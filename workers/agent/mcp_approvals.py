@@ -19,7 +19,7 @@ from shared.protocol.settings import SandboxPolicy
 from shared.store import Store
 from shared.store.approvals import Approval
 from shared.store.turns import Claim
-from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision
+from workers.agent.decisions import FOR_SESSION, ApprovalRequest, Decision, may_ask
 from workers.mcp.offered_tools import McpTool
 from workers.tools.base import PreparedCall
 
@@ -29,6 +29,7 @@ REJECTED = "user rejected MCP tool call"
 CANCELLED = "user cancelled MCP tool call"
 NEVER = "MCP tool call requires approval, but approval policy is never"
 ALWAYS = "always"
+MCP_QUESTION = "mcp_elicitations"  # the kind of question, as granular policies name it
 
 
 def decide(
@@ -48,7 +49,7 @@ def decide(
         if _persist(approval) == ALWAYS:
             _keep_always(store, claim.owner, tool)
         return _read_answer(approval)
-    if not may_ask(policy):
+    if not may_ask(policy, MCP_QUESTION):
         if MODE_OF_POLICY_TYPE[sandbox["type"]] == FULL_ACCESS and mode != PROMPT:
             return Decision(allowed=True)
         return Decision(False, explanation=NEVER, status="failed")
@@ -74,14 +75,6 @@ def _keep_always(store: Store, owner: str, tool: McpTool) -> None:
             store.user_configs.change(owner, edit, None)
     except InvalidParams as error:
         logger.warning("approval for always not stored: %s", error)
-
-
-def may_ask(policy: Any) -> bool:
-    """Return whether the policy lets a person be asked about an MCP server, or by one."""
-    match policy:
-        case {"granular": dict(kinds)}:
-            return kinds.get("mcp_elicitations") is True
-    return bool(policy != "never")
 
 
 def _key(tool: McpTool) -> str:

@@ -6,18 +6,15 @@ thread's settings and the sessions of this worker, so a turn that moves to anoth
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.config.client_mcp_servers import UserMcp, effective_servers, merge_layers
 from shared.config.mcp_servers import McpServer
 from shared.protocol.model_items import text_message
 from shared.protocol.turn import turn_error
-from shared.store.users import LOCAL_USER
 from workers.agent import live_questions
 from workers.agent.running_turn import RunningTurn
 from workers.control.stops import TurnFailed, raise_if_stop_requested
@@ -74,13 +71,8 @@ def thread_servers(turn: RunningTurn, pool: McpPool) -> Mapping[str, McpServer]:
     claim, settings = turn.transcript.claim, turn.transcript.settings
     read_from = pool.generation(claim.owner), turn.transcript.mcp_servers
     if turn.mcp_servers is None or turn.mcp_servers[0] != read_from:
-        hosted = claim.owner != LOCAL_USER
-        found, _ = effective_servers(
-            pool.operator_servers,
-            merge_layers(turn.transcript.mcp_servers, settings.get("mcpServers") or {}),
-            UserMcp.of(turn.config.server, hosted=hosted),
-            None if hosted else os.environ,
-        )
+        brought: Any = settings.get("mcpServers") or {}
+        found = pool.servers_of(claim.owner, turn.transcript.mcp_servers, brought)
         turn.mcp_servers = read_from, {name: server for name, server in found.items() if server.enabled}
     return turn.mcp_servers[1]
 

@@ -16,6 +16,7 @@ from shared import telemetry
 from shared.errors import ModelError
 from shared.protocol.settings import ThreadSettings
 from shared.protocol.turn import error_kind, turn_error
+from shared.store.users import LOCAL_USER
 from workers.agent import budget, prompt, refused_items
 from workers.agent.answer_recorder import record_answer
 from workers.agent.mcp_servers import specs_for
@@ -66,6 +67,15 @@ def request_answer(turn: RunningTurn) -> bool:
     return complete
 
 
+def _texts(error: ModelError, owner: str) -> tuple[str, str | None]:
+    """Return an error's message and details for the client; where the provider is, only the operator is told."""
+    message, details = str(error), error.details
+    if error.url is None or owner != LOCAL_USER:
+        return message, details
+    where = f", url: {error.url}"  # in the words of the original
+    return (message + where, None) if details is None else (message, details + where)
+
+
 def model_span(settings: ThreadSettings) -> AbstractContextManager[None]:
     return telemetry.span("model", "client", model=settings["model"], provider=settings["modelProvider"])
 
@@ -85,6 +95,7 @@ def wait_to_retry(turn: RunningTurn, error: ModelError, sent: Sequence[object] =
             message = f"{len(replaced)} items of the history were left out: the model's provider refused them"
             transcript.writer.publish("warning", {"message": message})
             return
+    message, details = _texts(error, transcript.claim.owner)
     provider = turn.config.model_providers.get(turn.transcript.settings["modelProvider"])
     most = provider.stream_max_retries if provider else 0
     turn.failures += 1
@@ -92,7 +103,7 @@ def wait_to_retry(turn: RunningTurn, error: ModelError, sent: Sequence[object] =
     if not error.retryable or turn.failures > most or asked_wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
         if error.info == CONTEXT_EXCEEDED:
             turn.transcript.usage.fill_window(turn.context_window)
-        raise TurnFailed(turn_error(str(error), error.info, error.details))
+        raise TurnFailed(turn_error(message, error.info, details))
     kind = error_kind(error.info)
     logger.warning(
         "model call failed, retrying: %s",
@@ -100,7 +111,7 @@ def wait_to_retry(turn: RunningTurn, error: ModelError, sent: Sequence[object] =
         extra={"turn_id": transcript.claim.turn_id, "status": error.http_status},
     )
     cause = {"responseStreamDisconnected": {"httpStatusCode": error.http_status}}
-    shown = turn_error(f"Reconnecting... {turn.failures}/{most}", cause, error.details or str(error))
+    shown = turn_error(f"Reconnecting... {turn.failures}/{most}", cause, details or message)
     turn.transcript.writer.publish("error", {"error": shown, "willRetry": True})
     wait_seconds = min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * 2 ** (turn.failures - 1)) * random.uniform(0.9, 1.1)
     turn.signal.wait(max(wait_seconds, asked_wait_seconds))

@@ -23,7 +23,7 @@ from itertools import groupby
 from typing import cast
 
 from shared import telemetry
-from shared.errors import ClaimLost, ToolError
+from shared.errors import NO_FOLDERS, ClaimLost, SandboxUnavailable, ToolError
 from shared.protocol.dynamic_tools import MCP_RESOURCE_TOOLS, functions
 from shared.protocol.items import ItemStatus, ToolItem, with_status
 from shared.protocol.notifications import OUTPUT_DELTA
@@ -31,7 +31,8 @@ from shared.protocol.settings import FULL_ACCESS_POLICY
 from shared.protocol.turn import turn_error
 from shared.protocol.user_input import SHELL_COMMAND
 from shared.store.items import Item
-from workers.agent import approvals, web_search
+from shared.store.users import LOCAL_USER
+from workers.agent import approvals, prompt, web_search
 from workers.agent.running_turn import RunningTurn
 from workers.agent.transcript import Transcript
 from workers.control.fault_points import fault_point
@@ -75,7 +76,6 @@ def answer_calls(turn: RunningTurn, ctx: ToolContext) -> None:
     def group(row: Item) -> str:
         call, tool = resolve(row, ctx)
         is_parallel = tool is not None and tool.PARALLEL and not (tool is exec_command and exec_command.is_patch(call))
-        is_parallel = is_parallel or (tool is mcp_tool and mcp_tool.runs_beside_others(call, ctx))
         return "side by side" if is_parallel else row.id
 
     for _, rows in groupby(turn.transcript.open_calls(), group):
@@ -95,12 +95,11 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
     transcript = turn.transcript
     call, tool = resolve(row, ctx)
     end = partial(_end, transcript, row, call, time.monotonic())
-    may_repeat = tool is not None and (tool.PURE or (tool is mcp_tool and mcp_tool.may_repeat(call, ctx)))
-    if row.begun_at_ms is not None and not may_repeat:
+    if row.begun_at_ms is not None and not (tool is not None and tool.PURE):
         logger.warning("call outcome unknown, not repeating it", extra={"turn_id": row.turn_id, "item_id": row.id})
-        return end(failed_result(row.tool_item, UNKNOWN_OUTCOME, "failed"))
+        return end(failed_result(row.tool_item, UNKNOWN_OUTCOME, "failed", output=_output_so_far(transcript, row)))
     if tool is None:
-        return end(failed_result(row.tool_item, unknown_tool(call), "failed"))
+        return end(failed_result(row.tool_item, unknown_tool(turn, call), "failed"))
     try:
         if turn.hooks is not None:
             if (refused := turn.hooks.before_call(row)) is not None:
@@ -109,7 +108,7 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
             call, _ = resolve(row, ctx)
         prepared = tool.prepare(call, ctx)
     except ToolError as error:
-        return end(failed_result(row.tool_item, str(error), "failed"))
+        return end(failed_result(row.tool_item, reason_for_user(turn.transcript, error), "failed"))
     decision = approvals.require_decision(turn, row, prepared)
     if prepared.requirement is not None or prepared.mcp_tool is not None:
         telemetry.tool_decided(call.name, call.call_id, decision.decision, decision.source)
@@ -118,7 +117,8 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
             telemetry.sandbox_left(call.name, call.call_id, "denied")
         if decision.shown:
             transcript.publish_item_started(row, prepared)
-        end(failed_result(prepared.item if decision.shown else None, decision.explanation, decision.status))
+        item = prepared.item if decision.shown else None
+        end(failed_result(item, decision.explanation, decision.status, shown=decision.source != "user"))
         if decision.cancelled:
             raise Interrupted
         return None
@@ -183,7 +183,7 @@ def run_begun(transcript: Transcript, allowed: AllowedCall) -> None:
     transcript.writer.check_authority()
     began_at = time.monotonic()
     with telemetry.span("tool", tool_name=call.name, call_id=call.call_id):
-        result = run_tool(allowed.tool, allowed.prepared, ctx)
+        result = run_tool(transcript, allowed.tool, allowed.prepared, ctx)
     if allowed.escalated:
         telemetry.sandbox_left(call.name, call.call_id, "escalated", began_at)
     fault_point("before_ended")
@@ -229,17 +229,19 @@ def resolve(row: Item, ctx: ToolContext) -> tuple[ToolCall, Tool | None]:
         return ToolCall(row.id, "", name, arguments, session_id), user_shell
     call = ToolCall(row.id, str(row.call_id), name, arguments, session_id, row.model_items[0].get("namespace"))
     if call.namespace is not None:
-        return call, mcp_tool if mcp_tool.find(call, ctx) is not None else None
+        return call, mcp_tool.find(call, ctx)
     if ctx.mcp is not None and name in MCP_RESOURCE_TOOLS:
         return call, mcp_resources
     return call, dynamic_tool if name in functions(ctx.dynamic_tools) else TOOLS.get(name)
 
 
-def unknown_tool(call: ToolCall) -> str:
+def unknown_tool(turn: RunningTurn, call: ToolCall) -> str:
     """Return what the model reads of a call whose tool does not exist, or not any more."""
     if call.namespace is not None:
         return f"unsupported call: {call.namespace}{call.name}"
-    return f"There is no tool `{call.name}`. Tools: {', '.join(TOOLS)}."
+    offered = prompt.offered_tools(turn.config, turn.transcript.settings)
+    names = [str(tool.get("name", tool["type"])) for tool in offered]
+    return f"There is no tool `{call.name}`. Tools: {', '.join(names)}."
 
 
 def name_and_arguments(row: Item) -> tuple[str, str]:
@@ -250,12 +252,12 @@ def name_and_arguments(row: Item) -> tuple[str, str]:
     return item["name"], arguments_of(row)
 
 
-def run_tool(tool: Tool, prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
+def run_tool(transcript: Transcript, tool: Tool, prepared: PreparedCall, ctx: ToolContext) -> ToolResult:
     """Run a tool; return its failure as a result. Errors: ClaimLost."""
     try:
         return tool.run(prepared, ctx)
     except ToolError as error:
-        return failed_result(prepared.item, str(error), "failed")
+        return failed_result(prepared.item, reason_for_user(transcript, error), "failed")
     except ClaimLost:
         raise
     except Exception:
@@ -264,16 +266,36 @@ def run_tool(tool: Tool, prepared: PreparedCall, ctx: ToolContext) -> ToolResult
         return failed_result(prepared.item, unknown, "failed")
 
 
-def failed_result(item: ToolItem | None, explanation: str, status: ItemStatus) -> ToolResult:
+def reason_for_user(transcript: Transcript, error: ToolError) -> str:
+    """Return what is told of a tool that cannot work; what the operator must mend is for the local user and the log."""
+    claim = transcript.claim
+    if not isinstance(error, SandboxUnavailable) or claim.owner == LOCAL_USER:
+        return str(error)
+    logger.warning("%s", error, extra={"turn_id": claim.turn_id})
+    return NO_FOLDERS
+
+
+def failed_result(
+    item: ToolItem | None, explanation: str, status: ItemStatus, *, output: str = "", shown: bool = True
+) -> ToolResult:
     """Return the result of a call that did not run or failed.
 
-    item: as it began; explanation: for the model.
+    item: as it began; explanation: for the model; output: of its command until then
+    shown: whether the user reads the explanation, too, in place of a command's output
 
     An item without a status does not show that it failed, so a warning shows it to the user.
     """
     ended = with_status(item, status) if item is not None else None
+    if shown and ended is not None and ended["type"] == "commandExecution" and not ended["aggregatedOutput"]:
+        lines = [output.removesuffix("\n"), explanation] if output else [explanation]
+        ended = {**ended, "aggregatedOutput": "\n".join(lines)}
     warnings = [("warning", {"message": explanation})] if ended is not None and "status" not in ended else []
     return ToolResult(explanation, item=cast(ToolItem | None, ended), failed=True, notifications=warnings)
+
+
+def _output_so_far(transcript: Transcript, row: Item) -> str:
+    """Return what clients have read of the output of a command that was lost with its worker."""
+    return (transcript.writer.published_texts() or {}).get(row.id, {}).get(OUTPUT_DELTA, "")
 
 
 def tool_context(turn: RunningTurn) -> ToolContext:
@@ -284,7 +306,7 @@ def tool_context(turn: RunningTurn) -> ToolContext:
     except FolderMissing as error:
         raise TurnFailed(turn_error(str(error), "badRequest")) from error
     except ToolError as error:
-        raise TurnFailed(turn_error(str(error), "sandboxError")) from error
+        raise TurnFailed(turn_error(reason_for_user(turn.transcript, error), "sandboxError")) from error
     return ToolContext(
         thread_id=claim.thread_id,
         turn_id=claim.turn_id,

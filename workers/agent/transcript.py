@@ -280,14 +280,14 @@ class Transcript:
         events += durable_events.item_events(unpublished, self.writer.published_texts())
         # The log drops all other open items: texts that were cut off are no history.
         events.append(Event("", role="keep", text="\n".join(open_ids)))
-        for approval in self._store.approvals.of_turn(turn.id):
+        approvals = self._store.approvals.of_turn(turn.id)
+        for approval in approvals:
             if approval.state == "pending":  # of an MCP server, whose call was lost with the worker
                 self._store.approvals.drop(approval.id)
                 events.append(durable_events.approval_resolved(approval))
             elif approval.published_state < 2:
                 events.append(durable_events.approval_resolved(approval))
-        active = {"type": "active", "activeFlags": []}
-        events.append(Event("thread/status/changed", {"threadId": self.claim.thread_id, "status": active}))
+        events.append(durable_events.goes_on(turn.thread_id, approvals))
         self.writer.publish_events(*events, urgent=True)
 
     def park(

@@ -276,7 +276,8 @@ class TurnHooks:
         answers, events = [], []
         for order, hook in hooks:
             run = _begun_run(order, hook, call_id)
-            self._transcript.writer.publish(STARTED, {"run": run})
+            writer = self._transcript.writer
+            writer.publish_events(writer.event(STARTED, {"run": run}), urgent=True)  # it is seen while the hook runs
             began_at = time.monotonic()
             fault_point("in_hook")
             try:

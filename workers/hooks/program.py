@@ -69,7 +69,7 @@ def run_hook(hook: Hook, payload: Mapping[str, object], ctx: ToolContext, total_
     )
     output = _Output()
     try:
-        process = Process(spec, on_bytes=output.add, may_begin=ctx.sessions.may_begin)
+        process = Process(spec, on_bytes=output.add, authority=ctx.sessions.authority)
     except (ToolError, SandboxUnavailable) as error:
         return failed(f"hook could not be started: {error}")
     output.process = process

@@ -66,7 +66,7 @@ def response_failure(status: int, text: str, retry_after_s: float | None, url: s
     message = str(error.get("message") or text)
     kinds = {str(error.get("code")), str(error.get("type"))}
     phrase = f"{status} {_phrase(status)}".strip()
-    unexpected = f"unexpected status {phrase}: {message}, url: {url}"
+    unexpected = f"unexpected status {phrase}: {message}"
     if status == 429:
         if kinds & _USAGE_LIMIT:
             return ModelError(_usage_limit(error), info="usageLimitExceeded", http_status=status, details=message)
@@ -81,10 +81,15 @@ def response_failure(status: int, text: str, retry_after_s: float | None, url: s
     if status < 500 and ("context_length_exceeded" in kinds or (status in (400, 413) and _CONTEXT_FULL.search(text))):
         return ModelError(CONTEXT_FULL, info="contextWindowExceeded", http_status=status, details=message)
     if status == 400:
-        return ModelError(text or unexpected, info="other", http_status=status)
+        return ModelError(text or unexpected, info="other", http_status=status, url=None if text else url)
     if status == 500:
         return ModelError(
-            HIGH_DEMAND, info="internalServerError", retryable=True, retry_after_s=retry_after_s, details=unexpected
+            HIGH_DEMAND,
+            info="internalServerError",
+            retryable=True,
+            retry_after_s=retry_after_s,
+            details=unexpected,
+            url=url,
         )
     info: CodexErrorInfo
     if kinds & _OVERLOADED:
@@ -94,15 +99,18 @@ def response_failure(status: int, text: str, retry_after_s: float | None, url: s
     else:
         info = {"httpConnectionFailed": {"httpStatusCode": status}}
     retryable = status > 500 or status in _RETRYABLE_STATUS
-    return ModelError(unexpected, info=info, http_status=status, retry_after_s=retry_after_s, retryable=retryable)
+    return ModelError(
+        unexpected, info=info, http_status=status, retry_after_s=retry_after_s, retryable=retryable, url=url
+    )
 
 
 def connection_failure(error: BaseException, url: str) -> ModelError:
     """Return the failure to connect; it may pass. url: without secrets."""
     return ModelError(
-        f"connection failed: {failure_reason(error)}, url: {url}",
+        f"connection failed: {failure_reason(error)}",
         info={"httpConnectionFailed": {"httpStatusCode": None}},
         retryable=True,
+        url=url,
     )
 
 

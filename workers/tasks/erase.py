@@ -12,7 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared import queue
 from shared.errors import InvalidRequest, ThreadhouseError
 from shared.events import turn_signals
-from shared.store.erasures import USER, USER_DELETED, Erasure
+from shared.events.log import Event
+from shared.store.erasures import AGE, USER, USER_DELETED, Erasure
 from workers.services import Services
 from workers.tasks import process_feedback, write_session
 from workers.workspace.folders import count_files, remove_workspace
@@ -43,6 +44,8 @@ def erase(services: Services, erasure: Erasure) -> bool:
     if erasure.kind == USER:
         return erase_user(services, erasure)
     thread_id, log = erasure.subject_id, services.log
+    if erasure.cause == AGE:  # no request was there to tell the clients that show it
+        log.publish([log.batch(thread_id, erasure.owner, [Event("thread/deleted", {"threadId": thread_id})])])
     _count_and_remove(services, erasure, "events", lambda: log.count(thread_id), lambda: log.delete(thread_id))
     _count_and_remove_folder(services, erasure, thread_id)
     _count_and_remove_feedback(services, erasure, thread_id)

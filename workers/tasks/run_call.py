@@ -6,7 +6,17 @@ import logging
 from collections.abc import Mapping
 
 from shared import queue
-from shared.errors import CallLost, InvalidRequest, NotFound, RequestError, ToolError, Unavailable
+from shared.errors import (
+    NO_FOLDERS,
+    CallLost,
+    InvalidRequest,
+    NotFound,
+    RequestError,
+    SandboxUnavailable,
+    ToolError,
+    Unavailable,
+)
+from shared.store.users import LOCAL_USER
 from workers.calls import HANDLERS, MCP_HANDLERS
 from workers.calls.mcp import McpAccess
 from workers.calls.running import RunningCall
@@ -33,7 +43,7 @@ def run(services: Services, call_id: str, kind: str, params: Mapping[str, object
             else:
                 call.answer.result(HANDLERS[kind](services.config, call, params))
     except Exception as error:
-        client_error = error_for_client(error)
+        client_error = error_for_client(error, owner)
         if client_error is None:
             logger.exception("worker call failed", extra={"kind": kind, "call_id": call_id})
         call.answer.error(client_error or error)
@@ -41,8 +51,11 @@ def run(services: Services, call_id: str, kind: str, params: Mapping[str, object
         services.calls.leave(call)
 
 
-def error_for_client(error: Exception) -> Exception | None:
+def error_for_client(error: Exception, owner: str) -> Exception | None:
     """Return the error that the client gets; None when it is a fault of the server."""
+    if isinstance(error, SandboxUnavailable):
+        logger.warning("%s", error)
+        return Unavailable(str(error) if owner == LOCAL_USER else NO_FOLDERS)
     if isinstance(error, RequestError | Unavailable | CallLost):
         return error
     if isinstance(error, ToolError):

@@ -13,7 +13,7 @@ from shared.events import durable_events
 from shared.ids import new_id
 from shared.protocol.turn import TurnError, error_kind, turn_error
 from shared.store import Store
-from shared.store.outages import RETRY_SECONDS, is_outage
+from shared.store.outages import RETRY_SECONDS, is_outage, outage_reason
 from shared.store.turns import Claim, Turn
 from workers.agent import loop
 from workers.agent.mcp_servers import leave_servers
@@ -73,7 +73,7 @@ def claim_next(services: Services) -> Claim | None:
     except Exception as error:
         if not is_outage(error):
             raise
-        logger.warning("database did not answer, no turn claimed: %s", type(error).__name__)
+        logger.warning("database did not answer, no turn claimed: %s", outage_reason(error))
     while time.monotonic() < lease_over_at and not services.draining.wait(RETRY_SECONDS):
         try:
             return services.store.claims.find(name)
@@ -94,7 +94,7 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     transcript = Transcript(writer, store, limits.history_bytes)
     sessions = CommandSessions(
         command_limits(services.config, claim.owner),
-        may_begin=lambda: services.journal.has_authority(claimed),
+        authority=lambda: services.journal.authority_left(claimed),
     )
     terminals = ThreadTerminals(store, services.redis, claim, signal)
     turn = RunningTurn(
@@ -125,7 +125,8 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
         logger.warning("claim lost, leaving the turn", extra={"turn_id": claim.turn_id})
     except Exception as error:
         if is_outage(error):
-            logger.exception("database unreachable, leaving the turn to its lease", extra={"turn_id": claim.turn_id})
+            reason = outage_reason(error)
+            logger.warning("database away, leaving the turn to its lease: %s", reason, extra={"turn_id": claim.turn_id})
         else:
             logger.exception("turn could not be ended, failing it", extra={"turn_id": claim.turn_id})
             turn.sessions.close_all("the turn leaving its worker")

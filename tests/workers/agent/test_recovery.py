@@ -142,7 +142,10 @@ def test_command_of_a_lost_worker_is_killed_and_not_run_again(open_bench: Callab
     order.check(bench.events(thread), lost=True)
     assert ran(bench) == 1
     assert "outcome is unknown" in outputs(bench)[0]
-    assert bench.shown(thread)[1]["status"] == "failed"
+    command = bench.shown(thread)[1]
+    assert command["status"] == "failed"
+    assert command["aggregatedOutput"].startswith("begins\n"), "the user keeps the output so far"
+    assert "outcome is unknown" in command["aggregatedOutput"], "and reads what the model reads"
     assert bench.turn(turn).status == "completed"
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from shared.errors import ClaimLost
+from shared.errors import NO_FOLDERS, ClaimLost, SandboxUnavailable
 from shared.ids import new_id
 from tests.support import order
 from tests.support.processes import is_running
 from tests.support.wait import until
 from tests.workers.agent.test_turn import outputs
 from tests.workers.builders import Bench
+from workers.agent import tool_calls
 from workers.tools import exec_command
 
 
@@ -31,6 +32,22 @@ def test_a_tool_that_breaks_fails_its_call_only(bench: Bench, monkeypatch: pytes
     assert [item.get("status") for item in bench.shown(thread)[1:]] == ["failed", None]
     bench.run_turn(thread, "next")
     assert "internal error; what it did is not known" in json.dumps(outputs(bench))
+
+
+def test_a_hosted_user_does_not_read_what_the_operator_must_mend(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> object:
+        raise SandboxUnavailable("no runner at /run/runner.sock: start it; the command has not begun")
+
+    monkeypatch.setattr(exec_command, "run", fail)
+    local, hosted = bench.thread(), bench.thread()
+    bench.run_turn(local, "[[run true]][[say Then.]]")
+    monkeypatch.setattr(tool_calls, "LOCAL_USER", "somebody else")
+    bench.run_turn(hosted, "[[run true]][[say Then.]]")
+
+    shown = [json.dumps(bench.shown(thread)) for thread in (local, hosted)]
+    assert ["/run/runner.sock" in text for text in shown] == [True, False]
+    assert NO_FOLDERS in shown[1]
+    assert "/run/runner.sock" not in json.dumps(bench.model.requests[-1].body)
 
 
 def test_a_tool_whose_claim_is_lost_stores_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

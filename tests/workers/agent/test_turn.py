@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from shared.errors import NO_FOLDERS, SandboxUnavailable
+from shared.ids import new_id
 from shared.store.threads import Thread
 from tests.support import order
 from tests.workers.builders import Bench
+from workers.agent import tool_calls
+from workers.sandbox import runner
 
 PATCH = "*** Begin Patch\n*** Add File: new.txt\n+one\n*** End Patch"
 
@@ -160,7 +164,10 @@ def test_update_plan_publishes_the_plan_without_an_item(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("call", "explanation"),
     [
-        ("[[tool frobnicate {}]]", "There is no tool `frobnicate`"),
+        (
+            "[[tool frobnicate {}]]",
+            "There is no tool `frobnicate`. Tools: exec_command, write_stdin, apply_patch, update_plan, view_image.",
+        ),
         ('[[tool exec_command {"command": "ls"}]]', "cmd: expected a string"),
         ("[[tool exec_command []]]", "not a JSON object"),
         ('[[tool update_plan {"plan": 5}]]', "update_plan: expected"),
@@ -230,6 +237,23 @@ def test_instructions_and_environment_are_rows_apart_from_user_messages(bench: B
     messages = [item["content"][0]["text"] for item in bench.shown(thread) if item["type"] == "userMessage"]
     assert messages == ["hello", "again"]
     assert "Always be brief." not in json.dumps(bench.events(thread))
+
+
+def test_turn_without_a_tool_call_asks_the_tool_runner_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = bench.thread()
+    bench.run_turn(thread, "hello")
+    asked: list[str] = []
+    ask = runner._runner.request
+
+    def count(name: str, *args: Any) -> Any:
+        asked.append(name)
+        return ask(name, *args)
+
+    monkeypatch.setattr(runner._runner, "request", count)
+
+    bench.run_turn(thread, "again")
+
+    assert asked == ["make_and_look_here", "read_project"]
 
 
 def instructions_of(bench: Bench) -> list[str]:
@@ -397,3 +421,27 @@ def test_unknown_provider_fails_the_turn(open_bench: Callable[..., Bench], tmp_p
     assert turn.status == "failed"
     assert turn.error is not None
     assert "gone" in turn.error["message"]
+
+
+@pytest.mark.parametrize("script", ["[[status 401 no key]]", "[[status 500 boom]]", "[[status 502 oops]]"])
+def test_only_the_local_user_is_told_where_the_provider_is(bench: Bench, script: str) -> None:
+    local, hosted = bench.thread(), bench.thread(owner=new_id())
+
+    turns = [bench.run_turn(thread, script) for thread in (local, hosted)]
+
+    told = [json.dumps([turn.error, bench.events(thread)]) for turn, thread in zip(turns, (local, hosted), strict=True)]
+    assert [f"url: {bench.model.base_url}" in text for text in told] == [True, False]
+    assert bench.model.base_url not in told[1]
+
+
+def test_only_the_local_user_reads_what_the_operator_must_mend(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> object:
+        raise SandboxUnavailable("no runner at /run/runner.sock: start it")
+
+    monkeypatch.setattr(tool_calls, "thread_sandbox", fail)
+    local, hosted = (bench.run_turn(thread, "hello") for thread in (bench.thread(), bench.thread(owner=new_id())))
+
+    assert local.error is not None
+    assert local.error["message"] == "no runner at /run/runner.sock: start it"
+    assert hosted.error is not None
+    assert hosted.error["message"] == NO_FOLDERS

@@ -56,7 +56,8 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
             "info": {"httpConnectionFailed": {"httpStatusCode": 502}},
             "http_status": 502,
             "retryable": True,
-            "text": "unexpected status 502 Bad Gateway: oops, url: {base_url}/responses",
+            "text": "unexpected status 502 Bad Gateway: oops",
+            "url": "{base_url}/responses",
         },
     ),
     ("[[status 503 code=server_is_overloaded]]", {"info": "serverOverloaded", "http_status": 503, "retryable": True}),
@@ -66,7 +67,8 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
             "info": {"httpConnectionFailed": {"httpStatusCode": 401}},
             "http_status": 401,
             "retryable": True,
-            "text": "unexpected status 401 Unauthorized: no key, url: {base_url}/responses",
+            "text": "unexpected status 401 Unauthorized: no key",
+            "url": "{base_url}/responses",
         },
     ),
     ("[[status 403]]", {"info": {"httpConnectionFailed": {"httpStatusCode": 403}}, "retryable": False}),
@@ -130,9 +132,10 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
 def test_failures_map_to_the_errors_of_the_protocol(server: ModelServer, script: str, expected: dict[str, Any]) -> None:
     error = failure(provider_of(server), script)
 
-    text, begins = expected.pop("text", None), expected.pop("begins", None)
+    text, begins, url = expected.pop("text", None), expected.pop("begins", None), expected.pop("url", None)
     assert {name: getattr(error, name) for name in expected} == expected
     assert text is None or str(error) == text.format(base_url=server.base_url)
+    assert url is None or error.url == url.format(base_url=server.base_url)
     assert begins is None or str(error).startswith(begins)
     assert len(server.requests) == 1
 

@@ -13,6 +13,8 @@ from shared.clock import now_ms
 from shared.config import Retention
 from shared.config.feedback import FeedbackSettings
 from shared.errors import Conflict, NotFound
+from shared.event_names import thread_channel
+from shared.events.log import decode_entries
 from shared.store.audit import AuditEntry
 from shared.store.erasures import Erasure
 from shared.store.tables import erasures, metadata, threads
@@ -209,9 +211,16 @@ def test_retention_sweep_removes_what_is_too_old(open_bench: Callable[..., Bench
             aged = update(threads).where(threads.c.id == days[name].id)
             connection.execute(aged.values(updated_at_ms=now_ms() - age * sweep_retention.DAY_MS))
 
+    clients = services.redis.pubsub()
+    clients.subscribe(*(thread_channel(thread.id) for thread in days.values()))
+
     sweep_retention.run(services)
     erase.run(services)
 
     left = {name for name, thread in days.items() if store.threads.find(thread.id, "local")}
     assert left == {"new", "archived"}
+    messages = [message for message in iter(clients.get_message, None) if message["type"] == "message"]
+    told = {message["channel"].decode(): decode_entries(message["data"]) for message in messages}
+    assert told.keys() == {thread_channel(days[name].id) for name in ("old", "old archived")}
+    assert {entry.method for entries in told.values() for entry in entries} == {"thread/deleted"}
     assert [one.cause for one in receipts(services)] == ["retention", "retention"]

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.errors import Overloaded
+from shared.errors import NO_FOLDERS, Overloaded, SandboxUnavailable, Unavailable
 from shared.event_names import call_channel, worker_channel
 from shared.events import worker_calls
 from shared.ids import new_id
@@ -545,3 +545,12 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> None:
     for name, data in contents.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
+
+
+def test_only_the_local_user_reads_what_the_operator_must_mend() -> None:
+    error = SandboxUnavailable("no runner at /run/runner.sock: start it")
+
+    assert str(run_call.error_for_client(error, LOCAL_USER)) == str(error)
+    hosted = run_call.error_for_client(error, "ada")
+    assert isinstance(hosted, Unavailable)
+    assert str(hosted) == NO_FOLDERS
