@@ -6,9 +6,13 @@ import "./style/thread.css";
 import "./style/operate.css";
 import { finishToasts } from "./state/toasts";
 import { App } from "./views/App";
+import { drawHarmlessly } from "./views/drawn";
 import { Guard } from "./views/Guard";
+import { releaseRemoved } from "./views/release";
 
-addEventListener("pagehide", finishToasts);
+drawHarmlessly();
+releaseRemoved();
+addEventListener("pagehide", () => void finishToasts());
 render(
   <Guard what="console">
     <App />

@@ -12,6 +12,8 @@ export class ServerError extends Error {
   }
 }
 
+export const NO_ANSWER = "The server does not answer. Check that it runs and that you are online; then try again.";
+
 let signedOut: () => void = () => {};
 
 /** Call a function whenever the server no longer knows who we are. */
@@ -19,18 +21,36 @@ export function onSignedOut(call: () => void): void {
   signedOut = call;
 }
 
-/** Send a request. Errors: ServerError, also when there is no answer. */
+let users = 0; // counts those who have left
+
+/** Leave all requests that are on their way without an answer: who asked is gone. */
+export function dropAnswers(): void {
+  users += 1;
+}
+
+/** Send a request. Errors: ServerError, also when there is no answer. It never ends when its user is gone meanwhile. */
 export async function send(path: string, options: RequestInit = {}): Promise<Response> {
+  const user = users;
+  try {
+    return await ask(path, options);
+  } catch (error) {
+    if (user === users && path !== "/console/session" && error instanceof ServerError && error.status === 401) signedOut();
+    throw error;
+  } finally {
+    if (user !== users) await new Promise<never>(() => {});
+  }
+}
+
+async function ask(path: string, options: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(path, { credentials: "same-origin", redirect: "error", cache: "no-store", ...options });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ServerError("The server does not answer. Check that it runs and that you are online; then try again.", 0);
+    throw new ServerError(NO_ANSWER, 0);
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 401 && path !== "/console/session") signedOut();
   const detail = typeof problem.detail === "string" ? problem.detail : `The server answered ${response.status}. Try again.`;
   throw new ServerError(detail, response.status, problem.retryAfterMs);
 }

@@ -23,6 +23,11 @@ export interface components {
             dailyUsageBuckets: components["schemas"]["DailyUsage"][];
             summary: components["schemas"]["UsageSummary"];
         };
+        AdminAlertsListParams: Record<string, never>;
+        AdminAlertsListResult: {
+            data: components["schemas"]["AlertObject"][];
+            watchedAtMs: number | null;
+        };
         AdminAuditListParams: {
             action?: string | null;
             cursor?: string | null;
@@ -33,6 +38,18 @@ export interface components {
         };
         AdminAuditListResult: {
             data: components["schemas"]["AuditObject"][];
+            nextCursor: string | null;
+        };
+        AdminEndedTurnListParams: {
+            cursor?: string | null;
+            /** @default 50 */
+            limit?: number;
+            /** @enum {string|null} */
+            status?: "completed" | "interrupted" | "failed" | null;
+            userId?: string | null;
+        };
+        AdminEndedTurnListResult: {
+            data: components["schemas"]["EndedTurnObject"][];
             nextCursor: string | null;
         };
         AdminErasureListParams: {
@@ -218,6 +235,16 @@ export interface components {
             text: string;
             /** @enum {string} */
             type: "agentMessage";
+        };
+        AlertObject: {
+            doc: string;
+            message: string;
+            name: string;
+            next: string;
+            /** @enum {string} */
+            severity: "critical" | "warning" | "info";
+            sinceMs: number;
+            untilMs: number | null;
         };
         AnswerObject: {
             atMs: number;
@@ -457,6 +484,16 @@ export interface components {
             type: "dynamicToolCall";
         };
         Empty: Record<string, never>;
+        EndedTurnObject: {
+            createdAtMs: number;
+            endedAtMs: number | null;
+            error: string | null;
+            startedAtMs: number | null;
+            status: string;
+            threadId: string;
+            turnId: string;
+            userId: string;
+        };
         Environment: {
             cwd: string;
             environmentId: string;
@@ -1086,6 +1123,13 @@ export interface components {
             title?: string;
             /** @enum {string} */
             type: "uncommittedChanges" | "baseBranch" | "commit" | "custom";
+        };
+        RunningObject: {
+            name: string | null;
+            preview: string;
+            startedAtMs: number | null;
+            threadId: string;
+            turnId: string;
         };
         SandboxPolicy: {
             excludeSlashTmp?: boolean;
@@ -1738,10 +1782,33 @@ export interface components {
         TurnSteerResult: {
             turnId: string;
         };
+        TurnWaitReadParams: {
+            threadId: string;
+        };
+        TurnWaitReadResult: {
+            wait: components["schemas"]["WaitObject"] | null;
+        };
         TurnsPage: {
             backwardsCursor: string | null;
             data: components["schemas"]["TurnObject"][];
             nextCursor: string | null;
+        };
+        UsageReadParams: {
+            fromDay?: string | null;
+            /**
+             * @default [
+             *       "day",
+             *       "model"
+             *     ]
+             */
+            groupBy?: ("day" | "model")[];
+            toDay?: string | null;
+        };
+        UsageReadResult: {
+            currency: string;
+            data: components["schemas"]["SpendingObject"][];
+            fromDay: string;
+            toDay: string;
         };
         UsageSummary: {
             lifetimeTokens: number;
@@ -1814,6 +1881,13 @@ export interface components {
             role: string;
             userId: string;
         };
+        WaitObject: {
+            cause: string;
+            running: components["schemas"]["RunningObject"][];
+            sinceMs: number;
+            turnId: string;
+            why: string;
+        };
         WaitingObject: {
             cause: string | null;
             count: number | null;
@@ -1827,6 +1901,7 @@ export interface components {
         WaitingRequest: {
             answer: components["schemas"]["AnswerObject"] | null;
             askedAtMs: number;
+            expiresAtMs: number;
             id: number;
             item: ((components["schemas"]["UserMessage"] | components["schemas"]["AgentMessage"] | components["schemas"]["Reasoning"] | components["schemas"]["CommandExecution"] | components["schemas"]["FileChange"] | components["schemas"]["DynamicToolCall"] | components["schemas"]["McpToolCall"] | components["schemas"]["ImageView"] | components["schemas"]["WebSearch"] | components["schemas"]["Plan"] | components["schemas"]["ReviewMode"] | components["schemas"]["ContextCompaction"] | components["schemas"]["HookPrompt"]) & components["schemas"]["ItemRow"]) | null;
             method: string;
@@ -1891,9 +1966,17 @@ export interface components {
                 params: Record<string, never>;
                 result: Record<string, never>;
             };
+            "admin/alerts/list": {
+                params: components["schemas"]["AdminAlertsListParams"];
+                result: components["schemas"]["AdminAlertsListResult"];
+            };
             "admin/audit/list": {
                 params: components["schemas"]["AdminAuditListParams"];
                 result: components["schemas"]["AdminAuditListResult"];
+            };
+            "admin/endedTurn/list": {
+                params: components["schemas"]["AdminEndedTurnListParams"];
+                result: components["schemas"]["AdminEndedTurnListResult"];
             };
             "admin/erasure/list": {
                 params: components["schemas"]["AdminErasureListParams"];
@@ -2365,6 +2448,14 @@ export interface components {
             "turn/steer": {
                 params: components["schemas"]["TurnSteerParams"];
                 result: components["schemas"]["TurnSteerResult"];
+            };
+            "turn/wait/read": {
+                params: components["schemas"]["TurnWaitReadParams"];
+                result: components["schemas"]["TurnWaitReadResult"];
+            };
+            "usage/read": {
+                params: components["schemas"]["UsageReadParams"];
+                result: components["schemas"]["UsageReadResult"];
             };
             "workspace/archive": {
                 params: Record<string, never>;

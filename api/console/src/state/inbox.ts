@@ -1,19 +1,21 @@
 /** What all threads of the user ask, and nobody has answered; and the stream that tells of it. */
-import { signal } from "@preact/signals";
 import { call, messageOf, respond, ServerError } from "../protocol/http";
 import { follow } from "../protocol/stream";
 import type { Notification, WaitingRequest } from "../protocol/types";
-import { forgetInbox, noticeInbox } from "./notifications";
+import { noticeInbox } from "./notifications";
+import { advanceAll, noticeQueueEvent } from "./queue";
 import { go } from "./route";
 import { loadThreads, noticeThreadEvent, threads } from "./threads";
 import { soon } from "./soon";
-import { say } from "./toasts";
+import { noticeSteeredEvent } from "./steered";
+import { attempt } from "./toasts";
+import { ofUser } from "./user";
 
 const POLL_MS = 30_000;
 
-export const inbox = signal<readonly WaitingRequest[] | null>(null);
-export const inboxError = signal<string | null>(null);
-export const offline = signal<string | null>(null);
+export const inbox = ofUser<readonly WaitingRequest[] | null>(null);
+export const inboxError = ofUser<string | null>(null);
+export const offline = ofUser<string | null>(null);
 
 let asked = 0;
 
@@ -32,12 +34,14 @@ export async function loadInbox(): Promise<void> {
 
 /** Answer a server request. Returns whether it is over. */
 export async function answer(requestId: number, result: object): Promise<boolean> {
-  try {
-    await respond(requestId, result);
-  } catch (error) {
-    say(messageOf(error), "error");
-    if (!(error instanceof ServerError && error.status === 409)) return false;
-  }
+  let isOver = true;
+  await attempt(() =>
+    respond(requestId, result).catch((error) => {
+      isOver = error instanceof ServerError && error.status === 409;
+      throw error;
+    }),
+  );
+  if (!isOver) return false;
   inbox.value = inbox.value?.filter((request) => request.id !== requestId) ?? null;
   void loadInbox();
   return true;
@@ -49,10 +53,10 @@ export async function answer(requestId: number, result: object): Promise<boolean
  * A hidden page closes its stream, because a browser opens few connections to one server, and asks now and then.
  */
 export function followUser(): () => void {
-  forgetInbox();
   let stop: (() => void) | null = null;
   const refresh = () => {
     void loadInbox();
+    advanceAll();
     if (threads.peek() !== null && !document.hidden) void loadThreads();
   };
   const open = () => {
@@ -65,7 +69,7 @@ export function followUser(): () => void {
   };
   const close = () => (stop?.(), (stop = null));
   const turn = () => (document.hidden ? close() : open());
-  const timer = window.setInterval(() => document.hidden && void loadInbox(), POLL_MS);
+  const timer = window.setInterval(() => document.hidden && (void loadInbox(), advanceAll()), POLL_MS);
   document.addEventListener("visibilitychange", turn);
   turn();
   if (document.hidden) refresh();
@@ -78,6 +82,8 @@ export function followUser(): () => void {
 
 function notice(event: Notification): void {
   noticeThreadEvent(event);
+  noticeQueueEvent(event);
+  noticeSteeredEvent(event);
   const { params } = event;
   if (!("threadId" in params)) return;
   const asks = event.method === "thread/status/changed" && (event.params.status.activeFlags ?? []).length > 0;

@@ -2,8 +2,10 @@
 import { signal } from "@preact/signals";
 import type { WaitingRequest } from "../protocol/types";
 import { titleOf } from "../views/decisions";
+import { harmless } from "../views/visible";
 import { flag, storeFlag } from "./preferences";
 import { titleOf as titleOfThread } from "./threads";
+import { onUserGone } from "./user";
 
 const NAME = "notifications";
 
@@ -36,6 +38,7 @@ export function newOnes(before: ReadonlySet<number> | null, list: readonly Waiti
 }
 
 let known: Set<number> | null = null;
+onUserGone(() => (known = null)); // what waits for another user is new to nobody
 
 /** Tell the user of requests that are new, unless they look at the page. open: called when they click */
 export function noticeInbox(list: readonly WaitingRequest[], open: (threadId: string) => void): void {
@@ -44,15 +47,10 @@ export function noticeInbox(list: readonly WaitingRequest[], open: (threadId: st
   const [first] = fresh;
   if (!first || notifications.value !== "on" || document.hasFocus()) return;
   const more = fresh.length > 1 ? ` (and ${fresh.length - 1} more)` : "";
-  const shown = new Notification(titleOf(first) + more, { body: titleOfThread(first), tag: "threadhouse" });
+  const shown = new Notification(titleOf(first) + more, { body: harmless(titleOfThread(first)), tag: "threadhouse" });
   shown.onclick = () => {
     window.focus();
     open(first.threadId);
     shown.close();
   };
-}
-
-/** Another user has signed in: what waits for them is new to nobody. */
-export function forgetInbox(): void {
-  known = null;
 }

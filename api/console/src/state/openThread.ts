@@ -1,18 +1,21 @@
-/** The thread on the page: read, then followed. Events are applied once per frame, however many come. */
-import { type Signal, signal } from "@preact/signals";
+/** The thread on the page: read, then followed. Events are applied together, however many come. */
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { call, isPassing, messageOf, send, ServerError } from "../protocol/http";
 import { follow, type Position } from "../protocol/stream";
 import type { Thread, ThreadEvent, Turn } from "../protocol/types";
-import { readThread, readTurn, reduceAll, settingsOf, type ThreadState } from "./thread";
+import { paceOf } from "./pace";
+import { readThread, reduceAll, settingsOf, type ThreadState, withOlder } from "./thread";
 
-const PAGE_TURNS = 20;
+const PAGE_ITEMS = 25;
+const PAGE_TURNS = 100;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 
-interface TurnsPage {
-  /** Newest first. */
-  data: readonly Turn[];
-  nextCursor: string | null;
+/** Turns, oldest first, with those of their items that belong to the page. */
+interface Page {
+  turns: Turn[];
+  /** Reads the page before this one; null: there is none. */
+  before: (() => Promise<Page>) | null;
 }
 
 /** From where a thread is read and followed. */
@@ -20,8 +23,8 @@ export interface ThreadSource {
   eventsUrl: string;
   /** Of the requests for events. */
   options: RequestInit;
-  read(): Promise<{ state: ThreadState; older: string | null }>;
-  readOlder(cursor: string): Promise<TurnsPage>;
+  /** Return the thread with its last turns, and what is before them. */
+  read(): Promise<{ state: ThreadState; before: Page["before"] }>;
 }
 
 export interface OpenThread {
@@ -30,9 +33,12 @@ export interface OpenThread {
   error: Signal<string | null>;
   /** The connection is lost, and is being tried again. */
   trouble: Signal<string | null>;
-  /** Where older turns begin; null: all are here. */
-  older: Signal<string | null>;
-  loadOlder(): Promise<void>;
+  /** Grows when the page shall show the latest. */
+  latest: Signal<number>;
+  /** Older turns or items are not here yet. */
+  hasOlder: ReadonlySignal<boolean>;
+  /** Load a page of them, unless one is being loaded. arrives: called before they are in the state */
+  loadOlder(arrives: () => void): Promise<void>;
   close(): void;
 }
 
@@ -40,17 +46,19 @@ export function openThread(source: ThreadSource): OpenThread {
   const state = signal<ThreadState | null>(null);
   const error = signal<string | null>(null);
   const trouble = signal<string | null>(null);
-  const older = signal<string | null>(null);
+  const latest = signal(0);
+  const before = signal<Page["before"]>(null);
+  const hasOlder = computed(() => before.value !== null);
+  let isLoading = false;
   let waiting: ThreadEvent[] = [];
-  let frame = 0;
   let reading = 0; // counts reads, so that a later one supersedes an earlier one
   let isRead = false;
   let pauseMs = FIRST_PAUSE_MS; // before the next read, after one that failed
   let stop = () => {};
+  const pace = paceOf(apply);
   const position: Position = { lastId: "" };
 
   function apply(): void {
-    frame = 0;
     if (state.value === null || !isRead) return;
     const events = waiting;
     waiting = [];
@@ -59,17 +67,13 @@ export function openThread(source: ThreadSource): OpenThread {
     if (state.value.fate === "gone") error.value = "This thread was deleted.";
   }
 
-  function schedule(): void {
-    if (frame === 0) frame = document.hidden ? window.setTimeout(apply, 200) : requestAnimationFrame(apply);
-  }
-
   async function read(): Promise<void> {
     const number = ++reading;
     isRead = false;
     try {
       const found = await source.read();
       if (number !== reading) return;
-      older.value = found.older;
+      before.value = found.before;
       const requests = state.value?.requests ?? [];
       state.value = { ...found.state, requests, usage: state.value?.usage ?? null };
       isRead = true;
@@ -103,7 +107,7 @@ export function openThread(source: ThreadSource): OpenThread {
       },
       event: (event: ThreadEvent) => {
         waiting.push(event);
-        schedule();
+        pace.hurry();
       },
       trouble: (message: string | null) => (trouble.value = message),
       refused: (problem: ServerError) => {
@@ -113,14 +117,19 @@ export function openThread(source: ThreadSource): OpenThread {
     stop = follow(source.eventsUrl, handlers, position, source.options);
   }
 
-  async function loadOlder(): Promise<void> {
-    if (older.value === null) return;
-    const page = await source.readOlder(older.value);
-    older.value = page.nextCursor;
-    if (state.value === null) return;
-    const known = new Set(state.value.turns.map((turn) => turn.id));
-    const added = page.data.filter((turn) => !known.has(turn.id)).reverse();
-    state.value = { ...state.value, turns: [...added.map(readTurn), ...state.value.turns] };
+  async function loadOlder(arrives: () => void): Promise<void> {
+    const readPage = before.value;
+    if (readPage === null || isLoading) return;
+    isLoading = true;
+    try {
+      const page = await readPage();
+      if (before.value !== readPage || state.value === null) return; // the thread was read again
+      arrives();
+      before.value = page.before;
+      state.value = withOlder(state.value, page.turns);
+    } finally {
+      isLoading = false;
+    }
   }
 
   // A hidden page closes its stream, because a browser opens few connections to one server; it continues it later.
@@ -130,19 +139,18 @@ export function openThread(source: ThreadSource): OpenThread {
   const close = () => {
     document.removeEventListener("visibilitychange", turn);
     stop();
+    pace.stop();
     reading += 1;
   };
-  return { state, error, trouble, older, loadOlder, close };
+  return { state, error, trouble, latest, hasOlder, loadOlder, close };
 }
 
 /** A thread of the user. */
 export function ownThread(threadId: string): ThreadSource {
-  const page = { threadId, limit: PAGE_TURNS, sortDirection: "desc", itemsView: "full" } as const;
   return {
     eventsUrl: `/v2/thread/events?threadId=${encodeURIComponent(threadId)}`,
     options: {},
-    read: () => readAll(threadId),
-    readOlder: (cursor) => call("thread/turns/list", { ...page, cursor }),
+    read: () => readOwn(threadId),
   };
 }
 
@@ -156,33 +164,67 @@ interface SharedPage {
 export function sharedThread(secret: string): ThreadSource {
   const options: RequestInit = { credentials: "omit", headers: { Authorization: `Share ${secret}` } };
   const ask = async (query: string) => (await (await send(`/v2/thread/shared${query}`, options)).json()) as SharedPage;
+  const pageOf = ({ turns, nextCursor }: SharedPage): Page => ({
+    turns: turns.reverse(),
+    before: nextCursor === null ? null : async () => pageOf(await ask(`?cursor=${encodeURIComponent(nextCursor)}`)),
+  });
   return {
     eventsUrl: "/v2/thread/shared/events",
     options,
     read: async () => {
-      const { thread, turns, nextCursor } = await ask("");
-      return { state: readThread(thread, turns.reverse(), null), older: nextCursor };
-    },
-    readOlder: async (cursor) => {
-      const { turns, nextCursor } = await ask(`?cursor=${encodeURIComponent(cursor)}`);
-      return { data: turns, nextCursor };
+      const answer = await ask("");
+      const { turns, before } = pageOf(answer);
+      return { state: readThread(answer.thread, turns, null), before };
     },
   };
 }
 
-/** Read a thread with its last turns. Errors: ServerError */
-async function readAll(threadId: string): Promise<{ state: ThreadState; older: string | null }> {
+/** Read a thread with its last items. Errors: ServerError */
+async function readOwn(threadId: string): Promise<{ state: ThreadState; before: Page["before"] }> {
   const { thread } = await call("thread/read", { threadId });
-  const page = { threadId, limit: PAGE_TURNS, sortDirection: "desc", itemsView: "full" } as const;
-  const [session, turns] = await Promise.all([
-    // An archived thread has no session, and is shown without its settings.
-    call("thread/resume", { threadId, excludeTurns: true }).catch(unlessRefused),
+  let isArchived = false;
+  const [session, last] = await Promise.all([
+    call("thread/resume", { threadId, excludeTurns: true }).catch((error) => {
+      // An archived thread has no session, and is shown without its settings. Nothing else tells that it is archived.
+      isArchived = error instanceof ServerError && error.status === 409;
+      return unlessRefused(error);
+    }),
     // A thread to which nobody has written yet has no turns to list.
-    thread.preview === "" ? call("thread/turns/list", page).catch(unlessRefused) : call("thread/turns/list", page),
+    thread.preview === "" ? readLast(threadId).catch(unlessRefused) : readLast(threadId),
   ]);
-  const oldestFirst: Turn[] = [...(turns?.data ?? [])].reverse();
-  const state = readThread(session?.thread ?? thread, oldestFirst, session && settingsOf(session));
-  return { state, older: turns?.nextCursor ?? null };
+  const state = readThread(session?.thread ?? thread, last?.turns ?? [], session && settingsOf(session));
+  return { state: { ...state, isArchived }, before: last?.before ?? null };
+}
+
+interface TurnList {
+  /** Newest first, without items. */
+  data: readonly Turn[];
+  nextCursor: string | null;
+}
+
+function listTurns(threadId: string, cursor: string | null): Promise<TurnList> {
+  return call("thread/turns/list", { threadId, cursor, limit: PAGE_TURNS, sortDirection: "desc", itemsView: "notLoaded" });
+}
+
+/** Turns are read before items: so a turn that ends meanwhile is open here, and its last items come as events. */
+async function readLast(threadId: string): Promise<Page> {
+  return readItems(threadId, null, await listTurns(threadId, null));
+}
+
+/** Read the page of items at a cursor. list: of turns, from the newest one that may have an item of the page */
+async function readItems(threadId: string, cursor: string | null, list: TurnList): Promise<Page> {
+  const { data, nextCursor } = await call("thread/items/list", { threadId, cursor, limit: PAGE_ITEMS, sortDirection: "desc" });
+  const first = data.at(-1)?.turnId ?? "";
+  while (list.nextCursor !== null && (list.data.at(-1)?.id ?? "") > first) {
+    const older = await listTurns(threadId, list.nextCursor);
+    list = { data: [...list.data, ...older.data], nextCursor: older.nextCursor };
+  }
+  const oldestFirst = [...data].reverse();
+  const itemsOf = ({ id }: Turn) => oldestFirst.filter((entry) => entry.turnId === id).map((entry) => entry.item);
+  const isShown = ({ id }: Turn) => nextCursor === null || id >= first;
+  const turns = list.data.filter(isShown).map((turn) => ({ ...turn, items: itemsOf(turn) }));
+  const rest = { ...list, data: list.data.filter(({ id }) => id <= first) };
+  return { turns: turns.reverse(), before: nextCursor === null ? null : () => readItems(threadId, nextCursor, rest) };
 }
 
 function unlessRefused(error: unknown): null {

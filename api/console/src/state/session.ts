@@ -1,11 +1,14 @@
 /** Who uses this page. */
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import { messageOf, onSignedOut, send } from "../protocol/http";
+import { forgetUser } from "./user";
 
 export interface Who {
   user: { id: string; name: string; role: string };
   /** "open": a server without users, which asks nobody to sign in. */
   mode: "open" | "session";
+  /** Whether a thread can start from a git repository. */
+  git: boolean;
 }
 
 /** detail: why nobody can sign in at all. provider: where they can sign in beside here, as people call it. */
@@ -19,31 +22,53 @@ interface Nobody {
 export const who = signal<Who | null | undefined>(undefined);
 export const startError = signal<string | null>(null);
 export const provider = signal<string | null>(null);
+/** Whether the last session has ended without a sign-out here. */
+export const hasEnded = signal(false);
 
-onSignedOut(forget);
+let isLeaving = false;
+
+// At a sign-out, requests on their way may be refused before its answer is here.
+onSignedOut(() => isLeaving || forget());
 
 /** Show the sign-in page, with what it offers. */
 function forget(): void {
-  who.value = null;
+  if (who.peek() === null) return;
+  become(null);
   void findWho();
+}
+
+function become(next: Who | null | undefined): void {
+  const before = who.peek();
+  batch(() => {
+    if (before && before.user.id !== next?.user.id) forgetUser();
+    if (before || next) hasEnded.value = next === null && !isLeaving;
+    who.value = next;
+  });
 }
 
 export async function findWho(): Promise<void> {
   try {
     const found = (await (await send("/console/session")).json()) as Who | Nobody;
-    who.value = found.user === null ? null : found;
+    become(found.user === null ? null : found);
     startError.value = found.user === null ? found.detail : null;
     if (found.user === null) provider.value = found.provider ?? null;
   } catch (error) {
-    startError.value = messageOf(error);
+    if (!who.peek()) startError.value = messageOf(error);
   }
+}
+
+/** Ask again who uses this page whenever it becomes visible, until the returned function is called: another tab has the same session. */
+export function followSession(): () => void {
+  const turn = () => !document.hidden && who.peek() !== undefined && void findWho();
+  document.addEventListener("visibilitychange", turn);
+  return () => document.removeEventListener("visibilitychange", turn);
 }
 
 /** Exchange an API key or a token for a session. Errors: ServerError */
 export async function signIn(credential: string): Promise<void> {
   const headers = { "Content-Type": "application/json" };
   const body = JSON.stringify({ credential });
-  who.value = (await (await send("/console/session", { method: "POST", headers, body })).json()) as Who;
+  become((await (await send("/console/session", { method: "POST", headers, body })).json()) as Who);
 }
 
 /** Where the browser signs in at the provider; it comes back to the page that is open. */
@@ -53,7 +78,13 @@ export function signInPath(): string {
 
 /** End the session here, and at the provider if the user has signed in there. */
 export async function signOut(): Promise<void> {
-  const answer = (await (await send("/console/session", { method: "DELETE" })).json()) as { continueAt?: string };
-  if (answer.continueAt) location.assign(answer.continueAt);
-  else forget();
+  isLeaving = true;
+  try {
+    const answer = (await (await send("/console/session", { method: "DELETE" })).json()) as { continueAt?: string };
+    if (!answer.continueAt) return forget();
+    become(undefined);
+    location.assign(answer.continueAt);
+  } finally {
+    isLeaving = false;
+  }
 }

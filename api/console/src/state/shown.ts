@@ -3,7 +3,7 @@ import { type ReadonlySignal, useSignal } from "@preact/signals";
 import { type RefObject } from "preact";
 import { useEffect, useLayoutEffect } from "preact/hooks";
 
-const MOMENT_MS = 700;
+export const MOMENT_MS = 700;
 
 /** Return whether something has been as it is for a moment, on a page that is seen. what: what it is, and where */
 export function useSettled(...what: unknown[]): ReadonlySignal<boolean> {

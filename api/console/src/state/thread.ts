@@ -32,18 +32,33 @@ export interface ThreadState {
   /** What waits for an answer of a person, oldest first. */
   requests: readonly ServerRequest[];
   usage: TokenUsage | null;
-  /** "gone": deleted. "stale": turns were removed, or events were missed; the thread must be read again. */
+  /** It takes no message until it is unarchived. */
+  isArchived: boolean;
+  /** "gone": deleted. "stale": more has changed than events say, or some were missed; the thread must be read again. */
   fate: "alive" | "stale" | "gone";
 }
 
 /** Return the state of a thread that was read. turns: oldest first */
 export function readThread(thread: ThreadFacts, turns: readonly Turn[], settings: Settings | null): ThreadState {
-  return { thread, settings, turns: turns.map(readTurn), requests: [], usage: null, fate: "alive" };
+  return { thread, settings, turns: turns.map(readTurn), requests: [], usage: null, isArchived: false, fate: "alive" };
 }
 
 export function readTurn(turn: Turn): TurnState {
   const { items, itemsView: _, ...rest } = turn;
   return { ...rest, items, plan: [], notices: [] };
+}
+
+/** Return the state with what is before it. turns: oldest first; one that the state has brings items before those it has */
+export function withOlder(state: ThreadState, turns: readonly Turn[]): ThreadState {
+  const known = new Map(state.turns.map((turn) => [turn.id, turn]));
+  const older = turns.filter((turn) => !known.has(turn.id)).map(readTurn);
+  for (const { id, items } of turns) {
+    const turn = known.get(id);
+    if (turn === undefined || items.length === 0) continue;
+    const shown = new Set(turn.items.map((item) => item.id));
+    known.set(id, { ...turn, items: [...items.filter((item) => !shown.has(item.id)), ...turn.items] });
+  }
+  return { ...state, turns: [...older, ...known.values()] };
 }
 
 export function settingsOf(session: Session): Settings {
@@ -80,8 +95,11 @@ export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {
     }
     case "thread/tokenUsage/updated":
       return { ...state, usage: event.params.tokenUsage };
+    case "thread/archived":
+      return { ...state, isArchived: true };
     case "thread/deleted":
       return { ...state, fate: "gone" };
+    case "thread/unarchived": // it has settings again
     case "thread/reverted":
     case "threadhouse/cursorExpired":
       return { ...state, fate: "stale" };
@@ -98,7 +116,7 @@ export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {
     case "item/started":
       return withTurn(state, event.params.turnId, (turn) => withItemStarted(turn, event.params.item));
     case "item/completed":
-      return withTurn(state, event.params.turnId, (turn) => withItemCompleted(turn, event.params.item));
+      return withTurn(withPreview(state, event.params.item), event.params.turnId, (turn) => withItemCompleted(turn, event.params.item));
     case "item/agentMessage/delta":
     case "item/plan/delta":
     case "item/commandExecution/outputDelta":
@@ -115,6 +133,20 @@ export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {
 
 function withThread(state: ThreadState, changes: Partial<ThreadFacts>): ThreadState {
   return { ...state, thread: { ...state.thread, ...changes } };
+}
+
+const PREVIEW_CHARACTERS = 2000;
+const REQUEST_HEADING = "## My request for Codex:"; // of IDEs, which put what they know of their state before it
+
+/** The first message that shows something becomes the preview, as the server has it (shared/protocol/user_input.py). */
+function withPreview(state: ThreadState, item: Item): ThreadState {
+  if (state.thread.preview !== "" || item.type !== "userMessage") return state;
+  const text = item.content.map((part) => (part.type === "text" ? part.text : "")).join("");
+  const heading = text.indexOf(REQUEST_HEADING);
+  const shown = (heading < 0 ? text : text.slice(heading + REQUEST_HEADING.length)).trim();
+  const hasImage = item.content.some((part) => part.type === "image" || part.type === "localImage");
+  const preview = shown === "" && hasImage ? "[Image]" : [...shown].slice(0, PREVIEW_CHARACTERS).join("");
+  return preview === "" ? state : withThread(state, { preview });
 }
 
 function withTurn(state: ThreadState, turnId: string, change: (turn: TurnState) => TurnState): ThreadState {
@@ -138,7 +170,7 @@ function withTurnCompleted(state: ThreadState, ended: Turn): ThreadState {
   return withTurn({ ...started, requests }, ended.id, (turn) => ({
     ...turn,
     ...members,
-    items: turn.items.filter(isComplete),
+    items: turn.items.filter((item) => isComplete(item) || item.type === "commandExecution"), // some run on after their turn
   }));
 }
 
@@ -160,17 +192,29 @@ function isAnswer(item: Item): boolean {
   return item.type === "agentMessage" || item.type === "reasoning" || item.type === "plan";
 }
 
+/** Whether it may begin while a message of the same answer is open. */
+function isInside(item: Item): boolean {
+  return item.type === "plan" || item.type === "webSearch";
+}
+
 function withItemStarted(turn: TurnState, item: Item): TurnState {
-  if (turn.status !== "inProgress" || turn.items.some((known) => known.id === item.id)) return turn;
-  // What a user writes in mid-answer cuts the answer off.
-  const items = item.type === "userMessage" ? turn.items.filter((one) => isComplete(one) || !isAnswer(one)) : turn.items;
-  return { ...turn, items: [...items, item] };
+  if (turn.items.some((known) => known.id === item.id)) return turn;
+  if (turn.status !== "inProgress") return item.type === "commandExecution" ? withItemInPlace(turn, item) : turn;
+  // Items of an answer come one after the other: one that never ended was cut off, by a user's message or with its worker.
+  const isCutOff = (one: Item) => isAnswer(one) && !isComplete(one) && one.startedAtMs! <= item.startedAtMs!;
+  const items = isInside(item) ? turn.items : turn.items.filter((one) => !isCutOff(one));
+  return withItemInPlace({ ...turn, items }, item);
 }
 
 function withItemCompleted(turn: TurnState, item: Item): TurnState {
   const index = turn.items.findLastIndex((known) => known.id === item.id);
-  if (index < 0) return turn.status === "inProgress" ? { ...turn, items: [...turn.items, item] } : turn;
-  return { ...turn, items: turn.items.with(index, item) };
+  return index < 0 ? withItemInPlace(turn, item) : { ...turn, items: turn.items.with(index, item) };
+}
+
+/** A command that runs on is told of again to who comes later: its place is before the items that began after it. */
+function withItemInPlace(turn: TurnState, item: Item): TurnState {
+  const later = turn.items.findIndex((one) => item.type === "commandExecution" && one.startedAtMs! > item.startedAtMs!);
+  return { ...turn, items: later < 0 ? [...turn.items, item] : turn.items.toSpliced(later, 0, item) };
 }
 
 type Delta = Extract<ThreadEvent, { params: { itemId: string } }>;

@@ -1,22 +1,23 @@
 /** The list of threads, with their live status. */
-import { effect, signal } from "@preact/signals";
+import { effect } from "@preact/signals";
 import { call, messageOf } from "../protocol/http";
 import type { Methods, Notification, Thread } from "../protocol/types";
 import { soon } from "./soon";
-import { offerUndo, say } from "./toasts";
+import { attempt, offerUndo, say } from "./toasts";
+import { ofUser } from "./user";
 
 const PAGE_THREADS = 50;
 const TYPING_MS = 200;
 const SOURCES: Methods["thread/list"]["params"]["sourceKinds"] = ["cli", "vscode", "exec", "appServer", "unknown"];
 
-export const threads = signal<readonly Thread[] | null>(null);
-export const listError = signal<string | null>(null);
-export const searchTerm = signal("");
-export const showArchived = signal(false);
-export const nextPage = signal<string | null>(null);
+export const threads = ofUser<readonly Thread[] | null>(null);
+export const listError = ofUser<string | null>(null);
+export const searchTerm = ofUser("");
+export const showArchived = ofUser(false);
+export const nextPage = ofUser<string | null>(null);
 
 /** Threads that are about to be deleted, unless the user undoes it. */
-const leaving = signal<ReadonlySet<string>>(new Set());
+const leaving = ofUser<ReadonlySet<string>>(new Set());
 
 let asked = 0;
 let listed = ""; // what the list was searched for
@@ -49,11 +50,10 @@ export async function loadThreads(more = false): Promise<void> {
 
 /** Read the list whenever the search changes, once the typing pauses. Returns what ends that. */
 export function followSearch(): () => void {
-  let timer = 0;
   return effect(() => {
     void searchTerm.value, showArchived.value;
-    clearTimeout(timer);
-    timer = window.setTimeout(() => void loadThreads(), threads.peek() === null ? 0 : TYPING_MS);
+    const timer = setTimeout(() => void loadThreads(), threads.peek() === null ? 0 : TYPING_MS);
+    return () => clearTimeout(timer);
   });
 }
 
@@ -107,37 +107,28 @@ function visible(list: readonly Thread[]): readonly Thread[] {
 
 // -- what a user does with a thread
 
-export async function rename(threadId: string, name: string): Promise<void> {
-  try {
+/** Give a thread a name. Returns whether it went well. */
+export function rename(threadId: string, name: string): Promise<boolean> {
+  return attempt(async () => {
     await call("thread/name/set", { threadId, name });
     threads.value = threads.value && listAfter(threads.value, { method: "thread/name/updated", params: { threadId, threadName: name } });
-  } catch (error) {
-    say(messageOf(error), "error");
-  }
+  });
 }
 
 /** Copy a thread. Returns the copy, or null when the server refuses. */
 export async function fork(threadId: string): Promise<Thread | null> {
-  try {
-    const { thread } = await call("thread/fork", { threadId });
-    void loadThreads();
-    return thread;
-  } catch (error) {
-    say(messageOf(error), "error");
-    return null;
-  }
+  let copy: Thread | null = null;
+  await attempt(async () => (copy = (await call("thread/fork", { threadId })).thread));
+  if (copy) void loadThreads();
+  return copy;
 }
 
-export async function setArchived(threadId: string, archived: boolean): Promise<boolean> {
-  try {
+export function setArchived(threadId: string, archived: boolean): Promise<boolean> {
+  return attempt(async () => {
     await call(archived ? "thread/archive" : "thread/unarchive", { threadId });
     threads.value = threads.value?.filter((thread) => thread.id !== threadId) ?? null;
     if (archived) offerUndo("Archived.", () => void setArchived(threadId, false).then(() => loadThreads()));
-    return true;
-  } catch (error) {
-    say(messageOf(error), "error");
-    return false;
-  }
+  });
 }
 
 /** Delete a thread in some seconds, so that it can be undone. */
@@ -148,10 +139,14 @@ export function deleteSoon(thread: Thread): void {
     leaving.value = new Set([...leaving.value].filter((id) => id !== thread.id));
     void loadThreads();
   };
-  offerUndo(`Deleted “${titleOf(thread).slice(0, 60)}”.`, stay, () => {
-    call("thread/delete", { threadId: thread.id }, { keepalive: true }).catch((error) => {
+  offerUndo(`Deleted “${titleOf(thread).slice(0, 60)}”.`, stay, async () => {
+    try {
+      await call("thread/delete", { threadId: thread.id }, { keepalive: true });
+      return true;
+    } catch (error) {
       say(`Not deleted: ${messageOf(error)}`, "error");
       stay();
-    });
+      return false;
+    }
   });
 }

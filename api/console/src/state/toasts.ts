@@ -1,5 +1,6 @@
 /** Short messages at the edge of the page, and what can still be undone. */
-import { signal } from "@preact/signals";
+import { messageOf } from "../protocol/http";
+import { ofUser, onUserGone } from "./user";
 
 export interface Toast {
   id: number;
@@ -8,18 +9,41 @@ export interface Toast {
   undo?: () => void;
 }
 
+/** What is put off until a message goes. Returns whether it went well, or nothing where nobody has to wait for it. */
+type Last = () => Promise<boolean> | void;
+
 const SHOWN_MS = 6000;
 
-export const toasts = signal<readonly Toast[]>([]);
-const due = new Map<number, { timer: number; last: () => void }>();
+export const toasts = ofUser<readonly Toast[]>([]);
+const due = new Map<number, { timer: number; last: Last }>();
 let count = 0;
+onUserGone(() => {
+  for (const { timer } of due.values()) clearTimeout(timer);
+  due.clear();
+});
 
 export function say(text: string, kind: Toast["kind"] = "info"): void {
   show({ id: ++count, text, kind }, () => {});
 }
 
+/** Do what the user has asked for. An error is said, and ends with the next thing that goes well. Returns whether it went well. */
+export async function attempt(act: () => unknown): Promise<boolean> {
+  try {
+    await act();
+  } catch (error) {
+    say(messageOf(error), "error");
+    return false;
+  }
+  forgetErrors();
+  return true;
+}
+
+function forgetErrors(): void {
+  for (const { id, kind } of toasts.value) if (kind === "error") dismiss(id);
+}
+
 /** Show a message with an undo button. done: called when the time to undo is over */
-export function offerUndo(text: string, undo: () => void, done: () => void = () => {}): void {
+export function offerUndo(text: string, undo: () => void, done: Last = () => {}): void {
   const id = ++count;
   const undone = () => {
     clearTimeout(due.get(id)?.timer);
@@ -30,13 +54,12 @@ export function offerUndo(text: string, undo: () => void, done: () => void = () 
   show({ id, text, kind: "info", undo: undone }, done);
 }
 
-/** Do now what was put off: the page is about to go. */
-export function finishToasts(): void {
-  for (const [id, { timer, last }] of due) {
-    clearTimeout(timer);
-    due.delete(id);
-    last();
-  }
+/** Do now what was put off: the page or the session is about to end. Returns whether all went well */
+export async function finishToasts(): Promise<boolean> {
+  const all = [...due];
+  due.clear();
+  const ends = all.map(([id, { timer, last }]) => (clearTimeout(timer), hide(id), last()));
+  return (await Promise.all(ends)).every((isDone) => isDone !== false);
 }
 
 export function dismiss(id: number): void {
@@ -47,7 +70,8 @@ export function dismiss(id: number): void {
   waiting?.last();
 }
 
-function show(toast: Toast, last: () => void): void {
+function show(toast: Toast, last: Last): void {
+  forgetErrors(); // the newest word counts
   toasts.value = [...toasts.value, toast];
   due.set(toast.id, { last, timer: window.setTimeout(() => dismiss(toast.id), SHOWN_MS) });
 }

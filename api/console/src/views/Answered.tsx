@@ -1,11 +1,11 @@
 /** What was answered last, and by whom: another window, a terminal, or nobody in time. */
-import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { call } from "../protocol/http";
 import type { WaitingRequest } from "../protocol/types";
 import { inbox } from "../state/inbox";
 import { pathOf } from "../state/route";
 import { titleOf } from "../state/threads";
+import { ofUser } from "../state/user";
 import { answeredBy, decisionText, titleOf as titleOfRequest } from "./decisions";
 import { since } from "./format";
 import { Guard } from "./Guard";
@@ -13,7 +13,7 @@ import { visibleLine } from "./visible";
 
 const SHOWN = 20;
 
-const answered = signal<readonly WaitingRequest[]>([]);
+const answered = ofUser<readonly WaitingRequest[]>([]);
 
 async function load(): Promise<void> {
   try {
@@ -30,7 +30,7 @@ function Row({ one }: { one: WaitingRequest }) {
       <strong>{decisionText(one.answer!.decision)}</strong> {titleOfRequest(one)}{" "}
       {typeof one.params.command === "string" && <code class="path">{visibleLine(one.params.command.slice(0, 120))}</code>}
       <span class="quiet">
-        {answeredBy(one.answer!)}, {since(one.answer!.atMs / 1000)}, in{" "}
+        {answeredBy(one.answer!)}, {since(one.answer!.atMs)}, in{" "}
         <a href={pathOf({ page: "thread", threadId: one.threadId })}>{titleOf(one)}</a>
       </span>
     </>

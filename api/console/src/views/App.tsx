@@ -2,13 +2,16 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
+import { forgetDrafts } from "../state/drafts";
+import { isPassing, NO_ANSWER, send } from "../protocol/http";
 import { followUser, inbox, offline } from "../state/inbox";
 import { useKeys } from "../state/keys";
-import { loadModels } from "../state/models";
+import { loadModels, loadProfiles } from "../state/models";
+import { followQueues, forgetQueues } from "../state/queue";
 import { go, pathOf, route } from "../state/route";
-import { findWho, signOut, startError, who } from "../state/session";
+import { findWho, followSession, signOut, startError, who } from "../state/session";
 import { threads } from "../state/threads";
-import { say } from "../state/toasts";
+import { attempt, finishToasts } from "../state/toasts";
 import { Guard } from "./Guard";
 import { Inbox } from "./Inbox";
 import { KeySheet } from "./KeySheet";
@@ -20,6 +23,8 @@ import { ThreadPage } from "./ThreadPage";
 import { Toasts } from "./Toasts";
 import { Workspace } from "./Workspace";
 
+const AGAIN_MS = 3000; // after which a server that did not answer is asked again
+
 /** Pages that are loaded when they are opened. */
 const LAZY = {
   admin: () => import("./Admin").then((module) => module.Admin),
@@ -30,7 +35,9 @@ export function App() {
   const here = route.value;
   const isShared = here.page === "shared";
   useEffect(() => {
-    if (!isShared && who.peek() === undefined) void findWho(); // who reads by a link needs to be nobody
+    if (isShared) return; // who reads by a link needs to be nobody
+    if (who.peek() === undefined) void findWho();
+    return followSession();
   }, [isShared]);
   if (isShared) return <SharedThread key={here.secret} secret={here.secret} />;
   if (startError.value) return <StartError message={startError.value} />;
@@ -40,6 +47,10 @@ export function App() {
 }
 
 function StartError({ message }: { message: string }) {
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || void findWho(), AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
   return (
     <main class="center stack">
       <h1>Threadhouse cannot be reached</h1>
@@ -51,8 +62,9 @@ function StartError({ message }: { message: string }) {
 
 function Console() {
   const sheet = useSignal(false);
+  useEffect(() => followQueues(who.value!.user.id), []);
   useEffect(followUser, []);
-  useEffect(() => void loadModels(), []);
+  useEffect(() => void (loadModels(), loadProfiles()), []);
   useKeys([
     { key: "?", about: "Keys and colours", act: () => (sheet.value = true) },
     { key: "n", about: "New thread", act: () => go({ page: "new" }) },
@@ -63,6 +75,7 @@ function Console() {
   const waiting = inbox.value?.length ?? 0;
   useEffect(() => {
     document.title = waiting ? `(${waiting}) Threadhouse` : "Threadhouse";
+    return () => (document.title = "Threadhouse");
   }, [waiting]);
   const { page } = route.value;
   return (
@@ -73,7 +86,7 @@ function Console() {
       <Top waiting={waiting} showKeys={() => (sheet.value = true)} />
       {offline.value && (
         <p class="banner" role="status">
-          Not connected: {offline.value} It is tried again.
+          Not connected to the server: it is tried again. {offline.value !== NO_ANSWER && offline.value}
         </p>
       )}
       <main class="columns">
@@ -89,7 +102,6 @@ function Console() {
         </div>
       </main>
       {sheet.value && <KeySheet close={() => (sheet.value = false)} />}
-      <Toasts />
     </div>
   );
 }
@@ -122,18 +134,34 @@ function Top({ waiting, showKeys }: { waiting: number; showKeys: () => void }) {
           </a>
         )}
       </nav>
+      <Toasts />
       <div class="top-end">
+        {mode === "session" && (
+          <span class="signed-in small quiet" title={`Signed in as ${user.name}${user.role === "admin" ? ", an admin" : ""}`}>
+            {user.name}
+          </span>
+        )}
         <button class="plain" onClick={showKeys} aria-label="Keys and colours">
           ?
         </button>
         {mode === "session" && (
-          <button class="plain" onClick={() => signOut().catch((error) => say(error.message, "error"))} title={`Signed in as ${user.name}`}>
+          <button class="plain" onClick={() => void leave(user.id)}>
             Sign out
           </button>
         )}
       </div>
     </header>
   );
+}
+
+/** Sign out. What was put off needs the session, and the user is told if it cannot be done. */
+async function leave(userId: string): Promise<void> {
+  if (!(await finishToasts())) return;
+  await attempt(async () => {
+    await signOut();
+    forgetQueues(userId);
+    forgetDrafts(userId);
+  });
 }
 
 function Page() {
@@ -160,12 +188,26 @@ function Lazy<Props extends object>({ load, ...props }: { load: () => Promise<Co
   const loaded = useSignal<{ Page: ComponentType<Props> } | null>(null);
   const error = useSignal<string | null>(null);
   useEffect(() => {
-    load().then(
-      (Page) => (loaded.value = { Page }),
-      () => (error.value = "This page cannot be loaded. The server may have been upgraded: reload the page."),
-    );
+    let timer: number | undefined = 0; // undefined: the page was left
+    const open = async () => {
+      try {
+        loaded.value = { Page: await load() };
+      } catch {
+        const answers = await send("/console/session").then(() => true, (problem) => !isPassing(problem));
+        error.value = answers ? "The server may have been upgraded: reload the page." : "The server does not answer, and is asked again.";
+        if (!answers && timer !== undefined) timer = window.setTimeout(() => void open(), AGAIN_MS);
+      }
+    };
+    void open();
+    return () => (clearTimeout(timer), (timer = undefined));
   }, []);
-  if (error.value) return <p class="error center">{error.value}</p>;
+  if (!loaded.value && error.value) {
+    return (
+      <p class="error center" role="status">
+        This page cannot be loaded. {error.value}
+      </p>
+    );
+  }
   if (!loaded.value) return <p class="center quiet">Loading…</p>;
   const { Page } = loaded.value;
   return <Page {...(props as unknown as Props)} />;

@@ -1,6 +1,6 @@
 /** What a user chooses for a turn: model, effort, sandbox, when to be asked. */
 import type { Methods } from "../protocol/types";
-import { models } from "../state/models";
+import { models, refusedProfiles } from "../state/models";
 import type { Settings } from "../state/thread";
 
 type Start = Methods["turn/start"]["params"];
@@ -14,6 +14,7 @@ export interface Choice {
 }
 
 const SANDBOXES = { "read-only": "Read only", "workspace-write": "Write in the workspace", "danger-full-access": "No sandbox" };
+const PROFILES: Record<string, string> = { "read-only": ":read-only", "workspace-write": ":workspace", "danger-full-access": ":danger-full-access" };
 const APPROVALS = { untrusted: "Ask for each command", "on-request": "Ask when needed", never: "Never ask" };
 const MODES: Record<string, string> = { readOnly: "read-only", workspaceWrite: "workspace-write", dangerFullAccess: "danger-full-access" };
 
@@ -34,7 +35,7 @@ export function Choices({ choice, settings, change }: Props) {
     <div class="choices">
       <Pick name="Model" value={model} set={set("model")} options={named(models.value.map((one) => [one.model, one.displayName]))} />
       {efforts.length > 0 && <Pick name="Effort" value={effort} set={set("effort")} options={named(efforts.map((one) => [one, one]))} />}
-      <Pick name="Sandbox" value={choice.sandbox ?? MODES[settings?.sandbox.type ?? ""] ?? ""} set={set("sandbox")} options={SANDBOXES} />
+      <Pick name="Sandbox" value={choice.sandbox ?? MODES[settings?.sandbox.type ?? ""] ?? ""} set={set("sandbox")} options={sandboxes()} />
       <Pick
         name="Approvals"
         value={choice.approvalPolicy ?? (typeof policy === "string" ? policy : "")}
@@ -43,6 +44,11 @@ export function Choices({ choice, settings, change }: Props) {
       />
     </div>
   );
+}
+
+/** Return the sandboxes that the user may ask for. */
+export function sandboxes(): Record<string, string> {
+  return named(Object.entries(SANDBOXES).filter(([mode]) => !refusedProfiles.value.includes(PROFILES[mode]!)));
 }
 
 function named(pairs: [string, string][]): Record<string, string> {

@@ -1,142 +1,156 @@
-/** Where a user writes: begins a turn, steers the one that runs, or interrupts it. */
+/** Where a user writes: begins a turn, steers the one that runs, writes for the one after it, or interrupts it. */
 import { useSignal } from "@preact/signals";
-import { useMemo, useRef } from "preact/hooks";
-import { call, messageOf, ServerError } from "../protocol/http";
-import type { ThreadState } from "../state/thread";
-import { say } from "../state/toasts";
-import { type Choice, Choices } from "./Choices";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { call, ServerError } from "../protocol/http";
+import { messageDraft, NO_MESSAGE, putBack, takeOut } from "../state/drafts";
+import { inputOf, newId, type Part } from "../state/message";
+import { advance, enqueue } from "../state/queue";
+import { noteSteered } from "../state/steered";
+import type { ThreadState, TurnState } from "../state/thread";
+import { attempt } from "../state/toasts";
+import { Choices } from "./Choices";
+import { useFirstFocus } from "./focus";
 import { withImages } from "./images";
+import { Queue } from "./Queue";
+import { SteeredMessages } from "./Steered";
 
-export function Composer({ state }: { state: ThreadState }) {
+/** sent: called when a message has arrived at the server */
+export function Composer({ state, sent }: { state: ThreadState; sent: () => void }) {
   const threadId = state.thread.id;
-  const draft = useSignal(useMemo(() => loadDraft(threadId), [threadId]));
-  const images = useSignal<readonly string[]>([]);
-  const choice = useSignal<Choice>({});
-  const busy = useSignal(false);
+  const draft = useMemo(() => messageDraft(threadId), [threadId]);
+  const { text, images, choice, refused } = draft.value;
+  const busy = draft.value.sending !== null;
+  const isEmpty = !text.trim() && images.length === 0;
   const stopping = useSignal<string | null>(null);
-  const sending = useRef<{ text: string; id: string } | null>(null);
+  const area = useFirstFocus<HTMLTextAreaElement>();
+  const tried = useRef<{ content: string; id: string } | null>(null);
   const running = state.turns.findLast((turn) => turn.status === "inProgress");
 
-  const write = (text: string) => {
-    draft.value = text;
-    saveDraft(threadId, text);
-  };
+  useEffect(() => {
+    if (!running) advance(threadId);
+  }, [running === undefined]);
 
-  const isEmpty = () => !draft.value.trim() && images.value.length === 0;
+  const change = (changes: Partial<typeof draft.value>) => (draft.value = { ...draft.value, ...changes });
 
   async function paste(event: ClipboardEvent): Promise<void> {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    try {
-      images.value = await withImages(images.value, files);
-    } catch (error) {
-      say(messageOf(error), "error");
-    }
+    await attempt(async () => change({ images: await withImages(images, files) }));
   }
 
   async function send(): Promise<void> {
-    const text = draft.value.trim();
-    if (isEmpty() || busy.value) return;
-    busy.value = true;
+    if (isEmpty || busy) return;
+    draft.value = takeOut(draft.value);
     // The id makes a repeated request harmless: the first may have arrived although its answer did not.
-    const content = [text, ...images.value].join("\n");
-    if (sending.current?.text !== content) sending.current = { text: content, id: newId() };
-    const pictures = images.value.map((url): Part => ({ type: "image", url }));
-    const input: Part[] = text ? [{ type: "text", text }, ...pictures] : pictures;
-    const message = { threadId, input, clientUserMessageId: sending.current.id };
-    try {
+    const content = [text.trim(), ...images].join("\n");
+    if (tried.current?.content !== content) tried.current = { content, id: newId() };
+    const message = { threadId, input: inputOf(text.trim(), images), clientUserMessageId: tried.current.id };
+    const isSent = await attempt(async () => {
       const steered = running !== undefined && (await steer(message, running.id));
-      if (!steered) await call("turn/start", { ...message, ...choice.value });
-      sending.current = null;
-      choice.value = {};
-      images.value = [];
-      write("");
-    } catch (error) {
-      say(messageOf(error), "error");
-    } finally {
-      busy.value = false;
-    }
+      if (steered) noteSteered({ threadId, turnId: running.id, clientId: message.clientUserMessageId, text: text.trim(), images: images.length });
+      else await call("turn/start", { ...message, ...choice });
+      tried.current = null;
+      sent();
+    });
+    draft.value = isSent ? { ...draft.value, sending: null } : putBack(draft.value);
+  }
+
+  function queue(): void {
+    if (isEmpty || busy) return;
+    void attempt(() => {
+      enqueue(threadId, text.trim(), images);
+      draft.value = { ...NO_MESSAGE, choice };
+    });
   }
 
   async function interrupt(): Promise<void> {
     if (!running || stopping.value === running.id) return;
     stopping.value = running.id;
-    try {
-      await call("turn/interrupt", { threadId, turnId: running.id });
-    } catch (error) {
-      stopping.value = null;
-      say(messageOf(error), "error");
-    }
+    if (!(await attempt(() => call("turn/interrupt", { threadId, turnId: running.id })))) stopping.value = null;
   }
 
   function press(event: KeyboardEvent): void {
     if (event.isComposing) return;
-    if (event.key === "Escape" && isEmpty() && running) void interrupt();
+    if (event.key === "Escape" && isEmpty && running) {
+      // Who leaves the box to answer what the turn asks does not mean to stop it.
+      if (state.requests.length > 0) area.current?.blur();
+      else void interrupt();
+    }
     if (event.key !== "Enter" || event.shiftKey || matchMedia("(pointer: coarse)").matches) return;
     event.preventDefault();
-    void send();
+    if (event.altKey && running) queue();
+    else void send();
   }
 
   return (
-    <form class="composer" onSubmit={(event) => (event.preventDefault(), void send())}>
-      <textarea
-        aria-label="Message to the agent"
-        placeholder={running ? "Steer the turn that runs" : "What shall the agent do?"}
-        rows={Math.min(10, Math.max(2, draft.value.split("\n").length))}
-        value={draft.value}
-        onInput={(event) => write(event.currentTarget.value)}
-        onKeyDown={press}
-        onPaste={(event) => void paste(event)}
-      />
-      {images.value.length > 0 && (
-        <ul class="pasted">
-          {images.value.map((url, index) => (
-            <li key={index}>
-              <img src={url} alt={`Pasted image ${index + 1}`} />
-              <button
-                type="button"
-                aria-label={`Remove image ${index + 1}`}
-                onClick={() => (images.value = images.value.filter((_, other) => other !== index))}
-              >
-                ×
-              </button>
-            </li>
-          ))}
-        </ul>
-      )}
-      <div class="row wrap">
-        {!running && (
-          <details class="settings" open={matchMedia("(min-width: 48rem)").matches}>
-            <summary class="small">Model, sandbox, approvals</summary>
-            <Choices choice={choice.value} settings={state.settings} change={(changed) => (choice.value = changed)} />
-          </details>
+    <>
+      {running && <SteeredMessages turn={running} />}
+      <Queue threadId={threadId} />
+      <form class="composer" onSubmit={(event) => (event.preventDefault(), void send())}>
+        {refused && (
+          <p class="error" role="alert">
+            {refused}
+          </p>
         )}
-        <span class="push" />
-        {running && (
-          <button type="button" class="danger" disabled={stopping.value === running.id} onClick={() => void interrupt()}>
-            {stopping.value === running.id ? "Interrupting" : "Interrupt"}
+        <textarea
+          aria-label="Message to the agent"
+          dir="auto"
+          ref={area}
+          placeholder={placeholderOf(running)}
+          rows={Math.min(10, Math.max(2, text.split("\n").length))}
+          value={text}
+          onInput={({ currentTarget: { value } }) => change({ text: value, refused: value && refused })}
+          onKeyDown={press}
+          onPaste={(event) => void paste(event)}
+        />
+        {images.length > 0 && (
+          <ul class="pasted">
+            {images.map((url, index) => (
+              <li key={index}>
+                <img src={url} alt={`Pasted image ${index + 1}`} />
+                <button
+                  type="button"
+                  aria-label={`Remove image ${index + 1}`}
+                  onClick={() => change({ images: images.filter((_, other) => other !== index) })}
+                >
+                  ×
+                </button>
+              </li>
+            ))}
+          </ul>
+        )}
+        <div class="row wrap">
+          {!running && (
+            <details class="settings" open={matchMedia("(min-width: 48rem)").matches}>
+              <summary class="small">Model, sandbox, approvals</summary>
+              <Choices choice={choice} settings={state.settings} change={(choice) => change({ choice })} />
+            </details>
+          )}
+          <span class="push" />
+          {running && (
+            <button type="button" class="danger" disabled={stopping.value === running.id} onClick={() => void interrupt()}>
+              {stopping.value === running.id ? "Interrupting" : "Interrupt"}
+            </button>
+          )}
+          {running && (
+            <button type="button" disabled={busy || isEmpty} title="Send it when this turn is done (Alt+Enter)" onClick={queue}>
+              Queue
+            </button>
+          )}
+          <button class="primary" disabled={busy || isEmpty} title={running ? "Send it into this turn (Enter)" : undefined}>
+            {running ? "Steer" : "Send"}
           </button>
-        )}
-        <button class="primary" disabled={busy.value || isEmpty()}>
-          {running ? "Steer" : "Send"}
-        </button>
-      </div>
-    </form>
+        </div>
+      </form>
+    </>
   );
 }
-
-type Part = { type: "text"; text: string } | { type: "image"; url: string };
 
 interface Message {
   threadId: string;
   input: Part[];
   clientUserMessageId: string;
-}
-
-/** Return an id that nobody guesses; crypto.randomUUID is missing where the page comes over plain http. */
-function newId(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Add a message to the running turn. Returns false when the turn has just ended, so that the message begins one. */
@@ -150,21 +164,8 @@ async function steer(message: Message, expectedTurnId: string): Promise<boolean>
   }
 }
 
-// A draft survives a reload, in this tab alone.
-
-function loadDraft(threadId: string): string {
-  try {
-    return sessionStorage.getItem(`draft:${threadId}`) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-function saveDraft(threadId: string, text: string): void {
-  try {
-    if (text) sessionStorage.setItem(`draft:${threadId}`, text);
-    else sessionStorage.removeItem(`draft:${threadId}`);
-  } catch {
-    // Without storage a reload loses the draft.
-  }
+function placeholderOf(running: TurnState | undefined): string {
+  if (!running) return "What shall the agent do?";
+  const what = running.startedAt === null ? "Add to the turn that waits" : "Steer the turn that runs";
+  return `${what}, or queue a message for the next one`;
 }

@@ -4,6 +4,7 @@ import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { FileUpdate } from "../protocol/types";
 import { counts, type DiffLine, diffLines, MOST_LINES, type SideRow, sideBySide } from "./diff";
+import { plural } from "./format";
 
 /** The folder that the thread works in: what is below it is named from there. */
 export const Cwd = createContext("");
@@ -53,7 +54,7 @@ export function FileDiff({ path, title = path, to, kind, lines, open, most = MOS
       {shown.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label={`Changes of ${path}`}>
           {isWide.value && added > 0 && deleted > 0 ? <Sides lines={shown} /> : <Unified lines={shown} />}
-          {lines.length > most && <p class="small quiet">{lines.length - most} more lines are not shown.</p>}
+          {lines.length > most && <p class="small quiet">{plural(lines.length - most, "more line")} not shown.</p>}
         </div>
       )}
     </details>

@@ -1,5 +1,6 @@
 /** What an MCP server wants to know: a form made from the simple schema that the protocol allows, or an address to visit. */
 import { useSignal } from "@preact/signals";
+import { useKept } from "./kept";
 import { Link, safeAddress } from "./Markdown";
 import { textOf, visible, visibleLine } from "./visible";
 
@@ -17,15 +18,22 @@ interface Field {
 }
 
 interface Props {
+  /** Of the draft of the answer. */
+  name: string;
   params: Record<string, unknown>;
   busy: boolean;
   isWhole: boolean;
   send: (result: object) => void;
 }
 
-export function Elicitation({ params, busy, isWhole, send }: Props) {
+export function Elicitation(props: Props) {
+  const { mode, url } = props.params;
+  return mode === "url" && typeof url === "string" ? <Address url={url} /> : <Form {...props} />;
+}
+
+function Form({ name, params, busy, isWhole, send }: Props) {
   const error = useSignal<string | null>(null);
-  if (params.mode === "url" && typeof params.url === "string") return <Address url={params.url} />;
+  const kept = useKept(name);
   const fields = fieldsOf(params);
 
   function submit(event: SubmitEvent): void {
@@ -40,7 +48,7 @@ export function Elicitation({ params, busy, isWhole, send }: Props) {
   }
 
   return (
-    <form class="stack" onSubmit={submit}>
+    <form {...kept} class="stack" onSubmit={submit}>
       {fields.slice(0, isWhole ? undefined : MOST_FIELDS).map((field, index) => (
         <label key={field.name} class="stack">
           <span>

@@ -28,7 +28,7 @@ export function Inbox() {
         <RequestCard key={one.id} request={{ ...one, params: { ...one.params, threadId: one.threadId, turnId: one.turnId } }} item={one.item} place={index}>
           <p class="small">
             <a href={pathOf({ page: "thread", threadId: one.threadId })}>{visibleLine(titleOf(one))}</a>{" "}
-            <span class="quiet">asked {since(one.askedAtMs / 1000)}</span>
+            <span class="quiet">asked {since(one.askedAtMs)}</span>
           </p>
         </RequestCard>
       ))}

@@ -128,13 +128,14 @@ function Changes({ item }: { item: ItemOf<"fileChange"> }) {
 
 /** A call of a client's tool, or a kind of item that this page does not know. */
 function Other({ item }: { item: Item }) {
-  const { type, id: _, startedAtMs: __, completedAtMs: ___, ...members } = item as Item & { tool?: string; server?: string };
+  const { type, id: _, startedAtMs: __, completedAtMs: ___, ...members } = item as Item & { tool?: string; server?: string; durationMs?: number | null };
   const name = [members.server, members.tool].filter((part) => typeof part === "string").join(" · ");
   return (
     <details class="item command">
       <summary>
         <code class="command-line">{name || type}</code>
         {"status" in members && typeof members.status === "string" && <span class={`badge ${members.status}`}>{members.status}</span>}
+        <span class="small quiet">{duration(members.durationMs ?? null)}</span>
       </summary>
       <pre class="terminal" tabIndex={0} aria-label="Details">
         {JSON.stringify(members, null, 2).slice(0, 20_000)}

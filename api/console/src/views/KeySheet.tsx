@@ -4,8 +4,9 @@ import { singleKeys, type Theme, theme, THEMES } from "../state/preferences";
 
 const IN_COMPOSER = [
   ["Enter", "Send (steer while a turn runs)"],
+  ["Alt+Enter", "Queue for the next turn, while one runs"],
   ["Shift+Enter", "New line"],
-  ["Escape", "Interrupt the turn, when nothing is written"],
+  ["Escape", "Interrupt the turn, when nothing is written; leave the box, when it asks something"],
 ];
 
 const THEME_WORDS = { auto: "As the system", light: "Light", dark: "Dark" };

@@ -1,18 +1,25 @@
 /** Begin a thread: the first message, and where the agent works. */
 import { useSignal } from "@preact/signals";
+import { useMemo } from "preact/hooks";
 import { call, messageOf, send } from "../protocol/http";
+import { draftOf, messageDraft, NO_MESSAGE } from "../state/drafts";
 import { go } from "../state/route";
 import { who } from "../state/session";
-import { say } from "../state/toasts";
 import { type Choice, Choices } from "./Choices";
+import { useFirstFocus } from "./focus";
+import { forgetKept, useKept } from "./kept";
 
 type Place = "empty" | "git" | "archive" | "folder";
 
+const NAME = "new";
+
 export function NewThread() {
-  const place = useSignal<Place>("empty");
-  const choice = useSignal<Choice>({});
+  const place = useMemo(() => draftOf<Place>(`${NAME} place`, "empty"), []);
+  const choice = useMemo(() => draftOf<Choice>(`${NAME} choice`, {}), []);
+  const kept = useKept(NAME);
   const busy = useSignal(false);
   const error = useSignal<string | null>(null);
+  const first = useFirstFocus<HTMLTextAreaElement>();
   const isOpen = who.value?.mode === "open";
 
   async function submit(event: SubmitEvent): Promise<void> {
@@ -31,7 +38,13 @@ export function NewThread() {
       const where = place.value === "archive" ? await archiveParams(fields.get("archive")) : placeParams(place.value, field);
       const { thread } = await call("thread/start", { ...settings, ...where });
       const start = { threadId: thread.id, input: [{ type: "text" as const, text }], ...(effort && { effort }) };
-      await call("turn/start", start).catch((problem) => say(`The thread is there, but: ${messageOf(problem)}`, "error"));
+      await call("turn/start", start).catch((problem) => {
+        const refused = `The thread is there, but the message was not sent: ${messageOf(problem)}`;
+        messageDraft(thread.id).value = { ...NO_MESSAGE, text, choice: effort ? { effort } : {}, refused };
+      });
+      forgetKept(NAME);
+      place.value = "empty";
+      choice.value = {};
       go({ page: "thread", threadId: thread.id });
     } catch (problem) {
       error.value = messageOf(problem);
@@ -40,14 +53,15 @@ export function NewThread() {
   }
 
   return (
-    <form class="new-thread stack" onSubmit={(event) => void submit(event)}>
+    <form {...kept} class="new-thread stack" onSubmit={(event) => void submit(event)}>
       <h1>New thread</h1>
       <label for="first">What shall the agent do?</label>
       <textarea
         id="first"
         name="text"
+        dir="auto"
         rows={5}
-        ref={(area) => void (area && document.activeElement === document.body && area.focus())}
+        ref={first}
         onKeyDown={(event) => {
           if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
         }}
@@ -55,7 +69,7 @@ export function NewThread() {
       <fieldset class="stack">
         <legend>Where it works</legend>
         <Radio place={place} value="empty" text="An empty folder of its own, on the server" />
-        <Radio place={place} value="git" text="A copy of a git repository" />
+        {who.value?.git && <Radio place={place} value="git" text="A copy of a git repository" />}
         <Radio place={place} value="archive" text="The files of an archive (zip, tar or tar.gz)" />
         {isOpen && <Radio place={place} value="folder" text="A folder on the server's machine" />}
         {place.value === "git" && (

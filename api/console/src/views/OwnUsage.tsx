@@ -1,27 +1,37 @@
-/** What the user of this page has spent, in tokens, and what is left of their budgets. */
+/** What the user of this page has spent, in tokens and money, and what is left of their budgets. */
 import { useSignal } from "@preact/signals";
 import { call } from "../protocol/http";
 import type { Methods } from "../protocol/types";
 import { count, moment } from "./format";
 import { Answer, Choice, More, Table, useAsked, useFirst } from "./operate/parts";
-import { daysOf, weekOf, within } from "./operate/periods";
+import { daysOf, daysOfAllPeriods, daysOfYear, money, moneys, sum, weekOf, within } from "./operate/periods";
+import { Cost, SpentByModel } from "./operate/Usage";
 
 type By = "day" | "week" | "month";
 const BY: Record<By, string> = { day: "day", week: "week", month: "month" };
-type Day = Methods["account/usage/read"]["result"]["dailyUsageBuckets"][number];
+type Spending = Methods["usage/read"]["result"]["data"][number];
 type BudgetWindow = NonNullable<Methods["account/rateLimits/read"]["result"]["rateLimits"]["primary"]>;
 
+const ask = () =>
+  Promise.all([
+    call("account/usage/read", {}),
+    call("usage/read", { ...daysOfYear(), groupBy: ["day"] }),
+    call("usage/read", { ...daysOfAllPeriods(), groupBy: ["day", "model"] }),
+    call("account/rateLimits/read", {}),
+  ]);
+
 export function OwnUsage() {
-  const asked = useAsked(() => Promise.all([call("account/usage/read", {}), call("account/rateLimits/read", {})]));
+  const asked = useAsked(ask);
   return (
     <section class="admin stack">
       <h1>Your usage</h1>
       <Answer asked={asked}>
-        {([usage, { rateLimits }]) => (
+        {([{ summary }, { data: days, currency }, { data: models }, { rateLimits }]) => (
           <>
-            <Totals days={usage.dailyUsageBuckets} lifetime={usage.summary.lifetimeTokens} />
+            <Totals days={days} currency={currency} lifetime={summary.lifetimeTokens} />
             {[rateLimits.primary, rateLimits.secondary].map((one) => one && <Budget key={one.windowDurationMins} budget={one} />)}
-            <Spent days={usage.dailyUsageBuckets} />
+            <SpentByModel data={models} currency={currency} />
+            <SpentByTime days={days} currency={currency} />
           </>
         )}
       </Answer>
@@ -29,27 +39,35 @@ export function OwnUsage() {
   );
 }
 
-function Totals({ days, lifetime }: { days: readonly Day[]; lifetime: number }) {
+function Totals({ days, currency, lifetime }: { days: readonly Spending[]; currency: string; lifetime: number }) {
   const of = (period: "today" | "week" | "month") => {
     const span = daysOf(period);
-    return days.filter((one) => within(span, one.startDate)).reduce((tokens, one) => tokens + one.tokens, 0);
+    return sum(days.filter((one) => within(span, one.day ?? "")));
   };
-  const facts: [string, number][] = [
-    ["Today", of("today")],
-    ["This week", of("week")],
-    ["This month", of("month")],
-    ["In all", lifetime],
+  const facts = [
+    { name: "This week", spent: of("week") },
+    { name: "Today", spent: of("today") },
+    { name: "This month", spent: of("month") },
   ];
   return (
     <dl class="facts">
-      {facts.map(([name, tokens]) => (
+      {facts.map(({ name, spent }) => (
         <div key={name}>
           <dt class="quiet small">{name}</dt>
           <dd>
-            <strong>{count(tokens)}</strong> <span class="quiet small">tokens</span>
+            <strong>{count(spent.tokens)}</strong> <span class="quiet small">tokens</span>
+          </dd>
+          <dd>
+            <Cost of={spent} cost={spent.cost === null ? null : money(spent.cost, currency)} />
           </dd>
         </div>
       ))}
+      <div>
+        <dt class="quiet small">In all</dt>
+        <dd>
+          <strong>{count(lifetime)}</strong> <span class="quiet small">tokens</span>
+        </dd>
+      </div>
     </dl>
   );
 }
@@ -60,33 +78,45 @@ function Budget({ budget }: { budget: BudgetWindow }) {
     <p class="row wrap">
       <meter min={0} max={100} value={budget.usedPercent} aria-label={`Used of the budget of ${name}`} />
       {budget.usedPercent} % of your budget of {name} is used{budget.resetsAt !== null && `; it begins anew on ${moment(budget.resetsAt * 1000)}`}.
-      {budget.usedPercent >= 100 && " Turns end until then; ask your operator for more."}
+      {budget.usedPercent >= 100 && " Until then each turn fails, because no model is asked for it; your operator can raise the budget."}
     </p>
   );
 }
 
-function Spent({ days }: { days: readonly Day[] }) {
+function SpentByTime({ days, currency }: { days: readonly Spending[]; currency: string }) {
   const by = useSignal<By>("week");
-  const groups = new Map<string, number>();
-  for (const { startDate, tokens } of days.toReversed()) {
-    const key = by.value === "day" ? startDate : by.value === "week" ? `from ${weekOf(startDate)}` : startDate.slice(0, 7);
-    groups.set(key, (groups.get(key) ?? 0) + tokens);
+  const groups = new Map<string, Spending[]>();
+  for (const one of days.toReversed()) {
+    const day = one.day ?? "";
+    const key = by.value === "day" ? day : by.value === "week" ? `from ${weekOf(day)}` : day.slice(0, 7);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  const { shown, more } = useFirst([...groups]);
-  if (days.length === 0) return <p class="quiet">You have spent nothing yet. The tokens of each answer of a model are counted here, also when you delete its thread.</p>;
+  const rows = [...groups].map(([key, of]) => ({ key, spent: sum(of) }));
+  const costs = moneys(rows.map(({ spent }) => spent.cost), currency);
+  const { shown, more } = useFirst(rows);
   return (
-    <>
-      <Choice label="By" value={by} choices={BY} />
-      <Table head={[BY[by.value][0]!.toUpperCase() + BY[by.value].slice(1), ["Tokens"]]} label="Tokens">
-        {shown.map(([key, tokens]) => (
-          <tr key={key}>
-            <td>{key}</td>
-            <td class="number">{count(tokens)}</td>
-          </tr>
-        ))}
-      </Table>
-      <More more={more} />
-      <p class="small quiet">Days are in UTC; a week begins on Monday. Tokens are input and output, without money: your operator sees what they cost.</p>
-    </>
+    <section class="stack" aria-labelledby="times">
+      <h2 id="times">{BY[by.value][0]!.toUpperCase() + BY[by.value].slice(1)}s</h2>
+      {days.length === 0 ? (
+        <p class="quiet">You have spent nothing in a year. The tokens of each answer of a model are counted here, also when you delete its thread.</p>
+      ) : (
+        <>
+          <Choice label="By" value={by} choices={BY} />
+          <Table head={[BY[by.value][0]!.toUpperCase() + BY[by.value].slice(1), ["Tokens"], ["Cost"]]} label="Spent by time">
+            {shown.map(({ key, spent }, index) => (
+              <tr key={key}>
+                <td>{key}</td>
+                <td class="number">{count(spent.tokens)}</td>
+                <td class="number">
+                  <Cost of={spent} cost={costs.parts[index]!} />
+                </td>
+              </tr>
+            ))}
+          </Table>
+          <More more={more} />
+        </>
+      )}
+      <p class="small quiet">Days are in UTC; a week begins on Monday. Tokens are input and output. Money is what they cost by the prices that your operator has set.</p>
+    </section>
   );
 }

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useKept } from "./kept";
 import { visible, visibleLine } from "./visible";
 
 interface Question {
@@ -11,13 +12,16 @@ interface Question {
 }
 
 interface Props {
+  /** Of the draft of the answers. */
+  name: string;
   questions: unknown;
   busy: boolean;
   send: (result: object) => void;
 }
 
 /** The questions of a model. One that is left empty is answered with nothing. */
-export function Questions({ questions, busy, send }: Props) {
+export function Questions({ name, questions, busy, send }: Props) {
+  const kept = useKept(name);
   const missing = useSignal(false);
   const asked = Array.isArray(questions) ? (questions as Question[]) : [];
 
@@ -33,7 +37,7 @@ export function Questions({ questions, busy, send }: Props) {
   }
 
   return (
-    <form class="stack" onSubmit={submit}>
+    <form {...kept} class="stack" onSubmit={submit}>
       {asked.map((one, index) => (
         <fieldset key={one.id} class="stack">
           <legend>{visible(one.question)}</legend>

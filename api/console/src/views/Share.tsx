@@ -87,7 +87,7 @@ export function Share({ threadId, close }: { threadId: string; close: () => void
         {links.value?.map((link) => (
           <li key={link.id} class="row wrap small">
             <span class="grow">
-              made {since(link.createdAt)}, until {moment(link.expiresAt * 1000)}
+              made {since(link.createdAt * 1000)}, until {moment(link.expiresAt * 1000)}
             </span>
             <button class="danger" disabled={busy.value} onClick={() => void revoke(link)}>
               Revoke

@@ -21,13 +21,13 @@ export function SharedThread({ secret }: { secret: string }) {
       <header class="top">
         <strong>Threadhouse</strong>
         <span class="small quiet">shared with you to read</span>
+        <Toasts />
       </header>
       <main class="columns">
         <div class="page">
           {state === null ? <p class="center quiet">{open.trouble.value ?? "Loading…"}</p> : <ThreadView open={open} state={state} end={null} />}
         </div>
       </main>
-      <Toasts />
     </div>
   );
 }

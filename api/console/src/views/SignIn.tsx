@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { messageOf } from "../protocol/http";
-import { provider, signIn, signInPath } from "../state/session";
+import { hasEnded, provider, signIn, signInPath } from "../state/session";
 
 export function SignIn() {
   const error = useSignal<string | null>(null);
@@ -26,6 +26,7 @@ export function SignIn() {
   return (
     <main class="center stack sign-in">
       <h1>Threadhouse</h1>
+      {hasEnded.value && <p role="status">Your session has ended: sign in again.</p>}
       {provider.value && (
         <section class="card stack" aria-label="With your account">
           <a class="button primary" href={signInPath()} autofocus>

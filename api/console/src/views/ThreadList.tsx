@@ -1,6 +1,7 @@
 /** The list beside the page: search, status, and what can be done with a thread. */
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Thread } from "../protocol/types";
 import { go, pathOf, route } from "../state/route";
 import {
@@ -17,12 +18,13 @@ import {
   threads,
   titleOf,
 } from "../state/threads";
-import { ago } from "./format";
+import { since } from "./format";
 import { Guard } from "./Guard";
 import { Status } from "./Status";
 
 export function ThreadList() {
   useEffect(followSearch, []);
+  useEffect(closeMenus, []);
   const list = threads.value;
   return (
     <section class="threads" aria-label="Threads">
@@ -36,6 +38,7 @@ export function ThreadList() {
           type="search"
           placeholder="Search threads"
           aria-label="Search threads"
+          dir="auto"
           value={searchTerm.value}
           onInput={(event) => (searchTerm.value = event.currentTarget.value)}
         />
@@ -73,20 +76,21 @@ function Empty() {
 
 function Row({ thread }: { thread: Thread }) {
   const renaming = useSignal(false);
+  const row = useRowFocus(renaming.value);
   const here = route.value;
   const isOpen = here.page === "thread" && here.threadId === thread.id;
   const leave = () => isOpen && go({ page: "threads" });
   if (renaming.value) return <Rename thread={thread} close={() => (renaming.value = false)} />;
   return (
-    <li class={isOpen ? "thread-row open" : "thread-row"}>
+    <li ref={row} class={isOpen ? "thread-row open" : "thread-row"}>
       <a href={pathOf({ page: "thread", threadId: thread.id })} aria-current={isOpen ? "page" : undefined}>
-        <span class="thread-title">{titleOf(thread)}</span>
+        <span class="thread-title" dir="auto">{titleOf(thread)}</span>
         <span class="thread-facts">
           <Status status={thread.status} />
-          <span class="quiet small">{ago(thread.recencyAt)}</span>
+          <span class="quiet small nowrap">{thread.recencyAt !== null && since(thread.recencyAt * 1000)}</span>
         </span>
       </a>
-      <details class="menu" name="thread-menu" onKeyDown={(event) => event.key === "Escape" && closeMenu(event.target)}>
+      <details class="menu" name="thread-menu">
         <summary aria-label={`Actions for ${titleOf(thread)}`}>⋯</summary>
         <div class="card" onClick={(event) => closeMenu(event.target)}>
           <button onClick={() => (renaming.value = true)}>Rename</button>
@@ -105,6 +109,39 @@ function Row({ thread }: { thread: Thread }) {
   );
 }
 
+/** Keep the focus near a row: at its link when its form has closed, at the next row when it leaves the list. */
+function useRowFocus(isForm: boolean): RefObject<HTMLLIElement | null> {
+  const row = useRef<HTMLLIElement>(null);
+  const wasForm = useRef(false);
+  const focusLink = (of: Element | null | undefined) => of?.querySelector("a")?.focus();
+  useLayoutEffect(() => {
+    if (wasForm.current && document.activeElement === document.body) focusLink(row.current);
+    wasForm.current = isForm;
+  }, [isForm]);
+  useLayoutEffect(
+    () => () => {
+      if (row.current?.contains(document.activeElement)) focusLink(row.current.nextElementSibling ?? row.current.previousElementSibling);
+    },
+    [],
+  );
+  return row;
+}
+
+/** Close the open menu with Escape, and when the user turns to something else. Returns what ends that. */
+function closeMenus(): () => void {
+  const openMenu = () => document.querySelector<HTMLDetailsElement>(".menu[open]");
+  const press = (event: KeyboardEvent) => event.key === "Escape" && closeMenu(openMenu());
+  const turn = ({ target }: Event) => {
+    const menu = openMenu();
+    if (menu && !menu.contains(target as Node)) menu.open = false;
+  };
+  const ended = new AbortController();
+  document.addEventListener("keydown", press, ended);
+  document.addEventListener("pointerdown", turn, ended);
+  document.addEventListener("focusin", turn, ended);
+  return () => ended.abort();
+}
+
 /** Close the menu that an element is in, as after a choice. */
 function closeMenu(inside: EventTarget | null): void {
   const menu = inside instanceof Element ? inside.closest("details") : null;
@@ -117,8 +154,7 @@ function Rename({ thread, close }: { thread: Thread; close: () => void }) {
   async function submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const name = String(new FormData(event.currentTarget as HTMLFormElement).get("name") ?? "").trim();
-    if (name && name !== thread.name) await rename(thread.id, name);
-    close();
+    if (!name || name === thread.name || (await rename(thread.id, name))) close();
   }
   return (
     <li class="thread-row">
@@ -126,6 +162,7 @@ function Rename({ thread, close }: { thread: Thread; close: () => void }) {
         <input
           name="name"
           aria-label="Name of the thread"
+          dir="auto"
           defaultValue={thread.name ?? titleOf(thread)}
           maxLength={200}
           ref={(input) => input?.focus()}

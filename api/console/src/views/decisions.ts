@@ -9,6 +9,8 @@ export interface Decision {
   kind?: string;
   /** Whether it lets something happen, for which all of the request must have been shown. */
   allows?: boolean;
+  /** What is not asked about any more afterwards, as a sentence. */
+  covers?: string;
 }
 
 interface Request {
@@ -42,7 +44,7 @@ export function titleOf({ method, params }: Request): string {
 }
 
 export function decisionsOf(request: Request): Decision[] {
-  if (request.method === COMMAND || request.method === PATCH) return approvalDecisions(request.params);
+  if (request.method === COMMAND || request.method === PATCH) return approvalDecisions(request);
   return request.method === ELICITATION ? elicitationDecisions(request.params) : [];
 }
 
@@ -53,45 +55,62 @@ export function prefixOf(params: Request["params"]): string {
   return prefix.map(textOf).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
 }
 
-function approvalDecisions(params: Request["params"]): Decision[] {
+const OF_THREAD: Record<string, string> = {
+  [COMMAND]: "this command, word for word, runs in this folder without a question.",
+  [PATCH]: "patches to these files are applied without a question.",
+};
+
+function approvalDecisions({ method, params }: Request): Decision[] {
   const prefix = prefixOf(params);
-  const decide = (key: string, text: string, decision: unknown, kind?: string): Decision => ({
+  const decide = (key: string, text: string, decision: unknown, { kind, covers }: Pick<Decision, "kind" | "covers"> = {}): Decision => ({
     key,
     text,
     result: { decision },
     kind,
+    covers,
     allows: decision !== "decline" && decision !== "cancel",
   });
   const amendment = { acceptWithExecpolicyAmendment: { execpolicy_amendment: params.proposedExecpolicyAmendment } };
   return [
-    decide("a", "Accept", "accept", "primary"),
-    decide("s", "Accept in this thread", "acceptForSession"),
-    ...(prefix ? [decide("p", `Always allow “${shortened(visibleLine(prefix), 60)}”`, amendment)] : []),
+    decide("a", "Accept", "accept", { kind: "primary" }),
+    decide("s", "Accept in this thread", "acceptForSession", { covers: `Accept in this thread: from now on, in this thread alone, ${OF_THREAD[method]}` }),
+    ...(prefix
+      ? [
+          decide("p", `Always allow “${shortened(visibleLine(prefix), 60)}”`, amendment, {
+            covers: "Always allow: from now on, in all your threads, commands that begin with these words run without a question.",
+          }),
+        ]
+      : []),
     decide("d", "Decline", "decline"),
-    decide("x", "Decline and stop the turn", "cancel", "danger"),
+    decide("x", "Decline and stop the turn", "cancel", { kind: "danger" }),
   ];
 }
+
+const ANY_ARGUMENTS = "this tool is called without a question, whatever its arguments are.";
 
 function elicitationDecisions(params: Request["params"]): Decision[] {
   const meta = metaOf(params);
   const decline: Decision = { key: "d", text: "Decline", result: { action: "decline", content: null, _meta: null } };
-  const accept = (key: string, text: string, persist?: string, kind?: string): Decision => ({
+  const accept = (key: string, text: string, persist?: string, { kind, covers }: Pick<Decision, "kind" | "covers"> = {}): Decision => ({
     key,
     text,
     kind,
+    covers,
     allows: true,
     result: { action: "accept", content: meta ? {} : null, _meta: persist ? { persist } : null },
   });
   if (meta) {
     const persists = Array.isArray(meta.persist) ? meta.persist : [];
     return [
-      accept("a", "Accept", undefined, "primary"),
-      ...(persists.includes("session") ? [accept("s", "Accept in this thread", "session")] : []),
-      ...(persists.includes("always") ? [accept("p", "Always allow this tool", "always")] : []),
+      accept("a", "Accept", undefined, { kind: "primary" }),
+      ...(persists.includes("session")
+        ? [accept("s", "Accept in this thread", "session", { covers: `Accept in this thread: from now on, in this thread alone, ${ANY_ARGUMENTS}` })]
+        : []),
+      ...(persists.includes("always") ? [accept("p", "Always allow this tool", "always", { covers: `Always allow: from now on, in all your threads, ${ANY_ARGUMENTS}` })] : []),
       decline,
     ];
   }
-  if (params.mode === "url") return [accept("a", "I have done that", undefined, "primary"), decline];
+  if (params.mode === "url") return [accept("a", "I have done that", undefined, { kind: "primary" }), decline];
   return [decline]; // a form sends what it was filled with
 }
 

@@ -1,11 +1,14 @@
 /** The pure parts of the views: outputs of terminals, diffs, addresses, routes, the list. */
 import { Lexer } from "marked";
 import { expect, test, vi } from "vitest";
-import type { Thread } from "../protocol/types";
+import type { Item, Thread } from "../protocol/types";
+import { refusedProfiles } from "../state/models";
 import { parseRoute, pathOf, type Route } from "../state/route";
 import { soon } from "../state/soon";
 import { listAfter, withFirstPage } from "../state/threads";
 import { ansiPieces } from "./ansi";
+import { inChunks } from "./Chunk";
+import { sandboxes } from "./Choices";
 import { decisionsOf, titleOf } from "./decisions";
 import { counts, diffLines } from "./diff";
 import { valueOf } from "./Elicitation";
@@ -173,4 +176,21 @@ test("many calls within a moment are one", () => {
 
   expect(act).toHaveBeenCalledTimes(2);
   vi.useRealTimers();
+});
+
+test("the places that divide items stay when items are added before or behind them", () => {
+  const items = Array.from({ length: 400 }, (_, index) => ({ id: (index * 2654435761).toString(16) }) as Item);
+  const begins = (of: Item[]) => inChunks(of).map(([first]) => first!.id);
+
+  const inside = begins(items.slice(100, 300));
+  expect(inChunks(items).flat()).toEqual(items);
+  expect(Math.max(...inChunks(items).map((chunk) => chunk.length))).toBeLessThanOrEqual(16);
+  expect(begins(items)).toEqual(expect.arrayContaining(inside.slice(20)));
+});
+
+test("a sandbox that the server refuses is not offered", () => {
+  expect(Object.keys(sandboxes())).toEqual(["read-only", "workspace-write", "danger-full-access"]);
+  refusedProfiles.value = [":workspace", ":danger-full-access"];
+  expect(Object.keys(sandboxes())).toEqual(["read-only"]);
+  refusedProfiles.value = [];
 });

@@ -6,7 +6,7 @@ import type { Item } from "../protocol/types";
 import { decisionsOf, titleOf } from "./decisions";
 import { fieldsOf, hasMoreFields, requiredOf, valueOf } from "./Elicitation";
 import { subjectOf } from "./subject";
-import { visible, visibleLine } from "./visible";
+import { harmless, visible, visibleLine } from "./visible";
 
 const ON = { threadId: "t", turnId: "u" };
 const command = (params: object) => ({ method: "item/commandExecution/requestApproval", params: { ...ON, ...params } });
@@ -34,6 +34,12 @@ describe("characters", () => {
   ])("%s is written out", (_, text, shown) => {
     expect(visible(text)).toBe(shown);
     expect(visibleLine(text)).toBe(shown);
+  });
+
+  test("what reorders or hides is written out everywhere, and what languages and emoji need is not", () => {
+    expect(harmless("a\u202eb\u2066c\x1b[2K\x9b\x00\x7f")).toBe("a\\u{202e}b\\u{2066}c\\u{1b}[2K\\u{9b}\\u{0}\\u{7f}");
+    const text = "Grüße,\tשלום\u200f\r\n👩\u200d💻 ❤\ufe0f";
+    expect(harmless(text)).toBe(text);
   });
 
   test("what is seen stays as it is", () => {

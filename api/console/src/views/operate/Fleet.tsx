@@ -1,7 +1,7 @@
 /** What waits in each queue, and the worker processes. */
 import { call } from "../../protocol/http";
 import type { Worker } from "../../protocol/types";
-import { count } from "../format";
+import { count, sinceSecond } from "../format";
 import { Answer, At, Table, usePolled, When } from "./parts";
 
 export function Queue() {
@@ -23,7 +23,7 @@ export function Queue() {
                 <td>{one.sinceMs === null ? "" : <When ms={one.sinceMs} />}</td>
                 <td class="number">{count(one.workers)}</td>
                 <td class="number">{one.tasks === null ? "unknown" : count(one.tasks)}</td>
-                <td class="wide">{one.why ?? (one.count ? "it moves" : "nothing waits")}</td>
+                <td class="wide">{one.why ?? (one.count === null ? "unknown, because Redis does not answer" : one.count ? "it moves" : "nothing waits")}</td>
               </tr>
             ))}
           </Table>
@@ -62,7 +62,7 @@ export function Workers() {
                     <At ms={worker.startedAtMs} />
                   </td>
                   <td>
-                    <When ms={worker.seenAtMs} />
+                    <When ms={worker.seenAtMs} write={sinceSecond} />
                   </td>
                 </tr>
               ))}

@@ -2,23 +2,20 @@
 import { useSignal } from "@preact/signals";
 import { call, messageOf } from "../../protocol/http";
 import { say } from "../../state/toasts";
-import { Answer, At, attempt, Choice, More, Table, usePages } from "./parts";
+import { Answer, AskFirst, At, attempt, Choice, More, Table, usePages } from "./parts";
 
 type Expiry = "0" | "7" | "30" | "90" | "365";
 const EXPIRIES: Record<Expiry, string> = { "0": "never", "7": "in 7 days", "30": "in 30 days", "90": "in 90 days", "365": "in a year" };
 const DAY_MS = 86_400_000;
 
-export function Keys({ userId }: { userId: string }) {
+export function Keys({ userId, isDisabled }: { userId: string; isDisabled: boolean }) {
   const pages = usePages((cursor) => call("admin/key/list", { userId, cursor }));
-  const asks = useSignal<string | null>(null);
-  const revoke = (keyId: string) => {
-    asks.value = null;
+  const revoke = (keyId: string) =>
     void attempt("The key is revoked. What was signed in with it ends within a minute.", () => call("admin/key/revoke", { keyId }), pages.again);
-  };
   return (
     <section class="stack" aria-labelledby="keys">
       <h2 id="keys">API keys</h2>
-      <NewKey userId={userId} again={pages.again} />
+      {!isDisabled && <NewKey userId={userId} again={pages.again} />}
       <Answer asked={pages}>
         {(keys) =>
           keys.length === 0 ? (
@@ -28,7 +25,7 @@ export function Keys({ userId }: { userId: string }) {
               {keys.map((key) => (
                 <tr key={key.keyId}>
                   <td>{key.label}</td>
-                  <td>{stateOf(key)}</td>
+                  <td>{isDisabled && stateOf(key) === "valid" ? "valid once the user is enabled" : stateOf(key)}</td>
                   <td>
                     <At ms={key.createdAtMs} />
                   </td>
@@ -39,15 +36,7 @@ export function Keys({ userId }: { userId: string }) {
                     <At ms={key.lastUsedAtMs} />
                   </td>
                   <td>
-                    {stateOf(key) !== "valid" ? null : asks.value === key.keyId ? (
-                      <button class="danger" aria-label={`Really revoke? ${key.label}`} onClick={() => revoke(key.keyId)} onBlur={() => (asks.value = null)}>
-                        Really revoke?
-                      </button>
-                    ) : (
-                      <button aria-label={`Revoke ${key.label}`} onClick={() => (asks.value = key.keyId)}>
-                        Revoke
-                      </button>
-                    )}
+                    {stateOf(key) === "valid" && <AskFirst text="Revoke" of={key.label} keep="Keep it" act={() => revoke(key.keyId)} />}
                   </td>
                 </tr>
               ))}
@@ -101,7 +90,7 @@ function Secret({ secret, done }: { secret: string; done: () => void }) {
   return (
     <div class="card stack" role="status">
       <p>
-        <strong>This key is shown once.</strong> Give it to the user on a way that nobody else reads; who has it acts as this user.
+        <strong>This key is shown once.</strong> Give it to the user in a way that nobody else can read; who has it acts as this user.
       </p>
       <pre class="key" tabIndex={0} aria-label="The new API key">
         {secret}

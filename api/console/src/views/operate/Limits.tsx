@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
-import { count } from "../format";
+import { count, plural } from "../format";
 import { Answer, attempt, useAsked } from "./parts";
 
 type Limit = Methods["admin/userLimits/read"]["result"]["data"][number];
@@ -17,7 +17,7 @@ export function Limits({ userId }: { userId: string }) {
         {({ data, usedBytes }) => (
           <>
             <Form key={JSON.stringify(data)} userId={userId} limits={data} again={asked.again} />
-            <p class="small quiet">The threads use {count(usedBytes)} bytes now.</p>
+            <p class="small quiet">The threads use {plural(usedBytes, "byte")} now.</p>
           </>
         )}
       </Answer>

@@ -4,12 +4,24 @@ import { useEffect } from "preact/hooks";
 import { call } from "../../protocol/http";
 import type { Methods, OpenTurn } from "../../protocol/types";
 import { pathOf } from "../../state/route";
-import { count, since } from "../format";
+import { count, plural, since } from "../format";
+import { EndedTurns, type Ending } from "./EndedTurns";
+import { AlertsNow } from "./Health";
 import { Answer, Choice, loadUsers, More, nameOf, Table, useAsked, useFirst, usePolled, UserLink, users, When } from "./parts";
 
 type Overview = Methods["admin/overview/read"]["result"];
-type State = "any" | "queued" | "running" | "parked";
-const STATES: Record<State, string> = { any: "all", queued: "queued", running: "running", parked: "parked" };
+type Open = "any" | "queued" | "running" | "parked";
+const STATES: Record<Open | Ending, string> = {
+  any: "not done",
+  queued: "queued",
+  running: "running",
+  parked: "parked",
+  ended: "ended in the last 7 days",
+  failed: "failed",
+  interrupted: "interrupted",
+  completed: "completed",
+};
+const OPEN: readonly string[] = ["any", "queued", "running", "parked"] satisfies Open[];
 const CAUSES: Record<string, string> = {
   approval: "waiting for an answer",
   limit: "waiting for a limit of their user",
@@ -22,24 +34,27 @@ const CAUSES: Record<string, string> = {
 };
 
 export function Turns() {
+  const state = useSignal<Open | Ending>("any");
   const load = usePolled(() => call("admin/overview/read", {}));
   const now = load.data.value;
   const changed = now && JSON.stringify([now.turns, now.causes.map(({ state, cause, count }) => [state, cause, count])]);
   return (
     <>
-      <h1>Turns that are not done</h1>
+      <h1>Turns</h1>
+      <AlertsNow />
       <Answer asked={load}>{(overview) => <Load overview={overview} />}</Answer>
-      {changed && <TurnList changed={changed} />}
+      <Choice label="State" value={state} choices={STATES} />
+      {OPEN.includes(state.value) ? changed && <TurnList changed={changed} state={state.value as Open} /> : <EndedTurns ending={state.value as Ending} />}
     </>
   );
 }
 
 /** The list is asked for when the numbers have changed, because each look is written into the audit log. */
-function TurnList({ changed }: { changed: string }) {
+function TurnList({ changed, state }: { changed: string; state: Open }) {
   const turns = useAsked(async () => (await call("admin/turn/list", { limit: 1000 })).data, [changed]);
   const unknown = turns.data.value?.some((turn) => users.value && nameOf(turn.userId) === turn.userId);
   useEffect(() => void (users.value && !unknown ? null : loadUsers().catch(() => null)), [unknown]);
-  return <Answer asked={turns}>{(found) => <OpenTurns turns={found} again={turns.again} />}</Answer>;
+  return <Answer asked={turns}>{(found) => <OpenTurns turns={found} state={state} again={turns.again} />}</Answer>;
 }
 
 function Load({ overview }: { overview: Overview }) {
@@ -68,7 +83,7 @@ function Load({ overview }: { overview: Overview }) {
         <ul class="plain-list small">
           {causes.map((one) => (
             <li key={one.state + one.cause}>
-              {count(one.count)} {one.state}, {CAUSES[one.cause] ?? one.cause}; the first began {since(one.sinceMs / 1000)}
+              {count(one.count)} {one.state}, {CAUSES[one.cause] ?? one.cause}; the first began {since(one.sinceMs)}
             </li>
           ))}
         </ul>
@@ -77,25 +92,23 @@ function Load({ overview }: { overview: Overview }) {
   );
 }
 
-function OpenTurns({ turns, again }: { turns: readonly OpenTurn[]; again: () => void }) {
-  const state = useSignal<State>("any");
+function OpenTurns({ turns, state, again }: { turns: readonly OpenTurn[]; state: Open; again: () => void }) {
   const text = useSignal("");
   const wanted = text.value.trim().toLowerCase();
   const matches = (turn: OpenTurn) =>
-    (state.value === "any" || turn.state === state.value) &&
+    (state === "any" || turn.state === state) &&
     [nameOf(turn.userId), turn.turnId, turn.threadId, turn.worker ?? "", turn.why].some((one) => one.toLowerCase().includes(wanted));
   const found = turns.filter(matches);
   const { shown, more } = useFirst(found);
-  if (turns.length === 0) return <p class="quiet">No turn runs or waits. One that waits is here, with the reason.</p>;
+  if (turns.length === 0) return <p class="quiet">No turn runs or waits. One that waits is here, with the reason; those that have ended are under another state.</p>;
   return (
     <>
       <div class="row wrap">
-        <Choice label="State" value={state} choices={STATES} />
         <input type="search" aria-label="Find by user, id, worker or reason" placeholder="User, id, worker, reason" value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
         <button onClick={again}>Look again</button>
       </div>
       {found.length === 0 ? (
-        <p class="quiet">None of {count(turns.length)} turns matches. Choose all states, or clear the text.</p>
+        <p class="quiet">None of {plural(turns.length, "turn")} matches. Choose “not done”, or clear the text.</p>
       ) : (
         <Table head={["Since", "User", "State", "Why", "Worker", ""]} label="Turns">
           {shown.map((turn) => (

@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
+import { who } from "../../state/session";
 import { count } from "../format";
 import { Answer, Choice, More, Table, useAsked, useFirst, UserLink, useUsers } from "./parts";
-import { bySize, type Counted, daysOf, money, type Period, PERIODS, sum, sumBy, within } from "./periods";
+import { bySize, type Counted, daysOf, daysOfAllPeriods, moneys, type Period, PERIODS, sum, sumBy, within } from "./periods";
 
 type Spending = Methods["admin/usage/read"]["result"]["data"][number];
 type By = "user" | "model" | "userAndModel" | "day";
@@ -46,6 +47,7 @@ function Spent({ by, data, currency }: { by: By; data: readonly Spending[]; curr
   const rows = by === "day" ? data : [...data].sort(bySize);
   const { shown, more } = useFirst(rows);
   const total = sum(data);
+  const costs = moneys(rows.map((one) => one.cost), currency);
   if (data.length === 0) return <p class="quiet">Nothing was spent in this time. Tokens count on the day of the model’s answer; the built-in script costs none.</p>;
   const groups = GROUPS[by];
   return (
@@ -55,14 +57,15 @@ function Spent({ by, data, currency }: { by: By; data: readonly Spending[]; curr
         label="Usage"
         foot={
           <tr>
-            <th scope="row" colSpan={groups.length}>
-              Total
-            </th>
-            <Numbers of={total} currency={currency} />
+            <th scope="row">Total</th>
+            {groups.slice(1).map((name) => (
+              <td key={name} />
+            ))}
+            <Numbers of={total} cost={costs.total} />
           </tr>
         }
       >
-        {shown.map((one) => (
+        {shown.map((one, index) => (
           <tr key={`${one.day} ${one.userId} ${one.model}`}>
             {groups.includes("day") && <td class="nowrap">{one.day}</td>}
             {groups.includes("user") && (
@@ -71,7 +74,7 @@ function Spent({ by, data, currency }: { by: By; data: readonly Spending[]; curr
               </td>
             )}
             {groups.includes("model") && <td class="path">{one.model}</td>}
-            <Numbers of={one} currency={currency} />
+            <Numbers of={one} cost={costs.parts[index]!} />
           </tr>
         ))}
       </Table>
@@ -81,11 +84,18 @@ function Spent({ by, data, currency }: { by: By; data: readonly Spending[]; curr
   );
 }
 
-function Numbers({ of, currency }: { of: Counted; currency: string }) {
+/** cost: as it is written; null: it is not known */
+export function Cost({ of, cost }: { of: Counted; cost: string | null }) {
+  return cost === null ? <span class="quiet">{of.tokens ? "no price" : "–"}</span> : <>{cost}</>;
+}
+
+function Numbers({ of, cost }: { of: Counted; cost: string | null }) {
   return (
     <>
       <td class="number">{count(of.tokens)}</td>
-      <td class="number">{of.cost === null ? <span class="quiet">{of.tokens ? "no price" : "–"}</span> : money(of.cost, currency)}</td>
+      <td class="number">
+        <Cost of={of} cost={cost} />
+      </td>
       <td class="number">{count(of.inputTokens)}</td>
       <td class="number">{count(of.cachedInputTokens)}</td>
       <td class="number">{count(of.outputTokens)}</td>
@@ -95,56 +105,60 @@ function Numbers({ of, currency }: { of: Counted; currency: string }) {
 
 function Unpriced({ total }: { total: Counted }) {
   if (total.unpricedTokens === 0) return null;
+  const which = total.cost === null ? "None of these tokens has a price, so what they cost is not known" : `${count(total.unpricedTokens)} of these tokens have no price and are not in the cost`;
   return (
     <p class="small quiet">
-      {count(total.unpricedTokens)} of these tokens have no price and are not in the cost: name their models in <code>[[prices.models]]</code> of config.toml.
+      {which}: {who.value?.user.role === "admin" ? "name" : "your operator can name"} their models in <code>[[prices.models]]</code> of config.toml.
     </p>
   );
 }
 
 /** What one user spent, by model, on the user's page. */
 export function SpentBy({ userId }: { userId: string }) {
+  const asked = useAsked(() => call("admin/usage/read", { userId, ...daysOfAllPeriods(), groupBy: ["day", "model"] }));
+  return <Answer asked={asked}>{({ data, currency }) => <SpentByModel data={data} currency={currency} />}</Answer>;
+}
+
+/** What one user spent, by model, in a period of choice. data: of all periods, by day and model */
+export function SpentByModel({ data, currency }: { data: readonly Spending[]; currency: string }) {
   const period = useSignal<Period>("week");
-  const asked = useAsked(() => {
-    const all = [daysOf("lastMonth"), daysOf("lastWeek"), daysOf("days30")].map((days) => days.fromDay).sort();
-    return call("admin/usage/read", { userId, fromDay: all[0]!, toDay: daysOf("today").toDay, groupBy: ["day", "model"] });
-  });
+  const days = daysOf(period.value);
+  const rows = data.filter((one) => within(days, one.day ?? ""));
+  const models = sumBy(rows, (row) => row.model ?? "");
+  const costs = moneys(models.map(({ total }) => total.cost), currency);
   return (
     <section class="stack" aria-labelledby="spent">
-      <h2 id="spent">Spent</h2>
-      <Choice label="When" value={period} choices={PERIODS} />
-      <Answer asked={asked}>
-        {({ data, currency }) => {
-          const days = daysOf(period.value);
-          const rows = data.filter((one) => within(days, one.day ?? ""));
-          const total = sum(rows);
-          if (rows.length === 0) return <p class="quiet">Nothing from {days.fromDay} to {days.toDay} (UTC).</p>;
-          return (
-            <>
-              <Table
-                head={["Model", ...COUNTS]}
-                label="Spent by model"
-                foot={
-                  <tr>
-                    <th scope="row">
-                      {days.fromDay} to {days.toDay} (UTC)
-                    </th>
-                    <Numbers of={total} currency={currency} />
-                  </tr>
-                }
-              >
-                {sumBy(rows, (row) => row.model ?? "").map(({ key, total }) => (
-                  <tr key={key}>
-                    <td class="path">{key}</td>
-                    <Numbers of={total} currency={currency} />
-                  </tr>
-                ))}
-              </Table>
-              <Unpriced total={total} />
-            </>
-          );
-        }}
-      </Answer>
+      <h2 id="spent">Models</h2>
+      <div class="row wrap">
+        <Choice label="When" value={period} choices={PERIODS} />
+        <span class="quiet small">
+          {days.fromDay} to {days.toDay} (UTC)
+        </span>
+      </div>
+      {rows.length === 0 ? (
+        <p class="quiet">Nothing was spent.</p>
+      ) : (
+        <>
+          <Table
+            head={["Model", ...COUNTS]}
+            label="Spent by model"
+            foot={
+              <tr>
+                <th scope="row">{PERIODS[period.value]}</th>
+                <Numbers of={sum(rows)} cost={costs.total} />
+              </tr>
+            }
+          >
+            {models.map(({ key, total }, index) => (
+              <tr key={key}>
+                <td class="path">{key}</td>
+                <Numbers of={total} cost={costs.parts[index]!} />
+              </tr>
+            ))}
+          </Table>
+          <Unpriced total={sum(rows)} />
+        </>
+      )}
     </section>
   );
 }

@@ -5,7 +5,7 @@ import { call } from "../../protocol/http";
 import type { UserWithTurns } from "../../protocol/types";
 import { pathOf } from "../../state/route";
 import { who } from "../../state/session";
-import { count, since } from "../format";
+import { plural, since } from "../format";
 import { Keys } from "./Keys";
 import { Limits } from "./Limits";
 import { Answer, At, attempt, loadUsers, useAsked } from "./parts";
@@ -32,13 +32,15 @@ export function UserPage({ userId }: { userId: string }) {
 function User({ user, again }: { user: UserWithTurns; again: () => void }) {
   return (
     <>
-      <h1>{user.name}</h1>
+      <h1>
+        {user.name} {user.disabledAtMs !== null && <span class="badge failed">disabled</span>}
+      </h1>
       <p>
-        {user.role}, since <At ms={user.createdAtMs} />, {user.activeTurns === 1 ? "1 turn is" : `${count(user.activeTurns)} turns are`} not done
+        {user.role}, since <At ms={user.createdAtMs} />, {plural(user.activeTurns, "turn")} not done
       </p>
       <Access user={user} again={again} />
       <SpentBy userId={user.userId} />
-      <Keys userId={user.userId} />
+      <Keys userId={user.userId} isDisabled={user.disabledAtMs !== null} />
       <Limits userId={user.userId} />
     </>
   );
@@ -57,8 +59,11 @@ function Access({ user, again }: { user: UserWithTurns; again: () => void }) {
   if (user.disabledAtMs !== null) {
     const enable = () => void attempt(`${user.name} may sign in again.`, () => call("admin/user/enable", { userId: user.userId }), again);
     return (
-      <p class="row wrap">
-        <span class="badge failed">disabled</span> {since(user.disabledAtMs / 1000)} <button onClick={enable}>Enable</button>
+      <p class="banner row wrap">
+        <span>
+          Disabled {since(user.disabledAtMs)}: keys, tokens and sessions of {user.name} do not work.
+        </span>
+        <button onClick={enable}>Enable</button>
       </p>
     );
   }

@@ -1,6 +1,6 @@
 /** The users: find one, add one. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { call } from "../../protocol/http";
 import type { UserWithTurns } from "../../protocol/types";
 import { go } from "../../state/route";
@@ -53,7 +53,7 @@ function UserTable({ users }: { users: readonly UserWithTurns[] }) {
               <td>
                 <At ms={user.createdAtMs} />
               </td>
-              <td>{user.disabledAtMs === null ? "may sign in" : `disabled ${since(user.disabledAtMs / 1000)}`}</td>
+              <td>{user.disabledAtMs === null ? "may sign in" : <><span class="badge failed">disabled</span> {since(user.disabledAtMs)}</>}</td>
             </tr>
           ))}
         </Table>
@@ -68,7 +68,7 @@ function AddUser() {
   const name = useSignal("");
   const role = useSignal<Role>("member");
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => field.current?.focus(), [open.value]);
+  useLayoutEffect(() => field.current?.focus(), [open.value]); // before the next key
   if (!open.value) return <button onClick={() => (open.value = true)}>Add a user</button>;
   const add = async () => {
     let userId = "";

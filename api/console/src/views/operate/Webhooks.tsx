@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
 import { pathOf } from "../../state/route";
+import { plural } from "../format";
 import { Answer, At, attempt, Choice, Id, More, Table, usePages, When } from "./parts";
 
 type Delivery = Methods["admin/webhook/list"]["result"]["data"][number];
@@ -47,7 +48,7 @@ export function Webhooks() {
                   <td>
                     <span class={`badge ${BADGES[one.state] ?? ""}`}>{one.state}</span>
                     <div class="small">
-                      {one.attempts === 1 ? "1 attempt" : `${one.attempts} attempts`}
+                      {plural(one.attempts, "attempt")}
                       {one.error && `: ${one.error}`}
                     </div>
                     {one.dueAtMs !== null && one.attempts > 0 && (

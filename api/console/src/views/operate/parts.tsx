@@ -1,12 +1,13 @@
 /** What the operator's pages share: asking again and again, lists that page, tables, names of users. */
-import { type Signal, signal, useSignal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { call, messageOf } from "../../protocol/http";
 import type { UserWithTurns } from "../../protocol/types";
 import { pathOf } from "../../state/route";
-import { say } from "../../state/toasts";
-import { ago, moment } from "../format";
+import { attempt as attemptIt, say } from "../../state/toasts";
+import { ofUser } from "../../state/user";
+import { moment, second, since } from "../format";
 
 const REFRESH_MS = 5000;
 const ROWS = 50;
@@ -107,23 +108,48 @@ export function Answer<Data>({ asked, children }: { asked: Asked<Data>; children
 
 /** Do something and say how it went. Returns whether it went well. */
 export async function attempt(done: string, act: () => Promise<unknown>, afterwards: () => void = () => {}): Promise<boolean> {
-  let well = true;
-  try {
-    await act();
-    say(done);
-  } catch (error) {
-    well = false;
-    say(messageOf(error), "error");
-  }
+  const well = await attemptIt(act);
+  if (well) say(done);
   afterwards();
   return well;
+}
+
+/** A button that acts when it is pressed a second time. of: what it acts on, for those who do not see the row; keep: what leaves it */
+export function AskFirst({ text, of = "", keep, kind, act }: { text: string; of?: string; keep: string; kind?: string; act: () => void }) {
+  const asks = useSignal(false);
+  const really = `Really ${text[0]!.toLowerCase()}${text.slice(1)}?`;
+  const label = (said: string) => (of ? `${said} ${of}` : undefined);
+  if (!asks.value) {
+    return (
+      <button class={kind} aria-label={label(text)} onClick={() => (asks.value = true)}>
+        {text}
+      </button>
+    );
+  }
+  return (
+    <span class="row">
+      <button class="danger" aria-label={label(really)} ref={focus} onClick={() => ((asks.value = false), act())}>
+        {really}
+      </button>
+      <button onClick={() => (asks.value = false)}>{keep}</button>
+    </span>
+  );
+}
+
+function focus(button: HTMLButtonElement | null): void {
+  button?.focus();
+}
+
+/** Return the names of columns for the style sheet, which puts them beside the cells of a narrow window. */
+function labels(head: readonly (string | [string])[]): Record<string, string> {
+  return Object.fromEntries(head.map((name, index) => [`--head-${index + 1}`, JSON.stringify(String(name))]));
 }
 
 /** head: names of columns; "" has actions, [name] has numbers */
 export function Table({ head, label, children, foot }: { head: (string | [string])[]; label: string; children: ComponentChildren; foot?: ComponentChildren }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={label}>
-      <table class="grid">
+      <table class="grid" style={labels(head)}>
         <thead>
           <tr>
             {head.map((name) => (
@@ -141,10 +167,10 @@ export function Table({ head, label, children, foot }: { head: (string | [string
 }
 
 /** How long ago, with the moment in the viewer's time zone. */
-export function When({ ms }: { ms: number }) {
+export function When({ ms, write = since }: { ms: number; write?: (ms: number) => string }) {
   return (
-    <time class="nowrap" dateTime={new Date(ms).toISOString()} title={moment(ms)}>
-      {ago(ms / 1000)}
+    <time class="nowrap" dateTime={new Date(ms).toISOString()} title={second(ms)}>
+      {write(ms)}
     </time>
   );
 }
@@ -153,7 +179,7 @@ export function When({ ms }: { ms: number }) {
 export function At({ ms }: { ms: number | null }) {
   if (ms === null) return <span class="quiet">never</span>;
   return (
-    <time class="nowrap" dateTime={new Date(ms).toISOString()}>
+    <time class="nowrap" dateTime={new Date(ms).toISOString()} title={second(ms)}>
       {moment(ms)}
     </time>
   );
@@ -176,7 +202,7 @@ export function Choice<Value extends string>({ label, value, choices }: { label:
 
 // -- names of users
 
-export const users = signal<readonly UserWithTurns[] | null>(null);
+export const users = ofUser<readonly UserWithTurns[] | null>(null);
 
 export async function loadUsers(): Promise<readonly UserWithTurns[]> {
   users.value = (await call("admin/user/list", {})).data;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { daysOf, money, sum, sumBy, weekOf } from "./periods";
+import { daysOf, daysOfAllPeriods, daysOfYear, money, moneys, sum, sumBy, weekOf } from "./periods";
 
 const SUNDAY = Date.parse("2026-03-01T23:30:00Z");
 const spent = (tokens: number, cost: number | null) => ({
@@ -25,10 +25,25 @@ test("months, today and 30 days", () => {
   expect(daysOf("days30", SUNDAY)).toEqual({ fromDay: "2026-01-31", toDay: "2026-03-01" });
 });
 
+test("all periods and a year end today, and a year is no longer than the server answers", () => {
+  expect(daysOfAllPeriods(SUNDAY)).toEqual({ fromDay: "2026-01-31", toDay: "2026-03-01" });
+  expect(daysOfAllPeriods(Date.parse("2026-03-31T00:00:00Z"))).toEqual({ fromDay: "2026-02-01", toDay: "2026-03-31" });
+  const { fromDay, toDay } = daysOfYear(SUNDAY);
+  expect((Date.parse(toDay) - Date.parse(fromDay)) / 86_400_000 + 1).toBe(366);
+});
+
 test("money has the currency of the configuration, which may be any word", () => {
   expect(money(12.345, "USD")).toBe("$12.35");
   expect(money(0.000123, "EUR")).toBe("€0.000123");
   expect(money(1234.5, "credits")).toBe("1,234.50 credits");
+});
+
+test("the costs of a table add up to their sum, and none looks like nothing", () => {
+  expect(moneys([1.004, 1.004, 1.004], "EUR")).toEqual({ parts: ["€1.01", "€1.00", "€1.00"], total: "€3.01" });
+  expect(moneys([0.3333, null, 0.3333, 0.3334], "EUR")).toEqual({ parts: ["€0.33", null, "€0.33", "€0.34"], total: "€1.00" });
+  expect(moneys([12, 0.004, 0], "EUR")).toEqual({ parts: ["€12.0000", "€0.0040", "€0.0000"], total: "€12.0040" });
+  expect(moneys([null], "EUR")).toEqual({ parts: [null], total: null });
+  expect(moneys([0.1, 0.2], "credits")).toEqual({ parts: ["0.10 credits", "0.20 credits"], total: "0.30 credits" });
 });
 
 test("what has no price is counted and costs nothing; nothing with a price costs null", () => {

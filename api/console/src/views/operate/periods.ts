@@ -49,18 +49,51 @@ export function daysOf(period: Period, nowMs = Date.now()): Days {
   }
 }
 
+/** Return the days of all periods, from the first of any to today. */
+export function daysOfAllPeriods(nowMs = Date.now()): Days {
+  const first = (Object.keys(PERIODS) as Period[]).map((period) => daysOf(period, nowMs).fromDay).sort()[0]!;
+  return { fromDay: first, toDay: dayOf(nowMs) };
+}
+
+/** Return the last 366 days. */
+export function daysOfYear(nowMs = Date.now()): Days {
+  return { fromDay: dayOf(nowMs - 365 * DAY_MS), toDay: dayOf(nowMs) };
+}
+
 export function within({ fromDay, toDay }: Days, day: string): boolean {
   return fromDay <= day && day <= toDay;
 }
 
 /** Return a cost with its currency, which may be any word of the operator's. */
-export function money(cost: number, currency: string): string {
-  const digits = cost !== 0 && Math.abs(cost) < 0.01 ? 6 : 2;
+export function money(cost: number, currency: string, digits = digitsFor([cost])): string {
+  const shown = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   try {
-    return cost.toLocaleString("en", { style: "currency", currency, minimumFractionDigits: 2, maximumFractionDigits: digits });
+    return cost.toLocaleString("en", { style: "currency", currency, ...shown });
   } catch {
-    return `${cost.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: digits })} ${currency}`;
+    return `${cost.toLocaleString("en", shown)} ${currency}`;
   }
+}
+
+/** Return how many digits show that each cost is more than nothing. */
+function digitsFor(costs: readonly number[]): number {
+  const least = Math.min(...costs.map(Math.abs).filter((cost) => cost > 0));
+  return least < 0.001 ? 6 : least < 0.01 ? 4 : 2;
+}
+
+/** Return costs as texts that add up to the text of their sum. null: it has no price, and the sum has none if nothing has one */
+export function moneys(costs: readonly (number | null)[], currency: string): { parts: (string | null)[]; total: string | null } {
+  const known = costs.filter((cost) => cost !== null);
+  const digits = digitsFor(known);
+  const unit = 10 ** digits;
+  const exact = costs.map((cost) => (cost ?? 0) * unit);
+  const whole = exact.map((amount) => Math.floor(amount + 1e-6));
+  const add = (amounts: readonly number[]) => amounts.reduce((total, one) => total + one, 0);
+  const total = Math.round(add(exact));
+  // What rounding down has lost goes to those that have lost most.
+  const byLoss = [...exact.keys()].sort((one, other) => exact[other]! - whole[other]! - (exact[one]! - whole[one]!));
+  for (const index of byLoss.slice(0, total - add(whole))) whole[index]! += 1;
+  const text = (amount: number) => money(amount / unit, currency, digits);
+  return { parts: costs.map((cost, index) => (cost === null ? null : text(whole[index]!))), total: known.length ? text(total) : null };
 }
 
 export interface Counted {
