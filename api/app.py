@@ -31,7 +31,7 @@ from shared.store.connection import Database
 REDIS_SECONDS = 5.0  # time-out of a connect and of each answer
 LISTENER_SECONDS = 20.0  # time-out of the pub/sub listener: more than the silence after which it sends a ping
 ANSWER_SECONDS = 8.0  # for which a request waits for one answer of Postgres
-POOL_SECONDS = 2.0  # for which a request waits for a connection of a full pool; then it is refused as retryable
+POOL_SECONDS = 2.0  # for which requests wait for a full pool while no connection comes back; then they are refused
 DRAIN = "threadhouse.drain"  # in Flask.extensions: the Drain, which api.cli.web runs
 REDIS_RETRIES = 2  # of a command; the event log appends a repeated batch only once
 

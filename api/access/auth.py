@@ -95,6 +95,8 @@ class Auth:
 
     def authenticate(self, request: Request, transport: Transport) -> Caller:
         """Return who sends a request. Errors: Unauthorized, Forbidden (a foreign Host)."""
+        if "Authorization" in request.headers:  # its sender may be the first user, and not the local one
+            self._users_checked_s = float("-inf")
         self.check_host(request)
         address = request.remote_addr or ""
         if not self.requires_credential():

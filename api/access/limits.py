@@ -33,6 +33,7 @@ OUTAGE_SECONDS = 1.0  # the same after the database did not answer, so that one 
 MAX_CACHED_USERS = 10_000
 COUNTED_SECONDS = 30.0  # for which a connection counts after the last renewal by its API process
 CONNECTION_RETRY_MS = 5000  # a guess: the user may close a connection at any time
+GUESSES_PER_MINUTE = 60  # of share links, from one address: far more than a person pastes wrongly
 SPACE_RETRY_MS = 60_000  # a guess: retrying helps only after the user has deleted threads
 
 # Count a connection. KEYS: sorted set of a user's connections by expiry. ARGV: connection, limit, ms until it expires.
@@ -107,18 +108,35 @@ class RequestLimits:
         per_minute = self.of(user_id).requests_per_minute
         if not per_minute:
             return
+        self._count(lambda limit: self._limiter.hit(limit, "requests", user_id), per_minute, "requests", user_id)
+
+    def check_guesses(self, address: str) -> None:
+        """Check that an address may name one more share link: `count_guess` counts those that open nothing.
+
+        Errors: Overloaded, with the time until the next minute
+        """
+        self._count(lambda limit: self._limiter.test(limit, "guesses", address), GUESSES_PER_MINUTE, "guesses", address)
+
+    def count_guess(self, address: str) -> None:
+        """Count a share link that opens nothing."""
+        try:
+            self._limiter.hit(RateLimitItemPerMinute(GUESSES_PER_MINUTE), "guesses", address)
+        except StorageError as error:
+            logger.warning("guess not counted: %s", error)
+
+    def _count(self, passes: Callable[[RateLimitItemPerMinute], bool], per_minute: int, what: str, whose: str) -> None:
         limit = RateLimitItemPerMinute(per_minute)
         try:
-            if self._limiter.hit(limit, "requests", user_id):
+            if passes(limit):
                 return
-            reset_s = self._limiter.get_window_stats(limit, "requests", user_id).reset_time
+            reset_s = self._limiter.get_window_stats(limit, what, whose).reset_time
         except StorageError as error:
             logger.warning("request not counted: %s", error)
             return
         telemetry.limit_refused("requests_per_minute")
         left_ms = max(1000, round((reset_s - time.time()) * 1000))
         raise Overloaded(
-            f"more than {per_minute} requests in a minute; retry in {-(-left_ms // 1000)} s", retry_after_ms=left_ms
+            f"more than {per_minute} {what} in a minute; retry in {-(-left_ms // 1000)} s", retry_after_ms=left_ms
         )
 
     def check_threads(self, user_id: str) -> None:

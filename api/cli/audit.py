@@ -13,7 +13,11 @@ from shared.clock import now_ms
 
 
 @click.command()
-@click.option("--user", metavar="NAME", help="Show only entries of this user; `operator`: of commands on a host.")
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Show only entries of this user; `operator`: of commands on a host; `local`: of the time without users.",
+)
 @click.option("--thread", metavar="ID", help="Show only entries about this thread.")
 @click.option("--action", metavar="METHOD", help="Show only this action, such as turn/start or 'keys revoke'.")
 @click.option(
@@ -24,11 +28,12 @@ from shared.clock import now_ms
 def audit(user: str | None, thread: str | None, action: str | None, since: int | None, as_json: bool) -> None:
     """List the entries of the audit log, oldest first."""
     from shared.store.audit import OPERATOR
+    from shared.store.users import LOCAL_USER
 
     with host_store() as store:
         next_page = partial(
             store.audit.all_users_page,
-            owner=user if user in (None, OPERATOR) else store.users.get(str(user)).id,
+            owner=user if user in (None, OPERATOR, LOCAL_USER) else store.users.get(str(user)).id,
             thread_id=thread,
             action=action,
             since_ms=0 if since is None else now_ms() - since,

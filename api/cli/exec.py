@@ -15,6 +15,7 @@ import click
 from api.cli import exec_input
 from api.cli.client import Client, EventData
 from api.cli.exec_events import ExecEvents
+from api.cli.host import is_loopback
 from api.cli.login.logins import server_token
 from api.cli.options import server_url
 from api.cli.output import Output
@@ -24,7 +25,6 @@ from shared.errors import InvalidRequest, Unavailable
 from shared.protocol.sandbox_modes import SANDBOX_MODES
 from shared.protocol.user_input import UserInput
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
@@ -142,7 +142,7 @@ def exec(
     if not client.is_ready():
         raise Unavailable(f"no server answers at {url}: start one with `threadhouse up`, or set THREADHOUSE_URL")
     user_input.append({"type": "text", "text": exec_input.read_prompt(given_prompt, err)})
-    is_local = token is None and urlsplit(url).hostname in LOOPBACK
+    is_local = token is None and is_loopback(urlsplit(url).hostname or "")
     if last:
         thread_id = _last_thread_id(client)
     if not has_source and (cwd is not None or (thread_id is None and is_local)):

@@ -33,8 +33,8 @@ START_SECONDS = 60.0  # until a process is ready, on a slow or busy machine
 MIGRATE_SECONDS = 600.0  # a step may rewrite a large table
 LEFTOVER_SECONDS = 2.0  # how long the processes of a killed supervisor may take to end
 AUTHENTICATE = """
-  every request needs an API key (threadhouse keys create NAME):
-    curl -H "Authorization: Bearer $THREADHOUSE_TOKEN" …   codex --remote-auth-token-env THREADHOUSE_TOKEN …
+  every request needs an API key:
+    export THREADHOUSE_TOKEN=…   # what `threadhouse keys create NAME` prints
 """
 
 
@@ -132,7 +132,7 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
 
 
 def _how_to_connect(config: Config, url: str, *, needs_key: bool) -> str:
-    json_header = "-H 'Content-Type: application/json'"
+    headers = "-H 'Content-Type: application/json'"
     model = f"{config.model} from {config.model_provider}"
     words = ""
     if config.model_provider == SCRIPTED:
@@ -140,9 +140,11 @@ def _how_to_connect(config: Config, url: str, *, needs_key: bool) -> str:
         words = f"""
   what the script can show: `$ ls` runs a command; the word {", ".join(SCRIPTED_WORDS)} shows what it says
 """
-    folder, where, authenticate = "-C . ", "works in the current folder; without -C in a new one", ""
+    codex, where, authenticate = "codex -C .", "works in the current folder; without -C in a new one", ""
     if needs_key:
-        folder, where, authenticate = "", "each thread works in a new folder", AUTHENTICATE
+        codex, where, authenticate = "codex", "each thread works in a new folder", AUTHENTICATE
+        codex += " --remote-auth-token-env THREADHOUSE_TOKEN"
+        headers = f'-H "Authorization: Bearer $THREADHOUSE_TOKEN" {headers}'
     return f"""\
   model     {model}
   logs      {config.home / "logs"}
@@ -151,11 +153,11 @@ def _how_to_connect(config: Config, url: str, *, needs_key: bool) -> str:
 serving {url} (Ctrl-C stops it)
 {authenticate}
   open {url}/ in a browser: threads, approvals, and for admins the server itself
-  codex {folder}-s workspace-write --remote {url.replace("http", "ws", 1)}   # {where}
+  {codex} -s workspace-write --remote {url.replace("http", "ws", 1)}   # {where}
   {_exec_command(url)} "what is in this folder?"
 {words}
-  THREAD=$(curl -s {json_header} -d '{{}}' {url}/v2/thread/start | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)
-  curl -N {json_header} -H 'Accept: text/event-stream' {url}/v2/turn/start \\
+  THREAD=$(curl -s {headers} -d '{{}}' {url}/v2/thread/start | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)
+  curl -N {headers} -H 'Accept: text/event-stream' {url}/v2/turn/start \\
     -d '{{"threadId": "'$THREAD'", "input": [{{"type": "text", "text": "$ ls"}}]}}'
 """
 

@@ -63,6 +63,9 @@ def worker(queues: str, ready_file: Path | None) -> None:
 
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # an earlier process may have left it
+    from celery.apps import worker as celery_worker
+
+    celery_worker.safe_say = lambda *_: None  # "Warm shutdown" without time and level; "drain began" says it in the log
     started: list[Any] = []  # Celery's own function returns no status
 
     def keep(sender: object, **_: object) -> None:

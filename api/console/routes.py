@@ -72,7 +72,7 @@ class _Routes:
         """
         self._auth.check_origin(request)
         try:
-            return _described(self._auth.authenticate(request, "http"))
+            return self._describe(self._auth.authenticate(request, "http"))
         except Unauthorized as error:
             detail = None if self._auth.requires_credential() else str(error)
             provider = {} if self._auth.provider is None else {"provider": self._auth.provider.settings.name}
@@ -86,7 +86,7 @@ class _Routes:
             raw = read_body(reserved, SIGN_IN_BYTES, SIGN_IN_SECONDS, too_large=too_large)
         credential = _credential(raw)
         if not self._auth.requires_credential():
-            return _described(self._auth.authenticate(request, "http"))
+            return self._describe(self._auth.authenticate(request, "http"))
         caller = self._auth.check_credential(credential, "http", request.remote_addr or "")
         self._services.limits.check_request(caller.user_id)
         earlier = session_cookie.read(request)
@@ -99,7 +99,7 @@ class _Routes:
         )
         if earlier is not None:
             self._auth.forget_session(earlier)
-        response = _described(caller)
+        response = self._describe(caller)
         secure = request.headers["Origin"].startswith("https:")
         session_cookie.write(response, secret, max(1, int(ends_at_ms / 1000 - time.time())), secure=secure)
         return response
@@ -126,6 +126,13 @@ class _Routes:
         session_cookie.clear(response)
         return response
 
+    def _describe(self, caller: Caller) -> Response:
+        """Return who the caller is. git: whether a thread can start from a repository."""
+        user = {"id": caller.user.id, "name": caller.user.name, "role": caller.user.role}
+        mode = "open" if caller.auth_mode == "none" else "session"
+        git = bool(self._services.config.workspaces.git_hosts)
+        return _answer({"user": user, "mode": mode, "detail": None, "git": git})
+
     def _check_page(self) -> None:
         """Refuse a request that the console has not sent: another page must sign nobody in or out. Errors: Forbidden"""
         self._auth.check_origin(request)
@@ -143,11 +150,6 @@ def _credential(raw: bytes) -> str:
     if not isinstance(credential, str) or not credential.strip() or not credential.isascii():
         raise InvalidParams('expected {"credential": an API key or a token}')
     return credential.strip()
-
-
-def _described(caller: Caller) -> Response:
-    user = {"id": caller.user.id, "name": caller.user.name, "role": caller.user.role}
-    return _answer({"user": user, "mode": "open" if caller.auth_mode == "none" else "session", "detail": None})
 
 
 def _answer(body: Mapping[str, object]) -> Response:

@@ -26,6 +26,28 @@ PING_SECONDS = 5.0  # of silence before the listener asks whether Redis still an
 RECONNECT_SECONDS = 0.2
 
 
+class _PubSub(redis.client.PubSub):
+    """As of redis-py (8.1), but it waits for a message by reading it.
+
+    redis-py first polls the socket, then looks whether it is closed: in a gevent process that takes longer than to read
+    the message. A connection that breaks is no longer connected again here; the listener does that.
+    """
+
+    def parse_response(self, block: bool = True, timeout: float | None = 0) -> Any:
+        self.check_health()
+        connection: Any = self.connection
+        try:
+            response = connection.read_response(
+                disconnect_on_error=False, push_request=True, timeout=None if block else timeout
+            )
+        except redis.TimeoutError:
+            return None
+        if self.is_health_check_response(response):
+            self.health_check_response_counter -= 1
+            return None
+        return response
+
+
 class _Channel(Generic[Subscriber]):
     """One Redis channel and its subscribers in this process."""
 
@@ -61,6 +83,7 @@ class ChannelListener(Generic[Subscriber]):
         self._wake_channel = f"relay:{uuid.uuid4().hex}"
         self._listening = False
         self._closed = False
+        self.is_connected = True  # whether messages arrive, as far as is known
 
     def subscribe(self, name: str, subscriber: Subscriber) -> None:
         """Add a subscriber; return when Redis has confirmed the channel. Errors: Unavailable, redis.RedisError."""
@@ -114,17 +137,22 @@ class ChannelListener(Generic[Subscriber]):
     def _listen(self) -> None:
         is_first = True
         while not self._closed:
-            pubsub = self._client.pubsub()
+            pubsub = _PubSub(self._client.connection_pool)
             try:
                 pubsub.subscribe(self._wake_channel)
                 self._subscribe_all(pubsub)
+                if not self.is_connected:
+                    logger.info("connected to Redis again, events arrive")
+                self.is_connected = True
                 if not is_first:
                     threading.Thread(target=self._handle_gap, name="relay catch-up", daemon=True).start()
                 while not self._closed:
                     self._receive(pubsub)
                     time.sleep(0)  # requests go before events: in a gevent process the other greenlets run now
             except (redis.RedisError, OSError) as error:
-                logger.warning("connection to Redis lost, subscribing again: %s", error)
+                if self.is_connected:
+                    logger.warning("connection to Redis lost, subscribing until it answers: %s", error)
+                self.is_connected = False
             except Exception:
                 logger.exception("listener failed, subscribing again")
             finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import orjson
@@ -49,6 +50,9 @@ class Relay:
         self._republish_turn = republish_turn
         self._waking = threading.Lock()
         self._to_wake: set[Connection] = set()
+        self._has_to_wake = threading.Event()
+        self._waker: threading.Thread | None = None  # kept: a timer for each notification costs as much as sending it
+        self._closed = False
         self._channels: ChannelListener[Connection | MessageHandler] = ChannelListener(
             client, commands, self._handle_message, self._catch_up
         )
@@ -102,6 +106,11 @@ class Relay:
         """Undo `subscribe`."""
         self._channels.unsubscribe(channel, handle_message)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether events arrive, as far as is known: Redis answers."""
+        return self._channels.is_connected
+
     def followers(self, thread_id: str) -> int:
         """Return how many connections of this process follow a thread."""
         return len(self._channels.subscribers().get(thread_channel(thread_id), ()))
@@ -114,6 +123,8 @@ class Relay:
     def close(self) -> None:
         """Stop listening."""
         self._channels.close()
+        self._closed = True
+        self._has_to_wake.set()
 
     # -- in the listener thread
 
@@ -158,17 +169,24 @@ class Relay:
         to 200 connections would hold up the deltas and requests of all.
         """
         with self._waking:
-            if not self._to_wake:
-                timer = threading.Timer(WAKE_SECONDS, self._wake_connections)
-                timer.daemon = True
-                timer.start()
             self._to_wake.update(connections)
+            if self._waker is None:
+                self._waker = threading.Thread(target=self._wake_connections, name="relay waker", daemon=True)
+                self._waker.start()
+        self._has_to_wake.set()
 
     def _wake_connections(self) -> None:
-        with self._waking:
-            to_wake, self._to_wake = self._to_wake, set()
-        for connection in to_wake:
-            connection.wake()
+        while not self._closed:
+            self._has_to_wake.wait()
+            time.sleep(WAKE_SECONDS)
+            self._has_to_wake.clear()
+            with self._waking:
+                to_wake, self._to_wake = self._to_wake, set()
+            try:
+                for connection in to_wake:
+                    connection.wake()
+            except Exception:  # the thread must live
+                logger.exception("connections not woken")
 
     # -- after a reconnect
 

@@ -51,6 +51,7 @@ class WaitingRequest(TypedDict):
     name, preview:      of the thread
     item:               what the request is about, such as a patch; null for a question
     askedAtMs:          Unix milliseconds
+    expiresAtMs:        when it counts as declined, if nobody answers; Unix milliseconds
     answer:             null: it waits for one
     """
 
@@ -63,6 +64,7 @@ class WaitingRequest(TypedDict):
     preview: str
     item: WireItem | None
     askedAtMs: int
+    expiresAtMs: int
     answer: AnswerObject | None
 
 
@@ -86,6 +88,7 @@ EXAMPLE = Example(
                 "preview": "Tidy up the tests",
                 "item": None,
                 "askedAtMs": BEGIN_MS,
+                "expiresAtMs": BEGIN_MS + 604_800_000,
                 "answer": None,
             }
         ]
@@ -109,6 +112,7 @@ def _object(one: Waiting) -> WaitingRequest:
         "preview": one.preview,
         "item": one.item,
         "askedAtMs": one.created_at_ms,
+        "expiresAtMs": one.expires_at_ms,
         "answer": _answer(one),
     }
 

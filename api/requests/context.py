@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict
 
+import redis
+from kombu.exceptions import OperationalError
+
 from api.access.caller import Caller
 from api.delivery.connection import Connection
 from api.delivery.frames import Frame
@@ -113,8 +116,10 @@ class Context:
         for call, args in self._deferred:
             try:
                 call(*args)
-            except Exception:  # what was done is stored, and the sweep completes what is missing
-                logger.exception("deferred call failed", extra={"call": call.__name__})
+            except (redis.RedisError, OperationalError) as error:  # what was done is stored
+                logger.warning("Redis does not answer, left to the sweep: %s: %s", call.__name__, error)
+            except Exception:  # likewise
+                logger.exception("call after a reply failed, left to the sweep", extra={"call": call.__name__})
 
     # -- for after_reply: publish and enqueue what the store has
 
@@ -146,7 +151,7 @@ class Context:
 
     def enqueue_session_file(self, thread_id: str) -> None:
         """Have the thread's session file written anew: it has moved, has another name or is gone."""
-        self.services.queue.enqueue_session_file(thread_id)
+        self.services.queue.enqueue_session_files([thread_id])
 
     def stop_terminals(self, thread_id: str, process_id: int | None = None) -> bool:
         """Ask to end one background terminal of a thread, or all of them. Return whether any was now asked to end."""

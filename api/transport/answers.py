@@ -6,6 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import redis
+from kombu.exceptions import OperationalError
+
 from api.access.caller import Caller
 from api.delivery.connection import Connection
 from api.delivery.frames import notification
@@ -72,6 +75,8 @@ def store_answer(services: Services, caller: Caller, request_id: int, answer: di
             services.queue.enqueue_turn(turn.id)
             if services.config.webhooks:
                 services.queue.enqueue_delivery()
+    except (redis.RedisError, OperationalError) as error:
+        logger.warning("Redis does not answer, answer left to the sweep: %s", error, extra={"turn_id": turn.id})
     except Exception:
         logger.exception("answer not published, leaving it to the sweep", extra={"turn_id": turn.id})
     return turn

@@ -17,6 +17,8 @@ from api.delivery.connection import Connection
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 10.0
+ENDED = "the credential was revoked or has expired"
+KEY_REQUIRED = "the server has users now: connect again with an API key"  # it had none, and served its own machine
 
 
 class CredentialWatch:
@@ -67,4 +69,4 @@ class CredentialWatch:
             if connection.is_closed:  # since an earlier round, and its client has not closed its side
                 cut()
             elif connection.caller in ended:
-                connection.close(UNAUTHORIZED, "the credential was revoked or has expired")
+                connection.close(UNAUTHORIZED, ENDED if connection.caller.auth_mode != "none" else KEY_REQUIRED)

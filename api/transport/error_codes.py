@@ -11,7 +11,7 @@ import sqlalchemy.exc
 
 from shared import errors
 from shared.protocol.turn import turn_error
-from shared.store.outages import OutcomeUnknown, is_outage
+from shared.store.outages import OutcomeUnknown, is_outage, outage_reason
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +85,12 @@ def wire_error(error: Exception, method: str) -> WireError:
     if isinstance(error, sqlalchemy.exc.TimeoutError):  # all connections of the pool are in use
         logger.warning("request refused: %s", error, extra={"method": method})
         error = errors.Overloaded("too many requests wait for the database; retry shortly")
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError) or is_outage(error):
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         logger.warning("request failed: %s", error, extra={"method": method})
-        error = errors.Unavailable("the database or Redis does not answer; try again")
+        error = errors.Unavailable("Redis does not answer; try again")
+    if is_outage(error):
+        logger.warning("request failed: %s", outage_reason(error), extra={"method": method})
+        error = errors.Unavailable("the database does not answer; try again")
     codes = CODES.get(type(error))
     if codes is None:
         logger.error("request failed", exc_info=error, extra={"method": method})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -37,6 +38,7 @@ from shared.store.turns import Turn
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 10.0
+RETRY_SECONDS = 1.0  # before the log is read again that Redis did not give
 EVENT_STREAM = "text/event-stream"
 STREAMED_METHODS = ("thread/start", "thread/resume", "turn/start")  # with Accept: text/event-stream
 CURSOR_EXPIRED = "threadhouse/cursorExpired"
@@ -164,7 +166,8 @@ class EventStreams:
         opening: bytes = b"",
         view: View | None = None,
     ) -> Response:
-        response = Response(_events(connection, is_last, opening, view), content_type=EVENT_STREAM)
+        events = _events(connection, is_last, opening, view, lambda: self._services.relay.is_connected)
+        response = Response(events, content_type=EVENT_STREAM)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         self._watch.add(connection, partial(_shut_down, request.environ.get("gunicorn.socket")))
@@ -178,9 +181,17 @@ class EventStreams:
 
 
 def _events(
-    connection: Connection, is_last: Callable[[Frame], bool], opening: bytes, view: View | None
+    connection: Connection,
+    is_last: Callable[[Frame], bool],
+    opening: bytes,
+    view: View | None,
+    is_live: Callable[[], bool],
 ) -> Iterator[bytes]:
-    """Yield the stream's bytes. is_last: whether the stream ends with this frame."""
+    """Yield the stream's bytes.
+
+    is_last: whether the stream ends with this frame
+    is_live: whether events arrive. While none can, the stream is silent, so that its client notices and connects again
+    """
     if opening:
         yield opening
     while True:
@@ -188,7 +199,7 @@ def _events(
             frames = connection.dequeue(KEEP_ALIVE_SECONDS)
         except redis.RedisError as error:
             logger.warning("event log of a thread not read, retrying: %s", error)
-            yield b": waiting\n\n"
+            time.sleep(RETRY_SECONDS)
             continue
         except Closed:
             for thread_id in connection.followed():  # the cursor from which the client continues
@@ -196,7 +207,7 @@ def _events(
             return
         if view is not None:
             frames = [seen for frame in frames if (seen := view(frame)) is not None]
-        if not frames:
+        if not frames and is_live():
             yield b": keep-alive\n\n"
         for index, frame in enumerate(frames):
             if is_last(frame):

@@ -116,8 +116,8 @@ class _Routes:
             raise InvalidParams("expected {requestId: integer, result: object}")
         if answers.store_answer(self._services, caller, request_id, result) is None:
             raise Conflict(
-                "no turn waits for this answer: the request is unknown or was answered already; "
-                "thread/resume sends the requests that are still pending"
+                "nothing waits for this answer: somebody has answered already, or the request is unknown; "
+                "serverRequest/list has those that still wait"
             )
         return Response(b"{}", content_type="application/json")
 

@@ -7,11 +7,13 @@ keys are not looked at: who is signed in sees by a link what everybody sees.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import orjson
+import redis
 from flask import Flask, Response, request
 
 from api.access.auth import Auth
@@ -28,9 +30,14 @@ from shared.store.thread_shares import ThreadShare
 from shared.store.threads import Thread
 from shared.store.users import User
 
+logger = logging.getLogger(__name__)
+
 SCHEME = "share"
 MAX_SECRET_CHARACTERS = 200
 PAGE_TURNS = 20
+READ = "thread/share/read"  # in the audit log
+READERS_NOTED = 100  # addresses of a link in a day
+NOTED_SECONDS = 24 * 60 * 60
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Robots-Tag": "noindex, nofollow",
@@ -104,18 +111,41 @@ def _open(services: Services, auth: Auth) -> _Opened:
     """Return what the request's link opens. Errors: NotFound, the same for each link that opens nothing; Overloaded"""
     auth.check_origin(request)
     auth.check_host(request)
+    address = request.remote_addr or ""
+    services.limits.check_guesses(address)
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     usable = scheme.lower() == SCHEME and secret.isascii() and 0 < len(secret) <= MAX_SECRET_CHARACTERS
     share = services.store.thread_shares.find(secret) if usable and services.config.server.share_days else None
     thread = services.store.threads.find(share.thread_id, share.owner) if share is not None else None
     if share is None or thread is None:
+        services.limits.count_guess(address)
         raise NotFound("this link opens nothing: it is wrong, has expired or was revoked; ask its sender for a new one")
     caller = Caller(
         User(share.owner, "", "member"), "share", transport="http", address=request.remote_addr, share_id=share.id
     )
     opened = _Opened(share, thread, caller)
     services.limits.check_request(_bucket(opened))
+    _note_reader(services, opened, address)
     return opened
+
+
+def _note_reader(services: Services, opened: _Opened, address: str) -> None:
+    """Write it to the audit log when an address reads by a link for the first time in a day.
+
+    Only so many addresses of a link are noted: whoever has the link must not fill the log.
+    """
+    key = f"share-readers:{opened.share.id}"
+    try:
+        known = services.redis.scard(key)
+        if known >= READERS_NOTED or not services.redis.sadd(key, address):
+            return
+        if known == 0:
+            services.redis.expire(key, NOTED_SECONDS)
+    except redis.RedisError as error:
+        logger.warning("reader of a share link not noted: %s", error)
+        return
+    entry = opened.caller.audit_entry(READ).with_detail("reader")
+    services.store.audit.append(entry, thread_id=opened.thread.id, subject_id=opened.share.id)
 
 
 def _bucket(opened: _Opened) -> str:

@@ -21,6 +21,7 @@ from api.console.files import built_files
 from api.transport import credential_watch
 from shared.clock import now_ms
 from shared.config import AuthSettings
+from shared.config.workspaces import GitHost, WorkspaceSettings
 from shared.events.log import Event
 from shared.store import sessions
 from shared.store.tables import sessions as sessions_table
@@ -201,8 +202,15 @@ def test_a_server_without_users_needs_no_sign_in(backend: Backend) -> None:
         "user": {"id": "local", "name": "local", "role": "admin"},
         "mode": "open",
         "detail": None,
+        "git": False,
     }
     assert "Set-Cookie" not in sign_in(client, "anything").headers
+
+
+def test_the_page_is_told_whether_a_thread_can_start_from_a_repository(open_backend: Callable[..., Backend]) -> None:
+    backend = open_backend(workspaces=WorkspaceSettings(git_hosts={"git.example": GitHost()}))
+
+    assert browser(backend).get("/console/session").get_json()["git"] is True
 
 
 def test_a_browser_elsewhere_is_told_what_a_server_without_users_needs(backend: Backend) -> None:

@@ -410,7 +410,7 @@ def test_an_answer_of_another_provider_is_refused(backend: Backend, provider: Oi
         {"iss": "https://evil.example"},
         {"exp": 1},
         {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 600},
+        {"nbf": int(time.time()) + 86_400},
         {"sub": None},
         {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
         {"events": {}},

@@ -99,7 +99,9 @@ class AtProvider:
         """End a login at the provider, if it has a way to."""
         if "revocation_endpoint" in self._provider.metadata():
             body = urlencode({"client_id": self._client_id, "token": refresh_token, "token_type_hint": "refresh_token"})
-            self._provider.request("POST", self._provider.endpoint("revocation_endpoint"), FORM, body.encode())
+            answer = self._provider.request("POST", self._provider.endpoint("revocation_endpoint"), FORM, body.encode())
+            if answer.status_code != 200:  # RFC 7009, 2.2
+                raise Unavailable(f"the identity provider has not ended it (HTTP {answer.status_code})")
 
     def _fetch(self, **params: str) -> Tokens:
         """Errors: OAuth2Error, too."""

@@ -23,11 +23,11 @@ from mcp.types import INVALID_PARAMS, CallToolRequestParams, CallToolResult, Lis
 from pydantic import BaseModel, ValidationError
 
 from api.cli.client import Client
+from api.cli.host import is_loopback
 from api.cli.mcp_server import tools
 from api.cli.mcp_server.tool_turn import ToolTurn, error_result
 from shared.errors import InvalidRequest, ThreadhouseError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INSTRUCTIONS = (
     "Threads of coding agents on a Threadhouse server. `codex` starts a thread and returns when its turn has ended; "
     "`codex-reply` continues a thread by its threadId. `codex-list` and `codex-read` show threads."
@@ -40,7 +40,7 @@ Call = Callable[[ServerSession, BaseModel], Awaitable[CallToolResult]]
 def serve(url: str, token: str | Callable[[], str] | None) -> None:
     """Serve the client on stdin and stdout until stdin ends, or a signal to end arrives; then end the process."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)  # stdout has messages only
-    is_local = token is None and urlsplit(url).hostname in LOOPBACK
+    is_local = token is None and is_loopback(urlsplit(url).hostname or "")
     anyio.run(_Tools(Client(url, token), is_local=is_local).serve_stdio)
 
 

@@ -201,6 +201,17 @@ def test_a_server_without_users_refuses_proxied_requests(open_backend: Open) -> 
     assert status(behind, None, **{"X-Forwarded-For": "203.0.113.9"}) == 401
 
 
+def test_the_first_key_is_never_taken_for_the_local_user(backend: Backend) -> None:
+    http = make_app(backend.services).test_client()
+    assert status(http, None) == 200  # the server has just seen that it has no users
+    backend.store.users.add("ada")
+    key = backend.store.users.create_key("ada", "laptop")
+
+    assert status(http, key[:-1]) == 401
+    assert status(http, None) == 401
+    assert status(http, key) == 200
+
+
 def test_the_audit_log_records_user_address_and_key(open_backend: Open) -> None:
     backend = open_backend(server={"proxies": 1})
     http = make_app(backend.services).test_client()
@@ -246,7 +257,14 @@ def test_connections_end_with_their_credential(
         elif way == "first user":
             backend.store.users.add("ada")
 
-        assert client.wait_until_lost().code == UNAUTHORIZED
+        lost = client.wait_until_lost()
+    assert lost.code == UNAUTHORIZED
+    reason = (
+        "the server has users now: connect again with an API key"
+        if way == "first user"
+        else "was revoked or has expired"
+    )
+    assert reason in str(lost)
 
 
 def test_users_with_keys_may_name_no_folder_of_a_new_thread(backend: Backend) -> None:

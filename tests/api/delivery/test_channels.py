@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import redis
 from api.delivery import channels
 from api.delivery.channels import ChannelListener
 from shared.errors import Unavailable
+from tests.support.wait import until
 
 WAIT_SECONDS = 30.0
 
@@ -82,3 +84,29 @@ def test_a_subscription_that_fails_because_redis_is_away_is_forgotten(bench: Ben
         bench.listener.subscribe("b", "second")
 
     assert bench.listener.subscribers() == {"a": ("first",)}
+
+
+def test_the_listener_knows_whether_messages_arrive_and_logs_an_outage_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "api.delivery.channels")
+    monkeypatch.setattr(channels, "RECONNECT_SECONDS", 0.01)
+    tries: list[int] = []
+    bench.listener.subscribe("a", "first")
+    receive = ChannelListener._receive
+
+    def fail(listener: ChannelListener[str], subscribed: object) -> None:
+        monkeypatch.setattr(ChannelListener, "_receive", receive)
+        bench.server.connected = False
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(ChannelListener, "_receive", fail)
+    bench.redis.publish("a", b"wakes the listener")
+    until(lambda: not bench.listener.is_connected)
+    monkeypatch.setattr(channels._PubSub, "close", lambda self: (tries.append(1), self.reset()))
+    until(lambda: len(tries) > 3)
+    assert not bench.listener.is_connected
+    bench.server.connected = True
+    until(lambda: bench.listener.is_connected)
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]

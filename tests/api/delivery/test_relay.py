@@ -214,9 +214,9 @@ def test_a_client_with_a_cursor_gets_only_later_events(backend: Backend) -> None
 
 
 def test_the_reply_that_subscribes_carries_the_cursor(backend: Backend) -> None:
-    starter = backend.connect()
+    starter, bystander = backend.connect(), backend.connect()
     first = starter.reply("thread/start", {})
-    starter.wait_for_method("thread/started")  # else the second connection gets it twice: now, and after its cursor
+    bystander.wait_for_method("thread/started")  # else `second` gets it twice: now, and after its cursor
     thread = backend.store.threads.find(first["result"]["thread"]["id"], LOCAL_USER)
     assert thread is not None
     backend.publish(thread, start_item(thread, "a"), end_item(thread, "a", "x"))

@@ -256,6 +256,7 @@ def test_what_waits_for_an_answer_is_listed_for_the_owner_alone(http: FlaskClien
     http.post("/v2/serverRequest/respond", json=answer)
 
     assert (listed["name"], listed["item"]["text"]) == ("of local", "may I?")
+    assert listed["expiresAtMs"] == listed["askedAtMs"] + 60_000
     assert json_of(http.post("/v2/serverRequest/list", json={}))["data"] == []
     [answered] = json_of(http.post("/v2/serverRequest/list", json={"state": "answered"}))["data"]
     assert (answered["name"], answered["answer"]["decision"], answered["answer"]["via"]) == (

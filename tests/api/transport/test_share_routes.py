@@ -12,10 +12,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, select, update
 from werkzeug.test import TestResponse
 
+from api.access.limits import GUESSES_PER_MINUTE
 from api.app import make_app
 from api.methods import TABLE
 from api.methods.thread_share_create import DAY_SECONDS
-from api.transport import credential_watch
+from api.transport import credential_watch, share_routes
 from shared.clock import now_ms
 from shared.config import Limits
 from shared.events.log import Event
@@ -284,6 +285,42 @@ def test_readers_are_counted_apart_from_the_owner(open_backend: Callable[..., Ba
 
     assert statuses == [200] * 4 + [429] * 2
     assert ada.call("thread/share/list", threadId=ada.thread.id).status_code == 200
+
+
+def test_an_address_guesses_only_so_many_links_in_a_minute(ada: Owner, reader: FlaskClient) -> None:
+    secret = ada.share()["secret"]
+
+    def read(secret: str, address: str) -> TestResponse:
+        headers = {"Authorization": f"Share {secret}"}
+        return reader.get("/v2/thread/shared", headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    opened = [read(secret, "192.0.2.1").status_code for _ in range(GUESSES_PER_MINUTE + 1)]
+    guesses = [read(secrets.token_urlsafe(32), "192.0.2.1") for _ in range(GUESSES_PER_MINUTE + 1)]
+
+    assert set(opened) == {200}
+    assert [answer.status_code for answer in guesses] == [404] * GUESSES_PER_MINUTE + [429]
+    assert int(guesses[-1].headers["Retry-After"]) <= 60
+    assert read(secret, "192.0.2.1").status_code == 429
+    assert read(secret, "192.0.2.2").status_code == 200
+
+
+def test_reading_is_in_the_audit_log_once_for_an_address_and_for_so_many_addresses(
+    backend: Backend, ada: Owner, reader: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share_routes, "READERS_NOTED", 3)
+    made = ada.share()
+    for number in (1, 2, 1, 2, 3, 4, 5):
+        headers = {"Authorization": f"Share {made['secret']}"}
+        reader.get("/v2/thread/shared", headers=headers, environ_base={"REMOTE_ADDR": f"192.0.2.{number}"})
+    by_link(reader, "wrong")
+
+    with backend.store.database.read() as connection:
+        rows = connection.execute(select(audit).where(audit.c.action == share_routes.READ).order_by(audit.c.id)).all()
+    assert [row.address for row in rows] == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    assert {(row.owner, row.thread_id, row.subject_id, row.detail) for row in rows} == {
+        (ada.id, ada.thread.id, made["share"]["id"], "reader")
+    }
+    assert 0 < backend.services.redis.ttl(f"share-readers:{made['share']['id']}") <= share_routes.NOTED_SECONDS
 
 
 # -- live
