@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from shared.clock import now_ms
+from shared.ids import new_id
+from shared.store import usage
+from shared.store.alert_tables import alerts
+from shared.store.usage import Spent
 from tests.console import browser
 from tests.support.deployment import STEADY, Deployment, logs_shown_on_failure
 from tests.support.webhook_receiver import SECRET
@@ -18,6 +24,7 @@ Run = Callable[..., dict[str, Any]]
 WEBHOOK_URL = "http://127.0.0.1:9/in?<img/src=x/onerror=window.pwned=1>"
 SETTINGS: dict[str, object] = {
     "webhooks": [{"url": WEBHOOK_URL, "secret": SECRET, "events": ["turn.failed"], "allow_private": True}],
+    "workspaces": {"git_hosts": {"git.example": {}}},
     "prices": {"currency": "EUR", "models": [{"model": "mock-model", "input": 1000.0, "output": 2000.0}]},
 }
 
@@ -75,10 +82,27 @@ def _commands(deployment: Deployment) -> Mapping[str, Callable[..., object]]:
         for key in deployment.store.users.keys(user):
             deployment.store.users.revoke_key(key.id)
 
+    def spend(user: str, model: str, input_tokens: int, output_tokens: int) -> None:
+        spent = Spent(model, input_tokens + output_tokens, input=input_tokens, output=output_tokens)
+        with deployment.store.database.write() as connection:
+            usage.add(connection, [(deployment.store.users.get(user).id, spent)])
+
+    def add_alert(name: str, minutes: int, message: str, ended_minutes_ago: int | None) -> None:
+        at_ms = now_ms()
+        until_ms = None if ended_minutes_ago is None else at_ms - ended_minutes_ago * 60_000
+        times = {"since_ms": at_ms - minutes * 60_000, "seen_at_ms": at_ms, "until_ms": until_ms}
+        with deployment.store.database.write() as connection:
+            connection.execute(insert(alerts).values(id=new_id(), name=name, message=message, **times))
+
     return {
         "release": deployment.model.release,
         "reached": deployment.model.wait_reached,
         "restartApi": restart_api,
         "addUser": lambda name: deployment.add_user(name)[1],
         "revoke": revoke,
+        "spend": spend,
+        "addAlert": add_alert,
+        "limit": lambda user, name, value: deployment.store.limits.change(
+            deployment.store.users.get(user).id, {name: value}
+        ),
     }

@@ -2,12 +2,12 @@
 
     .venv/bin/python -m tests.console.record
 
-Each recording of RECORDINGS is a file in api/console/src/state/recordings: {"read": the thread as it was before the
-first turn, "events": all events of its stream, "turns": those of thread/read at the end}.
+Each recording of RECORDINGS is a file in api/console/src/state/recordings, as tests/support/streams.py describes them.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 import threading
@@ -18,6 +18,7 @@ from typing import Any
 
 from api.cli.client import Client
 from tests.support.deployment import Deployment
+from tests.support.images import png
 from tests.support.wait import until
 
 FOLDER = Path(__file__).parents[2] / "api" / "console" / "src" / "state" / "recordings"
@@ -30,8 +31,8 @@ class Recorder:
     def __init__(self, deployment: Deployment, **settings: Any) -> None:
         self.deployment = deployment
         self.http: Client = deployment.http()
-        self.thread_id: str = self.http.call("thread/start", settings)["thread"]["id"]
-        self.read = self.http.call("thread/read", {"threadId": self.thread_id})["thread"]
+        self.session = self.http.call("thread/start", settings)
+        self.thread_id: str = self.session["thread"]["id"]
         self.events: list[dict[str, Any]] = []
         url = f"{deployment.urls[0]}/v2/thread/events?threadId={self.thread_id}"
         stream = urllib.request.urlopen(url)  # returns when the server has begun to answer: it follows the thread
@@ -95,6 +96,11 @@ def plan(one: Recorder) -> None:
     one.ended(one.start(f"[[tool update_plan {json.dumps({'plan': steps})}]][[say Planned.]]"))
 
 
+def image(one: Recorder) -> None:
+    made = f"[[run printf %s {base64.b64encode(png(2, 2)).decode()} | base64 -d > dot.png]]"
+    one.ended(one.start(f"{made}[[tool view_image {json.dumps({'path': 'dot.png'})}]][[say Seen.]]"))
+
+
 def failed(one: Recorder) -> None:
     one.ended(one.start("[[say half of it]][[status 400 wrong]]"))
 
@@ -142,6 +148,7 @@ RECORDINGS: dict[str, tuple[Callable[[Recorder], None], dict[str, Any]]] = {
     "cancelled": (cancelled, ASKING),
     "patch": (patch, ASKING),
     "plan": (plan, {}),
+    "image": (image, {"sandbox": "workspace-write"}),
     "failed": (failed, {}),
     "retried": (retried, {}),
     "interrupted": (interrupted, {}),
@@ -157,10 +164,10 @@ def main() -> None:
         for name, (story, settings) in RECORDINGS.items():
             one = Recorder(deployment, **settings)
             story(one)
-            turns = one.http.call("thread/read", {"threadId": one.thread_id, "includeTurns": True})["thread"]["turns"]
-            text = json.dumps({"read": one.read, "events": one.events, "turns": turns}, indent=1)
+            end = one.http.call("thread/read", {"threadId": one.thread_id, "includeTurns": True})["thread"]
+            text = json.dumps({"session": one.session, "events": one.events, "end": end, "requests": []}, indent=1)
             (FOLDER / f"{name}.json").write_text(text.replace(home, "/home/server") + "\n")
-            print(name, len(one.events), [turn["status"] for turn in turns])
+            print(name, len(one.events), [turn["status"] for turn in end["turns"]])
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ export async function story(tell, { viewport = { width: 1280, height: 800 }, all
     report = { failure: `${error.stack}\n${JSON.stringify(seen)}\n${await shown(context)}` };
   }
   await browser.close();
-  process.stdout.write(`${JSON.stringify({ report })}\n`);
+  // A report may be longer than what the pipe holds.
+  await new Promise((written) => process.stdout.write(`${JSON.stringify({ report })}\n`, written));
   process.exit(0);
 }
 

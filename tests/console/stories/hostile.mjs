@@ -41,7 +41,12 @@ const PAYLOADS = [
   `\u001b]8;;javascript:${RUN}\u0007link\u001b]8;;\u0007\u001b[31m<b onclick=${RUN}>red</b>`,
   `<a id=pwned name=pwned></a><a id=pwned></a>`,
   `| a | b |\n|---|---|\n| <img src=x onerror=${RUN}> | [x](javascript:${RUN}) |`,
+  "photo_\u202egpj.sh \u2066isolated\u2069 \u202dover\u202c \u009b2J\u0007\u007f",
 ];
+// What reorders or hides text is written out wherever it is drawn; what languages and emoji need stays.
+const HARMFUL = "[\\0-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]";
+const FRIENDLY = "שלום world 👩\u200d💻 ❤\ufe0f a\u200eb";
+const drawn = (text) => text.replaceAll(new RegExp(HARMFUL, "g"), (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
 
 await story(async ({ page }) => {
   await signIn(page);
@@ -53,17 +58,24 @@ await story(async ({ page }) => {
   for (const [index, payload] of PAYLOADS.entries()) {
     const turn = page.locator(".turn").nth(index + 1);
     await turn.locator(".turn-end", { hasText: "Done" }).waitFor();
+    await turn.scrollIntoViewIfNeeded(); // what is far away is not drawn
     const written = await turn.locator(".item.user").textContent(); // of text that is out of sight there is no innerText
-    assert.ok(written.includes(payload), payload);
+    assert.ok(written.includes(drawn(payload)), payload);
   }
-  await nothingHappened(page, PAYLOADS.length);
+  await nothingHappened(page);
 
   // The same after a reload, which reads the thread, and in the list, the inbox and a request.
   await page.reload();
   await page.locator(".turn").nth(1).waitFor();
-  await page.getByRole("button", { name: "Earlier turns" }).click();
+  const older = page.getByRole("button", { name: "Earlier" });
+  while (await older.count()) await older.click({ timeout: 5000 }).catch(() => {}); // it goes with the last page
   await page.locator(".turn").nth(PAYLOADS.length).waitFor();
-  await nothingHappened(page, PAYLOADS.length);
+  let links = 0;
+  for (const index of PAYLOADS.keys()) {
+    await page.locator(".turn-end").nth(index + 1).scrollIntoViewIfNeeded();
+    links += await nothingHappened(page);
+  }
+  assert.ok(links > 0);
 
   // The same in the names of a hundred files, in a list of changes and in a link for others.
   const names = PAYLOADS.flatMap(nameFiles);
@@ -72,27 +84,35 @@ await story(async ({ page }) => {
   await page.goto(`${told.url}/#/threads/${threadId}/files`);
   await page.locator(".entry").nth(names.length).waitFor();
   const written = await page.locator(".entry").allTextContents();
-  assert.deepEqual(names.filter((name) => !written.includes(name)), []);
+  assert.deepEqual(names.filter((name) => !written.includes(drawn(name))), []);
   for (const name of names.filter((_, index) => index % 8 === 0)) {
-    await page.locator(".entry").nth(written.indexOf(name)).click();
+    await page.locator(".entry").nth(written.indexOf(drawn(name))).click();
     await page.locator(".file pre").waitFor();
-    assert.equal(await page.locator(".file h2").textContent(), name);
+    assert.equal(await page.locator(".file h2").textContent(), drawn(name));
   }
-  await nothingHappened(page, 0);
+  await nothingHappened(page);
   await page.goto(`${told.url}/#/threads/${threadId}/changes`);
   await page.locator(".diff").nth(names.length).waitFor();
-  await nothingHappened(page, 0);
+  await nothingHappened(page);
   await page.goto(told.url + (await page.evaluate(share, threadId)));
   await page.locator(".turn").nth(1).waitFor();
-  await nothingHappened(page, 0);
+  await nothingHappened(page);
   await page.goto(told.url);
+
+  // A title and a message in a language that is written from right to left stay as they are, and stand so.
+  await begin(page, `[[say ${FRIENDLY}]]`);
+  await ended(page);
+  await page.evaluate(rename, { threadId: page.url().split("/").pop(), name: FRIENDLY });
+  await page.locator(".thread-row.open .thread-title", { hasText: new RegExp(`^${FRIENDLY}$`) }).waitFor();
+  assert.equal(await page.locator(".thread-row.open .thread-title").evaluate((one) => getComputedStyle(one).direction), "rtl");
+  assert.equal(await page.locator(".agent p").textContent(), FRIENDLY);
 
   const request = `<img src=x onerror=${RUN}>`;
   await begin(page, `[[run echo '${request}']]`, { Approvals: "untrusted" });
   await page.locator(".request").waitFor();
   await page.goto(`${told.url}/#/inbox`);
   await page.locator(".request pre", { hasText: request }).waitFor();
-  await nothingHappened(page, 0);
+  await nothingHappened(page);
 });
 
 /** In the page: one turn per payload, in the message, the answer, the reasoning, an output, a file's name and the title. */
@@ -137,19 +157,25 @@ async function share(threadId) {
   return (await answer.json()).path;
 }
 
-async function nothingHappened(page, links) {
+async function rename(params) {
+  await fetch("/v2/thread/name/set", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(params) });
+}
+
+async function nothingHappened(page) {
   await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
-  const found = await page.evaluate(() => ({
+  const found = await page.evaluate((harmful) => ({
     pwned: window.pwned instanceof Element || window.pwned === undefined ? undefined : window.pwned,
     origin: location.origin,
     elements: document.querySelectorAll("script:not([src]), iframe, object, embed, form[action], meta[http-equiv], base, style, svg, math, .turn img").length,
     handlers: [...document.querySelectorAll("*")].filter((one) => one.getAttributeNames().some((name) => name.startsWith("on"))).length,
     addresses: [...document.querySelectorAll("a[href]")].map((one) => one.href),
-  }));
+    harmful: [document.body.textContent, ...[...document.querySelectorAll("[title], [aria-label]")].flatMap((one) => [one.title, one.ariaLabel ?? ""])].filter((text) => new RegExp(harmful).test(text)),
+  }), HARMFUL);
+  assert.deepEqual(found.harmful, []);
   assert.equal(found.pwned, undefined);
   assert.equal(found.origin, new URL(told.url).origin);
   assert.deepEqual([found.elements, found.handlers], [0, 0]);
   const foreign = found.addresses.filter((href) => !href.startsWith(told.url));
   assert.ok(foreign.every((href) => /^(https?|mailto):/.test(href)), foreign.join("\n"));
-  assert.ok(links === 0 || foreign.length > 0);
+  return foreign.length;
 }

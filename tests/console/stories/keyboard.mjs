@@ -22,11 +22,14 @@ await story(
     await fits(page, "thread on a phone");
     const threadId = page.url().split("/").pop();
 
-    await page.getByRole("log").focus();
+    await page.getByLabel("Message to the agent").press("Escape"); // leaves the box, and stops nothing that asks
+    await page.waitForFunction(() => document.activeElement === document.body);
     await page.keyboard.press("i");
     await page.getByRole("heading", { name: "Inbox" }).waitFor();
-    await page.locator(".request kbd:not(.off)").first().waitFor({ state: "attached" });
-    await page.locator("body").press("d");
+    await page.locator(".request").waitFor();
+    await page.keyboard.press("j"); // chooses the request
+    await page.locator(".request button kbd:not(.off)").first().waitFor({ state: "attached" });
+    await page.keyboard.press("d");
     await page.getByText("Nothing waits for you").waitFor();
     await page.waitForFunction(() => document.title === "Threadhouse");
     await page.locator("body").press("t");
@@ -44,6 +47,7 @@ await story(
     // A question of plan mode.
     await page.evaluate(ask, { threadId, text: `[[tool request_user_input ${QUESTION}]][[say As you like.]]` });
     await page.getByText("Which colour?").last().waitFor();
+    await page.locator(".thread-top .status", { hasText: "Needs your answer" }).waitFor();
     await page.getByLabel("Blue").focus();
     await page.keyboard.press("Space");
     await page.locator(".request form button.primary:enabled").waitFor(); // it has been in view for a moment

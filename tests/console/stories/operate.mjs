@@ -20,15 +20,31 @@ await story(
     await row.getByRole("link", { name: "Timeline" }).click();
     await admin.getByText("claimed for the first time").waitFor();
     assert.equal((await admin.locator("body").innerText()).includes("waits.txt"), false);
+    await admin.getByRole("button", { name: "Give to another worker" }).click();
+    await admin.getByRole("button", { name: "Leave it there" }).click();
     await admin.getByRole("button", { name: "Stop" }).click();
+    assert.equal(await page.locator(".request").count(), 1); // it asks first
+    await admin.getByRole("button", { name: "Really stop?" }).click();
     await ended(page, "Interrupted");
+    await admin.locator("strong", { hasText: "interrupted" }).waitFor();
     assert.equal(await page.locator(".request").count(), 0);
 
-    await admin.getByRole("link", { name: "Users" }).click();
+    // The turn has ended, and is found among those that have.
+    await admin.getByRole("link", { name: "All turns" }).click();
+    await admin.getByLabel("State").selectOption("interrupted");
+    const over = admin.getByRole("region", { name: "Ended turns" }).locator("tr").filter({ has: admin.getByRole("link", { name: "lin", exact: true }) });
+    await over.locator(".badge", { hasText: "interrupted" }).waitFor();
+    await over.getByRole("link", { name: "Timeline" }).click();
+    await admin.getByText("parked for an answer").waitFor();
     await admin.getByRole("link", { name: "lin", exact: true }).click();
+    await admin.getByRole("heading", { name: "lin" }).waitFor();
+
     await admin.getByRole("button", { name: "Disable" }).click();
     await admin.getByRole("button", { name: "Disable lin" }).click();
-    await admin.locator(".badge", { hasText: "disabled" }).waitFor();
+    await admin.getByRole("heading", { name: "lin disabled" }).waitFor();
+    await admin.getByText("keys, tokens and sessions of lin do not work").waitFor();
+    assert.equal(await admin.getByRole("button", { name: "Create a key" }).count(), 0);
+    assert.equal(await admin.locator(".signed-in").innerText(), "root");
     await ask("restartApi"); // as another API process would, it looks the session up
     await page.reload();
     await page.getByLabel("API key or token").waitFor();

@@ -1,6 +1,6 @@
 // Each page in light and dark, at the width of a desk and of a phone: axe finds nothing, nothing is too wide, and a
 // picture is kept.
-import { ask, begin, ended, everyLook, signIn, story, told } from "./browser.mjs";
+import { ask, assert, begin, ended, everyLook, signIn, SIZES, story, told } from "./browser.mjs";
 
 const PATCH = "*** Begin Patch\n*** Add File: notes.txt\n+one\n+two\n*** End Patch\n";
 const TEXT = `# A heading
@@ -67,12 +67,16 @@ await story(async ({ page, context }) => {
   await page.goto(`${told.url}/#/new`);
   await page.getByText("A copy of a git repository").click();
   await everyLook(page, "new");
+  for (const select of await page.locator(".choices select").all()) assert.ok(await select.evaluate(showsItsLongest), await select.innerText());
 
   await page.evaluate(leaveRecords);
   for (const path of EXTRA) {
     await page.goto(`${told.url}/#/${path}`);
     await page.locator(".grid tbody tr").first().waitFor();
     await everyLook(page, path.replace("/", "-"));
+    await page.setViewportSize(SIZES.phone);
+    for (const table of await page.locator(".grid").all()) assert.ok(await table.evaluate((one) => one.parentElement.scrollWidth <= one.parentElement.clientWidth), path);
+    await page.setViewportSize(SIZES.desk);
   }
   await page.goto(`${told.url}/#/admin/turns`);
   await page.getByRole("link", { name: "Timeline" }).first().click();
@@ -96,6 +100,16 @@ await story(async ({ page, context }) => {
   await everyLook(page, "keys");
   await ask("release", "pages");
 }, { allowed: ["404", "400", "503"] });
+
+/** In the page: whether a list has room for its longest text. */
+function showsItsLongest(select) {
+  const asWideAsItWants = select.cloneNode(true);
+  asWideAsItWants.style.maxWidth = "none";
+  select.after(asWideAsItWants);
+  const wanted = asWideAsItWants.getBoundingClientRect().width;
+  asWideAsItWants.remove();
+  return select.getBoundingClientRect().width >= wanted;
+}
 
 /** In the page: a report and an erasure, so that no list of the operator is empty. */
 async function leaveRecords() {

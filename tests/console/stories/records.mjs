@@ -2,6 +2,8 @@
 import { ask, assert, begin, ended, signIn, story, told } from "./browser.mjs";
 
 const HOSTILE = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
+const OVERRIDE = "\u202e";
+const WRITTEN = "\\u{202e}";
 
 await story(async ({ page, context }) => {
   told.keys.nora = await ask("addUser", "nora");
@@ -9,7 +11,7 @@ await story(async ({ page, context }) => {
   await begin(page, "[[status 400 no]]");
   await ended(page, "Failed");
   const threadId = page.url().split("/").pop();
-  await page.evaluate(post, ["feedback/upload", { classification: "bug", reason: HOSTILE + "x".repeat(300), tags: { [HOSTILE]: HOSTILE } }]);
+  await page.evaluate(post, ["feedback/upload", { classification: "bug", reason: HOSTILE + OVERRIDE + "x".repeat(300), tags: { [HOSTILE]: HOSTILE } }]);
   await page.evaluate(post, ["thread/delete", { threadId }]);
 
   const other = await context.browser().newContext();
@@ -17,7 +19,7 @@ await story(async ({ page, context }) => {
   await signIn(admin, "root", "/#/admin/feedback");
   const report = admin.locator("tr", { hasText: "nora" });
   await report.locator("summary").click();
-  await report.getByText(HOSTILE + "xxx").first().waitFor();
+  await report.getByText(`${HOSTILE}${WRITTEN}xxx`).first().waitFor();
   await report.getByText(`${HOSTILE}: ${HOSTILE}`).waitFor();
 
   await admin.getByRole("link", { name: "Webhooks" }).click();

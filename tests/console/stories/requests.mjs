@@ -32,9 +32,11 @@ await story(
     // Arguments that are longer than what is shown at first.
     const call = await begin(page, { text: tool("write", { text: LONG }), settings: { config: told.config, approvalPolicy: "on-request" } });
     await requests.locator("pre").getByText("\\u{202e}xxx").waitFor();
-    assert.equal(await requests.locator("kbd:visible").count(), 0); // keys work when the end of it is seen
+    await requests.focus();
+    await requests.evaluate((card) => card.scrollIntoView({ block: "start" }));
+    assert.equal(await requests.locator("button kbd:not(.off)").count(), 0); // keys work when the end of it is seen
     await requests.getByRole("button", { name: "Decline" }).scrollIntoViewIfNeeded();
-    await requests.locator("kbd:visible").first().waitFor();
+    await requests.locator("button kbd:not(.off)").first().waitFor();
     assert.ok(!(await requests.innerText()).includes("THE-END"));
     assert.ok(await requests.getByRole("button", { name: "Accept", exact: false }).first().isDisabled());
     await page.keyboard.press("a");
@@ -52,11 +54,20 @@ await story(
     await requests.locator("pre").getByText("echo first").waitFor();
     const second = await begin(page, { text: "[[run echo second]]", settings });
     await requests.locator("pre").getByText("echo second").waitFor();
-    await requests.first().locator("kbd:visible").first().waitFor();
-    const pressed = page.evaluate(pressWhileOff);
+    await requests.first().focus();
+    await requests.first().locator("button kbd:not(.off)").first().waitFor();
     await page.evaluate(answerFirst, first);
-    assert.ok((await pressed) > 0);
+    await requests.locator("pre").getByText("echo first").waitFor({ state: "detached" });
+    assert.equal(await requests.locator("button kbd:not(.off)").count(), 0);
+    await page.keyboard.press("a");
+    await page.keyboard.press("j");
+    const early = page.evaluate(pressWhileOff);
+    await requests.locator("button kbd:not(.off)").first().waitFor();
+    assert.ok((await early) > 0);
+    await page.keyboard.press("d"); // no moment has passed since the last letter
     assert.equal(await requests.count(), 1);
+    await page.keyboard.press("j");
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 1000))); // a person pauses
     await page.keyboard.press("d");
     await requests.waitFor({ state: "detached" });
     assert.deepEqual((await itemsOf(page, second, "commandExecution")).map((item) => item.status), ["declined"]);
@@ -130,21 +141,13 @@ async function answerFirst(threadId) {
   await post("serverRequest/respond", { requestId: id, result: { decision: "accept" } });
 }
 
-/** In the page: press "a" again and again from when the next request is the only one until its keys work. Returns how often. */
+/** In the page: press "a" in the chosen request until its keys work. Returns how often. */
 async function pressWhileOff() {
-  const cards = () => document.querySelectorAll(".request");
+  const card = document.activeElement;
   let pressed = 0;
-  const press = () => {
-    if (cards().length !== 1 || !cards()[0].querySelector("kbd.off")) return;
-    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true }));
-    pressed += 1;
-  };
-  const observer = new MutationObserver(press);
-  observer.observe(document.body, { subtree: true, childList: true, attributes: true });
-  do {
+  for (; card.querySelector("kbd.off"); pressed++) {
+    card.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true }));
     await new Promise((resolve) => requestAnimationFrame(resolve));
-    press();
-  } while (cards().length > 1 || cards()[0]?.querySelector("kbd.off"));
-  observer.disconnect();
+  }
   return pressed;
 }

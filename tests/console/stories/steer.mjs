@@ -1,4 +1,4 @@
-import { ask, assert, begin, ended, signIn, story, write } from "./browser.mjs";
+import { ask, assert, begin, ended, picture, signIn, story, told, write } from "./browser.mjs";
 
 await story(async ({ page }) => {
   await signIn(page);
@@ -22,6 +22,22 @@ await story(async ({ page }) => {
   await ended(page);
   assert.equal(await page.locator(".turn").count(), 3);
 
+  // A message that the model cannot read yet is seen at once, also after a look at another page.
+  await begin(page, "[[run touch made.txt]][[say Done.]]", { Approvals: "untrusted" });
+  await page.locator(".request").waitFor();
+  await write(page, "[[say Turned again.]]");
+  const sent = page.getByRole("region", { name: "Sent messages" });
+  await sent.getByText("Turned again.").waitFor();
+  await page.goto(`${told.url}/#/inbox`);
+  await sent.waitFor({ state: "detached" });
+  await page.goBack();
+  await sent.getByText("Turned again.").waitFor();
+  await picture(page, "steered");
+  await page.locator(".request").getByRole("button", { name: "Accept", exact: false }).first().click();
+  await page.locator(".item.user", { hasText: "Turned again." }).waitFor();
+  await sent.waitFor({ state: "detached" });
+  await ended(page);
+
   // An image is pasted, sent with the message, and shown in it.
   await page.getByLabel("Message to the agent").fill("what is this?");
   await page.getByLabel("Message to the agent").evaluate(paste, "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==");
@@ -30,6 +46,18 @@ await story(async ({ page }) => {
   await page.locator(".turn").last().getByAltText("Image of the message").waitFor();
   await ended(page);
   assert.equal(await page.locator(".pasted img").count(), 0);
+
+  // What one has sent is shown, although one was reading what is above.
+  await write(page, "[[say n=3000]][[pause long]][[say n=3000 delay_ms=20]]");
+  await ask("reached", "long");
+  await ask("release", "long");
+  await page.waitForFunction(() => document.querySelector("[role=log]").scrollTop > 200); // the text is there
+  await page.getByRole("log").hover();
+  await page.mouse.wheel(0, -40); // a little: the text that comes meanwhile does not pull one back
+  await page.getByRole("button", { name: "↓ Latest" }).waitFor();
+  await write(page, "[[say Below.]]");
+  await ended(page);
+  await page.getByRole("button", { name: "↓ Latest" }).waitFor({ state: "detached" });
 });
 
 /** In the page: paste an image into a field. */

@@ -54,11 +54,15 @@ await story(
     const spent = page.getByRole("region", { name: "Spent by model" });
     await spent.locator("tr", { hasText: "mock-model" }).locator(".number", { hasText: tokens }).first().waitFor();
     await page.getByLabel("When").selectOption("Last month");
-    await page.getByText("Nothing from").waitFor();
+    await page.getByText("Nothing was spent.").waitFor();
 
     // The key is revoked with two presses.
     const key = page.locator("tr", { hasText: "<b>phone</b>" });
     await key.getByRole("button", { name: "Revoke" }).click();
+    await page.getByLabel("Label").focus(); // a look elsewhere takes nothing back
+    await key.getByRole("button", { name: "Keep it" }).click();
+    await key.getByRole("button", { name: "Revoke" }).click();
+    await page.getByLabel("Label").focus();
     await key.getByText("Really revoke?").click();
     await key.getByText("revoked").waitFor();
     await ask("restartApi"); // as another API process would, it looks the session up
