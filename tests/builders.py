@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ class SilentQueue:
     def enqueue_delivery(self) -> None:
         self.enqueued.append("delivery")
 
-    def enqueue_session_file(self, thread_id: str) -> None:
+    def enqueue_session_files(self, thread_ids: Iterable[str]) -> None:
         pass
 
     def enqueue_erasure(self) -> None:

@@ -25,7 +25,8 @@ from tests.support.turns import run_turn, start_thread
 
 TURN_SECONDS = 10
 LONGEST_FRAME_MS = 50  # at p95
-GROWTH = 1.25  # of a page's heap, from the first sample to the last: its turns are there, and nothing else
+WARM_UP = 2  # samples, 40 s: until the browser has compiled what the page needs
+GROWTH = 1.25  # of a page's heap from then on: its turns are there, and nothing else
 
 
 def main() -> int:
@@ -53,7 +54,9 @@ def main() -> int:
 def measure(server: Deployment, threads: int, deltas: int, seconds: int) -> dict[str, Any]:
     """Return {"heaps": [[MiB of each page]], "frames": [[ms]], "items": [of each page]}, a sample every 20 s."""
     _, key = server.add_user("ada")
-    clients = [server.connect(token=key) for _ in range(threads)]
+    # What the driver does not read costs the machine nothing.
+    quiet = {"optOutNotificationMethods": ["item/agentMessage/delta"]}
+    clients = [server.connect(token=key, **quiet) for _ in range(threads)]
     opened = [(client, start_thread(client)) for client in clients]
     stopped = threading.Event()
     script = f"[[say n={deltas * TURN_SECONDS} delay_ms={1000 // deltas}]]"
@@ -84,8 +87,10 @@ def report(measured: dict[str, Any]) -> int:
     for number, (heap, frames) in enumerate(zip(heaps, measured["frames"], strict=True)):
         print(f"sample {number:3}: heap a page {statistics.median(heap):5.1f} MiB, {percentiles(frames)}")
     every = [frame for frames in measured["frames"] for frame in frames]
-    growth = max(last / first for first, last in zip(heaps[0], heaps[-1], strict=True))
-    print(f"all: {percentiles(every)}; heap of a page grew by at most {growth:.2f}; items {min(measured['items'])}")
+    warm = heaps[min(WARM_UP, len(heaps) - 1)]
+    growth = max(last / first for first, last in zip(warm, heaps[-1], strict=True))
+    grown = f"heap of a page grew by at most {growth:.2f} since it was warm"
+    print(f"all: {percentiles(every)}; {grown}; items {min(measured['items'])}")
     held = percentile(every, 95) <= LONGEST_FRAME_MS and growth <= GROWTH
     print("the limits hold" if held else f"limits: frames {LONGEST_FRAME_MS} ms at p95, growth {GROWTH}")
     return 0 if held else 1

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Server:
             if pids
         }
         print(f"{scenario} {self.name}: CPU a turn: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in parts.items()))
+        errors = Counter[str]()
+        for run in found["runs"]:
+            errors.update(run["errors"])
+        for text, count in errors.items():
+            print(f"{scenario} {self.name}: {count} turns failed: {text}")
         return {
             "overhead": median["overhead"]["p50"],
             "turn_accept": median["turn_accept"]["p50"],
@@ -84,7 +90,7 @@ class Server:
             "cpu_ms_per_turn": median["cpu_ms_per_turn"],
             "turns_per_s": median["turns_per_s"],
             "pss_mib": median["server"]["pss_after_mib"],
-            "errors": sum(sum(run["errors"].values()) for run in found["runs"]),
+            "errors": errors.total(),
         }
 
 

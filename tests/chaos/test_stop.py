@@ -26,7 +26,7 @@ from tests.support.wait import until
 TURNS = 3
 END_SECONDS = 90.0  # until another worker has run the turns, after the end of the lease
 # The log lines of a worker that leaves a turn without ending it, see workers/tasks/run_turn.py.
-LEFT = ("claim lost, leaving the turn", "database unreachable, leaving the turn to its lease")
+LEFT = ("claim lost, leaving the turn", "database away, leaving the turn to its lease")
 
 
 @pytest.mark.parametrize("point", ["before_begun", "mid_stream", "before_final_commit"])

@@ -19,11 +19,26 @@ ASKED = r"^  Would you like to"
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Process]:
-    """A running `threadhouse up` with an empty home."""
+def home(tmp_path: Path) -> Path:
     home = tmp_path / "server"
     home.mkdir()
     (home / "config.toml").write_text("[server]\ndangerously_run_as_root = true\n")
+    return home
+
+
+@pytest.fixture
+def key(home: Path) -> str:
+    """The key of a user."""
+    printed = ""
+    for words in (("migrate",), ("users", "add", "ann"), ("keys", "create", "ann")):
+        command = [sys.executable, "-P", "-m", "api.cli", *words, "--home", str(home)]
+        printed = subprocess.run(command, env=clean_environ(), check=True, capture_output=True, text=True).stdout
+    return printed.split()[-1]
+
+
+@pytest.fixture
+def up(home: Path, tmp_path: Path) -> Iterator[Process]:
+    """A running `threadhouse up`."""
     command = [sys.executable, "-P", "-m", "api.cli", "up", "--home", str(home), "--port", str(free_port())]
     process = Process("up", tmp_path / "up.log", clean_environ(), *command)
     process.start()
@@ -91,3 +106,18 @@ def test_a_newcomer_sees_what_an_agent_does_in_their_folder(up: Process, tmp_pat
         until(lambda: demo.exists() and demo.read_text() == "one\ntwo\n")  # the TUI shows it before it is applied
         careful.submit("/quit")
         assert careful.wait_until_ended() == 0
+
+
+def test_the_commands_that_a_server_with_users_prints_work_with_a_key(key: str, up: Process) -> None:
+    originals.require("bash", "curl")
+    printed = up.log.read_text()
+    (line,) = [line.strip() for line in printed.splitlines() if line.strip().startswith("codex ")]
+    assert line.startswith("codex --remote-auth-token-env THREADHOUSE_TOKEN -s workspace-write --remote ws://")
+    commands = printed[printed.index("THREAD=$(curl") :]
+
+    def run(token: str) -> str:
+        environ = {**clean_environ(), "THREADHOUSE_TOKEN": token}
+        return subprocess.run(["bash", "-c", commands], env=environ, timeout=60, capture_output=True, text=True).stdout
+
+    assert "turn/completed" in run(key)
+    assert "turn/completed" not in run("th_wrong")

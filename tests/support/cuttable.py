@@ -30,6 +30,7 @@ class Wire:
         self._muted = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._dropped: set[socket.socket] = set()
 
     def __enter__(self) -> Wire:
         return self
@@ -55,6 +56,8 @@ class Wire:
 
     def drop_connections(self) -> None:
         """Break every connection; new ones are accepted."""
+        with self._lock:
+            self._dropped.update(self._sockets)  # a connection that was muted must not send the rest
         self._muted = False
         self._break()
 
@@ -109,7 +112,7 @@ class Wire:
                 next_cut = self.next_cut  # a test may set it at any time
                 if from_server and next_cut is not None:
                     data = self._before_cut(data, next_cut)
-                if not (from_server and self._muted):
+                if not (from_server and (self._muted or sink in self._dropped)):
                     sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -51,6 +51,7 @@ class OidcProvider:
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         self.rotate()
         self.ended: list[str] = []  # subjects that have signed out here
+        self.revocation_status = 200
         self._codes: dict[str, dict[str, str]] = {}
         self._devices: dict[str, dict[str, Any]] = {}
         self._refresh_tokens: dict[str, dict[str, Any]] = {}
@@ -177,8 +178,9 @@ class OidcProvider:
                 shown = {"verification_uri": f"{self.issuer}/code", "expires_in": 60, "interval": 1}
                 _answer(request, 200, json.dumps({"device_code": code, "user_code": user_code, **shown}).encode())
             case "/revoke":
-                self._refresh_tokens.pop(form["token"], None)
-                _answer(request, 200, b"")
+                if self.revocation_status == 200:
+                    self._refresh_tokens.pop(form["token"], None)
+                _answer(request, self.revocation_status, b"")
             case "/favicon.ico":
                 _answer(request, 204, b"")
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import websocket
 
+from tests.support import streams
 from tests.support.contract import Recording
 
 DEADLINE_S = 60.0
@@ -49,6 +51,7 @@ class ProtocolClient:
 
     def __init__(self, socket: websocket.WebSocket) -> None:
         self.recording = Recording(wired=True)
+        self._test = os.environ.get("PYTEST_CURRENT_TEST", "")
         self.received = self.recording.received
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda request: None
         self.lost: ConnectionLost | None = None
@@ -132,6 +135,7 @@ class ProtocolClient:
 
     def close(self) -> None:
         """Close the connection as the protocol asks, or drop it when the server does not answer."""
+        streams.save(self, self._test)
         with suppress(OSError, websocket.WebSocketException):  # it has ended already
             self._socket.send_close()
         with self._arrived:
@@ -140,6 +144,7 @@ class ProtocolClient:
 
     def drop(self) -> None:
         """Close the connection without a close frame. The reading thread notices it at once, and so does the server."""
+        streams.save(self, self._test)
         with suppress(OSError, AttributeError):  # it has ended already
             self._socket.sock.shutdown(socket.SHUT_RDWR)
         self._socket.shutdown()

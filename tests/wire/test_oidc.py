@@ -194,6 +194,12 @@ def test_the_command_line_logs_in_works_and_logs_out(
     assert b"turn claimed" in logs
     assert all(secret not in logs for secret in (token.encode(), SECRET.encode(), b"canary"))
 
+    log_in(environ, provider, "ada")
+    provider.revocation_status = 503
+    logout = run(environ, "logout")
+    assert logout.returncode == 0
+    assert "the login may still hold at the identity provider" in logout.stderr
+
 
 def test_a_login_is_renewed_once_however_many_commands_need_it(
     server: Deployment, provider: OidcProvider, environ: dict[str, str]

@@ -73,7 +73,7 @@ def test_a_link_shows_a_turn_on_another_node_until_it_is_revoked(deployment: Dep
     asked = ada.wait_for_method(APPROVAL)
     assert [event.name for event in reader.events if event.name == APPROVAL] == []
     for sender in (secret, eves_key):
-        with pytest.raises(RequestError, match=r"revoked|no turn waits"):
+        with pytest.raises(RequestError, match=r"revoked|nothing waits"):
             deployment.http(1, token=sender).call(
                 "serverRequest/respond", {"requestId": asked["id"], "result": {"decision": "accept"}}
             )
