@@ -7,15 +7,15 @@ RUN_HOME ?= home
 THIRD_PARTY_SDK := codex-app-server-sdk==0.4.1
 PYTHON312 ?= $(or $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null),$(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)))
 PORT ?= 8765
-# Files of tests that run at once, a process each; one more than the cores, because tests often wait.
-AT_ONCE ?= --numprocesses 3 --dist loadfile
+# Files of tests that run at once, a process each; more than the cores, because tests often wait.
+AT_ONCE ?= --numprocesses 4 --dist loadfile
 # Slow suites wait for leases and processes most of the time.
 TWO_AT_ONCE ?= --numprocesses 2
 # Each of the many processes that tests start would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel console console-check console-test console-load promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
+.PHONY: help setup run test lint check without-otel console console-check console-test console-load console-long console-streams promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -71,6 +71,14 @@ console-test: setup node_modules/.done ## Use the console in Chromium against a 
 
 console-load: setup node_modules/.done ## Measure frames and memory of the console while models write for SECONDS=600 in ten open threads.
 	$(BIN)/python -m tests.bench.console --seconds $(or $(SECONDS),600)
+
+console-long: setup node_modules/.done ## Measure how the console opens and scrolls a thread of ITEMS=10000 items, in 1, 20 and 500 turns.
+	$(BIN)/python -m tests.bench.long_thread --items $(or $(ITEMS),10000)
+
+console-streams: setup node_modules/.done ## Compare the console's state after each stream of tests/wire with thread/read (KEEP=1: renew the recordings of its tests).
+	rm -rf build/console-streams
+	THREADHOUSE_STREAMS=$(abspath build/console-streams) $(BIN)/pytest --quiet $(AT_ONCE) tests/wire
+	node api/console/scripts/streams.mjs build/console-streams $(if $(KEEP),api/console/src/state/recordings/wire)
 
 promtool: $(BIN)/promtool ## Put promtool into .venv, for the tests of Prometheus' rules (Debian, amd64 or arm64).
 
