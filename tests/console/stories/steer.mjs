@@ -58,7 +58,20 @@ await story(async ({ page }) => {
   await write(page, "[[say Below.]]");
   await ended(page);
   await page.getByRole("button", { name: "↓ Latest" }).waitFor({ state: "detached" });
+
+  // Nor does what grows before the page is told of a move, such as one of the keyboard or of the bar beside the text.
+  await page.evaluate(moveAndGrow);
+  await page.getByRole("button", { name: "↓ Latest" }).waitFor();
+  assert.equal(await page.getByRole("log").evaluate((box) => box.scrollTop), 0);
 });
+
+/** In the page: scroll up, and have the text grow in the same frame, whose end is before the event of the move. */
+function moveAndGrow() {
+  requestAnimationFrame(() => {
+    document.querySelector("[role=log]").scrollTop = 0;
+    document.querySelector(".turns").style.minHeight = "2000px";
+  });
+}
 
 /** In the page: paste an image into a field. */
 function paste(field, base64) {

@@ -32,21 +32,25 @@ export function Transcript({ open, state, waits, isOwn }: TranscriptProps) {
   const content = useRef<HTMLDivElement>(null);
   const near = useMemo(() => watchNear(box), []);
   const atEnd = useSignal(true);
-  const seen = useRef({ scrollTop: 0, scrollHeight: 0 });
+  const seen = useRef<Place>({ scrollTop: 0, scrollHeight: 0, clientHeight: 0 });
   const toEnd = () => {
     atEnd.value = true;
     if (box.current === null) return;
     box.current.scrollTo({ top: box.current.scrollHeight });
-    const { scrollTop, scrollHeight } = box.current;
-    seen.current = { scrollTop, scrollHeight }; // the event of this move comes later, perhaps behind a turn of the wheel
+    seen.current = placeOf(box.current); // the event of this move comes later, perhaps behind a turn of the wheel
+  };
+  const stayAtEnd = () => {
+    if (!atEnd.peek() || box.current === null) return;
+    if (isAbove(box.current, seen.current)) atEnd.value = false; // the event of that move is still to come
+    else toEnd();
   };
   const older = useOlder(open, box);
   useLayoutEffect(() => {
-    if (atEnd.peek()) toEnd();
+    stayAtEnd();
     older.loadNear();
   }, [state]);
   useEffect(() => {
-    const resized = new ResizeObserver(() => atEnd.peek() && toEnd());
+    const resized = new ResizeObserver(stayAtEnd);
     for (const one of [box, content]) resized.observe(one.current!);
     return () => (resized.disconnect(), near.disconnect());
   }, []);
@@ -55,11 +59,11 @@ export function Transcript({ open, state, waits, isOwn }: TranscriptProps) {
   }, [open.latest.value]);
   useKeys([{ key: ".", about: "Jump to the latest", act: toEnd }]);
   const noticeScroll = ({ currentTarget }: TargetedEvent<HTMLElement>) => {
-    const { scrollHeight, scrollTop, clientHeight } = currentTarget;
     // Who scrolls up leaves the end at once, or text that comes meanwhile would take them back to it.
-    if (scrollTop === seen.current.scrollTop) return older.loadNear();
-    const isUp = scrollTop < seen.current.scrollTop && scrollHeight >= seen.current.scrollHeight;
-    seen.current = { scrollTop, scrollHeight };
+    if (currentTarget.scrollTop === seen.current.scrollTop) return older.loadNear();
+    const isUp = isAbove(currentTarget, seen.current);
+    seen.current = placeOf(currentTarget);
+    const { scrollTop, scrollHeight, clientHeight } = seen.current;
     atEnd.value = scrollHeight - scrollTop - clientHeight < (isUp ? 1 : AT_END_PIXELS);
     older.loadNear();
   };
@@ -94,6 +98,17 @@ export function Transcript({ open, state, waits, isOwn }: TranscriptProps) {
       </NearView.Provider>
     </div>
   );
+}
+
+type Place = Pick<Element, "scrollTop" | "scrollHeight" | "clientHeight">;
+
+function placeOf({ scrollTop, scrollHeight, clientHeight }: Place): Place {
+  return { scrollTop, scrollHeight, clientHeight };
+}
+
+/** Return whether somebody has scrolled up: what becomes shorter, or a window that becomes higher, also moves the top. */
+function isAbove(now: Place, before: Place): boolean {
+  return now.scrollTop < before.scrollTop && now.scrollHeight >= before.scrollHeight && now.clientHeight <= before.clientHeight;
 }
 
 /** Return how older items are loaded: what is on the screen stays where it is. */
