@@ -24,11 +24,11 @@ from shared import config as configuration
 from shared.config import SCRIPTED, SCRIPTED_WORDS, Config
 from shared.errors import ConfigError
 
-STOP_ORDER = ("migrate", "api", "worker", "beat", "redis")
+STOP_ORDER = ("migrate", "api", "worker", "redis")
 EVERY_QUEUE = "turns,calls,feedback,background"
 DRAIN_SECONDS = 12.0  # workers requeue their turns within 10 s
 STOP_SECONDS = 5.0  # Redis
-FLUSH_SECONDS = 10.0  # API and beat, which send their buffered telemetry to a collector
+FLUSH_SECONDS = 10.0  # API, which sends its buffered telemetry to a collector
 START_SECONDS = 60.0  # until a process is ready, on a slow or busy machine
 MIGRATE_SECONDS = 600.0  # a step may rewrite a large table
 LEFTOVER_SECONDS = 2.0  # how long the processes of a killed supervisor may take to end
@@ -116,18 +116,16 @@ def _start(supervisor: Supervisor, config: Config, address: tuple[str, int], wor
     worker_processes = [
         supervisor.start(
             file.stem,
-            _command("worker", "--queues", EVERY_QUEUE, "--ready-file", str(file)),
+            _command("worker", "--beat", "--queues", EVERY_QUEUE, "--ready-file", str(file)),
             stop_seconds=DRAIN_SECONDS,
         )
         for file in ready_files
     ]
-    beat = supervisor.start("beat", _command("beat"), stop_seconds=FLUSH_SECONDS)
     supervisor.wait_until_ready(api, Client(url, trusted=False).is_ready, seconds=START_SECONDS)
     say(f"  api       pid {api.pid}")
     for worker, file in zip(worker_processes, ready_files, strict=True):
         supervisor.wait_until_ready(worker, file.exists, seconds=START_SECONDS)
         say(f"  {worker.name:<9} pid {worker.pid}")
-    say(f"  beat      pid {beat.pid}")
     say(_how_to_connect(config, url, needs_key=Client(url, trusted=False).needs_key()))
 
 

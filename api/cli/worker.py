@@ -35,7 +35,13 @@ TOUCH_SECONDS = 5.0  # between two touches of the ready file
     metavar="FILE",
     help=f"File to create when the worker is ready to take tasks, and to touch every {TOUCH_SECONDS:g} s from then on.",
 )
-def worker(queues: str, ready_file: Path | None) -> None:
+@click.option(
+    "--beat",
+    "runs_beat",
+    is_flag=True,
+    help="Also run the scheduler, as `threadhouse beat` does. Of any number, one schedules and the others stand by.",
+)
+def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     """Run turns. Start one process per core, on any number of hosts.
 
     Exits with a status other than 0 when an error ended the worker, so that its supervisor starts it again.
@@ -45,7 +51,7 @@ def worker(queues: str, ready_file: Path | None) -> None:
     if unknown := sorted(set(queues.split(",")) - set(QUEUES)):
         raise ConfigError(f"--queues {','.join(unknown)}: there is no such queue; there are {', '.join(QUEUES)}")
     with collector_off():
-        from celery.signals import worker_init, worker_ready
+        from celery.signals import worker_init, worker_ready, worker_shutdown
 
         # Loaded by name, because nothing in api/ imports workers/. Not left to `celery -A`, which would look in the
         # current folder first, and that may be a user's project.
@@ -71,8 +77,16 @@ def worker(queues: str, ready_file: Path | None) -> None:
     def keep(sender: object, **_: object) -> None:
         started.append(sender)
 
+    def start_beat(**_: object) -> None:
+        from api.cli import beat
+
+        stop = beat.start_in_thread(app, config)
+        worker_shutdown.connect(lambda **_: stop(), weak=False)
+
     worker_init.connect(keep, weak=False)
     worker_ready.connect(keep_ready_file, weak=False)
+    if runs_beat:
+        worker_ready.connect(start_beat, weak=False)
     app.worker_main(
         [
             "--quiet",

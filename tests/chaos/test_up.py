@@ -36,6 +36,11 @@ def connected(up: Up) -> ProtocolClient:
     return client
 
 
+def worker_logs(up: Up) -> str:
+    logs = up.process.log.parent / "logs"
+    return "".join(file.read_text() for file in logs.glob("worker-*.log"))
+
+
 @pytest.mark.parametrize(
     ("script", "unknown"),
     [
@@ -46,6 +51,7 @@ def connected(up: Up) -> ProtocolClient:
 )
 def test_turn_completes_after_a_kill_of_all_processes(up: Up, model: ModelServer, script: str, unknown: bool) -> None:
     first = connected(up)
+    up.process.wait_until(lambda: "lease acquired" in worker_logs(up))  # one of the workers schedules
     thread = first.request("thread/start")["thread"]
     turn_id = start_turn(first, thread["id"], script)
     first.wait_for(is_delta)
