@@ -21,6 +21,7 @@ from shared.logs import log_redaction, turn_logs
 from shared.logs.fields import format_handlers, line_formatter
 from shared.queue import make_celery
 from workers.control import fault_points
+from workers.priority import give_way
 from workers.reporter import Reporter
 from workers.runner import host
 from workers.runner.hardening import disable_inspection
@@ -64,6 +65,7 @@ def print_fields(logger: logging.Logger, **_: Any) -> None:
 def start(**_: Any) -> None:
     """Build the process's services before the first task."""
     global _process
+    give_way(config.server.worker_niceness)
     log_redaction.install(redaction(config))
     fault_points.arm(os.environ.get("THREADHOUSE_FAULT"))
     disable_inspection()

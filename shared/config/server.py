@@ -125,6 +125,15 @@ class Server:
     worker_concurrency: Annotated[
         int, Setting("Turns and worker calls that one worker process runs at the same time.", minimum=1)
     ] = 200
+    worker_niceness: Annotated[
+        int,
+        Setting(
+            "How far workers give way to other processes of their host when it is busy, so that requests are answered "
+            "before turns go on: 0 (not at all) to 19 (`man 7 sched`).",
+            minimum=0,
+            maximum=19,
+        ),
+    ] = 7
     tool_runner: Annotated[
         Path | None,
         Setting("Socket of `threadhouse runner`.", default="none: each worker starts a runner of its own"),

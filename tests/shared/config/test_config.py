@@ -211,6 +211,7 @@ sweep_seconds = 0.5
 approval_timeout_seconds = 60
 max_lost_attempts = 0
 worker_concurrency = 4
+worker_niceness = 3
 log_level = "debug"
 tool_runner = "run/runner.sock"
 dangerously_run_as_root = true
@@ -274,6 +275,7 @@ create_users = true
         "approval_timeout_seconds": 60,
         "max_lost_attempts": 0,
         "worker_concurrency": 4,
+        "worker_niceness": 3,
         "log_level": "debug",
         "tool_runner": tmp_path / "run/runner.sock",
         "dangerously_run_as_root": True,
