@@ -103,7 +103,7 @@ def _find(store: Store, client: redis.Redis, turns_at_once: int) -> Iterator[tup
     waiting = store.outbox.undelivered().get("pending")
     if waiting is not None and waiting[1] > UNDELIVERED_MS:
         minutes = waiting[1] // MINUTE_MS
-        yield "ThreadhouseOutboxAge", f"{waiting[0]} messages are not delivered, the first for {minutes} min"
+        yield "ThreadhouseOutboxAge", f"messages that are not delivered: {waiting[0]}, the first for {minutes} min"
 
 
 def _failed_turns(store: Store) -> Iterator[tuple[str, str]]:
@@ -111,6 +111,6 @@ def _failed_turns(store: Store) -> Iterator[tuple[str, str]]:
     ended, errors = store.open_turns.all_users_ended(at_ms - WINDOW_MS, made_since_ms=at_ms - 2 * WINDOW_MS)
     spent = sum(error is not None and error["codexErrorInfo"] == "usageLimitExceeded" for error in errors)
     if spent:
-        yield "ThreadhouseBudgetRejections", f"{spent} turns of 15 min ended at a limit of tokens"
+        yield "ThreadhouseBudgetRejections", f"turns that ended at a limit of tokens within 15 min: {spent}"
     if len(errors) >= FAILED_TURNS and len(errors) > FAILED_SHARE * ended:
         yield "ThreadhouseTurnsFail", f"{len(errors)} of the {ended} turns that ended within 15 min failed"
