@@ -30,6 +30,10 @@ from workers.sandbox.policy import SandboxPolicy
 # socket in the place of its input that it has started, and runs the command when the worker answers: without us nothing
 # runs.
 GUARD = 'echo >&0 && read -r go && exec "$@"'
+# Linux first divides the CPU between sessions, and a command has its own: it takes less than the worker, which may have
+# given way to others (workers.priority). The kernel takes ten such changes in a second from those who are not root.
+GIVE_WAY = "{{ echo {niceness} > /proc/self/autogroup; }} 2> /dev/null; "
+STEPS_BELOW = 3
 SET_VARIABLES = '. /proc/self/fd/{fd} && exec "$@"'
 
 
@@ -154,9 +158,12 @@ def _guarded(spec: CommandSpec, env_fd: int | None) -> list[str]:
     The variables come last, because some of them (LD_PRELOAD) change every program that starts after them.
     """
     source = " <&1" if spec.tty else "" if spec.has_input else " </dev/null"
-    terminal = [system_program("setsid"), "--ctty", "--"] if spec.tty else []  # Ctrl-C must not reach bwrap itself
+    give_way = GIVE_WAY.format(niceness=min(19, os.getpriority(os.PRIO_PROCESS, 0) + STEPS_BELOW))
+    terminal = []
+    if spec.tty:  # Ctrl-C must not reach bwrap itself
+        terminal = [system_program("setsid"), "--ctty", "--", "/bin/sh", "-c", give_way + 'exec "$@"', "sh"]
     variables = [] if env_fd is None else ["/bin/sh", "-c", SET_VARIABLES.format(fd=env_fd), "sh"]
-    return ["/bin/sh", "-c", GUARD + source, "sh", *spec.limits.prlimit(), *terminal, *variables, *spec.argv]
+    return ["/bin/sh", "-c", give_way + GUARD + source, "sh", *spec.limits.prlimit(), *terminal, *variables, *spec.argv]
 
 
 def _open_mounted(policy: SandboxPolicy, git_placeholders: list[Placeholder]) -> dict[Path, int]:

@@ -20,6 +20,8 @@ from shared.errors import ToolError
 from tests.support.processes import is_running
 from tests.support.wait import until
 from workers.control.signal import Signal, StopReason
+from workers.priority import AUTOGROUP
+from workers.runner.launch import STEPS_BELOW
 from workers.runner.processes import kill_orphaned_sandboxes
 from workers.sandbox import process as process_module
 from workers.sandbox.bubblewrap import find_bwrap
@@ -139,6 +141,18 @@ def test_command_inherits_only_input_and_output_descriptors(start: Start, tty: b
     given, descriptors = process.output.text().split("\n", 1)
     assert given.startswith("/dev/pts/" if tty else "/dev/null")
     assert descriptors.split() == ["0", "1", "2", "3"]  # the last is ls's own
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel has no autogroups")
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_command_gives_way_to_the_worker(start: Start, tty: bool) -> None:
+    def niceness() -> int:
+        process = start("cat /proc/self/autogroup", tty=tty)
+        assert process.wait(DEADLINE_S)
+        return int(process.output.text().split()[-1])
+
+    # Not always: other tests start commands, too, and the kernel takes ten such changes in a second.
+    until(lambda: niceness() == os.getpriority(os.PRIO_PROCESS, 0) + STEPS_BELOW)
 
 
 def test_exit_code_shows_the_signal_that_ended_a_command(start: Start) -> None:
