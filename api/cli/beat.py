@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shared.store import Store
 
 SCHEDULER = "api.cli.leased_scheduler.LeasedScheduler"
+STOP_SECONDS = 5.0  # for a thread to give the lease back; otherwise it runs out
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +75,14 @@ def start_in_thread(app: Celery, config: Config) -> Callable[[], None]:
             logger.exception("scheduler failed, ending the worker")
             os.kill(os.getpid(), signal.SIGTERM)
 
+    def stop() -> None:
+        service.stop()
+        thread.join(STOP_SECONDS)
+
     _watch_deployment(config)
-    threading.Thread(target=run, name="beat", daemon=True).start()
-    return lambda: service.stop(wait=True)
+    thread = threading.Thread(target=run, name="beat", daemon=True)
+    thread.start()
+    return stop
 
 
 def _watch_deployment(config: Config) -> None:
