@@ -5,9 +5,11 @@ the server or something before it stands still while its kernel still answers, s
 which nothing has come for longer than a statement may take. The server may not notice that, and go on holding the locks
 of the connection: it measures no time between two messages of one request. So it is asked to end the connection.
 
-A statement whose outcome nobody looks at is sent in libpq's pipeline mode and not waited for: its error is that of the
-next statement that is, or of COMMIT (shared.store.connection.DEFERRED). The server is asked to send each answer at
-once, because the time of its silence is that of one statement.
+A statement whose outcome nobody looks at is not waited for: its error is that of the next statement that is, or of
+COMMIT (shared.store.connection.DEFERRED). In libpq's pipeline mode it is sent together with that one, in one piece: a
+process that stands still in between, or for ever, must not leave the server in the middle of a request, where it holds
+locks and measures no time. Between two requests it does (idle_in_transaction_session_timeout). The server is asked to
+send each answer at once, because the time of its silence is that of one statement.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from psycopg.waiting import Ready, Wait
+from psycopg.waiting import Wait
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
 from sqlalchemy.exc import InvalidatePoolError
 
@@ -57,6 +59,17 @@ Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 
+class HeldPipeline(psycopg.Pipeline):
+    """A pipeline that sends nothing before `sync`, and then all of it."""
+
+    def _communicate_gen(self) -> PQGen[None]:
+        """Put messages into libpq's buffer, instead of sending each: the one of `sync` sends what is there."""
+        while self.command_queue:
+            self.command_queue.popleft()()
+        return
+        yield
+
+
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that closes itself when the server is silent for too long while it owes an answer.
 
@@ -72,7 +85,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     def enter_pipeline(self) -> None:
         """Send statements without waiting for them, until `complete`."""
         if self._pipeline is None:
-            self._pipeline = psycopg.Pipeline(self)
+            self._pipeline = HeldPipeline(self)
             self._pipeline.__enter__()
 
     def complete(self) -> None:
@@ -139,17 +152,13 @@ class BoundedConnection(psycopg.Connection[Any]):
     def _end_silence(self, gen: PQGen[Value]) -> PQGen[Value]:
         """Pass on what the generator waits for and what is ready, until nothing is for too long.
 
-        In pipeline mode psycopg asks before each message whether it can be sent; while all earlier ones have left, it
-        can. And it may wait for an answer to a message that has left in part only: the rest is sent here.
+        psycopg may wait for an answer to a message that has left in part only: the rest is sent here.
         """
         try:
             awaited = next(gen)
             heard_at = time.monotonic()
             while True:
                 is_sent = self.pgconn.flush() == 0
-                if is_sent and awaited == Wait.RW and self._pipeline is not None:
-                    awaited = gen.send(Ready.W)
-                    continue
                 ready = yield awaited if is_sent else Wait.RW
                 if ready:
                     heard_at = time.monotonic()
@@ -177,6 +186,7 @@ class PipelineCursor(psycopg.Cursor[Any]):
         return self
 
     def executemany(self, *args: Any, **kwargs: Any) -> None:
+        self.connection.enter_pipeline()  # psycopg would make a pipeline that sends at once
         with self._sending(deferred=False):
             super().executemany(*args, **kwargs)
 

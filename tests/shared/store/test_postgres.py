@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.pq import PipelineStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import Executable, bindparam, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
@@ -92,6 +92,20 @@ def test_locks_of_a_connection_that_fell_silent_within_a_request_are_released(se
     with setup.direct.database.write() as other:
         setup.direct.database.lock_claims(other)
     connection.close()
+
+
+def test_what_stands_still_within_a_request_holds_no_locks(setup: Setup) -> None:
+    """As a worker does that is stopped, or whose machine is, between two statements."""
+    with setup.database.write() as still:
+        setup.database.lock_claims(still)
+
+        with setup.direct.database.write() as other:
+            setup.direct.database.lock_claims(other)
+            assert other.scalar(text("SELECT 1")) == 1
+
+        assert still.scalar(text("SELECT 2")) == 2
+        driver: Any = still.connection.driver_connection
+        assert driver.pgconn.transaction_status == TransactionStatus.INTRANS  # the server measures its time
 
 
 def test_connection_of_the_pool_that_fell_silent_is_replaced(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
