@@ -59,10 +59,10 @@ def beat() -> None:
         telemetry.stop()
 
 
-def start_in_thread(app: Celery, config: Config) -> Callable[[], None]:
+def start_in_thread(app: Celery, config: Config, note_failure: Callable[[], None]) -> Callable[[], None]:
     """Run the scheduler in a thread of a worker: 65 MiB less than a process. Returns what stops it.
 
-    An error of the scheduler ends the worker, whose supervisor starts it again.
+    note_failure: called when an error has ended the scheduler; then the worker is asked to stop, as by its supervisor
     """
     from celery.beat import Service
 
@@ -73,6 +73,7 @@ def start_in_thread(app: Celery, config: Config) -> Callable[[], None]:
             service.start()
         except Exception:
             logger.exception("scheduler failed, ending the worker")
+            note_failure()
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -77,10 +78,12 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     def keep(sender: object, **_: object) -> None:
         started.append(sender)
 
+    beat_failed = threading.Event()
+
     def start_beat(**_: object) -> None:
         from api.cli import beat
 
-        stop = beat.start_in_thread(app, config)
+        stop = beat.start_in_thread(app, config, beat_failed.set)
         worker_shutdown.connect(lambda **_: stop(), weak=False)
 
     worker_init.connect(keep, weak=False)
@@ -96,7 +99,7 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]
     )
-    sys.exit(started[0].exitcode if started else 0)
+    sys.exit(1 if beat_failed.is_set() else started[0].exitcode if started else 0)
 
 
 def _touch(ready_file: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import pytest
 from celery.beat import Service
@@ -24,5 +25,7 @@ def test_a_scheduler_that_fails_ends_the_worker(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Service, "start", fail)
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.put((pid, number)))
     config = load(tmp_path, {})
-    beat.start_in_thread(make_celery(config.redis_url), config)
+    failed = Event()
+    beat.start_in_thread(make_celery(config.redis_url), config, failed.set)
     assert sent.get(timeout=60) == (os.getpid(), signal.SIGTERM)
+    assert failed.is_set()

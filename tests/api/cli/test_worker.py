@@ -34,6 +34,21 @@ def test_status_is_that_of_celery(monkeypatch: pytest.MonkeyPatch, celery_status
     assert CliRunner().invoke(commands, ["worker"]).exit_code == status
 
 
+def test_status_tells_that_the_scheduler_of_the_worker_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_in_thread(_app: object, _config: object, note_failure: Callable[[], None]) -> Callable[[], None]:
+        note_failure()
+        return lambda: None
+
+    worker = Worker(0)
+    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
+    monkeypatch.setattr("api.cli.beat.start_in_thread", start_in_thread)
+    for signal in (worker_init, worker_ready):
+        monkeypatch.setattr(signal, "receivers", [])
+    monkeypatch.setattr(app, "worker_main", lambda _: (worker_init.send(worker), worker_ready.send(worker)))
+
+    assert CliRunner().invoke(commands, ["worker", "--beat"]).exit_code == 1
+
+
 class Loop:
     """The loop that takes tasks, as far as the ready file needs it: a consumer that is its own timer."""
 
