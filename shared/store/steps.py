@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 
 from shared.config.client_mcp_servers import McpTables
 from shared.errors import ClaimLost
@@ -46,27 +46,25 @@ class Step:
     mcp_servers: McpTables
 
 
-_TURN = (
+_TURN = (  # a row for each input that is not read; without any, one
     select(
         *(threads.c.settings, threads.c.token_usage, turns.c.interrupted),
         *(user_limits.c.tokens_per_day, user_limits.c.tokens_per_month),
         user_configs.c.config.label("user_config"),
         *(HAS_REPORTS.label("has_reports"), history_size.FIRST_POSITION, history_size.SIZE_BYTES),
+        *(pending_inputs.c.id.label("input_id"), pending_inputs.c.input, pending_inputs.c.client_id),
     )
     .join(turns, turns.c.thread_id == threads.c.id)
     .outerjoin(user_limits, user_limits.c.owner == turns.c.owner)
     .outerjoin(user_configs, user_configs.c.owner == turns.c.owner)
+    .outerjoin(pending_inputs, and_(pending_inputs.c.turn_id == turns.c.id, pending_inputs.c.item_id.is_(None)))
     .where(turns.c.id == bindparam("turn_id"))
+    .order_by(pending_inputs.c.id)
 )
 _ROWS = (
     select(*SELECTED)
     .where(items.c.thread_id == bindparam("thread_id"), items.c.position >= bindparam("first"))
     .order_by(items.c.position)
-)
-_PENDING_INPUTS = (
-    select(pending_inputs)
-    .where(pending_inputs.c.turn_id == bindparam("turn_id"), pending_inputs.c.item_id.is_(None))
-    .order_by(pending_inputs.c.id)
 )
 
 
@@ -78,13 +76,14 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
     """
     ids = {"turn_id": claim.turn_id, "thread_id": claim.thread_id}
     with database.read() as connection:
-        turn = connection.execute(_TURN, ids).first()
-        if turn is None:
+        found = connection.execute(_TURN, ids).all()
+        if not found:
             raise ClaimLost("the thread was deleted")
+        turn = found[0]
         history_size.check(int(turn.size_bytes), history_limit)
         rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": turn.first_position}).all()]
         settings = with_own_workspace(connection, claim.owner, claim.thread_id, turn.settings)
-        inputs = [PendingInput(row.id, row.input, row.client_id) for row in connection.execute(_PENDING_INPUTS, ids)]
+        inputs = [PendingInput(row.input_id, row.input, row.client_id) for row in found if row.input_id is not None]
     own_budget = (turn.tokens_per_day, turn.tokens_per_month)
     return Step(
         settings,

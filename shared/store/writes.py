@@ -126,15 +126,20 @@ def commit(
     Errors:  sqlalchemy.exc.DBAPIError; nothing was stored
     """
     with database.write() as connection:
-        # Whoever deletes turns locks them first, by id, and then their items; so does this. SQLite has one writer.
-        if published.turns and not database.is_sqlite:
+        # Whoever deletes turns locks them first, by id, and then their items; so does this. A turn that ends is locked
+        # before its unread input is counted. SQLite has one writer.
+        if not database.is_sqlite and (published.turns or any(write.end for write in writes)):
             turn_rows.lock(connection, [*published.turns, *(write.claim.turn_id for write in writes)])
-        valid = lock_claimed(connection, [write.claim for write in writes]) if writes else set()
+        unread = lock_claimed(connection, [write.claim for write in writes]) if writes else {}
         stored = _find_stored(connection, writes) if repeated else [False] * len(writes)
         results = []
         for write, is_stored in zip(writes, stored, strict=True):
-            is_valid = (write.claim.turn_id, write.claim.claim_no) in valid
-            results.append("ok" if is_stored else _store(database, connection, outbox, write) if is_valid else "lost")
+            claimed = (write.claim.turn_id, write.claim.claim_no)
+            if is_stored or claimed not in unread:
+                results.append("ok" if is_stored else "lost")
+                continue
+            unread[claimed] -= len(write.read)
+            results.append(_store(database, connection, outbox, write, has_unread=unread[claimed] > 0))
         marks: tuple[Mapping[Any, int], ...] = (published.turns, published.items, published.requests)
         for raised, levels in zip(_RAISED, marks, strict=True):
             if levels:
@@ -171,7 +176,7 @@ def _find_stored(connection: Connection, writes: Sequence[Write]) -> list[bool]:
     return [is_stored(write) for write in writes]
 
 
-def _store(database: Database, connection: Connection, outbox: Outbox, write: Write) -> str:
+def _store(database: Database, connection: Connection, outbox: Outbox, write: Write, *, has_unread: bool) -> str:
     claim = write.claim
     if write.append:
         item_rows.append(connection, write.append)
@@ -197,7 +202,7 @@ def _store(database: Database, connection: Connection, outbox: Outbox, write: Wr
     if of_turn:
         connection.execute(_TURN_BY_ID, {"of": claim.turn_id, **of_turn})
     if write.end is not None:
-        if turn_rows.has_pending_input(connection, claim.turn_id):
+        if has_unread:
             return "unread"
         end = write.end
         end_turn(connection, outbox, claim.turn, end.status, end.error, end.at_ms)

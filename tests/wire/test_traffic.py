@@ -16,8 +16,8 @@ ROUNDS, TURNS = (
 QUIET = {"lease_seconds": 60, "renewal_seconds": 20, "sweep_seconds": 600}  # keys of [server]
 # A turn. On a slow machine what is published is marked with transactions of its own.
 MOST = {
-    "Postgres round trips": 20,
-    "Postgres statements": 52,
+    "Postgres round trips": 16,
+    "Postgres statements": 48,
     "Redis round trips": 8,
     "Redis commands": 40,
 }

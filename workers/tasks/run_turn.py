@@ -45,31 +45,37 @@ def run(services: Services, _turn_id: str = "") -> None:
     Redelivery:  harmless; only the delivery that claims a turn runs it
     Retries:     none; the sweep requeues a turn whose lease has expired
     """
+    # A worker that runs turns already has often run this one, too.
+    looks_first = bool(services.running)
     while not services.draining.is_set():
         claimed_at = time.monotonic()
-        claim = claim_next(services)
+        claim = claim_next(services, looks_first=looks_first)
         if claim is None:
             return
         fault_point("after_claim")
         if services.store.outbox.wants("turn.started"):
             services.queue.enqueue_delivery()
         run_claimed(services, claim, claimed_at)
+        looks_first = True
         if services.store.outbox.targets:
             services.queue.enqueue_delivery()
         if services.draining.is_set():  # the place of this turn is free, and this process claims nothing more
             services.queue.enqueue_turn(claim.turn_id)
 
 
-def claim_next(services: Services) -> Claim | None:
+def claim_next(services: Services, *, looks_first: bool) -> Claim | None:
     """Claim the next waiting turn. None: no turn may run now, or the database was away; the sweep wakes a worker then.
 
+    looks_first: as of Claims.claim
     An outage may hide that the turn was claimed. It is found again while its lease lasts, and is lost afterwards.
     """
     server, name = services.config.server, f"{services.name}:{new_id()[-12:]}"
     lease_ms, lease_over_at = round(server.lease_seconds * 1000), time.monotonic() + server.lease_seconds
     try:
         fault_point("before_claim")
-        return services.store.claims.claim(name, lease_ms=lease_ms, turns_at_once=services.config.limits.turns_at_once)
+        return services.store.claims.claim(
+            name, lease_ms=lease_ms, turns_at_once=services.config.limits.turns_at_once, looks_first=looks_first
+        )
     except Exception as error:
         if not is_outage(error):
             raise

@@ -45,16 +45,18 @@ class Claims:
             .execution_options(**DEFERRED)
         )
 
-    def claim(self, worker: str, *, lease_ms: int, turns_at_once: int) -> Claim | None:
+    def claim(self, worker: str, *, lease_ms: int, turns_at_once: int, looks_first: bool = False) -> Claim | None:
         """Claim the fairest waiting turn: the oldest of the user who has the fewest running for their weight.
 
         worker:        who claims it; another name for each call, so that `find` finds what this call has claimed
         turns_at_once: how many turns of one user may run, unless the user has a limit of their own; 0: no limit
+        looks_first:   whether probably no turn waits: then one is looked for without the lock that all claims share
         Returns:       None when no turn may run now
         """
-        with self._database.read() as connection:
-            if connection.scalar(_ANY_QUEUED) is None:
-                return None  # the usual case: a turn has ended and no other waits
+        if looks_first:
+            with self._database.read() as connection:
+                if connection.scalar(_ANY_QUEUED) is None:
+                    return None
         with self._database.write() as connection:
             self._database.lock_claims(connection)
             at_once = {"turns_at_once": turns_at_once}
@@ -209,10 +211,14 @@ class Claims:
         return approval_from_row(stored)
 
 
-def lock_claimed(connection: Connection, claims: Collection[Claim]) -> set[tuple[str, int]]:
-    """Lock the turns whose claims still hold, until the transaction ends. Returns their (id, claim number) pairs."""
+def lock_claimed(connection: Connection, claims: Collection[Claim]) -> dict[tuple[str, int], int]:
+    """Lock the turns whose claims still hold, until the transaction ends.
+
+    Returns: (id, claim number) → how many inputs the turn has not read; exact for turns that were locked before
+    """
     found = connection.execute(_RUNNING_ROWS, {"ids": [claim.turn_id for claim in claims]}).all()
-    return {(row.id, row.claim_no) for row in found}.intersection(_pairs(claims))
+    pairs = set(_pairs(claims))
+    return {pair: row.unread for row in found if (pair := (row.id, row.claim_no)) in pairs}
 
 
 def fence(connection: Connection, claims: Collection[Claim]) -> None:
@@ -284,11 +290,16 @@ _PARKED_BY = (
     .where(approvals.c.state == "pending")
 )
 _CLAIMED = tuple_(turns.c.id, turns.c.claim_no).in_(bindparam("claims", expanding=True))
+_UNREAD_COUNT = (
+    select(func.count())
+    .where(pending_inputs.c.turn_id == turns.c.id, pending_inputs.c.item_id.is_(None))
+    .scalar_subquery()
+)
 _RUNNING_ROWS = (  # looked up by id only: a list of pairs takes SQLAlchemy as long as four statements
-    select(turns.c.id, turns.c.claim_no)
+    select(turns.c.id, turns.c.claim_no, _UNREAD_COUNT.label("unread"))
     .where(turns.c.phase == "running", turns.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(turns.c.id)
-    .with_for_update()
+    .with_for_update(of=turns)
 )
 
 

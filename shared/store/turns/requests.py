@@ -245,10 +245,10 @@ def answer_approval(
 def _create_or_steer(
     connection: Connection, thread_id: str, owner: str, new: NewTurn, limits: tuple[int, int], may_steer: bool
 ) -> tuple[Turn, bool]:
-    active = rows.lock_active(connection, thread_id, owner)
     thread = connection.execute(_LOCKED_THREAD, {"of": thread_id, "owner": owner}).first()
     if thread is None:
         raise NotFound(f"thread not found: {thread_id}")
+    active = rows.from_row(thread) if thread.id is not None else None
     if thread.archived_at_ms is not None:
         raise Conflict(f"session {thread_id} is archived. Run thread/unarchive first.")
     known = _find_repeated(connection, thread_id, new)
@@ -278,10 +278,13 @@ _QUEUES = (
     .where(turns.c.phase == QUEUED)
     .subquery("queues")
 )
-_LOCKED_THREAD = (  # it cannot be deleted or archived meanwhile
-    select(threads.c.archived_at_ms, (threads.c.preview != "").label("has_preview"), *_QUEUES.c)
+_ACTIVE = rows.LOCKED_ACTIVE.cte("active")
+# The thread, which cannot be deleted or archived meanwhile, with its active turn. That is locked first, as everywhere:
+# the row of the thread is locked when the row of the result is complete.
+_LOCKED_THREAD = (
+    select(threads.c.archived_at_ms, (threads.c.preview != "").label("has_preview"), *_QUEUES.c, *_ACTIVE.c)
+    .select_from(threads.join(_QUEUES, true()).outerjoin(_ACTIVE, true()))
     .where(threads.c.id == bindparam("of"), threads.c.owner == bindparam("owner"))
-    .join(_QUEUES, true())
     .with_for_update(of=threads)
 )
 

@@ -29,7 +29,7 @@ _LOCKED = (
     .with_for_update()
     .execution_options(**DEFERRED)
 )
-_LOCKED_ACTIVE = (
+LOCKED_ACTIVE = (
     select(turns)
     .where(turns.c.thread_id == bindparam("of"), turns.c.owner == bindparam("owner"), NOT_DONE)
     .with_for_update()
@@ -78,7 +78,7 @@ def lock(connection: Connection, turn_ids: Collection[str]) -> None:
 
 def lock_active(connection: Connection, thread_id: str, owner: str) -> Turn | None:
     """Lock the turn of the thread that is not done; None: there is none."""
-    row = connection.execute(_LOCKED_ACTIVE, {"of": thread_id, "owner": owner}).first()
+    row = connection.execute(LOCKED_ACTIVE, {"of": thread_id, "owner": owner}).first()
     return None if row is None else from_row(row)
 
 
@@ -101,10 +101,6 @@ def set_claim_no(connection: Connection, thread_id: str, claim_no: int) -> None:
 def read_pending_inputs(connection: Connection, turn_id: str) -> list[PendingInput]:
     """Return the input that the turn has not read, oldest first."""
     return [PendingInput(row.id, row.input, row.client_id) for row in connection.execute(_UNREAD, {"of": turn_id})]
-
-
-def has_pending_input(connection: Connection, turn_id: str) -> bool:
-    return connection.execute(_UNREAD, {"of": turn_id}).first() is not None
 
 
 def consume_pending_input(connection: Connection, pending_input_id: int, item_id: str) -> None:

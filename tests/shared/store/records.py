@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from shared.clock import now_ms
 from shared.ids import new_id
@@ -106,6 +106,13 @@ def phase(store: Store, of: Claim) -> tuple[str, str]:
 def expire_lease(store: Store, of: Claim) -> None:
     with store.database.write() as connection:
         connection.execute(update(turns).where(turns.c.id == of.turn_id).values(lease_until_ms=0))
+
+
+def a_transaction_waits(store: Store) -> bool:
+    """Return whether one waits for a lock of Postgres."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.database.read() as connection:
+        return bool(connection.scalar(text(waiting)))
 
 
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:

@@ -15,6 +15,7 @@ from shared.store.tables import items, turns
 from shared.store.users import LOCAL_USER
 from shared.store.writes import Published
 from tests.builders import claim_turn, end_turn, make_config, make_message, make_thread, make_turn
+from tests.shared.store.records import a_transaction_waits
 from tests.support.wait import until
 
 MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}
@@ -31,12 +32,6 @@ def thread_id(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
         make_message(store, claim, f"answer {number}")
         end_turn(store, claim)
     return thread.id
-
-
-def a_transaction_waits(store: Store) -> bool:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with store.database.read() as connection:
-        return bool(connection.scalar(text(waiting)))
 
 
 def find_history(store: Store, thread_id: str) -> History:

@@ -35,6 +35,15 @@ def test_a_turn_does_not_end_while_input_is_pending(store: Store) -> None:
     assert phase(store, of) == ("done", "completed")
 
 
+def test_input_that_is_read_together_with_the_end_is_not_pending(store: Store) -> None:
+    of = running(store)
+
+    results = write(store, read_all(store, of), Write(of, end=End("completed", now_ms())))
+
+    assert results == ["ok", "ok"]
+    assert phase(store, of) == ("done", "completed")
+
+
 def test_input_that_races_with_the_end_of_a_turn_is_never_lost(store: Store) -> None:
     claims = [running(store) for _ in range(4)]
     for of in claims:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared.store.writes import Write
 from tests.builders import is_interrupted, unread_inputs
 from tests.shared.store.records import (
     LEASE_MS,
+    a_transaction_waits,
     asked,
     at_once,
     begin,
@@ -31,6 +33,7 @@ from tests.shared.store.records import (
     thread,
     write,
 )
+from tests.support.wait import DEADLINE_SECONDS, until
 
 # -- create
 
@@ -123,6 +126,27 @@ def test_a_thread_deleted_while_turns_are_created_leaves_no_turn_behind(store: S
         assert connection.scalar(orphans) == 0
     while store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=0) is not None:
         pass
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("is_active", [True, False])
+def test_input_that_waited_for_its_thread_sees_it_as_it_is_then(store: Store, is_active: bool) -> None:
+    of = running(store)
+    if not is_active:
+        end(store, of)
+    changed = {"name": "new"} if is_active else {"archived_at_ms": 1}
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.database.write() as connection:
+            connection.execute(update(threads).where(threads.c.id == of.thread_id).values(**changed))
+            late = pool.submit(store.turns.create_or_steer, of.thread_id, "ann", asked("late"), queued_limit=0)
+            until(lambda: a_transaction_waits(store))
+
+        if is_active:
+            assert late.result(DEADLINE_SECONDS)[0].id == of.turn_id
+        else:
+            with pytest.raises(Conflict, match="archived"):
+                late.result(DEADLINE_SECONDS)
 
 
 # -- interrupt
