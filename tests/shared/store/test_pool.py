@@ -58,11 +58,14 @@ def test_a_place_goes_to_whoever_has_waited_longest() -> None:
 
 
 def test_nobody_is_refused_while_connections_come_back(tmp_path: Path) -> None:
-    engine, stall_seconds, tasks = open_engine(tmp_path, 1, 0.5), 0.5, 40
+    stall_seconds, held_seconds, tasks = 2.0, 0.1, 30  # a busy machine may take ten times as long for the work
+    engine = open_engine(tmp_path, 1, stall_seconds)
 
     def work() -> float:
         with engine.connect() as connection:
-            connection.execute(WORK)
+            until_at = time.monotonic() + held_seconds
+            while time.monotonic() < until_at:
+                connection.execute(WORK)
         return time.monotonic()
 
     began_at = time.monotonic()
