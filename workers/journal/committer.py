@@ -4,7 +4,8 @@ Owns the entries that are drained from the turns and not committed yet, and the 
 again. Used by the writer's thread only, but for `waiting_entries`. Passes the events of a committed entry on to the
 publisher, never those of an entry that was not stored.
 
-After an outage the entries wait until the database answers or their claims are revoked. What is stored a second time is
+Events that come behind no write of their turn do not wait for the database, so that text goes on during an outage.
+Other entries wait until the database answers or their claims are revoked. What is stored a second time is
 stored once, because an outage may hide that a commit succeeded. A write that looks like an outage each time, such as
 one that the server takes too long for, delays the others and does not stop them: after a second outage in a row each
 turn is stored alone, and the one that failed comes last.
@@ -73,14 +74,13 @@ class Committer:
 
     def commit(self) -> None:
         """Store all pending writes in one transaction, and what was published since the last time."""
-        entries = self._pending = [(owner, entry) for owner, entry in self._pending if not owner.revoked]
+        entries = self._pending = self._pass_on([one for one in self._pending if not one[0].revoked])
         writes = [entry.write for _, entry in entries if entry.write is not None]
         marks_due = bool(self._publisher.unmarked) and (
             time.monotonic() >= self._publisher.unmarked_since + MARK_SECONDS
         )
         if not writes and not marks_due:
-            self._pending = []
-            return self._deliver(entries, [])
+            return None
         if time.monotonic() < self._retry_at:
             return None
         self._committing, self._pending = entries, []
@@ -102,6 +102,18 @@ class Committer:
         if any(write.end for write in writes):
             fault_point("before_publish")
         return self._deliver(entries, results)
+
+    def _pass_on(self, entries: Entries) -> Entries:
+        """Pass on the events that come behind no write of their turn; return the other entries."""
+        ready: Entries = []
+        waiting: Entries = []
+        with_write: set[ClaimedTurn] = set()
+        for claimed, entry in entries:
+            if entry.write is not None:
+                with_write.add(claimed)
+            (waiting if claimed in with_write else ready).append((claimed, entry))
+        self._deliver(ready, [])
+        return waiting
 
     def _wait_for_database(self, entries: Entries, error: Exception) -> None:
         """Keep entries until the database is tried again after an outage."""

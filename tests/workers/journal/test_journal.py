@@ -336,6 +336,28 @@ def test_database_outage_loses_no_write(setup: JournalBench, outages: Outages) -
     until(lambda: setup.published("mark"))
 
 
+def test_text_does_not_wait_for_the_database(setup: JournalBench, outages: Outages) -> None:
+    claim, claimed, _ = setup.claim()
+    other = JournalBench(setup.bench)
+    other.journal = setup.journal
+    _, claimed2, _ = other.claim()
+    outages.fails = lambda writes: True
+
+    stored = setup.journal.store(claimed, Write(claim, append=[row(claim)]), Event("mark", {}))
+    setup.journal.publish(claimed, Event("behind", {}))
+    other.start_item(claimed2, "i")
+    for number in range(3):
+        other.publish_text(claimed2, "i", str(number))
+        until(lambda: other.text().endswith(str(number)))  # noqa: B023
+
+    assert not stored.done()
+    assert not setup.published("mark")
+    assert not setup.published("behind")
+    outages.fails = lambda writes: False
+    until(lambda: setup.published("behind"))
+    assert setup.published("mark")
+
+
 def test_commit_without_a_reply_is_stored_once(setup: JournalBench, outages: Outages) -> None:
     claim, claimed, signal = setup.claim()
     setup.store.commit([], Published())
