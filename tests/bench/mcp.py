@@ -27,17 +27,20 @@ SCRIPT = "[[say Hi.]]"
 class Variant:
     """A deployment with its MCP servers. text_ms: times to the first text of a turn, in milliseconds"""
 
-    def __init__(self, name: str, servers: dict[str, object], stack: ExitStack) -> None:
+    def __init__(self, name: str, servers: dict[str, dict[str, object]], stack: ExitStack) -> None:
         self.name = name
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-bench-")))
         self.deployment = stack.enter_context(Deployment(home, settings={"mcp_servers": servers}))
         self.client = self.deployment.connect()
+        self.servers = sum(table.get("enabled", True) for table in servers.values())
         self.text_ms: list[float] = []
 
     def run_turns(self, count: int) -> None:
         """Run this many turns of a new thread, after one that starts its servers."""
         thread_id = start_thread(self.client)
         assert run_turn(self.client, thread_id, SCRIPT)["status"] == "completed"
+        offered = {str(tool.get("name")) for tool in self.deployment.model.requests[-1].body["tools"]}
+        assert len({name for name in offered if name.startswith("mcp__")}) == self.servers, offered
         for _ in range(count):
             began, after = time.monotonic(), len(self.client.received)
             turn_id = start_turn(self.client, thread_id, SCRIPT)
