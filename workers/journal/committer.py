@@ -4,11 +4,11 @@ Owns the entries that are drained from the turns and not committed yet, and the 
 again. Used by the writer's thread only, but for `waiting_entries`. Passes the events of a committed entry on to the
 publisher, never those of an entry that was not stored.
 
-Events that come behind no write of their turn do not wait for the database, so that text goes on during an outage.
-Other entries wait until the database answers or their claims are revoked. What is stored a second time is
+Events that come behind no write of their thread do not wait for the database, so that text goes on while it refuses
+connections. Other entries wait until the database answers or their claims are revoked. What is stored a second time is
 stored once, because an outage may hide that a commit succeeded. A write that looks like an outage each time, such as
 one that the server takes too long for, delays the others and does not stop them: after a second outage in a row each
-turn is stored alone, and the one that failed comes last.
+turn is stored alone, and the one that failed comes last, but for later turns of its thread.
 """
 
 from __future__ import annotations
@@ -104,14 +104,18 @@ class Committer:
         return self._deliver(entries, results)
 
     def _pass_on(self, entries: Entries) -> Entries:
-        """Pass on the events that come behind no write of their turn; return the other entries."""
+        """Pass on the events that come behind no write of their thread; return the other entries.
+
+        Not of their turn: the end of a turn may be stored, and its thread's next turn begin here, without a reply.
+        """
         ready: Entries = []
         waiting: Entries = []
-        with_write: set[ClaimedTurn] = set()
+        with_write: set[str] = set()
         for claimed, entry in entries:
+            thread_id = claimed.claim.thread_id
             if entry.write is not None:
-                with_write.add(claimed)
-            (waiting if claimed in with_write else ready).append((claimed, entry))
+                with_write.add(thread_id)
+            (waiting if thread_id in with_write else ready).append((claimed, entry))
         self._deliver(ready, [])
         return waiting
 
@@ -134,7 +138,10 @@ class Committer:
                 )
             except Exception as error:  # noqa: BLE001
                 if is_outage(error):
-                    return self._wait_for_database(others + own, error)
+                    thread_id = claimed.claim.thread_id
+                    later = [one for one in others if one[0].claim.thread_id == thread_id]
+                    others = [one for one in others if one[0].claim.thread_id != thread_id]
+                    return self._wait_for_database(others + own + later, error)
                 for _, entry in own:  # raised in the turn, where it waits for the write
                     entry.resolve(error)
             else:

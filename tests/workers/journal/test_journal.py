@@ -358,6 +358,25 @@ def test_text_does_not_wait_for_the_database(setup: JournalBench, outages: Outag
     assert setup.published("mark")
 
 
+def test_a_turn_is_published_behind_the_end_of_the_one_before_it(setup: JournalBench, outages: Outages) -> None:
+    claim, claimed, _ = setup.claim()
+    inputs = [(pending.id, "i") for pending in unread_inputs(setup.store, claim.turn_id)]
+    assert setup.store.commit([Write(claim, append=[row(claim)], read=inputs)], Published()) == ["ok"]
+    outages.fails, outages.stores = (lambda writes: True), True  # the end is stored, without a reply
+
+    setup.journal.store(claimed, Write(claim, end=End("completed", now_ms())), Event("ended", {}))
+    until(lambda: setup.bench.turn(claim.turn).status == "completed")
+    _, claimed2, _ = setup.claim()
+    setup.journal.publish(claimed2, Event("begun", {}), urgent=True)
+    tried = outages.count
+    until(lambda: outages.count > tried + 1)
+    outages.fails = lambda writes: False
+
+    until(lambda: setup.published("begun"))
+    entries = setup.log.read(setup.thread.id, NO_EVENT, 100_000)
+    assert [name for name, _ in read_entries(entries) if name in ("begun", "ended")] == ["ended", "begun"]
+
+
 def test_commit_without_a_reply_is_stored_once(setup: JournalBench, outages: Outages) -> None:
     claim, claimed, signal = setup.claim()
     setup.store.commit([], Published())
