@@ -1,4 +1,4 @@
-"""How many bytes a thread puts before its model, known before any of them is loaded."""
+"""How many bytes a thread puts before its model, known before its items are loaded."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
 
 from shared.config.client_mcp_servers import McpTables
 from shared.errors import ClaimLost
@@ -46,18 +47,27 @@ class Step:
     mcp_servers: McpTables
 
 
+_UNREAD = (pending_inputs.c.turn_id == bindparam("turn_id"), pending_inputs.c.item_id.is_(None))
+_IS_FIRST = func.row_number().over(order_by=pending_inputs.c.id) == 1
+
+
+def _once(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """Return what only the first row has: a large value would be sent and parsed once for each input."""
+    return case((_IS_FIRST, column)).label(name)
+
+
 _TURN = (  # a row for each input that is not read; without any, one
     select(
-        *(threads.c.settings, threads.c.token_usage, turns.c.interrupted),
+        *(_once(threads.c.settings, "settings"), _once(threads.c.token_usage, "token_usage"), turns.c.interrupted),
         *(user_limits.c.tokens_per_day, user_limits.c.tokens_per_month),
-        user_configs.c.config.label("user_config"),
+        _once(user_configs.c.config, "user_config"),
         *(HAS_REPORTS.label("has_reports"), history_size.FIRST_POSITION, history_size.SIZE_BYTES),
         *(pending_inputs.c.id.label("input_id"), pending_inputs.c.input, pending_inputs.c.client_id),
     )
     .join(turns, turns.c.thread_id == threads.c.id)
     .outerjoin(user_limits, user_limits.c.owner == turns.c.owner)
     .outerjoin(user_configs, user_configs.c.owner == turns.c.owner)
-    .outerjoin(pending_inputs, and_(pending_inputs.c.turn_id == turns.c.id, pending_inputs.c.item_id.is_(None)))
+    .outerjoin(pending_inputs, and_(*_UNREAD))
     .where(turns.c.id == bindparam("turn_id"))
     .order_by(pending_inputs.c.id)
 )
@@ -71,7 +81,7 @@ _ROWS = (
 def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
     """Read the state for the worker that holds the claim.
 
-    history_limit: bytes that the history may have; nothing of a larger one is loaded. 0: no limit
+    history_limit: bytes that the history may have; no items of a larger one are loaded. 0: no limit
     Errors:        ClaimLost (the thread was deleted), HistoryTooLarge
     """
     ids = {"turn_id": claim.turn_id, "thread_id": claim.thread_id}

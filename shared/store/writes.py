@@ -61,7 +61,7 @@ class Write:
 
     append:   new rows of the log
     change:   (item id, columns): a call that begins, gets its output or ends
-    read:     (pending input id, item id): input that became an item
+    read:     (pending input id, item id): input of the turn that was not read yet, and the item that it became
     usage:    the thread's new tokenUsage
     spent:    what a model call took, which counts against the user's budget
     settles:  whether this ends the turn's reservation of tokens

@@ -1,9 +1,10 @@
-"""Measures what MCP servers cost a turn: the time to its first text with none, with two that are off, and with two.
+"""Measures what two MCP servers cost a turn: the time to its first text beside that without servers.
 
     python -m tests.bench.mcp [--rounds 5] [--turns 20]
 
-The deployments run the same trivial turns alternately. A turn begins when its servers are warm: the first of each
-thread is not counted. The exit status is 0 when two servers delay the first text by at most --limit milliseconds.
+Four deployments (no servers, servers that are off, programs, addresses) run the same trivial turns alternately. A turn
+begins when its servers are warm: the first of each thread is not counted. The exit status is 0 when two servers delay
+the first text by at most --limit milliseconds.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def main() -> int:
             for name, tables in kinds.items()
         ]
         for number in range(given.rounds):
-            turn = number % len(variants)
-            for variant in variants[turn:] + variants[:turn]:
+            first = number % len(variants)
+            for variant in variants[first:] + variants[:first]:
                 variant.run_turns(given.turns)
     medians = {variant.name: statistics.median(variant.text_ms) for variant in variants}
     for name, text_ms in medians.items():

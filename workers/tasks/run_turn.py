@@ -45,7 +45,7 @@ def run(services: Services, _turn_id: str = "") -> None:
     Redelivery:  harmless; only the delivery that claims a turn runs it
     Retries:     none; the sweep requeues a turn whose lease has expired
     """
-    # A worker that runs turns already has often run this one, too.
+    # A busy worker has often claimed the turn of this wake-up already.
     looks_first = bool(services.running)
     while not services.draining.is_set():
         claimed_at = time.monotonic()

@@ -50,7 +50,8 @@ class Claims:
 
         worker:        who claims it; another name for each call, so that `find` finds what this call has claimed
         turns_at_once: how many turns of one user may run, unless the user has a limit of their own; 0: no limit
-        looks_first:   whether probably no turn waits: then one is looked for without the lock that all claims share
+        looks_first:   whether to look for a waiting turn before taking the lock that all claims share; for callers that
+                       expect none
         Returns:       None when no turn may run now
         """
         if looks_first:
@@ -214,7 +215,8 @@ class Claims:
 def lock_claimed(connection: Connection, claims: Collection[Claim]) -> dict[tuple[str, int], int]:
     """Lock the turns whose claims still hold, until the transaction ends.
 
-    Returns: (id, claim number) → how many inputs the turn has not read; exact for turns that were locked before
+    Returns: (id, claim number) → how many inputs the turn has not read; exact if an earlier statement of the
+             transaction has locked the turn
     """
     found = connection.execute(_RUNNING_ROWS, {"ids": [claim.turn_id for claim in claims]}).all()
     pairs = set(_pairs(claims))

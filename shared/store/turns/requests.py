@@ -279,8 +279,8 @@ _QUEUES = (
     .subquery("queues")
 )
 _ACTIVE = rows.LOCKED_ACTIVE.cte("active")
-# The thread, which cannot be deleted or archived meanwhile, with its active turn. That is locked first, as everywhere:
-# the row of the thread is locked when the row of the result is complete.
+# The thread, which cannot be deleted or archived meanwhile, with its active turn. The turn is locked before the thread,
+# as in a claim and a commit: Postgres locks the row of the thread when the row of the result is complete.
 _LOCKED_THREAD = (
     select(threads.c.archived_at_ms, (threads.c.preview != "").label("has_preview"), *_QUEUES.c, *_ACTIVE.c)
     .select_from(threads.join(_QUEUES, true()).outerjoin(_ACTIVE, true()))
@@ -354,7 +354,7 @@ def _insert_turn(connection: Connection, thread_id: str, owner: str, new: NewTur
 
 
 def _add_pending_input(connection: Connection, turn: Turn, new: NewTurn) -> None:
-    """Store input. Small input is left to the worker, which checks the history before it loads any.
+    """Store input. Small input is left to the worker, which checks the history before it loads its items.
 
     Errors: HistoryTooLarge
     """

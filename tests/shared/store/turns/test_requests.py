@@ -18,6 +18,7 @@ from shared.store.writes import Write
 from tests.builders import is_interrupted, unread_inputs
 from tests.shared.store.records import (
     LEASE_MS,
+    SETTINGS,
     a_transaction_waits,
     asked,
     at_once,
@@ -28,6 +29,7 @@ from tests.shared.store.records import (
     park,
     phase,
     queued,
+    read_all,
     row,
     running,
     thread,
@@ -68,6 +70,20 @@ def test_concurrent_inputs_create_one_turn(store: Store) -> None:
     assert len({turn.id for turn, _ in made}) == 1
     assert [is_new for _, is_new in made].count(True) == 1
     assert len(unread_inputs(store, made[0][0].id)) == 8
+
+
+def test_a_step_has_all_input_that_is_not_read_in_order(store: Store) -> None:
+    of = running(store)
+    for number in range(3):
+        begin(store, store.threads.get(of.thread_id, "ann"), f"{number}", f"c{number}")
+
+    step = store.read_step(of)
+
+    assert [pending.client_id for pending in step.pending_inputs][1:] == ["c0", "c1", "c2"]
+    assert step.settings == SETTINGS
+    write(store, read_all(store, of))
+    assert store.read_step(of).pending_inputs == []
+    assert store.read_step(of).settings == SETTINGS
 
 
 def test_a_repeated_client_id_changes_nothing(store: Store) -> None:
