@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,9 @@ from tests.support.images import PNG, REFUSED_URLS, data_url
 MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "by the way"}]}
 CALL = {"type": "function_call", "call_id": "c", "name": "x", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "y"}
+REASONING = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "why"}]}
+FREEFORM = {"type": "custom_tool_call", "call_id": "c", "name": "x", "input": "text"}
+FREEFORM_OUTPUT = {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "y"}]}
 
 
 def test_injected_items_are_shown_to_the_model_in_order_and_to_no_client(backend: Backend) -> None:
@@ -40,6 +43,44 @@ def test_items_that_a_model_api_would_refuse_are_refused(backend: Backend, items
     error = backend.connect().error("thread/inject_items", {"threadId": thread.id, "items": items})
 
     assert error["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[MESSAGE], [REASONING], [CALL, OUTPUT], [FREEFORM, FREEFORM_OUTPUT]],
+    ids=["message", "reasoning", "call", "freeform"],
+)
+def test_items_with_a_missing_or_a_strange_member_are_refused(backend: Backend, items: list[Any]) -> None:
+    thread = make_answered(backend, "one")
+    client = backend.connect()
+
+    taken = [
+        changed
+        for changed in _changed(items)
+        if client.error("thread/inject_items", {"threadId": thread.id, "items": changed})["code"] != -32602
+    ]
+
+    assert taken == []
+    client.call("thread/inject_items", {"threadId": thread.id, "items": items})
+
+
+def _changed(value: Any) -> Iterator[Any]:
+    """Yield copies of a value in each of which one member, at any depth, is left out or of another type."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        inner = value[key]
+        for strange in (None, 5, {}, ["text"]):
+            yield _with(value, key, strange)
+        if isinstance(value, dict):
+            yield {name: member for name, member in value.items() if name != key}
+        if isinstance(inner, dict | list):
+            for changed in _changed(inner):
+                yield _with(value, key, changed)
+
+
+def _with(value: Any, key: Any, inner: Any) -> Any:
+    copy = value.copy()
+    copy[key] = inner
+    return copy
 
 
 @pytest.mark.parametrize(
