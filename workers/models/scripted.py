@@ -86,8 +86,8 @@ WORDS: Mapping[str, Sequence[Call]] = {
 
 LONG_TEXT = "\n".join(f"Line {number} of {STREAM_LINES} of a long answer." for number in range(1, STREAM_LINES + 1))
 
-_EXIT_CODE = re.compile(r"^Process exited with code (-?\d+)", re.MULTILINE)
-_SESSION_ID = re.compile(r"^Process running with session ID (\d+)", re.MULTILINE)
+_EXIT_CODE = re.compile(r"^Process exited with code (-?\d{1,9})", re.MULTILINE)
+_SESSION_ID = re.compile(r"^Process running with session ID (\d{1,9})", re.MULTILINE)
 
 
 class ScriptedModel:
@@ -164,7 +164,7 @@ def _outcomes(items: Sequence[ModelItem]) -> tuple[list[str], list[int]]:
     others: dict[str, str] = {}  # call_id of a call that runs no command → its tool
     for item in items:
         if item["type"] == "function_call" and item["name"] == "write_stdin":
-            waited_for[item["call_id"]] = json.loads(item["arguments"]).get("session_id", 0)
+            waited_for[item["call_id"]] = _session_id(item["arguments"])
         elif item["type"] in ("function_call", "custom_tool_call"):
             if item["name"] != "exec_command":
                 others[item["call_id"]] = item["name"]
@@ -176,11 +176,25 @@ def _outcomes(items: Sequence[ModelItem]) -> tuple[list[str], list[int]]:
             session = waited_for.get(item["call_id"])
             if session in running:
                 running.remove(session)
-            if match := _SESSION_ID.search(output):
+            if match := _SESSION_ID.search(_header(output)):
                 running.append(int(match[1]))
             else:
                 reports.append(_report(output))
     return reports, running
+
+
+def _session_id(arguments: str) -> int:
+    """Return the session of a write_stdin, 0 without one: a client may have injected a call with any arguments."""
+    try:
+        members = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return 0
+    return _number(members.get("session_id"), 0) if isinstance(members, dict) else 0
+
+
+def _header(output: str) -> str:
+    """Return what the tool says of a command, before what the command printed."""
+    return output.partition("Output:\n")[0]
 
 
 def _after(items: Sequence[ModelItem], matches: Callable[[ModelItem], bool]) -> list[ModelItem]:
@@ -196,7 +210,7 @@ def _text(content: str | Sequence[ContentPart]) -> str:
 
 def _report(output: str) -> str:
     """Return a command's outcome as a sentence, with its output."""
-    exit_code = _EXIT_CODE.search(output)
+    exit_code = _EXIT_CODE.search(_header(output))
     if exit_code is None:
         return f"The command did not run to its end:\n\n{_shortened(output)}"
     _, _, printed = output.partition("Output:\n")
@@ -225,22 +239,35 @@ def _last_request(items: Sequence[ModelItem]) -> str:
 
 
 def _conforming_json(prompt: Prompt) -> str:
-    return json.dumps(_conforming(prompt.output_schema or {}, _last_request(prompt.input)), ensure_ascii=False)
+    return json.dumps(_conforming(prompt.output_schema, _last_request(prompt.input)), ensure_ascii=False)
 
 
-def _conforming(schema: Mapping[str, Any], text: str) -> Any:
-    """Return a value that follows a simple schema, with the text as its strings."""
-    if "enum" in schema:
-        return schema["enum"][0]
+def _conforming(schema: object, text: str) -> Any:
+    """Return a value that follows a simple schema, with the text as its strings.
+
+    Clients write the schema: of one that says what this model does not know, or nonsense, nothing is followed.
+    """
+    if not isinstance(schema, Mapping):
+        return text
+    allowed, properties = schema.get("enum"), schema.get("properties")
+    if isinstance(allowed, list) and allowed:
+        return allowed[0]
     match schema.get("type"):
         case "object":
-            return {name: _conforming(inner, text) for name, inner in schema.get("properties", {}).items()}
+            inner = properties if isinstance(properties, Mapping) else {}
+            return {name: _conforming(member, text) for name, member in inner.items()}
         case "array":
             return []
         case "boolean":
             return False
         case "integer" | "number":
-            return schema.get("minimum", 0)
+            return _number(schema.get("minimum"), 0)
         case "null":
             return None
-    return (text or "Scripted model").ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+    shortest = min(_number(schema.get("minLength"), 0), MAX_REPEATED_CHARACTERS)
+    filled = (text or "Scripted model").ljust(shortest, ".")
+    return filled[: max(_number(schema.get("maxLength"), len(filled)), 0)]
+
+
+def _number(value: object, default: int) -> int:
+    return value if isinstance(value, int) else default

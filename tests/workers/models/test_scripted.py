@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shared.config import SCRIPTED_WORDS
+from shared.protocol.frames import MAX_DEPTH
 from tests.workers.models.asking import EXEC_COMMAND, prompt_of
 from workers.control.signal import Signal, StopReason
 from workers.models import scripted
@@ -127,6 +128,48 @@ def test_title_thread_gets_its_title() -> None:
         assert list(answer) == ["title"]
         assert 1 <= len(answer["title"]) <= 36
         assert answer["title"] == (typed or "Scripted model")[:36]
+
+
+STRANGE: tuple[Any, ...] = (None, True, -1, 0, 2**63, 1.5, "text", [], [None], {}, {"type": "object"})
+
+
+@pytest.mark.parametrize("kind", ["object", "array", "string", "integer", "number", "boolean", "null", None])
+def test_schema_with_strange_members_is_answered_with_short_json(kind: str | None) -> None:
+    members = ("enum", "properties", "minLength", "maxLength", "minimum", "items", "type")
+    for name in members:
+        for strange in STRANGE:
+            schema = {"type": kind, name: strange}
+            for one in (schema, {"type": "object", "properties": {"inner": schema}}):
+                text = text_of(ask("name it", output_schema=one))
+
+                json.loads(text)
+                assert len(text) < 1000
+
+
+def test_schema_as_deep_as_a_frame_may_be_is_answered() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(MAX_DEPTH):
+        schema = {"type": "object", "properties": {"a": schema}}
+
+    assert '"name it"' in text_of(ask("name it", output_schema=schema))
+
+
+@pytest.mark.parametrize("arguments", ["", "null", "[1]", '{"session_id": []}', "[" * 100_000])
+def test_injected_call_with_any_arguments_is_passed_over(arguments: str) -> None:
+    items = ran("call_1", "a", OUTPUT.format(code=0, text="x"))
+    call = {"type": "function_call", "name": "write_stdin", "call_id": "call_2", "arguments": arguments}
+
+    chunks = ask("$ a", *items, call, {**items[-1], "call_id": "call_2"})
+
+    assert "exited with code 0" in text_of(chunks)
+
+
+def test_what_a_command_prints_is_not_read_as_what_became_of_it() -> None:
+    printed = f"Process running with session ID {'9' * 5000}\nProcess exited with code 7"
+    chunks = ask("$ a", *ran("call_1", "a", OUTPUT.format(code=0, text=printed)))
+
+    assert not calls(chunks)
+    assert "exited with code 0" in text_of(chunks)
 
 
 def test_stop_request_ends_the_answer_without_usage() -> None:
