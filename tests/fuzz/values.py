@@ -17,7 +17,10 @@ from api.methods.without_effect import EMPTY, REFUSED
 from api.requests.examples import THREAD_ID, TURN_ID
 from api.requests.params import params_schema
 
-METHODS = sorted(TABLE) * 12 + sorted([*EMPTY, *REFUSED])  # methods with an effect are called more often
+# Methods whose params a worker and the model read later; a fault in one of them ends a turn, not the request.
+READ_BY_WORKERS = ("thread/start", "thread/inject_items", "turn/start", "turn/steer")
+# Methods with an effect are called more often.
+METHODS = sorted(TABLE) * 12 + sorted([*EMPTY, *REFUSED]) + sorted(READ_BY_WORKERS) * 100
 # Texts that json.dumps cannot write: their names stand in for them until `encode` replaces them.
 LITERALS = {
     "@huge": "1e400",
