@@ -120,10 +120,13 @@ def answer(ctx: Context, connection: Connection, request: Request) -> None:
 
 
 def _reply(ctx: Context, connection: Connection, request: Request) -> Reply:
+    """Return the answer to a request. Errors: Closed, when the connection ended before the work began."""
     try:
         reply: Reply = {"id": request["id"], "result": call_initialized(ctx, connection, request)}
         if ctx.followed is not None:
             reply["eventId"] = connection.position(ctx.followed)
+    except Closed:
+        raise
     except Exception as error:  # noqa: BLE001 - the edge of a request: error_codes logs an unexpected error
         ctx.frames.clear()
         return {"id": request["id"], "error": wire_error(error, request["method"]).body()}
@@ -151,7 +154,7 @@ def call(ctx: Context, name: str, params: object) -> Mapping[str, object]:
         return _call(ctx, name, params)
     except Exception as error:
         status = type(error).__name__
-        outcome = "refused" if isinstance(error, RequestError) else "failed"
+        outcome = "refused" if isinstance(error, RequestError | Closed) else "failed"
         raise
     finally:
         method = name if name in TABLE or name in EMPTY or name in REFUSED else "unknown"

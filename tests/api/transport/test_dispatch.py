@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from api.delivery.close_codes import NORMAL, Closed
+from api.requests.context import Context
+from api.transport import dispatch
 from shared.events import durable_events
 from tests.builders import (
     Backend,
@@ -64,6 +67,22 @@ def test_frames_that_are_no_requests_are_dropped(backend: Backend, frame: Any) -
 
     client.call("account/read")
     assert len(client.frames) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("thread/search", {"searchTerm": "x"}), ("command/exec", {"command": ["true"]})]
+)
+def test_a_request_of_a_connection_that_closes_is_dropped_and_no_error_is_logged(
+    backend: Backend, caplog: pytest.LogCaptureFixture, method: str, params: dict[str, Any]
+) -> None:
+    connection = backend.connect().connection
+    connection.calls.close(Closed(NORMAL, "the client left"))
+    ctx = Context(backend.services, connection.caller, connection, 1)
+
+    with pytest.raises(Closed):
+        dispatch.answer(ctx, connection, {"id": 1, "method": method, "params": params})
+
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("request_id", [0, 7, "initialize", "9d1"])
