@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import orjson
 import redis
+from redis.exceptions import NoScriptError
 
 from shared.clock import now_ms
 from shared.errors import InvalidParams
@@ -209,8 +210,17 @@ class EventLog:
         pipeline = self._client.pipeline(transaction=False)
         for batch in batches:
             keys, args = self._arguments(batch)
-            self._append(keys, args, client=pipeline)
-        return [answer.decode() for answer in pipeline.execute()]
+            pipeline.evalsha(self._append.sha, len(keys), *keys, *args)
+        # A script object would ask Redis each time whether it still has the script, in a round trip of its own.
+        return [self._answer(*pair) for pair in zip(batches, pipeline.execute(raise_on_error=False), strict=True)]
+
+    def _answer(self, batch: Batch, answer: bytes | Exception) -> str:
+        """Return what Redis said of a batch. One that has lost its scripts gets the batch again, with the script."""
+        if isinstance(answer, NoScriptError):
+            return self.publish([batch])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.decode()
 
     def _arguments(self, batch: Batch) -> tuple[list[str], list[str | bytes | float]]:
         """Return KEYS and ARGV of log.lua."""

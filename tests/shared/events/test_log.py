@@ -122,6 +122,20 @@ def test_a_repeated_batch_is_ignored(log: EventLog) -> None:
     assert log.count(THREAD) == 2
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_redis_that_lost_its_scripts_gets_them_with_the_next_batches(
+    redis: fakeredis.FakeRedis, log: EventLog, threads: int
+) -> None:
+    names = [f"T{number}" for number in range(threads)]
+    batches = [log.batch(name, OWNER, [note(1)]) for name in names]
+    assert log.publish(batches) == ["ok"] * threads
+
+    redis.script_flush()
+
+    assert log.publish(batches) == ["ok"] * threads
+    assert [log.count(name) for name in names] == [2] * threads
+
+
 def test_open_items_are_kept_with_their_text_until_they_end(log: EventLog) -> None:
     publish(log, started("I"), delta("I", "Hel"), delta("I", "lo"), started("J"))
 
