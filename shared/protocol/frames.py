@@ -46,11 +46,12 @@ def decode(raw: bytes) -> Any:
         except RecursionError:
             raise ValueError("nested too deep") from None
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        _check_depth(value)
+        check_depth(value)
     return value
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Errors: ValueError (nested deeper than MAX_DEPTH)"""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+MAX_TOKENS = 10**12  # of one count from outside; sums of counts are stored in 64 bits
+
 
 class TokenCounts(TypedDict):
     """Tokens of one answer, or of all answers of a thread."""

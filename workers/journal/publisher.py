@@ -86,7 +86,7 @@ class Publisher:
                     logger.warning("Redis does not answer, events wait until it does: %s", error)
                 self._is_away = True
                 return self.back_off()
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, AttributeError):
                 self._unsent = [
                     (claimed, batch) for claimed, batch in self._unsent if self._is_publishable(claimed, batch)
                 ]
@@ -124,7 +124,7 @@ class Publisher:
             for event in batch.events:
                 event.head()
                 event.text.encode()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, AttributeError):
             logger.exception("event cannot be encoded, revoking claim", extra={"turn_id": claimed.claim.turn_id})
             self._revoke(claimed)
             return False

@@ -42,7 +42,12 @@ class TurnWriter:
     def publish_delta(
         self, method: str, item_id: str, text: str, index: int | None = None, *, urgent: bool = False
     ) -> None:
-        """Publish more text of an open item. index: the part, of streams that have parts."""
+        """Publish more text of an open item. index: the part, of streams that have parts.
+
+        Errors: TypeError (not a text); the journal would meet it in the middle of other turns' events
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"expected a text, got {type(text).__name__}")
         if self._awaits_first_text and method != OUTPUT_DELTA:
             self._awaits_first_text = False
             telemetry.first_delta(self.claim.turn.created_at_ms)

@@ -24,12 +24,13 @@ from shared.protocol.model_items import (
     ModelItem,
     OfferedTool,
 )
+from workers.models import members
 from workers.models.chunks import Chunk, Closed, Prompt, TokenUsage
 from workers.models.client import Stream
 from workers.models.failures import disconnected, incomplete, reported_failure
 from workers.models.http_model import WireApi
 from workers.models.namespaces import called_name, flat_tools, function_call, namespaced
-from workers.models.output import CallIds, OpenItem
+from workers.models.output import NAMELESS, CallIds, OpenItem
 from workers.models.thinking_tags import ThinkingTags
 
 
@@ -71,7 +72,6 @@ class ChatMessage(TypedDict):
     tool_call_id: NotRequired[str]
 
 
-NAMELESS = "nameless"  # the name of a call that came without one: no tool has it, and servers refuse an empty name
 Outputs = defaultdict[str, deque[str | Sequence[ContentPart]]]  # of calls that are not translated yet, by call id
 
 
@@ -263,15 +263,15 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
         for event in stream.events():
             if event.get("error") or event.get("object") == "error":
                 raise _failure(stream, event)
-            response_id = event.get("id") or response_id
-            usage = event.get("usage") or usage
+            response_id = members.optional_text(event.get("id")) or response_id
+            usage = members.members(event.get("usage")) or usage
             if not (choices := event.get("choices")):
                 continue
             delta = choices[0].get("delta") or {}
-            if text := delta.get("content") or delta.get("refusal"):
+            if text := members.text(delta.get("content")) or members.text(delta.get("refusal")):
                 for kind, part in thinking.split(text):
                     yield from open_item.add(kind, part)
-            elif text := delta.get("reasoning_content") or delta.get("reasoning"):
+            elif text := members.text(delta.get("reasoning_content") or delta.get("reasoning")):
                 yield from open_item.add("reasoning", text)
             for fragment in delta.get("tool_calls") or ():
                 calls.add(fragment)
@@ -302,17 +302,18 @@ class _Calls:
 
     def add(self, fragment: Any) -> None:
         index = fragment.get("index")
-        if index is None:
+        if not isinstance(index, int):
             index = len(self._at) if fragment.get("id") else max(len(self._at) - 1, 0)
-        call_id, function = fragment.get("id"), fragment.get("function") or {}
+        call_id, function = members.optional_text(fragment.get("id")), members.members(fragment.get("function"))
+        name = members.optional_text(function.get("name"))
         call = self._at.get(index)
         # Some servers give every call of an answer the same index; a new id with a name is a new call.
-        if call is None or (call_id and function.get("name") and call.id and call_id != call.id):
+        if call is None or (call_id and name and call.id and call_id != call.id):
             call = self._at[index] = _Call(call_id)
             self._calls.append(call)
-        call.name = call.name or function.get("name") or ""
+        call.name = call.name or name or ""
         if arguments := function.get("arguments"):
-            call.arguments.append(arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode())
+            call.arguments.append(members.json_text(arguments))
 
     def items(self) -> Iterator[ModelCall]:
         """Yield the complete calls. A freeform input that is no JSON object is used as it is."""
@@ -329,13 +330,17 @@ class _Calls:
 
 
 def _usage(usage: Any, response_id: str | None) -> TokenUsage:
-    input_tokens, output_tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    taken, given = (members.members(usage.get(f"{name}_tokens_details")) for name in ("prompt", "completion"))
+    input_tokens, output_tokens = (
+        members.tokens(usage.get("prompt_tokens")),
+        members.tokens(usage.get("completion_tokens")),
+    )
     return TokenUsage(
         input_tokens=input_tokens,
-        cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        cached_input_tokens=members.tokens(taken.get("cached_tokens")),
         output_tokens=output_tokens,
-        reasoning_output_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
-        total_tokens=usage.get("total_tokens") or input_tokens + output_tokens,
+        reasoning_output_tokens=members.tokens(given.get("reasoning_tokens")),
+        total_tokens=members.tokens(usage.get("total_tokens")) or input_tokens + output_tokens,
         response_id=response_id,
     )
 
@@ -345,8 +350,8 @@ def _failure(stream: Stream, event: Any) -> ModelError:
     if not isinstance(error, dict):
         error = {"message": error}
     code = error.get("code") or error.get("type")
-    message = stream.redact(str(error.get("message") or "error event"))
-    return reported_failure(code if isinstance(code, str) else None, message)
+    message = members.optional_text(error.get("message")) or "error event"
+    return reported_failure(members.optional_text(code), stream.redact(message))
 
 
 API = WireApi("/chat/completions", _headers, _body, _chunks)

@@ -31,6 +31,7 @@ _USAGE_LIMIT = {"usage_limit_reached", "usage_not_included", "insufficient_quota
 _OVERLOADED = {"server_is_overloaded", "slow_down"}
 _REFUSED = {"invalid_prompt": "badRequest", "cyber_policy": "cyberPolicy", "model_not_found": "modelNotFound"}
 _RETRYABLE_STATUS = {401, 408, 409, 425}  # beside 5xx and 429; 401: PROTOCOL section 10
+MAX_MESSAGE_CHARACTERS = 10_000  # of what a server says inside the stream; clients see it
 LONGEST_RETRY_AFTER_SECONDS = 300.0  # a server that asks for a longer wait fails the turn, which would hold a worker
 
 
@@ -46,6 +47,7 @@ def incomplete(reason: str, *, cut_short: bool) -> ModelError:
 
 def reported_failure(code: str | None, message: str) -> ModelError:
     """Return the failure that a server reports inside the stream (`response.failed`, an error event)."""
+    message = message[:MAX_MESSAGE_CHARACTERS]
     if code == "context_length_exceeded" or _CONTEXT_FULL.search(message):
         return ModelError(CONTEXT_FULL, info="contextWindowExceeded", details=message)
     if code in _USAGE_LIMIT:
@@ -63,8 +65,9 @@ def reported_failure(code: str | None, message: str) -> ModelError:
 def response_failure(status: int, text: str, retry_after_s: float | None, url: str) -> ModelError:
     """Return the failure that a response other than 200 stands for. text: its body, url: both without secrets."""
     error = _error_member(text)
-    message = str(error.get("message") or text)
-    kinds = {str(error.get("code")), str(error.get("type"))}
+    given = error.get("message")
+    message = given if isinstance(given, str) and given else text
+    kinds = {kind for name in ("code", "type") if isinstance(kind := error.get(name), str)}
     phrase = f"{status} {_phrase(status)}".strip()
     unexpected = f"unexpected status {phrase}: {message}"
     if status == 429:
@@ -158,10 +161,13 @@ def _usage_limit(error: Mapping[str, object]) -> str:
     resets_at, resets_in = error.get("resets_at"), error.get("resets_in_seconds")
     if isinstance(resets_in, int | float):
         resets_at = time.time() + resets_in
+    reached = "You’ve hit your usage limit at the model's provider."
     if not isinstance(resets_at, int | float):
-        return "You’ve hit your usage limit at the model's provider."
-    when = datetime.fromtimestamp(resets_at, UTC)
-    return f"You’ve hit your usage limit at the model's provider. Try again at {when:%Y-%m-%d %H:%M} UTC."
+        return reached
+    try:
+        return f"{reached} Try again at {datetime.fromtimestamp(resets_at, UTC):%Y-%m-%d %H:%M} UTC."
+    except (ValueError, OverflowError, OSError):  # not of this calendar: some servers give milliseconds
+        return reached
 
 
 def _phrase(status: int) -> str:

@@ -8,6 +8,8 @@ from shared.ids import new_id
 from shared.protocol.model_items import Message, ModelItem, ReasoningItem
 from workers.models.chunks import Chunk, Closed, Opened, ReasoningDelta, SummaryPart, TextDelta
 
+NAMELESS = "nameless"  # the name of a call that came without one: no tool has it, and servers refuse an empty name
+
 
 class OpenItem:
     """The message or reasoning whose deltas arrive now.
@@ -69,7 +71,7 @@ class CallIds:
     """Ids of tool calls that are unique in the thread, also where the server sends none or repeats them."""
 
     def __init__(self, history: Sequence[ModelItem]) -> None:
-        self._used = {item.get("call_id") for item in history}
+        self._used = {call_id for item in history if isinstance(call_id := item.get("call_id"), str)}
 
     def unique(self, call_id: str | None) -> str:
         """Return the server's id, or a new one when the thread has that id already."""

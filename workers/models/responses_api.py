@@ -19,6 +19,7 @@ from shared.protocol.model_items import (
     WebSearchCall,
 )
 from shared.protocol.web_search import CALL as WEB_SEARCH_CALL
+from workers.models import members
 from workers.models.chunks import (
     Chunk,
     Closed,
@@ -32,7 +33,7 @@ from workers.models.chunks import (
 from workers.models.client import Stream
 from workers.models.failures import disconnected, incomplete, reported_failure
 from workers.models.http_model import WireApi
-from workers.models.output import CallIds, OpenItem, message
+from workers.models.output import NAMELESS, CallIds, OpenItem, message
 
 # Models that answer 400 to reasoning settings; every other model is assumed to know them.
 NOT_REASONING = ("gpt-3", "gpt-4", "chatgpt")
@@ -77,12 +78,14 @@ def _chunks(stream: Stream, prompt: Prompt) -> Iterator[Chunk]:
             if kind == "response.output_text.delta":
                 if answer.open.kind != "message":
                     yield from answer.open.open("message")
-                answer.open.texts.append(event["delta"])
-                yield TextDelta(event["delta"])
+                delta = members.text(event["delta"])
+                answer.open.texts.append(delta)
+                yield TextDelta(delta)
             elif kind in ("response.failed", "error"):
                 raise _failure(stream, event)
             elif kind == "response.incomplete":
-                reason = (event["response"].get("incomplete_details") or {}).get("reason")
+                details = members.members(event["response"].get("incomplete_details"))
+                reason = members.optional_text(details.get("reason"))
                 raise incomplete(reason or "unknown", cut_short=reason == "max_output_tokens")
             else:
                 yield from answer.read(kind, event)
@@ -105,21 +108,23 @@ class _Answer:
         """Yield the chunks of any event but text deltas and failures; an unknown event has none."""
         if kind == "response.refusal.delta":
             yield from self._ensure("message")
-            self.open.texts.append(event["delta"])
-            yield TextDelta(event["delta"])
+            delta = members.text(event["delta"])
+            self.open.texts.append(delta)
+            yield TextDelta(delta)
         elif kind == "response.reasoning_summary_part.added":
             yield from self._ensure("reasoning")
-            yield from self.open.begin_part(event["summary_index"])
+            yield from self.open.begin_part(members.index(event["summary_index"]))
         elif kind == "response.reasoning_summary_text.delta":
             yield from self._ensure("reasoning")
-            index = event["summary_index"]
+            index, delta = members.index(event["summary_index"]), members.text(event["delta"])
             yield from self.open.begin_part(index)
-            self.open.parts[index].append(event["delta"])
-            yield SummaryDelta(index, event["delta"])
+            self.open.parts[index].append(delta)
+            yield SummaryDelta(index, delta)
         elif kind == "response.reasoning_text.delta":
             yield from self._ensure("reasoning")
-            self.open.texts.append(event["delta"])
-            yield ReasoningDelta(event.get("content_index", 0), event["delta"])
+            index, delta = members.index(event.get("content_index", 0)), members.text(event["delta"])
+            self.open.texts.append(delta)
+            yield ReasoningDelta(index, delta)
         elif kind == "response.output_item.added":
             item = event["item"]
             if item["type"] in ("message", "reasoning"):
@@ -145,7 +150,7 @@ class _Answer:
             self.open.reset()
         elif kind in ("function_call", "custom_tool_call") and item.get("status") != "incomplete":
             yield from self.open.close()
-            kept = _kept_call(item, self._call_ids.unique(item.get("call_id")))
+            kept = _kept_call(item, self._call_ids.unique(members.optional_text(item.get("call_id"))))
         elif kind == WEB_SEARCH_CALL:
             yield from self.open.close()
             kept = item
@@ -162,15 +167,19 @@ class _Answer:
         for item in response.get("output") or []:
             if _key(item) not in self._closed:
                 yield from self._close(item)
-        usage = response.get("usage") or {}
-        input_tokens, output_tokens = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
+        usage = members.members(response.get("usage"))
+        taken, given = (members.members(usage.get(f"{name}_tokens_details")) for name in ("input", "output"))
+        input_tokens, output_tokens = (
+            members.tokens(usage.get("input_tokens")),
+            members.tokens(usage.get("output_tokens")),
+        )
         yield TokenUsage(
             input_tokens=input_tokens,
-            cached_input_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens") or 0,
+            cached_input_tokens=members.tokens(taken.get("cached_tokens")),
             output_tokens=output_tokens,
-            reasoning_output_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
-            total_tokens=usage.get("total_tokens") or input_tokens + output_tokens,
-            response_id=response.get("id"),
+            reasoning_output_tokens=members.tokens(given.get("reasoning_tokens")),
+            total_tokens=members.tokens(usage.get("total_tokens")) or input_tokens + output_tokens,
+            response_id=members.optional_text(response.get("id")),
         )
 
 
@@ -183,34 +192,39 @@ def _kept_message(item: Any, streamed: str) -> Message:
     """Return what history keeps of a message. streamed: its deltas, for servers that send no text with the end."""
     texts = [part.get("text") or part.get("refusal") or "" for part in item.get("content") or []]
     kept = message("".join(texts) or streamed)
-    if item.get("phase"):
-        kept["phase"] = item["phase"]
+    if phase := members.optional_text(item.get("phase")):
+        kept["phase"] = phase
     return kept
 
 
 def _kept_reasoning(item: Any) -> ReasoningItem:
     # Without its id: with store=false the server would not know it (PROTOCOL section 11).
-    kept: ReasoningItem = {"type": "reasoning", "summary": item.get("summary") or []}
-    if item.get("content"):
-        kept["content"] = item["content"]
-    if item.get("encrypted_content"):
-        kept["encrypted_content"] = item["encrypted_content"]
+    kept: ReasoningItem = {
+        "type": "reasoning",
+        "summary": members.reasoning_parts(item.get("summary"), "summary_text"),
+    }
+    if content := members.reasoning_parts(item.get("content"), "reasoning_text"):
+        kept["content"] = content
+    if encrypted := members.optional_text(item.get("encrypted_content")):
+        kept["encrypted_content"] = encrypted
     return kept
 
 
 def _kept_call(item: Any, call_id: str) -> ModelCall:
+    name = members.text(item["name"]) or NAMELESS
     if item["type"] == "function_call":
-        kept = FunctionCall(type="function_call", call_id=call_id, name=item["name"], arguments=item["arguments"])
-        if item.get("namespace"):
-            kept["namespace"] = item["namespace"]
+        arguments = members.json_text(item["arguments"])
+        kept = FunctionCall(type="function_call", call_id=call_id, name=name, arguments=arguments)
+        if namespace := members.optional_text(item.get("namespace")):
+            kept["namespace"] = namespace
         return kept
-    return CustomToolCall(type="custom_tool_call", call_id=call_id, name=item["name"], input=item["input"])
+    return CustomToolCall(type="custom_tool_call", call_id=call_id, name=name, input=members.text(item["input"]))
 
 
 def _failure(stream: Stream, event: Any) -> ModelError:
-    error = (event.get("response") or event).get("error") or event
-    message = stream.redact(str(error.get("message") or "response.failed event received"))
-    return reported_failure(error.get("code"), message)
+    error = members.members((event.get("response") or event).get("error")) or event
+    message = members.optional_text(error.get("message")) or "response.failed event received"
+    return reported_failure(members.optional_text(error.get("code")), stream.redact(message))
 
 
 API = WireApi("/responses", _headers, _body, _chunks)

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from shared.protocol.frames import MAX_DEPTH, check_depth
+
 MAX_EVENT_BYTES = 64 * 1024 * 1024  # a stream without line ends must not fill the memory
 
 
@@ -45,17 +47,23 @@ def split(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def parse(data: bytes) -> Any:
     """One event's data as JSON; NUL, lone surrogates and bytes that are no UTF-8 come out as U+FFFD.
 
-    Errors: Malformed
+    Errors: Malformed (also: nested deeper than stored values may be)
     """
     try:
         value = orjson.loads(data)
+        is_clean = b"\\u0000" not in data
     except orjson.JSONDecodeError:
         # orjson refuses lone surrogates and wrong bytes; the standard library lets them through to be replaced.
         try:
-            return _cleaned(json.loads(data.decode("utf-8", "replace")))
+            value, is_clean = json.loads(data.decode("utf-8", "replace")), False
         except (ValueError, RecursionError):
             raise Malformed("an event that is not JSON") from None
-    return _cleaned(value) if b"\\u0000" in data else value
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        try:
+            check_depth(value)
+        except ValueError:
+            raise Malformed("an event that is nested too deep") from None
+    return value if is_clean else _cleaned(value)
 
 
 def _cleaned(value: Any) -> Any:

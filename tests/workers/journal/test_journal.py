@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from shared.clock import now_ms
 from shared.errors import ClaimLost
 from shared.events.log import NO_EVENT, Batch, Event, EventLog
+from shared.protocol.notifications import AGENT_DELTA
 from shared.store import Store
 from shared.store.tables import turns
 from shared.store.threads import Thread
@@ -33,6 +34,7 @@ from workers.journal import publisher
 from workers.journal.claimed_turn import ClaimedTurn
 from workers.journal.committer import MARK_SECONDS
 from workers.journal.journal import Journal
+from workers.journal.turn_writer import TurnWriter
 
 
 class UnreliableLog(EventLog):
@@ -283,18 +285,36 @@ def test_refused_write_fails_only_its_own_turn(setup: JournalBench) -> None:
     assert after.result(DEADLINE_SECONDS) == "ok"
 
 
-def test_event_that_cannot_be_encoded_revokes_only_its_own_turn(setup: JournalBench) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [Event("bad", {"text": "\ud800"}), Event("bad", text=["a"]), Event("bad", text=None)],  # type: ignore[arg-type]
+    ids=["surrogate", "list", "null"],
+)
+def test_event_that_cannot_be_encoded_revokes_only_its_own_turn(setup: JournalBench, event: Event) -> None:
     _, claimed, signal = setup.claim()
     other = JournalBench(setup.bench)
     other.journal = setup.journal
     _, claimed2, signal2 = other.claim()
 
-    setup.journal.publish(claimed, Event("bad", {"text": "\ud800"}), urgent=True)
+    setup.journal.publish(claimed, event, urgent=True)
     other.journal.publish(claimed2, Event("good", {}), urgent=True)
 
     until(lambda: StopReason.REVOKED in signal)
     until(lambda: other.published("good"))
     assert StopReason.REVOKED not in signal2
+
+
+def test_text_that_is_none_is_refused_where_the_turn_adds_it(setup: JournalBench) -> None:
+    claim, claimed, _ = setup.claim()
+    writer = TurnWriter(claim, claimed, setup.journal)
+
+    writer.publish_delta(AGENT_DELTA, "item", "a")
+    for strange in (None, 5, ["b"], {"text": "b"}):
+        with pytest.raises(TypeError):
+            writer.publish_delta(AGENT_DELTA, "item", strange)  # type: ignore[arg-type]
+    writer.publish_delta(AGENT_DELTA, "item", "b")
+
+    until(lambda: "".join(params["delta"] for params in setup.published(AGENT_DELTA)) == "ab")
 
 
 class Outages:

@@ -106,12 +106,18 @@ FAILURES: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "[[status 429 type=usage_limit_reached resets_at=1893456000000]]",
+        {"info": "usageLimitExceeded", "text": "You’ve hit your usage limit at the model's provider."},
+    ),
+    (
         "[[say half a]][[drop]]",
         {"info": "other", "http_status": None, "retryable": True, "begins": "stream disconnected before completion: "},
     ),
     ("[[say a]][[close]]", {"info": "other", "retryable": True, "begins": "stream disconnected before completion: "}),
     ("[[garbage]]", {"info": "other", "retryable": True, "begins": "stream disconnected before completion: "}),
     ('[[raw {"type": "response.output_item.done"}]]', {"info": "other", "retryable": True}),
+    ('[[raw {"type": "response.output_text.delta", "delta": {"text": "a"}}]]', {"info": "other", "retryable": True}),
+    (f'[[raw {{"a": {"[" * 200}"\\u0000"{"]" * 200}}}]]', {"info": "other", "retryable": True}),
     (
         "[[fail server_error it broke]]",
         {"info": "other", "retryable": True, "text": "stream disconnected before completion: it broke"},
