@@ -13,25 +13,12 @@ from api.requests.examples import ON_THREAD, Example
 from api.requests.params import ThreadParams
 from api.requests.results import Empty
 from shared.errors import InvalidImage, InvalidParams
-from shared.images import checked_url, is_image, refuse_remote
+from shared.images import checked_url, image_parts, refuse_remote
+from shared.protocol.model_item_checks import OUTPUTS, checked
 from shared.protocol.model_items import CallOutput, Message, ModelCall, ReasoningItem
 
 NAME = "thread/inject_items"
 MAX_ITEMS = 1000
-OUTPUTS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
-# Kind of item → the members that are texts.
-TEXTS = {
-    "message": ("role",),
-    "reasoning": (),
-    "function_call": ("call_id", "name", "arguments"),
-    "custom_tool_call": ("call_id", "name", "input"),
-    "function_call_output": ("call_id",),
-    "custom_tool_call_output": ("call_id",),
-}
-ROLES = ("user", "assistant", "developer", "system")
-CONTENT_PARTS = ("input_text", "output_text", "input_image")
-REASONING_PARTS = ("summary_text", "reasoning_text", "text")
-
 InjectedItem = Message | ReasoningItem | ModelCall | CallOutput
 
 
@@ -58,64 +45,39 @@ EXAMPLE = Example(
 
 
 def handle(ctx: Context, params: Params) -> Result:
-    _check(params.items)
+    items = _checked(params.items)
     ctx.services.limits.check_bytes(ctx.user_id)
-    ctx.store.histories.inject(
-        params.thread_id, ctx.user_id, params.items, history_limit=ctx.config.limits.history_bytes
-    )
+    ctx.store.histories.inject(params.thread_id, ctx.user_id, items, history_limit=ctx.config.limits.history_bytes)
     return Result()
 
 
-def _check(items: Sequence[Mapping[str, object]]) -> None:
-    """Refuse items with which every later request to the model would fail. Errors: InvalidParams."""
+def _checked(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the items as history keeps them. Errors: InvalidParams, for what fails every later request to a model."""
+    kept = []
     open_calls: set[tuple[str, str]] = set()
     for index, item in enumerate(items):
-        kind, call_id = item.get("type"), str(item.get("call_id"))
-        if not isinstance(kind, str) or kind not in TEXTS:
-            raise InvalidParams(f"items[{index}].type: expected one of {', '.join(TEXTS)}")
-        _check_members(f"items[{index}]", kind, item)
+        try:
+            found = checked(item, f"items[{index}]")
+        except ValueError as error:
+            raise InvalidParams(str(error)) from None
+        _check_images(index, found)
+        kind, call_id = found["type"], found.get("call_id", "")
         if kind in OUTPUTS:
             open_calls.add((OUTPUTS[kind], call_id))
         elif kind in OUTPUTS.values():
             if (kind, call_id) not in open_calls:
                 raise InvalidParams(f"items[{index}]: an output needs its call before it")
             open_calls.remove((kind, call_id))
+        kept.append(found)
     if open_calls:
         raise InvalidParams("items: every call needs its output")
+    return kept
 
 
-def _check_members(path: str, kind: str, item: Mapping[str, object]) -> None:
-    for name in TEXTS[kind]:
-        if not isinstance(item.get(name), str):
-            raise InvalidParams(f"{path}.{name}: expected a text")
-    if kind == "message":
-        if item["role"] not in ROLES:
-            raise InvalidParams(f"{path}.role: expected one of {', '.join(ROLES)}")
-        _check_parts(f"{path}.content", item.get("content"), CONTENT_PARTS)
-    elif kind == "reasoning":
-        _check_parts(f"{path}.summary", item.get("summary"), REASONING_PARTS)
-        if item.get("content") is not None:
-            _check_parts(f"{path}.content", item["content"], REASONING_PARTS)
-    elif kind in OUTPUTS.values() and not isinstance(item.get("output"), str):
-        _check_parts(f"{path}.output", item.get("output"), CONTENT_PARTS)
-
-
-def _check_parts(path: str, parts: object, kinds: Sequence[str]) -> None:
-    if not isinstance(parts, list):
-        raise InvalidParams(f"{path}: expected a list")
-    for index, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in kinds:
-            raise InvalidParams(f"{path}[{index}].type: expected one of {', '.join(kinds)}")
-        if is_image(part):
-            _check_image(f"{path}[{index}]", part.get("image_url"))
-        elif not isinstance(part.get("text"), str):
-            raise InvalidParams(f"{path}[{index}].text: expected a text")
-
-
-def _check_image(path: str, url: object) -> None:
-    refuse_remote(str(url))
-    try:
-        checked_url(url)
-    except InvalidImage as error:
-        raise InvalidParams(f"{path}: an image that models refuse: {error}") from None
+def _check_images(index: int, item: Mapping[str, object]) -> None:
+    for part in image_parts(item):
+        refuse_remote(str(part.get("image_url")))
+        try:
+            checked_url(part.get("image_url"))
+        except InvalidImage as error:
+            raise InvalidParams(f"items[{index}]: an image that models refuse: {error}") from None

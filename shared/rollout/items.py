@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from shared.protocol.base import camel_case
 from shared.protocol.sandbox_modes import EXTERNAL_SANDBOX
-from shared.protocol.token_usage import TokenCounts
+from shared.protocol.token_usage import MAX_TOKENS, TokenCounts
 from shared.protocol.turn import TurnError
 from shared.rollout.lines import ErrorLine, ItemLine, PolicyLine
 
@@ -74,12 +74,14 @@ def from_rollout(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     match kind:
         case "userMessage":
             content = [_input_from_rollout(part) for part in payload["content"]]
-            return kind, {"clientId": payload.get("client_id"), "content": content}
+            return kind, {"clientId": payload.get("client_id"), "content": [part for part in content if is_input(part)]}
         case "agentMessage":
             text = "".join(part["text"] for part in payload["content"])
             return kind, {**MESSAGE_MEMBERS, "text": text, "phase": payload.get("phase")}
         case "reasoning":
-            return kind, {"summary": payload["summary_text"], "content": payload.get("raw_content") or []}
+            texts = (payload["summary_text"], payload.get("raw_content") or [])
+            summary, raw = ([one for one in some if isinstance(one, str)] for some in texts)
+            return kind, {"summary": summary, "content": raw}
         case "commandExecution":
             return kind, _command_from_rollout(payload)
         case "fileChange":
@@ -125,15 +127,27 @@ def counts_to_rollout(counts: TokenCounts) -> dict[str, int]:
     }
 
 
-def counts_from_rollout(counts: Mapping[str, int]) -> TokenCounts:
-    """Return the counts under their names on the wire; a count that is absent is 0."""
+def is_input(part: Mapping[str, Any]) -> bool:
+    """Return whether a part of what a person wrote is one that lists and clients can show."""
+    return isinstance(part["type"], str) and all(
+        isinstance(part.get(name, ""), str) for name in ("text", "url", "path")
+    )
+
+
+def counts_from_rollout(counts: Mapping[str, object]) -> TokenCounts:
+    """Return the counts under their names on the wire; a count that is absent or none is 0."""
+
+    def count(name: str) -> int:
+        value = counts.get(f"{name}_tokens")
+        return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
+
     return {
-        "totalTokens": counts.get("total_tokens", 0),
-        "inputTokens": counts.get("input_tokens", 0),
-        "cachedInputTokens": counts.get("cached_input_tokens", 0),
-        "cacheWriteInputTokens": counts.get("cache_write_input_tokens", 0),
-        "outputTokens": counts.get("output_tokens", 0),
-        "reasoningOutputTokens": counts.get("reasoning_output_tokens", 0),
+        "totalTokens": count("total"),
+        "inputTokens": count("input"),
+        "cachedInputTokens": count("cached_input"),
+        "cacheWriteInputTokens": count("cache_write_input"),
+        "outputTokens": count("output"),
+        "reasoningOutputTokens": count("reasoning_output"),
     }
 
 

@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest
 from shared.ids import is_id, new_id
 from shared.images import replace_refused
 from shared.protocol import frames
+from shared.protocol.model_item_checks import MEMBERS, OUTPUTS, checked, is_part
 from shared.protocol.model_items import ModelCall, call_output
 from shared.protocol.settings import ThreadSettings
 from shared.protocol.thread import GitInfo
@@ -28,6 +29,7 @@ from shared.rollout.items import (
     counts_from_rollout,
     error_info_from_rollout,
     from_rollout,
+    is_input,
     policy_from_rollout,
 )
 from shared.rollout.lines import TURN_STARTED, Compacted, Event, Git, SessionMeta, TokenInfo, TurnContext, unix_ms
@@ -37,18 +39,8 @@ from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import Turn
 
-CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
-# The members of a Responses item that a model is sent again: ids are another server's, the rest is Codex's own.
-MODEL_MEMBERS = {
-    "message": ("type", "role", "content", "phase"),
-    "reasoning": ("type", "summary", "content", "encrypted_content"),
-    "compaction": ("type", "encrypted_content"),
-    "web_search_call": ("type", "id", "status", "action"),
-    "function_call": ("type", "name", "namespace", "arguments", "call_id"),
-    "function_call_output": ("type", "call_id", "output"),
-    "custom_tool_call": ("type", "name", "input", "call_id"),
-    "custom_tool_call_output": ("type", "call_id", "output"),
-}
+# Items beside those of MEMBERS that a model is sent again, and their members.
+OTHER_MEMBERS = {"compaction": ("type", "encrypted_content"), WEB_SEARCH_CALL: ("type", "id", "status", "action")}
 
 
 def read(lines: Iterable[bytes], owner: str) -> History:
@@ -176,10 +168,10 @@ class _Reader:
                 self.calls[str(item.get("id"))] = len(self.rows) - 1
         elif kind == "message":
             self._add("context" if _begins_with_text(item) else "userMessage", model_items=[item])
-        elif kind in CALLS:
+        elif kind in OUTPUTS:
             self.calls[item["call_id"]] = self.open_calls[item["call_id"]] = len(self.rows)
             self._add("call", model_items=[item], call_id=item["call_id"], answered=False)
-        elif kind in CALLS.values():
+        elif kind in OUTPUTS.values():
             index = self.open_calls.pop(item["call_id"], None)
             if index is not None:
                 row = self.rows[index]
@@ -271,6 +263,7 @@ class _Reader:
         content += [ImageInput(type="image", url=url) for url in event.get("images") or ()]
         content += [LocalImageInput(type="localImage", path=path) for path in event.get("local_images") or ()]
         last = self.rows[-1] if self.rows else None
+        content = [part for part in content if is_input(part)]
         item = {"item": {"clientId": None, "content": content}, **self._now()}
         if not last or last.kind not in ("context", "userMessage") or last.item is not None:
             return self._add("userMessage", **item)
@@ -380,9 +373,20 @@ def _git_info(git: Git) -> GitInfo:
 
 
 def _model_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of an item that a model is sent; none for kinds that no model is sent."""
-    members = MODEL_MEMBERS.get(item["type"], ())
-    return {name: item[name] for name in members if item.get(name) is not None}
+    """Return the members of an item that a model is sent; none for kinds that no model is sent.
+
+    Parts that this server does not know are left out. Errors: ValueError
+    """
+    kind = item["type"]
+    if kind in OTHER_MEMBERS:
+        return {name: item[name] for name in OTHER_MEMBERS[kind] if item.get(name) is not None}
+    if kind not in MEMBERS:
+        return {}
+    known = {
+        name: [part for part in value if is_part(part)] if isinstance(value, list) else value
+        for name, value in item.items()
+    }
+    return checked({"summary": [], **known} if kind == "reasoning" else known, kind)
 
 
 def _begins_with_text(message: Mapping[str, Any]) -> bool:

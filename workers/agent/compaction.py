@@ -6,9 +6,10 @@ messages stay word for word, as far as KEPT_TOKENS and a share of the window rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from shared.clock import now_ms
 from shared.errors import ModelError
@@ -159,7 +160,12 @@ def _user_texts(row: Item) -> list[str]:
     """Return the user's texts in a message or in an earlier compaction, without images."""
     if row.kind not in ("userMessage", "contextCompaction"):
         return []
-    texts = (
-        "\n".join(part["text"] for part in item["content"] if part["type"] == "input_text") for item in row.model_items
-    )
+    texts = (_written_text(item) for item in row.model_items if item["type"] == "message")  # none: encrypted, imported
     return [text for text in texts if text and not text.startswith(SUMMARY_OPENING)]
+
+
+def _written_text(item: Mapping[str, Any]) -> str:
+    content = item["content"]
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "input_text")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from shared.config import Limits
 from tests.api.methods.test_thread_fork import make_answered
 from tests.builders import Backend, claim_turn, make_thread, make_turn
 from tests.support.images import PNG, REFUSED_URLS, data_url
+from tests.support.strange import one_member_changed
 
 MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "by the way"}]}
 CALL = {"type": "function_call", "call_id": "c", "name": "x", "arguments": "{}"}
@@ -56,31 +57,12 @@ def test_items_with_a_missing_or_a_strange_member_are_refused(backend: Backend, 
 
     taken = [
         changed
-        for changed in _changed(items)
+        for changed in one_member_changed(items, (None, 5, {}, ["text"]))
         if client.error("thread/inject_items", {"threadId": thread.id, "items": changed})["code"] != -32602
     ]
 
     assert taken == []
     client.call("thread/inject_items", {"threadId": thread.id, "items": items})
-
-
-def _changed(value: Any) -> Iterator[Any]:
-    """Yield copies of a value in each of which one member, at any depth, is left out or of another type."""
-    for key in value if isinstance(value, dict) else range(len(value)):
-        inner = value[key]
-        for strange in (None, 5, {}, ["text"]):
-            yield _with(value, key, strange)
-        if isinstance(value, dict):
-            yield {name: member for name, member in value.items() if name != key}
-        if isinstance(inner, dict | list):
-            for changed in _changed(inner):
-                yield _with(value, key, changed)
-
-
-def _with(value: Any, key: Any, inner: Any) -> Any:
-    copy = value.copy()
-    copy[key] = inner
-    return copy
 
 
 @pytest.mark.parametrize(

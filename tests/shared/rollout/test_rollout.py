@@ -14,6 +14,7 @@ from shared import rollout
 from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.ids import new_id
+from shared.protocol.model_item_checks import checked
 from shared.protocol.model_items import call_output, user_message
 from shared.protocol.token_usage import token_counts
 from shared.protocol.turn import turn_error
@@ -23,6 +24,7 @@ from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import Turn
 from tests.support.images import PNG, data_url
+from tests.support.strange import one_member_changed
 
 SAMPLES = Path(__file__).parent / "data" / "rollout_line_samples.jsonl"
 AT_MS = 1_795_345_090_132
@@ -492,6 +494,39 @@ def test_an_incomplete_last_line_is_ignored() -> None:
 def test_a_file_that_is_no_rollout_is_refused_with_the_line_number(lines: list[bytes], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         rollout.read(lines, "local")
+
+
+def test_parts_and_counts_of_another_kind_are_left_out() -> None:
+    parts = [{"type": "input_text", "text": "hello"}, {"type": "input_text", "text": None}, {"type": "input_audio"}, 5]
+    lines = [
+        line("session_meta", META),
+        line("response_item", {"type": "message", "role": "user", "content": parts}),
+        line("compacted", {"message": "", "replacement_history": [{"type": "compaction", "encrypted_content": "x"}]}),
+        event(
+            "token_count",
+            info={"total_token_usage": {"total_tokens": None, "input_tokens": "5"}, "last_token_usage": {"a": 1}},
+        ),
+    ]
+
+    found = rollout.read(lines, "local")
+
+    assert found.items[0].model_items[0]["content"] == parts[:1]
+    assert found.thread.token_usage is not None
+    assert set(found.thread.token_usage["total"].values()) == {0}
+
+
+@pytest.mark.parametrize("number", range(len(SAMPLES.read_bytes().splitlines())))
+def test_a_file_with_a_strange_member_is_refused_or_gives_whole_items(number: int) -> None:
+    lines = [json.loads(raw) for raw in SAMPLES.open()]
+    for changed in one_member_changed(lines[number], (None, 5, "strange", [], ["text"], {}, {"a": None})):
+        raw = [json.dumps(one).encode() for one in (*lines[:number], changed, *lines[number + 1 :])]
+        try:
+            found = rollout.read(raw, "local")
+        except InvalidRequest:
+            continue
+        for item in model_input(found):
+            if item and item["type"] not in ("compaction", "web_search_call"):
+                assert checked(item, "item") == item, changed
 
 
 def test_fresh_ids_keep_the_order_of_turns_and_the_rows_of_each() -> None:

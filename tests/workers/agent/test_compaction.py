@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import Conflict, NotSteerable
+from shared.store.items import Item
 from shared.store.threads import Thread
 from shared.store.turns import NewTurn, Turn
 from tests.support import order
@@ -15,6 +16,7 @@ from tests.workers.agent.test_stop_requests import WAITS, wait_for_file
 from tests.workers.agent.test_turn import texts, types
 from tests.workers.builders import Bench
 from workers.agent import compaction
+from workers.models.output import message_text
 
 
 def begin_compaction(bench: Bench, thread: Thread) -> Turn:
@@ -286,3 +288,17 @@ def test_another_error_of_the_model_leaves_the_history_as_it_is(bench: Bench, mo
 
     first, second = (len(request.body["input"]) for request in bench.model.requests[asked:])
     assert first == second
+
+
+def test_an_imported_compaction_is_compacted_again() -> None:
+    kept: list[dict[str, Any]] = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "from before"}]},
+        {"type": "message", "role": "user", "content": "as a text"},
+        {"type": "reasoning", "summary": []},
+        {"type": "compaction", "encrypted_content": "x"},
+    ]
+    row = Item("I", "T", "U", 1, "contextCompaction", item={}, model_items=kept)
+
+    found = compaction.replacement([row], "what was done", 10_000)
+
+    assert [message_text(item) for item in found][:2] == ["from before", "as a text"]
