@@ -109,7 +109,12 @@ def end_terminals(services: Services) -> None:
 def publish_missing(services: Services) -> None:
     """Publish what was stored and never published."""
     for turn in services.store.recovery.all_users_unpublished():
-        durable_events.publish_missing(services.store, services.log, turn)
+        try:
+            durable_events.publish_missing(services.store, services.log, turn)
+        except (SQLAlchemyError, redis.RedisError):
+            raise
+        except Exception:  # those behind it must not wait for a turn whose rows nobody can read
+            logger.exception("events of a turn not published", extra={"turn_id": turn.id})
 
 
 def wake_workers(services: Services) -> None:

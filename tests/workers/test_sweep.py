@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from shared import alerts
 from shared.config import Limits
+from shared.events import durable_events
 from tests.builders import SilentQueue
 from tests.workers.builders import Bench
 from workers import sweep
@@ -48,3 +52,21 @@ def test_a_lost_worker_is_an_alert(open_bench: Callable[..., Bench]) -> None:
     assert [one.name for one in services.store.alerts.all_users_list(0)] == [alerts.LEASES_LOST]
     bench.model.release("a")
     running.join()
+
+
+def test_a_turn_whose_events_cannot_be_made_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = bench.workers[0]
+    unpublished = [SimpleNamespace(id=name) for name in ("broken", "whole")]
+    published = []
+
+    def publish(_store: object, _log: object, turn: Any) -> None:
+        if turn.id == "broken":
+            raise AttributeError("a row of an earlier release")
+        published.append(turn.id)
+
+    monkeypatch.setattr(type(services.store.recovery), "all_users_unpublished", lambda _: unpublished)
+    monkeypatch.setattr(durable_events, "publish_missing", publish)
+
+    sweep.publish_missing(services)
+
+    assert published == ["whole"]

@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 MAX_SIDE_BY_SIDE = 8  # calls of one turn that run at the same time
 FIRST_SESSION_ID = 1000  # of a command session; with the call's position added it is unique in the thread
 
+# Of our code, over arguments that nobody thought of. Other errors are of the database, or stop the turn.
+FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 UNKNOWN_OUTCOME = (
     "This call had started when the worker that ran it was lost. Its outcome is unknown: it may have run wholly, in "
     "part or not at all. It was not run again. Look at the state of things before you repeat it."
@@ -109,6 +111,10 @@ def allow_call(turn: RunningTurn, row: Item, ctx: ToolContext) -> AllowedCall | 
         prepared = tool.prepare(call, ctx)
     except ToolError as error:
         return end(failed_result(row.tool_item, reason_for_user(turn.transcript, error), "failed"))
+    except FAULTS:
+        logger.exception("call not understood", extra={"turn_id": row.turn_id, "tool": call.name})
+        unclear = "The tool failed with an internal error before it began: it cannot read these arguments."
+        return end(failed_result(row.tool_item, unclear, "failed"))
     decision = approvals.require_decision(turn, row, prepared)
     if prepared.requirement is not None or prepared.mcp_tool is not None:
         telemetry.tool_decided(call.name, call.call_id, decision.decision, decision.source)

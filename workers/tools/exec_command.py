@@ -31,6 +31,7 @@ ESCALATED = "require_escalated"
 YIELD_MS = 10_000
 MIN_YIELD_MS, MAX_YIELD_MS = 250, 300_000
 MAX_OUTPUT_TOKENS = 10_000
+MAX_INTEGER = 2**63 - 1  # that the databases store
 OUTPUT_DELTA = "item/commandExecution/outputDelta"
 
 SPEC: ToolDefinition = {
@@ -230,8 +231,8 @@ class Arguments:
         value = self._given.get(name, default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ToolError(f"{self._tool}: {name}: expected an integer")
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_INTEGER:
+            raise ToolError(f"{self._tool}: {name}: expected an integer of 64 bits")
         return value
 
     def words(self, name: str) -> list[str] | None:

@@ -34,6 +34,32 @@ def test_a_tool_that_breaks_fails_its_call_only(bench: Bench, monkeypatch: pytes
     assert "internal error; what it did is not known" in json.dumps(outputs(bench))
 
 
+def test_a_call_that_its_tool_cannot_read_fails_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> object:
+        raise TypeError("nobody expected this")
+
+    monkeypatch.setattr(exec_command, "prepare", stumble)
+    thread = bench.thread()
+
+    turn = bench.run_turn(thread, "[[run true]][[say Then.]]")
+
+    order.check(bench.events(thread))
+    assert turn.status == "completed"
+    bench.run_turn(thread, "next")
+    assert "internal error before it began" in json.dumps(outputs(bench))
+
+
+@pytest.mark.parametrize("session_id", ["99999999999999999999", "9223372036854775808", "1e300", "-1e30"])
+def test_a_number_that_no_database_stores_is_explained_to_the_model(bench: Bench, session_id: str) -> None:
+    thread = bench.thread()
+
+    turn = bench.run_turn(thread, f'[[tool write_stdin {{"session_id": {session_id}}}]][[say Then.]]')
+
+    assert turn.status == "completed"
+    bench.run_turn(thread, "next")
+    assert "session_id: expected an integer of 64 bits" in json.dumps(outputs(bench))
+
+
 def test_a_hosted_user_does_not_read_what_the_operator_must_mend(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> object:
         raise SandboxUnavailable("no runner at /run/runner.sock: start it; the command has not begun")
