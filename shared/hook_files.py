@@ -11,6 +11,7 @@ Source: BEHAVIOUR-171 9
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def _hook(
     """Return a hook; None, with a warning, when it cannot run. Errors: HookFileError (a member of a wrong type)."""
     kind, command = values.get("type"), values.get("command", "")
     timeout, message = values.get("timeout", DEFAULT_TIMEOUT_SECONDS), values.get("statusMessage")
-    if not isinstance(command, str) or not isinstance(message, str | None) or type(timeout) not in (int, float):
+    is_number = type(timeout) is int or (isinstance(timeout, float) and math.isfinite(timeout))
+    if not isinstance(command, str) or not isinstance(message, str | None) or not is_number:
         raise HookFileError(
             f"failed to parse hooks config {path}: {key}: expected command and statusMessage as strings, timeout as a "
             "number of seconds"

@@ -83,6 +83,14 @@ def test_a_file_of_another_form_is_an_error_that_names_it(data: bytes) -> None:
         parse_json(data, PATH, "project")
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan")])
+def test_a_time_limit_without_end_is_an_error(timeout: float) -> None:
+    events = {"Stop": [{"hooks": [{"type": "command", "command": "a", "timeout": timeout}]}]}
+
+    with pytest.raises(HookFileError, match="timeout as a number of seconds"):
+        read_events(events, PATH, "project")
+
+
 def test_unknown_events_and_too_long_timeouts_are_said() -> None:
     found = read_events({**file("SessionEnd", timeout=10), **file("Nope"), **file("Stop", timeout=9000)}, PATH, "user")
 

@@ -25,6 +25,7 @@ from workers.mcp.guarded_http import CONNECT_SECONDS, guarded
 logging.getLogger("mcp.client.auth.oauth2").disabled = True  # it logs errors with what was answered
 
 CLIENT_NAME = "Threadhouse"
+LONGEST_SECONDS = 10 * 366 * 24 * 3600  # that a token is taken to last, whatever its server says
 
 SendAway = Callable[[str], Awaitable[None]]
 WaitUntilBack = Callable[[], Awaitable[AuthorizationCodeResult]]
@@ -97,7 +98,10 @@ class LoginFlow:
 
 def expires_at_ms(tokens: OAuthToken) -> int | None:
     """Return when an access token that was issued now expires; None: it does not say."""
-    return None if tokens.expires_in is None else round((time.time() + tokens.expires_in) * 1000)
+    if tokens.expires_in is None:
+        return None
+    lasts_seconds: int = min(max(tokens.expires_in, 0), LONGEST_SECONDS)
+    return round((time.time() + lasts_seconds) * 1000)
 
 
 def describe(error: BaseException) -> str | None:

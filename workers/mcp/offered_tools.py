@@ -24,21 +24,7 @@ MAX_NAMESPACE = 31
 MAX_NAME = 64
 MAX_DESCRIPTION = 8192
 DIGEST = 8
-# Of a schema, what models are sent. The rest (titles, defaults, bounds, formats) is refused by some of their servers.
-SCHEMA_KEYS = frozenset(
-    (
-        "type",
-        "description",
-        "enum",
-        "items",
-        "properties",
-        "required",
-        "additionalProperties",
-        "anyOf",
-        "oneOf",
-        "allOf",
-    )
-) | {"$ref", "$defs", "definitions", "const"}
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 MAX_DEPTH = 32
 
 
@@ -124,21 +110,29 @@ def unique_names(names: Iterable[str], prefix: str, most: int) -> dict[str, str]
 
 
 def clean_schema(schema: object, depth: int = MAX_DEPTH) -> Any:
-    """Return a JSON Schema without what models are not sent."""
+    """Return a JSON Schema without what models are not sent, and without members of the wrong type.
+
+    The rest (titles, defaults, bounds, formats) is refused by some of their servers.
+    """
     if not isinstance(schema, Mapping) or not depth:
         return schema if isinstance(schema, bool) else {}
     cleaned: dict[str, Any] = {}
     for key, value in schema.items():
-        if key not in SCHEMA_KEYS:
-            continue
-        if key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
-            cleaned[key] = {name: clean_schema(inner, depth - 1) for name, inner in value.items()}
-        elif key in ("anyOf", "oneOf", "allOf") and isinstance(value, list):
-            cleaned[key] = [clean_schema(inner, depth - 1) for inner in value]
-        elif key in ("items", "additionalProperties"):
-            cleaned[key] = clean_schema(value, depth - 1)
-        else:
-            cleaned[key] = value
+        match key, value:
+            case "properties" | "$defs" | "definitions", Mapping():
+                cleaned[key] = {name: clean_schema(inner, depth - 1) for name, inner in value.items()}
+            case "anyOf" | "oneOf" | "allOf", [_, *_]:
+                cleaned[key] = [clean_schema(inner, depth - 1) for inner in value]
+            case "items" | "additionalProperties", Mapping() | bool():
+                cleaned[key] = clean_schema(value, depth - 1)
+            case ("description" | "$ref", str()) | ("enum", [_, *_]) | ("const", _):
+                cleaned[key] = value
+            case "required", list() if all(isinstance(one, str) for one in value):
+                cleaned[key] = list(dict.fromkeys(value))
+            case "type", str() if value in TYPES:
+                cleaned[key] = value
+            case "type", [_, *_] if all(isinstance(one, str) and one in TYPES for one in value):
+                cleaned[key] = list(dict.fromkeys(value))
     return cleaned
 
 
@@ -152,6 +146,6 @@ def _function(name: str, definition: Mapping[str, Any]) -> ToolDefinition:
             "name": name,
             "description": description[:MAX_DESCRIPTION] if isinstance(description, str) else "",
             "strict": False,
-            "parameters": {"type": "object", "properties": {}, **(parameters if isinstance(parameters, dict) else {})},
+            "parameters": {"properties": {}, **(parameters if isinstance(parameters, dict) else {}), "type": "object"},
         },
     )

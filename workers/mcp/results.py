@@ -12,6 +12,7 @@ MAX_MODEL_CHARACTERS = 100_000  # of text that the model reads of one result
 MAX_STORED_BYTES = 256 * 1024  # of what a result's item keeps: texts, and images beside them
 MAX_IMAGES_BYTES = 4 << 20  # of the images of a result, for the model and in its item
 MAX_PARTS = 256
+MAX_KIND = 80  # characters of the name of a part's type that a sentence says
 
 
 def output_of(result: Mapping[str, Any], wall_seconds: float) -> str | list[ContentPart]:
@@ -30,7 +31,10 @@ def output_of(result: Mapping[str, Any], wall_seconds: float) -> str | list[Cont
                 parts.append(image_part(url))
                 continue
         if one.get("type") in ("image", "audio"):
-            one = {"type": "text", "text": f"[Threadhouse: {one['type']} ({one.get('mimeType')}) is left out]"}
+            one = {
+                "type": "text",
+                "text": f"[Threadhouse: {one['type']} ({str(one.get('mimeType'))[:MAX_KIND]}) is left out]",
+            }
         text = one["text"] if one.get("type") == "text" and isinstance(one.get("text"), str) else _json(one)
         if room > 0:
             parts.append({"type": "input_text", "text": cut(text, room)})
@@ -68,7 +72,8 @@ def stored(result: Mapping[str, Any]) -> dict[str, Any]:
         elif size <= room:
             room -= size
         else:
-            one = {"type": "text", "text": f"[Threadhouse: {size} characters of type {one.get('type')!r} are left out]"}
+            kind = str(one.get("type"))[:MAX_KIND]
+            one = {"type": "text", "text": f"[Threadhouse: {size} characters of type {kind!r} are left out]"}
         kept.append(one)
     others = {
         name: whole[name] if len(_json(whole[name])) <= room // 2 else None for name in whole if name != "content"
