@@ -105,6 +105,8 @@ def read_answer(text: str) -> Verdict:
         raise Unusable("guardian assessment has no outcome")
     allowed = answer["outcome"] == "allow"
     risk, authorization, rationale = (answer.get(name) for name in ("risk_level", "user_authorization", "rationale"))
+    if allowed and risk is not None and risk not in RISKS:
+        raise Unusable("guardian assessment names no known risk")
     risk = risk if risk in RISKS else "low" if allowed else "high"
     authorization = authorization if authorization in AUTHORIZATIONS else "unknown"
     if allowed and (risk == "critical" or (risk == "high" and authorization in ("unknown", "low"))):

@@ -158,6 +158,8 @@ def test_the_operator_chooses_the_model_of_the_reviewer(open_bench: Callable[...
         ('{"outcome":"allowed"}', "has no outcome"),
         ('{"outcome":"allow","risk_level":"critical"}', "allows what its policy forbids"),
         ('{"outcome":"allow","risk_level":"high"}', "allows what its policy forbids"),
+        ('{"outcome":"allow","risk_level":"Critical"}', "names no known risk"),
+        ('{"outcome":"allow","risk_level":["critical"]}', "names no known risk"),
     ],
 )
 def test_an_answer_is_a_verdict_only_as_a_whole(answer: str, reason: str) -> None:
