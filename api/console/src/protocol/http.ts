@@ -1,12 +1,17 @@
 /** The server's methods over HTTP. The browser adds the session's cookie; this page knows no credential. */
+import { noteServerTime } from "./clock";
 import type { Methods } from "./types";
 
-/** What the server has refused, or that it does not answer. message: for people, and says what to do. */
+/**
+ * What the server has refused, or that it does not answer. message: for people, and says what to do.
+ * isOwn: the answer is this server's, and not that of something on the way to it, which knows no thread
+ */
 export class ServerError extends Error {
   constructor(
     message: string,
     readonly status: number,
     readonly retryAfterMs?: number,
+    readonly isOwn = true,
   ) {
     super(message);
   }
@@ -49,10 +54,21 @@ async function ask(path: string, options: RequestInit): Promise<Response> {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ServerError(NO_ANSWER, 0);
   }
+  noteServerTime(response.headers.get("Date"));
   if (response.ok) return response;
-  const problem = await response.json().catch(() => ({}));
+  const problem = (await response.json().catch(() => null)) ?? {};
   const detail = typeof problem.detail === "string" ? problem.detail : `The server answered ${response.status}. Try again.`;
-  throw new ServerError(detail, response.status, problem.retryAfterMs);
+  throw new ServerError(detail, response.status, problem.retryAfterMs, typeof problem.code === "number");
+}
+
+/** Return the JSON of an answer. Errors: ServerError, when it breaks off on the way or is something else */
+export async function jsonOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ServerError(NO_ANSWER, 0);
+  }
 }
 
 /** Call a method of the protocol. Errors: ServerError */
@@ -63,7 +79,7 @@ export async function call<Name extends keyof Methods>(
 ): Promise<Methods[Name]["result"]> {
   const headers = { "Content-Type": "application/json" };
   const response = await send(`/v2/${method}`, { method: "POST", headers, body: JSON.stringify(params), ...options });
-  return (await response.json()) as Methods[Name]["result"];
+  return (await jsonOf(response)) as Methods[Name]["result"];
 }
 
 /** Answer a server request. Errors: ServerError, with status 409 when somebody has answered already. */
@@ -74,7 +90,7 @@ export async function respond(requestId: number, result: object): Promise<void> 
 
 /** Return whether trying again later may help. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof ServerError && (error.status < 400 || error.status === 408 || error.status === 429 || error.status >= 500);
+  return error instanceof ServerError && (!error.isOwn || error.status < 400 || error.status === 408 || error.status === 429 || error.status >= 500);
 }
 
 export function messageOf(error: unknown): string {

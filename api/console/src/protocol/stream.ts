@@ -4,7 +4,7 @@
  * Read with fetch, because EventSource shows neither the server's errors nor that a connection has gone silent.
  */
 import { createParser } from "eventsource-parser";
-import { isPassing, messageOf, send, ServerError } from "./http";
+import { isPassing, messageOf, NO_ANSWER, send, ServerError } from "./http";
 import type { ThreadEvent } from "./types";
 
 /** Return whether data of a stream are an event as far as any view may rely on it. */
@@ -73,6 +73,7 @@ async function readOnce(
   if (position.lastId) headers.set("Last-Event-ID", position.lastId);
   try {
     const response = await send(url, { ...options, headers, signal: AbortSignal.any([ended, silent.signal]) });
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new ServerError(NO_ANSWER, 0); // of a proxy
     succeeded();
     handlers.opened(!position.lastId);
     handlers.trouble(null);

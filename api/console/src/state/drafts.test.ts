@@ -26,18 +26,30 @@ const NEXT = { text: "next", images: ["two"], choice: { model: "b" } } as const;
 
 test("what is typed while a message is sent stays", () => {
   const sending = { ...takeOut({ ...NO_MESSAGE, ...FIRST }), ...NEXT };
-  expect({ ...sending, sending: null }).toEqual({ ...NO_MESSAGE, ...NEXT });
+  expect({ ...sending, sending: null, tried: null }).toEqual({ ...NO_MESSAGE, ...NEXT });
 });
 
 test("a message that was not sent is back before what was typed meanwhile", () => {
   const sending = { ...takeOut({ ...NO_MESSAGE, ...FIRST }), ...NEXT };
-  expect(putBack(sending)).toEqual({ ...NO_MESSAGE, text: "first\nnext", images: ["one", "two"], choice: { model: "b", effort: "low" } });
-  expect(putBack(takeOut({ ...NO_MESSAGE, ...FIRST }))).toEqual({ ...NO_MESSAGE, ...FIRST });
+  const { tried } = sending;
+  expect(putBack(sending)).toEqual({ ...NO_MESSAGE, text: "first\nnext", images: ["one", "two"], choice: { model: "b", effort: "low" }, tried });
+  const first = takeOut({ ...NO_MESSAGE, ...FIRST });
+  expect(putBack(first)).toEqual({ ...NO_MESSAGE, ...FIRST, tried: first.tried });
 });
 
 test("a message whose sending a reload has cut off is in the box again", () => {
-  messageDraft("t").value = takeOut({ ...NO_MESSAGE, ...FIRST });
-  expect(again()).toEqual({ ...NO_MESSAGE, ...FIRST });
+  const taken = takeOut({ ...NO_MESSAGE, ...FIRST });
+  messageDraft("t").value = taken;
+  expect(again()).toEqual({ ...NO_MESSAGE, ...FIRST, tried: taken.tried });
+});
+
+test("what is sent again as it was has the same id, also after a reload; what was changed has another one", () => {
+  const taken = takeOut({ ...NO_MESSAGE, ...FIRST });
+  messageDraft("t").value = taken;
+  const back = again();
+  expect(takeOut(back).tried).toEqual(taken.tried);
+  expect(takeOut({ ...back, text: "first!" }).tried.id).not.toBe(taken.tried.id);
+  expect(takeOut({ ...back, images: [] }).tried.id).not.toBe(taken.tried.id);
 });
 
 test("a reload keeps a draft, without the images that are too large; one that was sent leaves nothing", () => {

@@ -1,6 +1,7 @@
 /** What a user has typed and not sent. It survives another page and a reload, in this tab alone, and for this user alone. */
 import { effect, type Signal, signal } from "@preact/signals";
 import type { Choice } from "../views/Choices";
+import { newId } from "./message";
 import { who } from "./session";
 import { onUserGone } from "./user";
 
@@ -68,17 +69,25 @@ export interface MessageDraft extends Writing {
   sending: Writing | null;
   /** Why the server has refused it; "" or null: it has not. */
   refused: string | null;
+  /** What was sent last without an answer. Sent again under the same id, it arrives once. */
+  tried: { content: string; id: string } | null;
 }
 
-export const NO_MESSAGE: MessageDraft = { text: "", images: [], choice: {}, sending: null, refused: null };
+export const NO_MESSAGE: MessageDraft = { text: "", images: [], choice: {}, sending: null, refused: null, tried: null };
 
 export function messageDraft(threadId: string): Signal<MessageDraft> {
   return draftOf(threadId, NO_MESSAGE, putBack);
 }
 
 /** Take a message out of the box. What is typed from now on is the next one. */
-export function takeOut({ text, images, choice }: MessageDraft): MessageDraft {
-  return { ...NO_MESSAGE, sending: { text, images, choice } };
+export function takeOut({ text, images, choice, tried }: MessageDraft): MessageDraft & { tried: { id: string } } {
+  const content = contentOf({ text, images });
+  return { ...NO_MESSAGE, sending: { text, images, choice }, tried: tried?.content === content ? tried : { content, id: newId() } };
+}
+
+/** Return what tells a message from another one, short enough to be kept. */
+export function contentOf({ text, images }: Pick<Writing, "text" | "images">): string {
+  return JSON.stringify([text.trim(), images.map((url) => `${url.length} ${url.slice(-40)}`)]);
 }
 
 /** Put a message that was not sent back into the box, before what was typed meanwhile. */

@@ -64,7 +64,7 @@ export function followUser(): () => void {
       opened: refresh,
       event: (event) => notice(event as Notification),
       trouble: (message) => (offline.value = message),
-      refused: () => {},
+      refused: (error) => error.status === 401 || (offline.value = error.message),
     });
   };
   const close = () => (stop?.(), (stop = null));

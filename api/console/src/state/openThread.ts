@@ -1,6 +1,6 @@
 /** The thread on the page: read, then followed. Events are applied together, however many come. */
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import { call, isPassing, messageOf, send, ServerError } from "../protocol/http";
+import { call, isPassing, jsonOf, messageOf, send, ServerError } from "../protocol/http";
 import { follow, type Position } from "../protocol/stream";
 import type { Thread, ThreadEvent, Turn } from "../protocol/types";
 import { paceOf } from "./pace";
@@ -163,7 +163,7 @@ interface SharedPage {
 /** The thread that a share link opens. The link's secret is sent in a header, and no cookie with it. */
 export function sharedThread(secret: string): ThreadSource {
   const options: RequestInit = { credentials: "omit", headers: { Authorization: `Share ${secret}` } };
-  const ask = async (query: string) => (await (await send(`/v2/thread/shared${query}`, options)).json()) as SharedPage;
+  const ask = async (query: string) => (await jsonOf(await send(`/v2/thread/shared${query}`, options))) as SharedPage;
   const pageOf = ({ turns, nextCursor }: SharedPage): Page => ({
     turns: turns.reverse(),
     before: nextCursor === null ? null : async () => pageOf(await ask(`?cursor=${encodeURIComponent(nextCursor)}`)),

@@ -156,3 +156,16 @@ test("nothing is left of a user who signs out", () => {
   forgetQueues("ann");
   expect([waiting(), localStorage.length]).toEqual([[], 0]);
 });
+
+test("a deleted thread has no queue; an answer of something on the way to the server deletes none", async () => {
+  refuse = { status: 404, body: {} };
+  enqueue("t", "first", []);
+  end();
+  await settled();
+  expect([waiting(), held.value.get("t")]).toEqual([["first"], "The server answered 404. Try again."]);
+
+  refuse = { status: 404, body: { detail: "thread not found: t", code: -32600 } };
+  advance("t");
+  await settled();
+  expect(waiting()).toEqual([]);
+});

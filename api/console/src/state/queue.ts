@@ -121,7 +121,7 @@ async function sendFirst(threadId: string, isAsked: boolean): Promise<void> {
     const message = first();
     if (message && editing.value?.key !== message.key) await send(threadId, message);
   } catch (error) {
-    if (error instanceof ServerError && error.status === 404) {
+    if (error instanceof ServerError && error.status === 404 && error.isOwn) {
       queues.value.get(threadId)?.forEach(remove); // the thread is deleted
       return;
     }

@@ -1,6 +1,6 @@
 /** Who uses this page. */
 import { batch, signal } from "@preact/signals";
-import { messageOf, onSignedOut, send } from "../protocol/http";
+import { jsonOf, messageOf, onSignedOut, send } from "../protocol/http";
 import { forgetUser } from "./user";
 
 export interface Who {
@@ -25,6 +25,8 @@ export const provider = signal<string | null>(null);
 /** Whether the last session has ended without a sign-out here. */
 export const hasEnded = signal(false);
 
+const CHANNEL = "session";
+
 let isLeaving = false;
 
 // At a sign-out, requests on their way may be refused before its answer is here.
@@ -48,7 +50,7 @@ function become(next: Who | null | undefined): void {
 
 export async function findWho(): Promise<void> {
   try {
-    const found = (await (await send("/console/session")).json()) as Who | Nobody;
+    const found = (await jsonOf(await send("/console/session"))) as Who | Nobody;
     become(found.user === null ? null : found);
     startError.value = found.user === null ? found.detail : null;
     if (found.user === null) provider.value = found.provider ?? null;
@@ -57,18 +59,33 @@ export async function findWho(): Promise<void> {
   }
 }
 
-/** Ask again who uses this page whenever it becomes visible, until the returned function is called: another tab has the same session. */
+/**
+ * Ask again who uses this page whenever it becomes visible, and when another window signs in or out, until the returned
+ * function is called: all windows of a browser have the same session.
+ */
 export function followSession(): () => void {
   const turn = () => !document.hidden && who.peek() !== undefined && void findWho();
+  const windows = new BroadcastChannel(CHANNEL);
+  windows.onmessage = () => who.peek() !== undefined && void findWho();
   document.addEventListener("visibilitychange", turn);
-  return () => document.removeEventListener("visibilitychange", turn);
+  return () => {
+    document.removeEventListener("visibilitychange", turn);
+    windows.close();
+  };
+}
+
+function tellWindows(): void {
+  const windows = new BroadcastChannel(CHANNEL);
+  windows.postMessage("changed");
+  windows.close();
 }
 
 /** Exchange an API key or a token for a session. Errors: ServerError */
 export async function signIn(credential: string): Promise<void> {
   const headers = { "Content-Type": "application/json" };
   const body = JSON.stringify({ credential });
-  become((await (await send("/console/session", { method: "POST", headers, body })).json()) as Who);
+  become((await jsonOf(await send("/console/session", { method: "POST", headers, body }))) as Who);
+  tellWindows();
 }
 
 /** Where the browser signs in at the provider; it comes back to the page that is open. */
@@ -80,7 +97,8 @@ export function signInPath(): string {
 export async function signOut(): Promise<void> {
   isLeaving = true;
   try {
-    const answer = (await (await send("/console/session", { method: "DELETE" })).json()) as { continueAt?: string };
+    const answer = (await jsonOf(await send("/console/session", { method: "DELETE" }))) as { continueAt?: string };
+    tellWindows();
     if (!answer.continueAt) return forget();
     become(undefined);
     location.assign(answer.continueAt);

@@ -200,7 +200,9 @@ test("a missed event makes the state stale, and a deletion ends it", () => {
   const params = { threadId: start.thread.id };
 
   expect(reduce(start, { method: "thread/deleted", params }).fate).toBe("gone");
-  expect(reduce(start, { method: "threadhouse/cursorExpired", params: { ...params, message: "" } }).fate).toBe("stale");
+  const asked = { ...start, requests: [{ id: 1, method: "item/tool/call", params: {} }] } as unknown as ThreadState;
+  const expired = reduce(asked, { method: "threadhouse/cursorExpired", params: { ...params, message: "" } });
+  expect([expired.fate, expired.requests]).toEqual(["stale", []]); // those that still wait are sent behind it
 });
 
 test("unknown events and events of unknown turns change nothing", () => {

@@ -101,8 +101,9 @@ export function reduce(state: ThreadState, event: ThreadEvent): ThreadState {
       return { ...state, fate: "gone" };
     case "thread/unarchived": // it has settings again
     case "thread/reverted":
-    case "threadhouse/cursorExpired":
       return { ...state, fate: "stale" };
+    case "threadhouse/cursorExpired": // those that still wait follow it; nothing tells of those that were answered
+      return { ...state, requests: [], fate: "stale" };
     case "serverRequest/resolved":
       return { ...state, requests: state.requests.filter((request) => request.id !== event.params.requestId) };
     case "turn/started":

@@ -1,9 +1,9 @@
 /** Where a user writes: begins a turn, steers the one that runs, writes for the one after it, or interrupts it. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { call, ServerError } from "../protocol/http";
 import { messageDraft, NO_MESSAGE, putBack, takeOut } from "../state/drafts";
-import { inputOf, newId, type Part } from "../state/message";
+import { inputOf, type Part } from "../state/message";
 import { advance, enqueue } from "../state/queue";
 import { noteSteered } from "../state/steered";
 import type { ThreadState, TurnState } from "../state/thread";
@@ -23,7 +23,6 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
   const isEmpty = !text.trim() && images.length === 0;
   const stopping = useSignal<string | null>(null);
   const area = useFirstFocus<HTMLTextAreaElement>();
-  const tried = useRef<{ content: string; id: string } | null>(null);
   const running = state.turns.findLast((turn) => turn.status === "inProgress");
 
   useEffect(() => {
@@ -41,19 +40,16 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
 
   async function send(): Promise<void> {
     if (isEmpty || busy) return;
-    draft.value = takeOut(draft.value);
-    // The id makes a repeated request harmless: the first may have arrived although its answer did not.
-    const content = [text.trim(), ...images].join("\n");
-    if (tried.current?.content !== content) tried.current = { content, id: newId() };
-    const message = { threadId, input: inputOf(text.trim(), images), clientUserMessageId: tried.current.id };
+    const taken = takeOut(draft.value);
+    draft.value = taken;
+    const message = { threadId, input: inputOf(text.trim(), images), clientUserMessageId: taken.tried.id };
     const isSent = await attempt(async () => {
       const steered = running !== undefined && (await steer(message, running.id));
       if (steered) noteSteered({ threadId, turnId: running.id, clientId: message.clientUserMessageId, text: text.trim(), images: images.length });
       else await call("turn/start", { ...message, ...choice });
-      tried.current = null;
       sent();
     });
-    draft.value = isSent ? { ...draft.value, sending: null } : putBack(draft.value);
+    draft.value = isSent ? { ...draft.value, sending: null, tried: null } : putBack(draft.value);
   }
 
   function queue(): void {

@@ -5,6 +5,7 @@ import { Link, safeAddress } from "./Markdown";
 import { textOf, visible, visibleLine } from "./visible";
 
 const MOST_FIELDS = 50; // until all are asked for
+export const INVALID = Symbol("no number");
 const LONG = 60; // characters of a default that need an area
 
 interface Field {
@@ -42,8 +43,13 @@ function Form({ name, params, busy, isWhole, send }: Props) {
     // Fields have numbers, because a form takes the names of its fields for its own members.
     const values = fields.map((field, index) => [field.name, valueOf(given.get(`field-${index}`), field)] as const);
     const content = Object.fromEntries(values.filter(([, value]) => value !== undefined));
+    const wrong = fields.filter((_, index) => values[index]![1] === INVALID).map(({ title }) => title);
     const missing = requiredOf(params).filter((name) => !Object.hasOwn(content, name));
-    error.value = missing.length ? `Fill in: ${missing.map(visibleLine).join(", ")}.` : null;
+    error.value = wrong.length
+      ? `Give a number, such as 1.5, or a whole one where one is asked for: ${wrong.join(", ")}.`
+      : missing.length
+        ? `Fill in: ${missing.map(visibleLine).join(", ")}.`
+        : null;
     if (!error.value) send({ action: "accept", content, _meta: null });
   }
 
@@ -85,10 +91,10 @@ function Input({ name, field }: { name: string; field: Field }) {
   if (field.type === "boolean") return <input name={name} type="checkbox" defaultChecked={field.initial === "true"} />;
   if (field.choices) {
     return (
-      <select name={name} defaultValue={field.initial}>
+      <select name={name}>
         <option value="" />
         {field.choices.map((choice, index) => (
-          <option key={index} value={choice}>
+          <option key={index} value={choice} selected={choice === field.initial}>
             {visibleLine(choice)}
           </option>
         ))}
@@ -129,11 +135,13 @@ function objectOf(value: unknown): Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
+/** Return what an answer has of a field; undefined: nothing was filled in, INVALID: no number that is sent as it was typed. */
 export function valueOf(given: FormDataEntryValue | null, field: { type?: unknown; choices?: Field["choices"] }): unknown {
   if (field.type === "boolean") return given !== null;
   const text = field.choices ? String(given ?? "") : String(given ?? "").trim();
   if (text === "") return undefined;
   if (field.type !== "number" && field.type !== "integer") return text;
   const number = Number(text);
-  return Number.isFinite(number) && (field.type === "number" || Number.isInteger(number)) ? number : undefined;
+  const isExact = Number.isFinite(number) && (!Number.isInteger(number) || Number.isSafeInteger(number));
+  return isExact && (field.type === "number" || Number.isInteger(number)) ? number : INVALID;
 }

@@ -1,10 +1,12 @@
 /** Begin a thread: the first message, and where the agent works. */
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import { call, messageOf, send } from "../protocol/http";
-import { draftOf, messageDraft, NO_MESSAGE } from "../state/drafts";
-import { go } from "../state/route";
+import { call, isPassing, jsonOf, messageOf, send } from "../protocol/http";
+import { draftOf, messageDraft, NO_MESSAGE, takeOut } from "../state/drafts";
+import { go, route } from "../state/route";
 import { who } from "../state/session";
+import { say } from "../state/toasts";
+import { ofUser } from "../state/user";
 import { type Choice, Choices } from "./Choices";
 import { useFirstFocus } from "./focus";
 import { forgetKept, useKept } from "./kept";
@@ -13,17 +15,20 @@ type Place = "empty" | "git" | "archive" | "folder";
 
 const NAME = "new";
 
+/** A thread is being begun: by this page, or by one that was left meanwhile. */
+const busy = ofUser(false);
+
 export function NewThread() {
   const place = useMemo(() => draftOf<Place>(`${NAME} place`, "empty"), []);
   const choice = useMemo(() => draftOf<Choice>(`${NAME} choice`, {}), []);
   const kept = useKept(NAME);
-  const busy = useSignal(false);
   const error = useSignal<string | null>(null);
   const first = useFirstFocus<HTMLTextAreaElement>();
   const isOpen = who.value?.mode === "open";
 
   async function submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
+    if (busy.value) return;
     const fields = new FormData(event.currentTarget as HTMLFormElement);
     const field = (name: string) => String(fields.get(name) ?? "").trim();
     const text = field("text");
@@ -37,17 +42,22 @@ export function NewThread() {
     try {
       const where = place.value === "archive" ? await archiveParams(fields.get("archive")) : placeParams(place.value, field);
       const { thread } = await call("thread/start", { ...settings, ...where });
-      const start = { threadId: thread.id, input: [{ type: "text" as const, text }], ...(effort && { effort }) };
-      await call("turn/start", start).catch((problem) => {
-        const refused = `The thread is there, but the message was not sent: ${messageOf(problem)}`;
-        messageDraft(thread.id).value = { ...NO_MESSAGE, text, choice: effort ? { effort } : {}, refused };
+      const { tried } = takeOut({ ...NO_MESSAGE, text });
+      const input = [{ type: "text" as const, text }];
+      await call("turn/start", { threadId: thread.id, input, clientUserMessageId: tried.id, ...(effort && { effort }) }).catch((problem) => {
+        const why = isPassing(problem) ? "nobody knows whether it has the message, which you may send again" : "the message was not sent";
+        messageDraft(thread.id).value = { ...NO_MESSAGE, text, choice: effort ? { effort } : {}, refused: `The thread is there, but ${why}: ${messageOf(problem)}`, tried };
       });
       forgetKept(NAME);
       place.value = "empty";
       choice.value = {};
-      go({ page: "thread", threadId: thread.id });
+      // Who has gone elsewhere meanwhile stays there, and what they type does.
+      if (route.value.page === "new") go({ page: "thread", threadId: thread.id });
+      else say("The new thread has begun: it is in the list.");
     } catch (problem) {
       error.value = messageOf(problem);
+      if (route.value.page !== "new") say(`The new thread has not begun: ${messageOf(problem)}`, "error");
+    } finally {
       busy.value = false;
     }
   }
@@ -63,7 +73,7 @@ export function NewThread() {
         rows={5}
         ref={first}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) event.currentTarget.form?.requestSubmit();
         }}
       />
       <fieldset class="stack">
@@ -118,7 +128,7 @@ export function NewThread() {
 async function archiveParams(file: FormDataEntryValue | null): Promise<{ config: Record<string, unknown> }> {
   if (!(file instanceof File) || file.size === 0) throw new Error("Choose an archive that is not empty.");
   const headers = { "Content-Type": "application/octet-stream" };
-  const { archive } = await (await send("/v2/workspace/archive", { method: "POST", headers, body: file })).json();
+  const { archive } = (await jsonOf(await send("/v2/workspace/archive", { method: "POST", headers, body: file }))) as { archive: string };
   return { config: { workspace: { archive } } };
 }
 

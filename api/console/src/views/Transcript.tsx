@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { serverNowMs } from "../protocol/clock";
 import { messageOf } from "../protocol/http";
 import type { Item } from "../protocol/types";
 import { useKeys } from "../state/keys";
@@ -203,9 +204,9 @@ function TurnEnd({ turn, status }: { turn: TurnState; status: Exclude<TurnState[
 
 /** since: Unix time, in seconds */
 function Working({ since }: { since: number }) {
-  const nowMs = useSignal(Date.now());
+  const nowMs = useSignal(serverNowMs());
   useEffect(() => {
-    const timer = setInterval(() => (nowMs.value = Date.now()), 1000);
+    const timer = setInterval(() => (nowMs.value = serverNowMs()), 1000);
     return () => clearInterval(timer);
   }, []);
   const passed = Math.max(0, Math.floor(nowMs.value / 1000 - since));

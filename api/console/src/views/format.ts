@@ -1,7 +1,8 @@
 /** Times and numbers for people: one way to write each, on all pages. */
+import { serverNowMs } from "../protocol/clock";
 
 /** Return how long ago a moment was: "just now", "5 min ago", later the day. ms: Unix milliseconds */
-export function since(ms: number, nowMs = Date.now()): string {
+export function since(ms: number, nowMs = serverNowMs()): string {
   const seconds = Math.max(0, nowMs - ms) / 1000;
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
@@ -11,7 +12,7 @@ export function since(ms: number, nowMs = Date.now()): string {
 }
 
 /** The same where each second counts: "12 s ago". */
-export function sinceSecond(ms: number, nowMs = Date.now()): string {
+export function sinceSecond(ms: number, nowMs = serverNowMs()): string {
   const seconds = Math.floor(Math.max(0, nowMs - ms) / 1000);
   return seconds < 60 ? `${seconds} s ago` : since(ms, nowMs);
 }

@@ -11,7 +11,7 @@ import { inChunks } from "./Chunk";
 import { sandboxes } from "./Choices";
 import { decisionsOf, titleOf } from "./decisions";
 import { counts, diffLines } from "./diff";
-import { valueOf } from "./Elicitation";
+import { INVALID, valueOf } from "./Elicitation";
 import { safeAddress, unescaped, withLevels } from "./Markdown";
 
 const plain = (output: string) =>
@@ -143,9 +143,12 @@ test("a request that this page cannot answer has no keys", () => {
 
 test.each([
   ["7", { type: "integer" }, 7],
-  ["7.5", { type: "integer" }, undefined],
+  ["7.5", { type: "integer" }, INVALID],
+  ["9007199254740993", { type: "integer" }, INVALID],
+  ["1,5", { type: "number" }, INVALID],
   ["7.5", { type: "number" }, 7.5],
-  ["x", { type: "number" }, undefined],
+  ["x", { type: "number" }, INVALID],
+  ["", { type: "number" }, undefined],
   [" x ", { type: "string" }, "x"],
   ["", { type: "string" }, undefined],
   ["on", { type: "boolean" }, true],

@@ -75,6 +75,14 @@ describe("the subject of a request", () => {
     expect(subjectOf(command({ command: "ls" }), null, false).left).toBe("");
   });
 
+  test("cannot be accepted with a number that the page has rounded", () => {
+    const lacks = (json: string) => subjectOf(call(JSON.parse(json)), null, false).lacks;
+
+    expect(lacks('{"account": 9007199254740993}')).toMatch(/too large to be shown as it is/);
+    expect(lacks('{"deep": [{"x": -1e400}]}')).toMatch(/too large/);
+    expect(lacks('{"account": 9007199254740991, "rate": 0.1, "text": "9007199254740993"}')).toBe(null);
+  });
+
   test("deep arguments are not made long", () => {
     let deep: unknown = Array.from({ length: 10_000 }, () => 1);
     for (let level = 0; level < 200; level++) deep = [deep];
@@ -153,6 +161,10 @@ describe("the reading edge", () => {
   test("notifications and requests are events", () => {
     expect(isEvent({ method: "warning", params: {} })).toBe(true);
     expect(isEvent({ id: 1, method: "x", params: {} })).toBe(true);
+  });
+
+  test("what something on the way answers is none of the server's words", () => {
+    expect([403, 404].map((status) => isPassing(new ServerError("", status, undefined, false)))).toEqual([true, true]);
   });
 
   test("a server that is busy or away is asked again", () => {

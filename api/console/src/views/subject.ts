@@ -50,7 +50,7 @@ export function subjectOf({ method, params }: Pick<ServerRequest, "method" | "pa
     texts: isWhole ? seen : seen.map((one) => ({ ...one, text: one.text.slice(0, MOST_CHARACTERS) })),
     changes,
     left: [counted(characters, "character"), counted(lines, "line")].filter(Boolean).join(" and "),
-    lacks: method === PATCH && changes.length === 0 ? "What would change is not known here. Reload the page before you accept it." : null,
+    lacks: lackOf(method, changes, toolParams),
     isWritten: JSON.stringify([given, proposed]) !== JSON.stringify([seen, changes]),
   };
 }
@@ -59,6 +59,19 @@ function seenChange(change: FileUpdate): FileUpdate {
   const { path, kind, diff } = change;
   const to = "move_path" in kind && kind.move_path ? { move_path: visibleLine(kind.move_path) } : {};
   return { ...change, path: visibleLine(textOf(path)), kind: { ...kind, ...to } as FileUpdate["kind"], diff: visible(textOf(diff)) };
+}
+
+function lackOf(method: string, changes: readonly FileUpdate[], toolParams: unknown): string | null {
+  if (method === PATCH && changes.length === 0) return "What would change is not known here. Reload the page before you accept it.";
+  // The server keeps the digits of whole numbers; a page cannot.
+  if (!hasExactNumbers(toolParams)) return "It has a number that is too large to be shown as it is. Accept it in another client, such as the terminal's.";
+  return null;
+}
+
+function hasExactNumbers(value: unknown): boolean {
+  if (typeof value === "number") return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
+  if (typeof value !== "object" || value === null) return true;
+  return Object.values(value).every(hasExactNumbers);
 }
 
 function isShallow(value: unknown, depth: number): boolean {

@@ -5,7 +5,7 @@ import { count, sinceSecond } from "../format";
 import { Answer, At, Table, usePolled, When } from "./parts";
 
 export function Queue() {
-  const asked = usePolled(async () => (await call("admin/queue/read", {})).data);
+  const asked = usePolled(async (options) => (await call("admin/queue/read", {}, options)).data);
   return (
     <>
       <h1>Queues</h1>
@@ -34,7 +34,7 @@ export function Queue() {
 }
 
 export function Workers() {
-  const asked = usePolled(async () => (await call("admin/worker/list", {})).data);
+  const asked = usePolled(async (options) => (await call("admin/worker/list", {}, options)).data);
   return (
     <>
       <h1>Workers</h1>

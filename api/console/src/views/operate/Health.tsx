@@ -1,4 +1,5 @@
 /** Whether the deployment does its work now, and what was wrong in the last 24 hours. */
+import { serverNowMs } from "../../protocol/clock";
 import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
 import { pathOf } from "../../state/route";
@@ -13,15 +14,15 @@ const BADGES: Record<Alert["severity"], string> = { critical: "failed", warning:
 const NOW = { true: ["completed", "well"], false: ["failed", "wrong"], null: ["", "unknown"] } as const;
 
 /** Read /statusz, which answers 503 with the same body when something is wrong. before: what the last answer said */
-async function findHealth(before: readonly Check[]): Promise<State> {
-  const response = await fetch("/statusz", { credentials: "same-origin", cache: "no-store" }).catch(() => {
+async function findHealth(before: readonly Check[], options: RequestInit): Promise<State> {
+  const response = await fetch("/statusz", { credentials: "same-origin", cache: "no-store", ...options }).catch(() => {
     throw new Error("The server does not answer. Check that it runs and that you are online.");
   });
   return healthOf(response.status, await response.json().catch(() => ({})), before);
 }
 
 export function Health() {
-  const asked: Asked<State> = usePolled(() => findHealth(asked.data.peek()?.checks ?? []));
+  const asked: Asked<State> = usePolled((options) => findHealth(asked.data.peek()?.checks ?? [], options));
   return (
     <>
       <h1>Health</h1>
@@ -54,14 +55,14 @@ export function Health() {
 }
 
 function Alerts() {
-  const asked = usePolled(() => call("admin/alerts/list", {}));
+  const asked = usePolled((options) => call("admin/alerts/list", {}, options));
   return (
     <section class="stack" aria-labelledby="alerts">
       <h2 id="alerts">Alerts of the last 24 hours</h2>
       <Answer asked={asked}>
         {({ data, watchedAtMs }) => (
           <>
-            {(watchedAtMs === null || Date.now() - watchedAtMs > SILENT_MS) && (
+            {(watchedAtMs === null || serverNowMs() - watchedAtMs > SILENT_MS) && (
               <p class="error" role="alert">
                 {watchedAtMs === null ? "Nobody has looked for problems yet." : `Nobody has looked for problems since ${moment(watchedAtMs)}.`} Start a worker or the
                 scheduler, which do it.
@@ -112,7 +113,7 @@ function AlertRow({ alert }: { alert: Alert }) {
 
 /** What is wrong now, in a line that leads to the page of health. */
 export function AlertsNow() {
-  const asked = usePolled(() => call("admin/alerts/list", {}));
+  const asked = usePolled((options) => call("admin/alerts/list", {}, options));
   const now = asked.data.value?.data.filter((one) => one.untilMs === null && one.severity !== "info") ?? [];
   if (now.length === 0) return null;
   return (

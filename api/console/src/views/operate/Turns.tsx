@@ -35,7 +35,7 @@ const CAUSES: Record<string, string> = {
 
 export function Turns() {
   const state = useSignal<Open | Ending>("any");
-  const load = usePolled(() => call("admin/overview/read", {}));
+  const load = usePolled((options) => call("admin/overview/read", {}, options));
   const now = load.data.value;
   const changed = now && JSON.stringify([now.turns, now.causes.map(({ state, cause, count }) => [state, cause, count])]);
   return (

@@ -10,6 +10,7 @@ import { ofUser } from "../../state/user";
 import { moment, second, since } from "../format";
 
 const REFRESH_MS = 5000;
+const LONGEST_MS = 10_000; // that an answer may take
 const ROWS = 50;
 
 export interface Asked<Data> {
@@ -35,11 +36,22 @@ export function useAsked<Data>(ask: () => Promise<Data>, values: readonly unknow
   return { data, error, again };
 }
 
-/** Ask again and again while the page is seen: for methods that the audit log has no entry of. */
-export function usePolled<Data>(ask: () => Promise<Data>): Asked<Data> {
-  const asked = useAsked(ask);
+/**
+ * Ask again and again while the page is seen: for methods that the audit log has no entry of. ask: gets what its requests
+ * need, so that one without an answer ends as an error, and no others pile up behind it
+ */
+export function usePolled<Data>(ask: (options: RequestInit) => Promise<Data>): Asked<Data> {
+  const isWaiting = useRef(false);
+  const asked = useAsked(async () => {
+    isWaiting.current = true;
+    try {
+      return await ask({ signal: AbortSignal.timeout(LONGEST_MS) });
+    } finally {
+      isWaiting.current = false;
+    }
+  });
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || asked.again(), REFRESH_MS);
+    const timer = setInterval(() => document.hidden || isWaiting.current || asked.again(), REFRESH_MS);
     return () => clearInterval(timer);
   }, []);
   return asked;

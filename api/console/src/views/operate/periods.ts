@@ -1,4 +1,5 @@
 /** Spans of days in UTC, in which usage is counted, and sums of what was spent in them. */
+import { serverNowMs } from "../../protocol/clock";
 
 export type Period = "today" | "week" | "lastWeek" | "month" | "lastMonth" | "days30";
 export const PERIODS: Record<Period, string> = {
@@ -28,7 +29,7 @@ export function weekOf(day: string): string {
 }
 
 /** Return the first and the last day of a period; weeks begin on Monday. */
-export function daysOf(period: Period, nowMs = Date.now()): Days {
+export function daysOf(period: Period, nowMs = serverNowMs()): Days {
   const today = dayOf(nowMs);
   const monday = Date.parse(weekOf(today));
   const first = `${today.slice(0, 8)}01`;
@@ -50,13 +51,13 @@ export function daysOf(period: Period, nowMs = Date.now()): Days {
 }
 
 /** Return the days of all periods, from the first of any to today. */
-export function daysOfAllPeriods(nowMs = Date.now()): Days {
+export function daysOfAllPeriods(nowMs = serverNowMs()): Days {
   const first = (Object.keys(PERIODS) as Period[]).map((period) => daysOf(period, nowMs).fromDay).sort()[0]!;
   return { fromDay: first, toDay: dayOf(nowMs) };
 }
 
 /** Return the last 366 days. */
-export function daysOfYear(nowMs = Date.now()): Days {
+export function daysOfYear(nowMs = serverNowMs()): Days {
   return { fromDay: dayOf(nowMs - 365 * DAY_MS), toDay: dayOf(nowMs) };
 }
 
