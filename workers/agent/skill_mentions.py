@@ -7,16 +7,19 @@ Source: BEHAVIOUR-171 7
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import re2
 
 from shared.errors import ToolError
 from shared.protocol.model_items import Message, text_message
 from shared.protocol.user_input import UserInput
 from workers.workspace.skills import Skill, Skills
 
-MENTION = re.compile(r"\[\$[^\]\n]{1,200}\]\(([^()\s]{1,4096})\)|\$([\w:-]{1,200})", re.ASCII)
+# By RE2, which takes a time in proportion to the text, and lets other threads run meanwhile.
+MENTION = re2.compile(r"\[\$[^\]\n]{1,200}\]\(([^()\s]+)\)|\$([\w:-]{1,200})")
+MAX_READ_CHARACTERS = 1 << 20  # of a text; nobody names a skill behind them
 LINK_SCHEME = "skill://"
 MAX_NAMED = 16  # skills of one message
 MAX_CHARACTERS = 512 * 1024  # of all their texts
@@ -53,6 +56,11 @@ def reader(skills: Skills | None, refused: list[str]) -> Callable[[Sequence[User
 def named(message: Sequence[UserInput], skills: Skills | None, refused: list[str]) -> list[Skill]:
     """Return the enabled skills that a message names, each once: those of its items, then the others in their order."""
     known = skills.skills if skills is not None else ()
+    by_link: dict[str, list[Skill]] = {}
+    by_name: dict[str, list[Skill]] = {}
+    for one in known:
+        by_link.setdefault(str(one.path), []).append(one)
+        by_name.setdefault(one.name, []).append(one)
     found: dict[Path, Skill] = {}
     mentioned: set[Path] = set()
     for part in message:
@@ -62,15 +70,15 @@ def named(message: Sequence[UserInput], skills: Skills | None, refused: list[str
                 refused.append(f"There is no skill `{part['name'][:80]}` at {part['path'][:300]}; see skills/list.")
             elif _is_offered(skill, refused):
                 found[skill.path] = skill
-        elif part["type"] == "text" and "$" in part["text"]:
-            for link, name in dict.fromkeys(MENTION.findall(part["text"])):
-                mentioned |= {one.path for one in _mentioned(known, link.removeprefix(LINK_SCHEME), name, refused)}
+        elif known and part["type"] == "text" and "$" in part["text"]:
+            for link, name in dict.fromkeys(MENTION.findall(part["text"][:MAX_READ_CHARACTERS])):
+                matches = by_link.get(link.removeprefix(LINK_SCHEME)) if link else by_name.get(name)
+                mentioned |= {one.path for one in _mentioned(matches or (), name, refused)}
     return [*found.values(), *(one for one in known if one.path in mentioned and one.path not in found)]
 
 
-def _mentioned(known: Sequence[Skill], link: str, name: str, refused: list[str]) -> list[Skill]:
+def _mentioned(matches: Sequence[Skill], name: str, refused: list[str]) -> list[Skill]:
     """Return the one skill that a link or a `$name` means. Without one it is text like any other, such as `$HOME`."""
-    matches = [one for one in known if (str(one.path) == link if link else one.name == name)]
     offered = [one for one in matches if one.enabled]
     if len(offered) > 1:
         paths = ", ".join(str(one.path) for one in offered)

@@ -55,6 +55,11 @@ def test_names_in_a_text(skills: Skills, tmp_path: Path, message: str, expected:
     assert refused == []
 
 
+@pytest.mark.parametrize("piece", ["[$", "$a", "[$x](", ("[$" * 98 + "x](") + "[$" * 2048, "$" + "a" * 300])
+def test_a_long_text_of_almost_mentions_names_nothing(skills: Skills, piece: str) -> None:
+    assert named([text(piece * ((16 << 20) // len(piece)))], skills, []) == []  # type: ignore[list-item]
+
+
 def test_the_path_of_an_item_decides(skills: Skills, tmp_path: Path) -> None:
     item = {"type": "skill", "name": "other", "path": str(tmp_path / "two" / "SKILL.md")}
 
