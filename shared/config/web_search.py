@@ -39,7 +39,7 @@ class WebSearchEndpoint:
     page_bytes: Annotated[
         int,
         Setting(
-            "How much of a page is read; a hostile page takes 500 times as much memory for a moment.",
+            "How much of a page is read; a process of its own, with at most 1 GiB, makes it text.",
             unit="bytes",
             minimum=1024,
             maximum=4 << 20,

@@ -129,6 +129,16 @@ def test_html_that_is_nested_very_deep_takes_no_worker_down(web: Web, tmp_path: 
     assert isinstance(read(web, tmp_path, url).output, str)
 
 
+def test_html_that_takes_gigabytes_is_refused_and_the_next_page_is_read(web: Web, tmp_path: Path) -> None:
+    lines = "<blockquote>" * 500 + "<br>x" * ((PAGE_BYTES - 6000) // 5)
+
+    refused = read(web, tmp_path, web.page("/large", lines))
+
+    assert refused.failed
+    assert "only with too much memory" in str(refused.output)
+    assert not read(web, tmp_path, web.page("/next", "<p>fine")).failed
+
+
 def test_the_text_of_a_page_cannot_end_what_is_marked_as_untrusted(web: Web, tmp_path: Path) -> None:
     url = web.page("/prompt", PROMPT, content_type="text/plain")
 

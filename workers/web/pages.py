@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import threading
 import time
 import zlib
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from shared import guarded_http
 from shared.errors import AddressRefused, ToolError, Unavailable
 from shared.guarded_http import Cutter, Response
 from workers.web.access import WebAccess
+from workers.web.converter import markdown
 
 MAX_REDIRECTS = 5
 MAX_URL_CHARACTERS = 2000
@@ -29,8 +29,6 @@ CODECS = re.compile(
     r"utf-?8|us-ascii|ascii|latin-?1|iso-?8859-\d{1,2}|(windows-|cp)125\d|gb2312|gbk|gb18030|big5|euc-(jp|kr)"
     r"|shift[_-]jis|koi8-[ru]|utf-16(le|be)?"
 )
-
-_converting = threading.Lock()  # a hostile page takes much memory: one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +143,3 @@ def _unpacked(url: str, response: Response, max_bytes: int) -> tuple[bytes, bool
     except zlib.error:
         raise ToolError(f"{url}: the page cannot be unpacked") from None
     return body, bool(unpacking.unconsumed_tail)
-
-
-def markdown(html: str, url: str) -> str:
-    """Return HTML as Markdown, without images, scripts and what is hidden. url: where its links start from"""
-    import html_to_markdown  # not above: most workers never need it
-
-    options = html_to_markdown.ConversionOptions(skip_images=True, extract_metadata=False, base_url=url)
-    try:
-        with _converting:
-            return html_to_markdown.convert(html, options).content or ""
-    except html_to_markdown.ConversionError:
-        raise ToolError(f"{url}: this HTML cannot be read") from None
