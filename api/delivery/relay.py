@@ -142,6 +142,10 @@ class Relay:
 
     def _deliver_events(self, thread_id: str, connections: list[Connection], announcement: bytes) -> None:
         entries = decode_entries(announcement)
+        if not entries:  # too many bytes to be published: they are in the log
+            for connection in connections:
+                connection.mark_lagging(thread_id)
+            return
         telemetry.relayed(entries[0].id)
         frames = [Frame.of_entry(entry) for entry in entries]
         for connection in connections:

@@ -146,7 +146,8 @@ local function trim_by_bytes()
   change('slices', table.concat(ids, ' ', math.max(1, #ids - SLICES + 1)))
 end
 
-local appended, for_user, new_keys, last_id = {}, {}, {}, nil
+local PUBLISHED_BYTES = 65536 -- of one message
+local appended, appended_bytes, for_user, new_keys, last_id = {}, 0, {}, {}, nil
 local added_before, background_before = added, background
 for i = 12, #ARGV, 8 do
   local method, key, item, role = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -159,6 +160,7 @@ for i = 12, #ARGV, 8 do
       last_id = redis.call('XADD', log, 'MAXLEN', '~', max_entries, '*', 'h', method .. '\t' .. key .. '\t' .. item, 'f', head)
       local line = last_id .. '\t' .. method .. '\t' .. key .. '\t' .. item .. '\n' .. head .. '\n'
       appended[#appended + 1] = line
+      appended_bytes = appended_bytes + #line
       slice_bytes = slice_bytes + #line
       if slice_bytes >= slice_limit then
         for _ = 1, math.min(SLICES, math.floor(slice_bytes / slice_limit)) do sliced[#sliced + 1] = last_id end
@@ -221,7 +223,8 @@ if #appended > 0 then
   if math.floor(added / KEYS_TRIMMED_EVERY) > math.floor(added_before / KEYS_TRIMMED_EVERY) then
     redis.call('ZREMRANGEBYRANK', keys, 0, -max_entries - 1)
   end
-  redis.call('PUBLISH', channel, table.concat(appended))
+  -- Redis ends a subscriber for whom 32 MB wait, so followers read what is large from the log.
+  redis.call('PUBLISH', channel, appended_bytes <= PUBLISHED_BYTES and table.concat(appended) or '')
 end
 if #for_user > 0 then redis.call('PUBLISH', user_channel, table.concat(for_user)) end
 if background ~= background_before then change('background', background) end

@@ -96,6 +96,8 @@ def test_the_listener_knows_whether_messages_arrive_and_logs_an_outage_once(
     receive = ChannelListener._receive
 
     def fail(listener: ChannelListener[str], subscribed: object) -> None:
+        if listener is not bench.listener:  # of another test, whose thread still ends
+            return receive(listener, subscribed)
         monkeypatch.setattr(ChannelListener, "_receive", receive)
         bench.server.connected = False
         raise redis.ConnectionError("gone")

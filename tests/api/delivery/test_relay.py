@@ -15,6 +15,7 @@ from shared.events import durable_events
 from shared.events.log import Event
 from shared.store.threads import Thread
 from shared.store.users import LOCAL_USER
+from tests.api.transport.test_dispatch import fail_to_store
 from tests.builders import (
     Backend,
     Client,
@@ -64,6 +65,34 @@ def test_a_follower_gets_every_event_once_and_in_order(backend: Backend) -> None
     assert client.text("a") == "".join(f"{number} " for number in range(100))
     ids = [frame["eventId"] for frame in client.frames if "method" in frame]
     assert len(ids) == len(set(ids)) == 102
+
+
+def test_a_follower_gets_large_events_in_their_place(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    client = follow(backend, thread)
+
+    backend.publish(thread, start_item(thread, "a"), delta(thread.id, "a", "x" * 200_000), delta(thread.id, "a", "y"))
+    backend.publish(thread, end_item(thread, "a", "done"))
+    client.wait_for(lambda frame: frame.get("method") == "item/completed")
+
+    texts = [frame["params"]["delta"] for frame in client.frames if frame.get("method", "").endswith("delta")]
+    assert "".join(texts) == "x" * 200_000 + "y"
+
+
+def test_a_resume_that_failed_may_be_repeated_and_replays_what_is_open(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = make_thread(backend.store, backend.config)
+    backend.publish(thread, start_item(thread, "a"), delta(thread.id, "a", "so far"))
+    client = backend.connect()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(backend.store.threads), "change_settings", fail_to_store)
+        client.error("thread/resume", {"threadId": thread.id})
+    client.call("thread/resume", {"threadId": thread.id})
+
+    replayed = client.wait_for(lambda frame: frame.get("method") == "item/agentMessage/delta")
+    assert replayed["params"]["delta"] == "so far"
 
 
 def test_a_new_follower_gets_the_start_and_text_so_far_of_an_open_item(backend: Backend) -> None:

@@ -122,6 +122,24 @@ def test_a_repeated_batch_is_ignored(log: EventLog) -> None:
     assert log.count(THREAD) == 2
 
 
+def test_what_is_too_large_for_a_subscriber_is_announced_and_read_from_the_log(
+    redis: fakeredis.FakeRedis, log: EventLog
+) -> None:
+    messages = redis.pubsub(ignore_subscribe_messages=True)
+    messages.subscribe(thread_channel(THREAD))
+    messages.get_message()
+
+    publish(log, *(Event("note", {"text": "x" * 30_000}) for _ in range(3)))
+    publish(log, note(1))
+
+    first, second = messages.get_message(), messages.get_message()
+    assert first is not None
+    assert second is not None
+    assert decode_entries(first["data"]) == []
+    assert len(decode_entries(second["data"])) == 1
+    assert methods(log) == ["note"] * 4
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_redis_that_lost_its_scripts_gets_them_with_the_next_batches(
     redis: fakeredis.FakeRedis, log: EventLog, threads: int
