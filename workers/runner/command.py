@@ -32,7 +32,10 @@ from workers.sandbox.runner import BY_WORKER, SILENCE, encode_error
 DEATH_SECONDS = 5.0  # after KILL; only a process stuck in the kernel takes longer, and it is given up
 SETUP_GRACE_SECONDS = 2.0  # for a sandbox that is still being set up when its worker is lost
 INFO_BYTES = 1 << 12
-MAKES_GIT = re.compile(r"\bgit\b.*\b(init|clone)\b|\.git\b", re.DOTALL)
+GIT_BYTES = 1 << 14  # of a command line in which it is looked for
+GIT = re.compile(r"\bgit\b")
+MAKES = re.compile(r"\b(init|clone)\b")
+NAMES_GIT = re.compile(r"\.git\b")
 NO_GIT = (
     "no command can make `.git` in this folder, because git outside of the sandbox would run what it names: make the "
     "repository yourself with `git init` or `git clone`, or let the command use a folder below"
@@ -209,7 +212,7 @@ class Command:
 
     def _report(self, notes: list[str]) -> None:
         """Send the worker how the command has ended."""
-        if self._placeholders and self._popen.returncode != 0 and MAKES_GIT.search(" ".join(self.spec.argv)):
+        if self._placeholders and self._popen.returncode != 0 and _makes_git(" ".join(self.spec.argv)[:GIT_BYTES]):
             notes = [*notes, NO_GIT]
         self._send(Ended(status=self._popen.returncode, stopped=self._stopped, notes=notes))
         self._thread.unwatch(self._channel.fileno())
@@ -219,3 +222,9 @@ class Command:
     def _remove_group(self) -> None:
         if self._groups is not None and self.group is not None:
             self._groups.remove(self.group)
+
+
+def _makes_git(line: str) -> bool:
+    """Return whether a command line looks as if it makes a repository."""
+    git = GIT.search(line)
+    return bool(git and MAKES.search(line, git.end())) or NAMES_GIT.search(line) is not None
