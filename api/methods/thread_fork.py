@@ -83,13 +83,14 @@ def handle(ctx: Context, params: Params) -> Result:
         thread_source=params.thread_source,
         originator=ctx.connection.client_name if ctx.connection else None,
     )
+    start = follow(ctx, thread.id)  # first: without Redis there is no fork, and the client may send the request again
     ctx.store.histories.create(replace(copy, thread=thread), source, audit_entry=ctx.audit_entry(NAME))
-    if follow(ctx, thread.id) is not None and not params.exclude_turns:
+    if source is not None:
+        ctx.after_reply(ctx.services.queue.enqueue_workspace, thread.id, ctx.user_id)
+    if start is not None and not params.exclude_turns:
         replay_usage(ctx, thread, copy.turns[-1] if copy.turns else None)
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
     found.warn(ctx, thread.id)
-    if source is not None:
-        ctx.after_reply(ctx.services.queue.enqueue_workspace, thread.id, ctx.user_id)
     turns = [] if params.exclude_turns else turn_objects(ctx.store, ctx.user_id, copy.turns, "full")[0]
     return Result(**session_result(thread, turns))

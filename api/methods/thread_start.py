@@ -106,8 +106,8 @@ def handle(ctx: Context, params: Params) -> Result:
         history_mode=params.history_mode,
     )
     ctx.services.limits.check_threads(ctx.user_id)
+    follow(ctx, thread_id)  # first: without Redis there is no thread, and the client may send the request again
     ctx.store.threads.create(thread, source, audit_entry=ctx.audit_entry(NAME))
-    follow(ctx, thread_id)
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/started", {"thread": thread_object(thread)}))
     of_files = [*hooks_of_server(ctx).warnings, *hooks.warnings, *(one["message"] for one in hooks.errors)]

@@ -56,6 +56,7 @@ class Context:
     frames:      sent after the reply and before the thread's events
     only_waits:  set when a slow request only waits for others, so that the connection's next request may be handled
     followed:    id of the thread that the request subscribed the connection to
+    has_begun_to_follow: whether it did not follow it before
     """
 
     services: Services
@@ -65,6 +66,7 @@ class Context:
     frames: list[Frame] = field(default_factory=list)
     only_waits: threading.Event = field(default_factory=threading.Event)
     followed: str | None = None
+    has_begun_to_follow: bool = False
     _deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
     _paused: list[str] = field(default_factory=list)
 

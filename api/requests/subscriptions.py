@@ -27,8 +27,10 @@ def follow(ctx: Context, thread_id: str, cursor: str | None = None) -> FollowSta
     if ctx.connection is None:
         return None
     ctx.pause(thread_id)
+    is_new = thread_id not in ctx.connection.followed()
     start = ctx.services.relay.follow(ctx.connection, thread_id, cursor)
     ctx.followed = thread_id
+    ctx.has_begun_to_follow = is_new
     return start
 
 

@@ -129,6 +129,9 @@ def _reply(ctx: Context, connection: Connection, request: Request) -> Reply:
         raise
     except Exception as error:  # noqa: BLE001 - the edge of a request: error_codes logs an unexpected error
         ctx.frames.clear()
+        if ctx.followed is not None and ctx.has_begun_to_follow:
+            # Or the request, sent again, would find the thread followed, and would not repeat what is open in it.
+            ctx.services.relay.unfollow(connection, ctx.followed)
         return {"id": request["id"], "error": wire_error(error, request["method"]).body()}
     return reply
 

@@ -91,10 +91,10 @@ class _Routes:
             if method in STREAMED_METHODS and EVENT_STREAM in request.headers.get("Accept", ""):
                 return self._streams.call_method(caller, method, params)
             ctx = Context(self._services, caller)
-            result = dispatch.call(ctx, method, params)
-            response = Response(orjson.dumps(result), content_type="application/json")
-            ctx.finish()
-            return response
+            try:
+                return Response(orjson.dumps(dispatch.call(ctx, method, params)), content_type="application/json")
+            finally:
+                ctx.finish()
 
     def thread_events(self) -> Response:
         """GET /v2/thread/events?threadId=…: a stream of what happens in a thread, until the client leaves."""

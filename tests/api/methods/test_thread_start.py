@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.errors import Unavailable
+from tests.api.methods.test_thread_fork import make_answered
 from tests.builders import Backend
 
 TOOL = {"type": "function", "name": "lookup", "description": "Look it up.", "inputSchema": {"type": "object"}}
@@ -119,3 +121,21 @@ def test_too_many_threads_are_refused(open_backend: Callable[..., Backend]) -> N
 
     assert error["code"] == -32001
     assert error["data"]["codexErrorInfo"] == "server_overloaded"
+
+
+def test_without_redis_nothing_is_made_so_that_the_request_may_be_repeated(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = make_answered(backend, "one")
+    client = backend.connect()
+    before = client.call("thread/loaded/list")["data"]
+
+    def be_away(*_: object) -> object:
+        raise Unavailable("Redis does not answer; try again")
+
+    with monkeypatch.context() as away:
+        away.setattr(type(backend.services.relay), "follow", be_away)
+        client.error("thread/start", {})
+        client.error("thread/fork", {"threadId": answered.id})
+
+    assert client.call("thread/loaded/list")["data"] == before

@@ -12,7 +12,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import make_app
+from api.methods import thread_archive
+from api.requests.context import Context
 from shared.config import SCRIPTED, SCRIPTED_WORDS
+from shared.errors import Conflict
 from shared.events import durable_events
 from shared.events.log import Event
 from shared.store.audit import AuditEntry
@@ -106,6 +109,23 @@ def test_an_error_is_a_problem_document(http: FlaskClient, path: str, body: str,
     assert response.content_type == "application/problem+json"
     assert json_of(response)["code"] == code
     assert json_of(response)["status"] == status
+
+
+def test_what_a_method_has_put_off_is_done_when_it_fails_later(
+    http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def put_off_and_fail(ctx: Context, _: object) -> object:
+        ctx.after_reply(done.append, "told")
+        raise Conflict("a turn has begun")
+
+    monkeypatch.setattr(thread_archive, "handle", put_off_and_fail)
+    thread = make_thread(backend.store, backend.config)
+
+    response = http.post("/v2/thread/archive", json={"threadId": thread.id})
+
+    assert (response.status_code, done) == (409, ["told"])
 
 
 def test_an_overload_carries_retry_after(open_backend: Callable[..., Backend]) -> None:
