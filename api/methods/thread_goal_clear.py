@@ -35,6 +35,6 @@ def handle(ctx: Context, params: Params) -> Result:
     thread = ctx.get_thread(params.thread_id)
     if thread.goal is None:
         return Result(cleared=False)
-    ctx.store.threads.set_goal(thread.id, ctx.user_id, None)
+    ctx.store.threads.change_goal(thread.id, ctx.user_id, lambda _: None)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/goal/cleared", {"threadId": thread.id}))
     return Result(cleared=True)

@@ -16,6 +16,7 @@ from shared.clock import now_ms
 from shared.errors import InvalidRequest
 from shared.events.log import Event
 from shared.protocol.thread import GOAL_STATUSES, StoredGoal, ThreadGoal
+from shared.store.threads import Thread
 from shared.views.thread import total_tokens
 
 NAME = "thread/goal/set"
@@ -49,7 +50,16 @@ EXAMPLE = Example(params={**ON_THREAD, "objective": "All tests pass."}, result={
 
 
 def handle(ctx: Context, params: Params) -> Result:
-    thread = ctx.get_thread(params.thread_id)
+    thread_id = params.thread_id
+    ctx.store.threads.change_goal(thread_id, ctx.user_id, lambda thread: _changed(thread, params))
+    shown = current_goal(ctx, ctx.get_thread(thread_id))
+    event = Event("thread/goal/updated", {"threadId": thread_id, "turnId": None, "goal": shown})
+    ctx.after_reply(ctx.publish, thread_id, event)
+    return Result(goal=shown)
+
+
+def _changed(thread: Thread, params: Params) -> StoredGoal:
+    """Return the thread's goal after the change. Errors: InvalidRequest (there is none)."""
     goal, at_ms = thread.goal, now_ms()
     objective = params.objective
     if objective is not None and (goal is None or objective != goal["objective"]):
@@ -68,8 +78,4 @@ def handle(ctx: Context, params: Params) -> Result:
         changed["status"] = params.status
     if params.token_budget is not None:
         changed["tokenBudget"] = params.token_budget
-    ctx.store.threads.set_goal(thread.id, ctx.user_id, changed)
-    shown = current_goal(ctx, ctx.get_thread(thread.id))
-    event = Event("thread/goal/updated", {"threadId": thread.id, "turnId": None, "goal": shown})
-    ctx.after_reply(ctx.publish, thread.id, event)
-    return Result(goal=shown)
+    return changed

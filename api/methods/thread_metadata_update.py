@@ -47,9 +47,13 @@ EXAMPLE = Example(
 def handle(ctx: Context, params: Params) -> Result:
     thread = ctx.get_thread(params.thread_id, missing="no rollout found for thread id {}")
     given = {name: _fact(value) for name, value in (params.git_info or {}).items() if name in NO_FACTS}
+
+    def edit(before: GitInfo | None) -> GitInfo | None:
+        info = cast(GitInfo, {**(before or NO_FACTS), **given})
+        return info if any(info.values()) else None
+
     if given:
-        info = cast(GitInfo, {**(thread.git_info or NO_FACTS), **given})
-        ctx.store.threads.set_git_info(thread.id, ctx.user_id, info if any(info.values()) else None)
+        ctx.store.threads.change_git_info(thread.id, ctx.user_id, edit)
     return Result(thread=thread_object(ctx.get_thread(thread.id)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -170,13 +170,17 @@ class Threads:
         """Set the name of a thread. Errors: NotFound."""
         self._change(thread_id, owner, name=name, updated_at_ms=now_ms())
 
-    def set_git_info(self, thread_id: str, owner: str, git_info: GitInfo | None) -> None:
-        """Set what is known of the thread's repository. Errors: NotFound."""
-        self._change(thread_id, owner, git_info=git_info)
+    def change_git_info(self, thread_id: str, owner: str, edit: Callable[[GitInfo | None], GitInfo | None]) -> None:
+        """Replace what is known of the thread's repository with edit(what was). Errors: NotFound."""
+        with self._database.write() as connection:
+            thread = lock_thread(connection, thread_id, owner)
+            self._update(connection, thread_id, git_info=edit(thread.git_info))
 
-    def set_goal(self, thread_id: str, owner: str, goal: StoredGoal | None) -> None:
-        """Set the goal of a thread; None removes it. Errors: NotFound."""
-        self._change(thread_id, owner, goal=goal)
+    def change_goal(self, thread_id: str, owner: str, edit: Callable[[Thread], StoredGoal | None]) -> None:
+        """Replace the goal of a thread with edit(thread); None removes it. Errors: NotFound; those of edit."""
+        with self._database.write() as connection:
+            thread = lock_thread(connection, thread_id, owner)
+            self._update(connection, thread_id, goal=edit(thread))
 
     def archive(self, thread_id: str, owner: str, *, audit_entry: AuditEntry | None = None) -> None:
         """Archive a thread. Errors: NotFound, Conflict (a turn is active)."""
@@ -213,8 +217,12 @@ class Threads:
     def _change(self, thread_id: str, owner: str, audit_entry: AuditEntry | None = None, **values: Any) -> None:
         with self._database.write() as connection:
             lock_thread(connection, thread_id, owner)
-            connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
+            self._update(connection, thread_id, **values)
             audit.write(connection, audit_entry, thread_id=thread_id)
+
+    @staticmethod
+    def _update(connection: Connection, thread_id: str, **values: Any) -> None:
+        connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
 
     def page(
         self, owner: str, wanted: Filter, *, sort_key: str, descending: bool, after: tuple[int, str] | None, limit: int

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.builders import Backend, make_thread
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.builders import Backend, Client, make_thread
 
 
 def test_a_goal_is_stored_published_changed_and_cleared(backend: Backend) -> None:
@@ -49,3 +51,19 @@ def test_the_first_goal_needs_an_objective(backend: Backend) -> None:
     error = backend.connect().error("thread/goal/set", {"threadId": thread.id, "status": "paused"})
 
     assert error["code"] == -32600
+
+
+def test_changes_of_a_goal_at_the_same_time_are_all_kept(backend: Backend) -> None:
+    thread = make_thread(backend.store, backend.config)
+    backend.connect().call("thread/goal/set", {"threadId": thread.id, "objective": "ship it"})
+    clients = [backend.connect() for _ in range(8)]
+    changes = [{"status": "paused"}, {"tokenBudget": 7}] * 4
+
+    def change(client: Client, members: dict[str, object]) -> None:
+        client.call("thread/goal/set", {"threadId": thread.id, **members})
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        list(pool.map(change, clients, changes))
+
+    goal = clients[0].call("thread/goal/get", {"threadId": thread.id})["goal"]
+    assert (goal["objective"], goal["status"], goal["tokenBudget"]) == ("ship it", "paused", 7)

@@ -98,7 +98,9 @@ def test_first_turn_stores_the_git_info_of_the_workspace(bench: Bench) -> None:
     (bench.cwd / ".git" / "refs" / "heads" / "main").write_text(f"{'a' * 40}\n")
     threads = bench.workers[0].store.threads
     thread, named = bench.thread(), bench.thread()
-    threads.set_git_info(named.id, named.owner, {"sha": None, "branch": "named-by-client", "originUrl": None})
+    threads.change_git_info(
+        named.id, named.owner, lambda _: {"sha": None, "branch": "named-by-client", "originUrl": None}
+    )
 
     bench.run_turn(thread, "hello")
     bench.run_turn(named, "hello")

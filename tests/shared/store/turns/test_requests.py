@@ -314,7 +314,7 @@ def test_ids_of_another_user_behave_like_unknown_ids(store: Store) -> None:
         lambda thread_id, _: store.threads.find(thread_id, "eve"),
         lambda thread_id, _: store.threads.change_settings(thread_id, "eve", {"model": "evil"}),
         lambda thread_id, _: store.threads.set_name(thread_id, "eve", "x"),
-        lambda thread_id, _: store.threads.set_git_info(thread_id, "eve", None),
+        lambda thread_id, _: store.threads.change_git_info(thread_id, "eve", lambda _: None),
         lambda thread_id, _: store.threads.archive(thread_id, "eve"),
         lambda thread_id, _: store.threads.unarchive(thread_id, "eve"),
         lambda thread_id, _: store.threads.delete(thread_id, "eve"),
