@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import redis
@@ -102,19 +104,27 @@ def end_terminals(services: Services) -> None:
         ids = {"turn_id": terminal.turn_id, "item_id": terminal.item_id}
         logger.warning("worker lost, background terminal ended", extra=ids)
     for terminal, item in [*lost, *terminals.all_users_unpublished()]:
-        durable_events.publish_end(services.store, services.log, item, terminal.owner)
+        with _alone("end of a terminal", terminal.turn_id):
+            durable_events.publish_end(services.store, services.log, item, terminal.owner)
     terminals.all_users_forget()
 
 
 def publish_missing(services: Services) -> None:
     """Publish what was stored and never published."""
     for turn in services.store.recovery.all_users_unpublished():
-        try:
+        with _alone("events of a turn", turn.id):
             durable_events.publish_missing(services.store, services.log, turn)
-        except (SQLAlchemyError, redis.RedisError):
-            raise
-        except Exception:  # those behind it must not wait for a turn whose rows nobody can read
-            logger.exception("events of a turn not published", extra={"turn_id": turn.id})
+
+
+@contextmanager
+def _alone(what: str, turn_id: str) -> Iterator[None]:
+    """Log an unexpected error: what comes behind must not wait for rows that nobody can read. Others are raised."""
+    try:
+        yield
+    except (SQLAlchemyError, redis.RedisError):
+        raise
+    except Exception:
+        logger.exception("%s not published", what, extra={"turn_id": turn_id})
 
 
 def wake_workers(services: Services) -> None:

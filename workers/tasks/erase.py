@@ -37,6 +37,8 @@ def run(services: Services) -> None:
                     logger.info("erasure completed", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
             except (OSError, ThreadhouseError, SQLAlchemyError, redis.RedisError) as error:
                 logger.warning("erasure not finished, retrying: %s", error, extra={"erasure_id": erasure.id})
+            except Exception:  # those behind it must not wait for it
+                logger.exception("erasure not finished, retrying", extra={"erasure_id": erasure.id})
 
 
 def erase(services: Services, erasure: Erasure) -> bool:
