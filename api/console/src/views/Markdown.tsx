@@ -3,18 +3,75 @@
  *
  * No HTML is made from it at all, so there is none to clean: HTML in a message is shown as it was written.
  */
-import { Lexer, type Token, type Tokens } from "marked";
+import { Lexer, type Token, Tokenizer, type Tokens, type TokensList } from "marked";
 import type { ComponentChildren } from "preact";
 import { memo } from "./memo";
 
 const MOST_DEPTH = 40;
-const MOST_CHARACTERS = 200_000; // a longer text is shown as it is
+// A text that has more of these is shown as it is.
+const MOST_CHARACTERS = 100_000; // the library copies an item of a list at each line of it, which is slow for larger ones
+const MOST_CELLS = 5000; // of all tables, each row of which the library fills up
+const MOST_STEPS = 20_000_000;
 
 export const Markdown = memo(function Markdown({ text }: { text: string }) {
-  if (text.length > MOST_CHARACTERS) return <div class="markdown verbatim">{text}</div>;
-  const tokens = new Lexer({ gfm: true }).lex(text);
+  const tokens = read(text);
+  if (tokens === null) return <div class="markdown verbatim">{text}</div>;
   return <div class="markdown">{blocks(withLevels(tokens), 0)}</div>;
 });
+
+/** Read a text. null: that would take too long, or would be too much to draw */
+export function read(text: string): Token[] | null {
+  if (text.length > MOST_CHARACTERS) return null;
+  try {
+    return new BoundedLexer().lex(text);
+  } catch {
+    return null;
+  }
+}
+
+/** What may have the library look at all that follows it: signs of marks and links, and words that may be addresses. */
+const COSTLY = /[*_~`[\]<>()!\\&@]|[!-~]{200,}/g;
+
+/** Gives up before a part whose length and content would take the library too long. Its time grows with their product. */
+class BoundedLexer extends Lexer {
+  private steps = 0;
+  private depth = 0;
+
+  constructor() {
+    super({ gfm: true, tokenizer: new BoundedTokenizer() });
+  }
+
+  override blockTokens<List extends Token[] = TokensList>(src: string, tokens?: List, clipped?: boolean): List {
+    const isItem = !this.state.top; // each line of a list's item is read with all lines behind it
+    return this.bounded(isItem ? src.length * src.split("\n").length : src.length, () => super.blockTokens(src, tokens, clipped) as List);
+  }
+
+  override inlineTokens(src: string, tokens?: Token[]): Token[] {
+    let costly = 0;
+    for (const [found] of src.matchAll(COSTLY)) costly += found.length;
+    return this.bounded(src.length * costly, () => super.inlineTokens(src, tokens));
+  }
+
+  private bounded<Result>(steps: number, act: () => Result): Result {
+    this.steps += steps;
+    if (this.steps > MOST_STEPS || this.depth >= MOST_DEPTH) throw new Error("This text takes too long to read.");
+    this.depth++;
+    const result = act();
+    this.depth--;
+    return result;
+  }
+}
+
+class BoundedTokenizer extends Tokenizer {
+  private cells = 0;
+
+  override table(src: string): Tokens.Table | undefined {
+    const [whole, head, marks] = this.rules.block.table.exec(src) ?? [];
+    if (whole !== undefined && /[|:]/.test(marks!)) this.cells += head!.split("|").length * whole.split("\n").length;
+    if (this.cells > MOST_CELLS) throw new Error("These are too many cells to draw.");
+    return super.table(src);
+  }
+}
 
 /** Give headings levels that begin below the page's own and leave none out, whatever the text has. */
 export function withLevels(tokens: Token[]): Token[] {
