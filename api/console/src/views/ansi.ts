@@ -11,15 +11,29 @@ const MOST_CHARACTERS = 200_000; // of one output; the end of it is shown
 /** Return the pieces of an output. A line that was written over with "\r" shows its last state. */
 export function ansiPieces(output: string): Piece[] {
   const shown = output.length > MOST_CHARACTERS ? output.slice(-MOST_CHARACTERS) : output;
-  const entries = Anser.ansiToJson(plainLines(shown), { json: true, use_classes: true, remove_empty: true });
+  const entries = new Terminal().ansiToJson(plainLines(shown), { json: true, use_classes: true, remove_empty: true });
   return entries.map((entry) => ({ text: controlFree(entry.content), classes: classesOf(entry) })).filter((piece) => piece.text);
+}
+
+/** Has each decoration once: the library adds it again at each sequence that turns it on, and copies all of them for each piece. */
+class Terminal extends Anser {
+  declare private decorations: Anser.DecorationName[];
+
+  override processChunkJson(...chunk: Parameters<Anser["processChunkJson"]>): Anser.AnserJsonEntry {
+    const entry = super.processChunkJson(...chunk);
+    this.decorations = [...new Set(this.decorations)];
+    entry.decorations = [...new Set(entry.decorations)];
+    return entry;
+  }
 }
 
 function plainLines(text: string): string {
   // Titles, links and other strings of the terminal (OSC, DCS, …) end with BEL or ST.
   const withoutStrings = text.replace(/\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?/g, "");
   const withoutMoves = withoutStrings.replace(/\x1b\[[0-9:;<=>?]*[ -/]*[@-ln-~]/g, "").replace(/\x1b[ -/]*[0-OQ-WYZ\\`-~]/g, "");
-  return withoutMoves.replace(/\r+\n/g, "\n").replace(/^.*\r(?=[^\n])/gm, "");
+  // Each run of "\r" is matched once, whatever follows it: looking for "\n" from each of them would take too long.
+  const withoutRuns = withoutMoves.replace(/\r+\n?/g, (run) => (run.endsWith("\n") ? "\n" : "\r"));
+  return withoutRuns.replace(/^.*\r(?=[^\n])/gm, "");
 }
 
 function controlFree(text: string): string {

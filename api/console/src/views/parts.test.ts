@@ -46,6 +46,15 @@ test("an output of any length is shown to its end", () => {
   expect(plain("x".repeat(300_000) + "end").length).toBe(200_000);
 });
 
+test("a run of carriage returns is read once", () => {
+  expect(plain(`10%${"\r".repeat(199_000)}done\r\r\n`)).toBe("done\n");
+});
+
+test("a decoration that is turned on again and again is one", () => {
+  const classes = ansiPieces("\x1b[1mx".repeat(20_000) + `\x1b[${"1;".repeat(20_000)}4my`).map((piece) => piece.classes);
+  expect([classes.length, new Set(classes)]).toEqual([20_001, new Set(["bold", "bold underline"])]);
+});
+
 test("the lines of an update have their numbers", () => {
   const lines = diffLines({ path: "/a", kind: { type: "update", move_path: null }, diff: "@@ -3,2 +3,3 @@\n same\n-old\n+new\n+more\n" });
 
