@@ -150,22 +150,33 @@ function closeMenu(inside: EventTarget | null): void {
   menu.querySelector("summary")?.focus();
 }
 
+function focus(input: HTMLInputElement | null): void {
+  input?.focus();
+}
+
 function Rename({ thread, close }: { thread: Thread; close: () => void }) {
   async function submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const name = String(new FormData(event.currentTarget as HTMLFormElement).get("name") ?? "").trim();
     if (!name || name === thread.name || (await rename(thread.id, name))) close();
   }
+  /** Close a form that the user has turned away from, unless something is typed in it or another window has the focus. */
+  function leave({ currentTarget }: FocusEvent): void {
+    const form = currentTarget as HTMLFormElement;
+    const input = form.elements.namedItem("name") as HTMLInputElement;
+    // Only afterwards has what is next the focus, and keeps it as the form goes.
+    setTimeout(() => document.hasFocus() && !form.contains(document.activeElement) && input.value === input.defaultValue && close());
+  }
   return (
     <li class="thread-row">
-      <form class="row rename" onSubmit={(event) => void submit(event)}>
+      <form class="row rename" onSubmit={(event) => void submit(event)} onFocusOut={leave}>
         <input
           name="name"
           aria-label="Name of the thread"
           dir="auto"
           defaultValue={thread.name ?? titleOf(thread)}
           maxLength={200}
-          ref={(input) => input?.focus()}
+          ref={focus}
           onKeyDown={(event) => event.key === "Escape" && close()}
         />
         <button class="primary">Save</button>
