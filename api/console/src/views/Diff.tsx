@@ -1,5 +1,5 @@
 /** The changes of one file: side by side where there is room, otherwise one below the other. */
-import { signal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { FileUpdate } from "../protocol/types";
@@ -38,9 +38,10 @@ interface FileDiffProps {
 
 export function FileDiff({ path, title = path, to, kind, lines, open, most = MOST_LINES, note }: FileDiffProps) {
   const { added, deleted } = counts(lines);
+  const isOpen = useSignal(open); // a closed one is not drawn: there may be very many
   const shown = lines.slice(0, most);
   return (
-    <details class="diff" open={open}>
+    <details class="diff" open={open} onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
       <summary>
         <code class="path" title={title}>
           {path}
@@ -51,7 +52,7 @@ export function FileDiff({ path, title = path, to, kind, lines, open, most = MOS
         </span>
       </summary>
       {note && <p class="small quiet">{note}</p>}
-      {shown.length > 0 && (
+      {isOpen.value && shown.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label={`Changes of ${path}`}>
           {isWide.value && added > 0 && deleted > 0 ? <Sides lines={shown} /> : <Unified lines={shown} />}
           {lines.length > most && <p class="small quiet">{plural(lines.length - most, "more line")} not shown.</p>}

@@ -7,7 +7,10 @@ import { pathOf, type ThreadView } from "../state/route";
 import { titleOf } from "../state/threads";
 import { downloadUrl, type Entry, type Found, readChanges, readFile, readFolder, save } from "../state/workspace";
 import { FileDiff } from "./Diff";
+import { MOST_LINES } from "./diff";
 import type { PatchFile } from "./patch";
+
+const MOST_OPEN = 10; // files
 
 export function Workspace({ threadId, view }: { threadId: string; view: ThreadView }) {
   const thread = useLoaded(() => call("thread/read", { threadId }).then((found) => found.thread));
@@ -85,16 +88,25 @@ function Changes({ threadId }: { threadId: string }) {
   if (found === undefined) return <Trouble of={changes} />;
   if (found === null) return <p class="quiet">The changes are too large for this page. Download the patch.</p>;
   if (found.length === 0) return <p class="quiet">Nothing has changed since the start.</p>;
+  const open = openAtFirst(found);
   return (
     <div class="changes">
       <p class="small quiet">
         {found.length === 1 ? "1 file has" : `${found.length} files have`} changed since the start.
       </p>
-      {found.map((file) => (
-        <FileDiff key={file.path} path={file.from ?? file.path} to={file.from && file.path} kind={file.kind} lines={file.lines} open={found.length <= 10} note={noteOf(file)} />
+      {found.map((file, index) => (
+        <FileDiff key={file.path} path={file.from ?? file.path} to={file.from && file.path} kind={file.kind} lines={file.lines} open={index < open} note={noteOf(file)} />
       ))}
     </div>
   );
+}
+
+/** Return how many files are open at first: of a few files those whose lines are not too many to draw at once. */
+export function openAtFirst(files: readonly PatchFile[]): number {
+  if (files.length > MOST_OPEN) return 0;
+  let lines = 0;
+  const end = files.findIndex((file) => (lines += Math.min(file.lines.length, MOST_LINES)) > MOST_LINES);
+  return end < 0 ? files.length : end;
 }
 
 function noteOf(file: PatchFile): string | undefined {

@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { textOf } from "../state/workspace";
 import { parseRoute, pathOf } from "../state/route";
 import { diffLines, sideBySide } from "./diff";
-import { parsePatch } from "./patch";
+import { parsePatch, type PatchFile } from "./patch";
+import { openAtFirst } from "./Workspace";
 
 const PATCH = `diff --git a/notes.txt b/notes.txt
 index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644
@@ -133,4 +134,18 @@ it("addresses lead to a thread's workspace and to a shared thread", () => {
   for (const route of routes) expect(parseRoute(pathOf(route))).toEqual(route);
   expect(parseRoute("#/threads/t/else")).toEqual({ page: "thread", threadId: "t" });
   expect(parseRoute("#/shared/")).toEqual({ page: "threads" });
+});
+
+describe("the files that are open at first", () => {
+  const files = (...lines: number[]) => lines.map((count) => ({ lines: Array(count).fill(null) })) as unknown as PatchFile[];
+
+  it.each([
+    [files(3, 0, 4), 3],
+    [files(1990, 10, 1, 1), 2],
+    [files(500_000, 1), 1],
+    [files(...Array(11).fill(1)), 0],
+    [files(), 0],
+  ])("%# have no more lines than one draws at once", (found, open) => {
+    expect(openAtFirst(found)).toBe(open);
+  });
 });
