@@ -9,7 +9,7 @@ import { noteSteered } from "../state/steered";
 import type { ThreadState, TurnState } from "../state/thread";
 import { attempt } from "../state/toasts";
 import { Choices } from "./Choices";
-import { useFirstFocus } from "./focus";
+import { focusPage, useFirstFocus } from "./focus";
 import { withImages } from "./images";
 import { Queue } from "./Queue";
 import { SteeredMessages } from "./Steered";
@@ -38,8 +38,14 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
     await attempt(async () => change({ images: await withImages(images, files) }));
   }
 
+  /** Give the focus to the box before the button that was pressed is disabled, so that no key that is typed next acts. */
+  function focusBox(): void {
+    if (document.activeElement !== area.current) focusPage();
+  }
+
   async function send(): Promise<void> {
     if (isEmpty || busy) return;
+    focusBox();
     const taken = takeOut(draft.value);
     draft.value = taken;
     const message = { threadId, input: inputOf(text.trim(), images), clientUserMessageId: taken.tried.id };
@@ -54,6 +60,7 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
 
   function queue(): void {
     if (isEmpty || busy) return;
+    focusBox();
     void attempt(() => {
       enqueue(threadId, text.trim(), images);
       draft.value = { ...NO_MESSAGE, choice };
@@ -62,6 +69,7 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
 
   async function interrupt(): Promise<void> {
     if (!running || stopping.value === running.id) return;
+    focusBox();
     stopping.value = running.id;
     if (!(await attempt(() => call("turn/interrupt", { threadId, turnId: running.id })))) stopping.value = null;
   }
@@ -108,7 +116,7 @@ export function Composer({ state, sent }: { state: ThreadState; sent: () => void
                 <button
                   type="button"
                   aria-label={`Remove image ${index + 1}`}
-                  onClick={() => change({ images: images.filter((_, other) => other !== index) })}
+                  onClick={() => (focusBox(), change({ images: images.filter((_, other) => other !== index) }))}
                 >
                   ×
                 </button>

@@ -1,9 +1,11 @@
 /** The messages that wait for the end of a thread's turn, above the place where one writes. */
+import type { RefObject } from "preact";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { messageOf } from "../protocol/http";
 import { draftOf } from "../state/drafts";
 import { advance, change, editing, held, onTheWay, type QueuedMessage, queues, remove } from "../state/queue";
 import { say } from "../state/toasts";
+import { focusPage } from "./focus";
 
 export function Queue({ threadId }: { threadId: string }) {
   const messages = queues.value.get(threadId) ?? [];
@@ -29,7 +31,7 @@ export function Queue({ threadId }: { threadId: string }) {
           <span class="small">
             {why} {messages.length === 1 ? "The message waits." : "The messages wait."}
           </span>
-          <button type="button" disabled={onTheWay.value.has(messages[0].key)} onClick={() => advance(threadId, true)}>
+          <button type="button" disabled={onTheWay.value.has(messages[0].key)} onClick={() => (focusPage(), advance(threadId, true))}>
             Send now
           </button>
         </p>
@@ -38,11 +40,19 @@ export function Queue({ threadId }: { threadId: string }) {
   );
 }
 
+/** Return the ref of a part that passes the focus on to where one writes when it goes, so that no key that is typed next acts. */
+function usePassedFocus(): RefObject<HTMLDivElement | null> {
+  const part = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => () => void (part.current?.contains(document.activeElement) && focusPage()), []);
+  return part;
+}
+
 function Message({ message }: { message: QueuedMessage }) {
   const { key, text, images } = message;
   const isSent = onTheWay.value.has(key);
+  const part = usePassedFocus();
   return (
-    <div class="row queued">
+    <div class="row queued" ref={part}>
       <span class="queued-text">
         {text}
         {images.length > 0 && <span class="quiet small"> {images.length === 1 ? "1 image" : `${images.length} images`}</span>}
@@ -68,6 +78,7 @@ function Editor({ message }: { message: QueuedMessage }) {
   const draft = useMemo(() => draftOf<string | null>(`edit ${message.key}`, null), [message.key]);
   const text = draft.value ?? message.text;
   const field = useRef<HTMLTextAreaElement>(null);
+  const part = usePassedFocus();
   const close = () => {
     editing.value = null;
     draft.value = null;
@@ -84,7 +95,7 @@ function Editor({ message }: { message: QueuedMessage }) {
     }
   }
   return (
-    <div class="stack">
+    <div class="stack" ref={part}>
       <textarea
         aria-label="Queued message"
         dir="auto"

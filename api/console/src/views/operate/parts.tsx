@@ -1,12 +1,13 @@
 /** What the operator's pages share: asking again and again, lists that page, tables, names of users. */
 import { type Signal, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { call, messageOf } from "../../protocol/http";
 import type { UserWithTurns } from "../../protocol/types";
 import { pathOf } from "../../state/route";
 import { attempt as attemptIt, say } from "../../state/toasts";
 import { ofUser } from "../../state/user";
+import { focusPage } from "../focus";
 import { moment, second, since } from "../format";
 
 const REFRESH_MS = 5000;
@@ -129,17 +130,24 @@ export async function attempt(done: string, act: () => Promise<unknown>, afterwa
 /** A button that acts when it is pressed a second time. of: what it acts on, for those who do not see the row; keep: what leaves it */
 export function AskFirst({ text, of = "", keep, kind, act }: { text: string; of?: string; keep: string; kind?: string; act: () => void }) {
   const asks = useSignal(false);
+  const place = useRef<HTMLButtonElement>(null); // or what stands in its place
+  const asked = useRef(false);
+  useLayoutEffect(() => {
+    if (asked.current && !asks.value) place.current?.focus(); // what was pressed is gone
+    asked.current = asks.value;
+  }, [asks.value]);
+  useLayoutEffect(() => () => void (place.current?.contains(document.activeElement) && focusPage()), []);
   const really = `Really ${text[0]!.toLowerCase()}${text.slice(1)}?`;
   const label = (said: string) => (of ? `${said} ${of}` : undefined);
   if (!asks.value) {
     return (
-      <button class={kind} aria-label={label(text)} onClick={() => (asks.value = true)}>
+      <button class={kind} aria-label={label(text)} ref={place} onClick={() => (asks.value = true)}>
         {text}
       </button>
     );
   }
   return (
-    <span class="row">
+    <span class="row" ref={place}>
       <button class="danger" aria-label={label(really)} ref={focus} onClick={() => ((asks.value = false), act())}>
         {really}
       </button>
