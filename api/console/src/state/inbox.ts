@@ -21,15 +21,17 @@ let asked = 0;
 
 export async function loadInbox(): Promise<void> {
   const number = ++asked;
+  let data: readonly WaitingRequest[];
   try {
-    const { data } = await call("serverRequest/list", { limit: 200 });
-    if (number !== asked) return;
-    inbox.value = data;
-    noticeInbox(data, (threadId) => go({ page: "thread", threadId }));
-    inboxError.value = null;
+    ({ data } = await call("serverRequest/list", { limit: 200 }));
   } catch (error) {
     if (number === asked) inboxError.value = messageOf(error);
+    return;
   }
+  if (number !== asked) return;
+  inbox.value = data;
+  inboxError.value = null;
+  noticeInbox(data, (threadId) => go({ page: "thread", threadId })); // last, and its errors are not the inbox's
 }
 
 /** Answer a server request. Returns whether it is over. */

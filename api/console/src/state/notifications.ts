@@ -5,11 +5,12 @@ import { titleOf } from "../views/decisions";
 import { harmless } from "../views/visible";
 import { flag, storeFlag } from "./preferences";
 import { titleOf as titleOfThread } from "./threads";
+import { say } from "./toasts";
 import { onUserGone } from "./user";
 
 const NAME = "notifications";
 
-/** "unable": the browser has none, or gives them to pages over https alone. "blocked": its user has forbidden them. */
+/** "unable": the browser has none, or none for a page like this. "blocked": its user has forbidden them. */
 export type NotificationState = "unable" | "blocked" | "off" | "on";
 
 export const notifications = signal<NotificationState>(stateNow());
@@ -47,10 +48,23 @@ export function noticeInbox(list: readonly WaitingRequest[], open: (threadId: st
   const [first] = fresh;
   if (!first || notifications.value !== "on" || document.hasFocus()) return;
   const more = fresh.length > 1 ? ` (and ${fresh.length - 1} more)` : "";
-  const shown = new Notification(titleOf(first) + more, { body: harmless(titleOfThread(first)), tag: "threadhouse" });
+  const shown = show(titleOf(first) + more, { body: harmless(titleOfThread(first)), tag: "threadhouse" });
+  if (!shown) return;
   shown.onclick = () => {
     window.focus();
     open(first.threadId);
     shown.close();
   };
+}
+
+/** Show a notification. null: the browser cannot, as Chrome for Android, which says so only now; then they are off */
+function show(title: string, options: NotificationOptions): Notification | null {
+  try {
+    return new Notification(title, options);
+  } catch {
+    turnOff();
+    notifications.value = "unable";
+    window.addEventListener("focus", () => say("This browser cannot show notifications, so they are off.", "error"), { once: true });
+    return null;
+  }
 }
