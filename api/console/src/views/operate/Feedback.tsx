@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
-import { Answer, attempt, Choice, Id, More, Table, usePages, UserLink, useUsers, When } from "./parts";
+import { Answer, Choice, Id, More, Table, useOnce, usePages, UserLink, useUsers, When } from "./parts";
 
 type Report = Methods["admin/feedback/list"]["result"]["data"][number];
 type Status = "any" | "received" | "processing" | "delivered" | "failed";
@@ -17,7 +17,8 @@ export function Feedback() {
     (cursor) => call("admin/feedback/list", { cursor, ...(status.value === "any" ? {} : { status: status.value }) }),
     [status.value],
   );
-  const retry = (report: Report) => void attempt("The report is queued again.", () => call("admin/feedback/retry", { feedbackId: report.id }), pages.again);
+  const { busy, act } = useOnce(pages);
+  const retry = (report: Report) => void act("The report is queued again.", () => call("admin/feedback/retry", { feedbackId: report.id }));
   return (
     <>
       <h1>Feedback</h1>
@@ -53,7 +54,13 @@ export function Feedback() {
                     <Text text={report.reason} />
                     <About report={report} />
                   </td>
-                  <td>{report.status === "failed" && <button onClick={() => retry(report)}>Retry</button>}</td>
+                  <td>
+                    {report.status === "failed" && (
+                      <button disabled={busy} onClick={() => retry(report)}>
+                        Retry
+                      </button>
+                    )}
+                  </td>
                 </tr>
               ))}
             </Table>

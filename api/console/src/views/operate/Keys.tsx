@@ -58,7 +58,10 @@ function NewKey({ userId, again }: { userId: string; again: () => void }) {
   const label = useSignal("");
   const expiry = useSignal<Expiry>("90");
   const secret = useSignal<string | null>(null);
+  const busy = useSignal(false);
   const create = async () => {
+    if (busy.value) return; // a double click makes one key
+    busy.value = true;
     try {
       const expiresAtMs = expiry.value === "0" ? null : Date.now() + Number(expiry.value) * DAY_MS;
       secret.value = (await call("admin/key/create", { userId, label: label.value.trim() || "default", expiresAtMs })).key;
@@ -67,6 +70,7 @@ function NewKey({ userId, again }: { userId: string; again: () => void }) {
     } catch (error) {
       say(messageOf(error), "error");
     }
+    busy.value = false;
   };
   if (secret.value) return <Secret secret={secret.value} done={() => (secret.value = null)} />;
   return (
@@ -76,7 +80,9 @@ function NewKey({ userId, again }: { userId: string; again: () => void }) {
         <input maxLength={100} autocomplete="off" placeholder="laptop" value={label.value} onInput={(event) => (label.value = event.currentTarget.value)} />
       </label>
       <Choice label="Expires" value={expiry} choices={EXPIRIES} />
-      <button type="submit">Create a key</button>
+      <button type="submit" disabled={busy.value}>
+        Create a key
+      </button>
     </form>
   );
 }

@@ -4,7 +4,7 @@ import { call } from "../../protocol/http";
 import type { Methods } from "../../protocol/types";
 import { pathOf } from "../../state/route";
 import { plural } from "../format";
-import { Answer, At, attempt, Choice, Id, More, Table, usePages, When } from "./parts";
+import { Answer, At, Choice, Id, More, Table, useOnce, usePages, When } from "./parts";
 
 type Delivery = Methods["admin/webhook/list"]["result"]["data"][number];
 type State = "any" | "dead" | "pending" | "delivered";
@@ -19,8 +19,8 @@ export function Webhooks() {
     urls.value = page.webhooks;
     return page;
   }, [state.value]);
-  const replay = (one: Delivery) =>
-    void attempt("It is sent again within seconds.", () => call("admin/webhook/replay", { deliveryId: one.deliveryId }), pages.again);
+  const { busy, act } = useOnce(pages);
+  const replay = (one: Delivery) => void act("It is sent again within seconds.", () => call("admin/webhook/replay", { deliveryId: one.deliveryId }));
   return (
     <>
       <h1>Webhooks</h1>
@@ -62,7 +62,7 @@ export function Webhooks() {
                   <td>
                     {urls.value?.includes(one.url) ? (
                       one.state !== "pending" && (
-                        <button aria-label={`Send again: ${one.event}`} onClick={() => replay(one)}>
+                        <button disabled={busy} aria-label={`Send again: ${one.event}`} onClick={() => replay(one)}>
                           Send again
                         </button>
                       )

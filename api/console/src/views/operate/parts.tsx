@@ -127,6 +127,18 @@ export async function attempt(done: string, act: () => Promise<unknown>, afterwa
   return well;
 }
 
+/** Return how to act on a row of a list, and whether nothing else can: until the list says what has become of the row, so that no double click acts twice. */
+export function useOnce<Row>(pages: Pages<Row>): { busy: boolean; act: (done: string, act: () => Promise<unknown>) => Promise<void> } {
+  const busy = useSignal(false);
+  useEffect(() => void (busy.value = false), [pages.data.value]);
+  async function act(done: string, act: () => Promise<unknown>): Promise<void> {
+    if (busy.peek()) return;
+    busy.value = true;
+    if (!(await attempt(done, act, pages.again))) busy.value = false;
+  }
+  return { busy: busy.value, act };
+}
+
 /** A button that acts when it is pressed a second time. of: what it acts on, for those who do not see the row; keep: what leaves it */
 export function AskFirst({ text, of = "", keep, kind, act }: { text: string; of?: string; keep: string; kind?: string; act: () => void }) {
   const asks = useSignal(false);
