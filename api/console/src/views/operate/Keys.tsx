@@ -1,5 +1,6 @@
 /** The API keys of a user: create one, which is shown once, and revoke them. */
 import { useSignal } from "@preact/signals";
+import { serverNowMs } from "../../protocol/clock";
 import { call, messageOf } from "../../protocol/http";
 import { say } from "../../state/toasts";
 import { Answer, AskFirst, At, attempt, Choice, More, Table, usePages } from "./parts";
@@ -51,7 +52,7 @@ export function Keys({ userId, isDisabled }: { userId: string; isDisabled: boole
 
 function stateOf(key: { revokedAtMs: number | null; expiresAtMs: number | null }): string {
   if (key.revokedAtMs !== null) return "revoked";
-  return key.expiresAtMs !== null && key.expiresAtMs <= Date.now() ? "expired" : "valid";
+  return key.expiresAtMs !== null && key.expiresAtMs <= serverNowMs() ? "expired" : "valid";
 }
 
 function NewKey({ userId, again }: { userId: string; again: () => void }) {
@@ -63,7 +64,7 @@ function NewKey({ userId, again }: { userId: string; again: () => void }) {
     if (busy.value) return; // a double click makes one key
     busy.value = true;
     try {
-      const expiresAtMs = expiry.value === "0" ? null : Date.now() + Number(expiry.value) * DAY_MS;
+      const expiresAtMs = expiry.value === "0" ? null : serverNowMs() + Number(expiry.value) * DAY_MS;
       secret.value = (await call("admin/key/create", { userId, label: label.value.trim() || "default", expiresAtMs })).key;
       label.value = "";
       again();
