@@ -93,6 +93,11 @@ export function isPassing(error: unknown): boolean {
   return error instanceof ServerError && (!error.isOwn || error.status < 400 || error.status === 408 || error.status === 429 || error.status >= 500);
 }
 
+/** Return whether a request may have had its effect all the same: its answer is lost, or says nothing of it. */
+export function mayHaveArrived(error: unknown): boolean {
+  return error instanceof ServerError && (error.status === 0 || error.status >= 500);
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,7 @@
 /** Begin a thread: the first message, and where the agent works. */
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import { call, isPassing, jsonOf, messageOf, send } from "../protocol/http";
+import { call, jsonOf, mayHaveArrived, messageOf, send } from "../protocol/http";
 import { draftOf, messageDraft, NO_MESSAGE, takeOut } from "../state/drafts";
 import { go, route } from "../state/route";
 import { who } from "../state/session";
@@ -45,7 +45,7 @@ export function NewThread() {
       const { tried } = takeOut({ ...NO_MESSAGE, text });
       const input = [{ type: "text" as const, text }];
       await call("turn/start", { threadId: thread.id, input, clientUserMessageId: tried.id, ...(effort && { effort }) }).catch((problem) => {
-        const why = isPassing(problem) ? "nobody knows whether it has the message, which you may send again" : "the message was not sent";
+        const why = mayHaveArrived(problem) ? "nobody knows whether it has the message, which you may send again" : "the message was not sent";
         messageDraft(thread.id).value = { ...NO_MESSAGE, text, choice: effort ? { effort } : {}, refused: `The thread is there, but ${why}: ${messageOf(problem)}`, tried };
       });
       forgetKept(NAME);

@@ -1,6 +1,6 @@
 /** What hostile servers, models and names send in a request: it is shown as it is, whole, and breaks nothing. */
 import { describe, expect, test } from "vitest";
-import { isPassing, ServerError } from "../protocol/http";
+import { isPassing, mayHaveArrived, ServerError } from "../protocol/http";
 import { isEvent } from "../protocol/stream";
 import type { Item } from "../protocol/types";
 import { decisionsOf, titleOf } from "./decisions";
@@ -165,6 +165,10 @@ describe("the reading edge", () => {
 
   test("what something on the way answers is none of the server's words", () => {
     expect([403, 404].map((status) => isPassing(new ServerError("", status, undefined, false)))).toEqual([true, true]);
+  });
+
+  test("a request without an answer may have arrived, and one that was refused has not", () => {
+    expect([0, 500, 502, 400, 404, 429].map((status) => mayHaveArrived(new ServerError("", status)))).toEqual([true, true, true, false, false, false]);
   });
 
   test("a server that is busy or away is asked again", () => {
