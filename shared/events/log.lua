@@ -226,7 +226,16 @@ if #appended > 0 then
   -- Redis ends a subscriber for whom 32 MB wait, so followers read what is large from the log.
   redis.call('PUBLISH', channel, appended_bytes <= PUBLISHED_BYTES and table.concat(appended) or '')
 end
-if #for_user > 0 then redis.call('PUBLISH', user_channel, table.concat(for_user)) end
+local some, some_bytes = {}, 0
+for _, line in ipairs(for_user) do
+  if some_bytes > 0 and some_bytes + #line > PUBLISHED_BYTES then
+    redis.call('PUBLISH', user_channel, table.concat(some))
+    some, some_bytes = {}, 0
+  end
+  some[#some + 1] = line
+  some_bytes = some_bytes + #line
+end
+if some_bytes > 0 then redis.call('PUBLISH', user_channel, table.concat(some)) end
 if background ~= background_before then change('background', background) end
 -- All parts expire at the same moment: a log without its keys would take events twice, and keys without their log would
 -- keep it from being refilled. The moment is moved when an eighth of ttl has passed, and holds for parts made meanwhile.

@@ -140,6 +140,23 @@ def test_what_is_too_large_for_a_subscriber_is_announced_and_read_from_the_log(
     assert methods(log) == ["note"] * 4
 
 
+def test_a_users_notifications_come_in_messages_that_a_subscriber_can_take(
+    redis: fakeredis.FakeRedis, log: EventLog
+) -> None:
+    messages = redis.pubsub(ignore_subscribe_messages=True)
+    messages.subscribe(user_channel(OWNER))
+    messages.get_message()
+    name = {"threadId": THREAD, "threadName": "x" * 30_000}
+
+    publish(log, *(Event("thread/name/updated", name) for _ in range(5)))
+
+    sizes = []
+    while message := messages.get_message():
+        sizes.append((len(decode_entries(message["data"])), len(message["data"])))
+    assert [count for count, _ in sizes] == [2, 2, 1]
+    assert max(size for _, size in sizes) <= 65_536
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_redis_that_lost_its_scripts_gets_them_with_the_next_batches(
     redis: fakeredis.FakeRedis, log: EventLog, threads: int
