@@ -15,6 +15,7 @@ from sqlalchemy.engine import Row
 from shared.clock import now_ms
 from shared.protocol.auto_review import METHOD as REVIEW
 from shared.protocol.items import WireItem, wire_item
+from shared.protocol.server_requests import TOOL_CALL, USER_INPUT
 from shared.store.connection import Database
 from shared.store.tables import api_keys, approvals, items, rules, threads
 
@@ -56,6 +57,8 @@ class Approval:
 
 
 MAX_DECISION_CHARACTERS = 64
+MAX_ANSWER_BYTES = 64 * 1024  # of an answer that decides; each later call of the thread reads them again
+FREE_ANSWERS = (USER_INPUT, TOOL_CALL)  # requests whose answers are contents for the model
 TIMEOUT = "timeout"  # `via` of an answer that nobody gave in time
 
 
@@ -152,6 +155,7 @@ class Approvals:
     def session_keys(self, thread_id: str) -> set[str]:
         """Return the keys that answers have allowed for this thread, from then on."""
         query = select(approvals).where(approvals.c.thread_id == thread_id, approvals.c.state == "answered")
+        query = query.where(approvals.c.method.not_in(FREE_ANSWERS))  # which allow nothing, and may be large
         return {key for approval in self._read(query) if approval.grants_session for key in approval.keys}
 
     def rules(self, owner: str) -> list[list[str]]:

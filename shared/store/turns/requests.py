@@ -10,11 +10,11 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, t
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
-from shared.errors import Conflict, NotFound, NotSteerable, Overloaded
+from shared.errors import Conflict, InvalidParams, NotFound, NotSteerable, Overloaded
 from shared.ids import new_id
 from shared.protocol.user_input import SHELL_COMMAND, preview
 from shared.store import audit, history_size
-from shared.store.approvals import TIMEOUT, approval_from_row
+from shared.store.approvals import FREE_ANSWERS, MAX_ANSWER_BYTES, TIMEOUT, approval_from_row
 from shared.store.audit import AuditEntry
 from shared.store.conflicts import retry_conflicts
 from shared.store.connection import DEFERRED, Database
@@ -111,7 +111,7 @@ class Turns:
             if active.id != expected_id:
                 raise Conflict(f"expected active turn id `{expected_id}` but found `{active.id}`")
             _check_steerable(active, new)
-            _add_pending_input(connection, active, new)
+            _add_pending_input(connection, active, new, is_first=False)
             return active
 
     def interrupt(
@@ -217,13 +217,19 @@ def answer_approval(
 
     owner:       whose request it must be; None: the sweep answers, for any user, because the time is over
     audit_entry: says from where the owner answers
+    Errors:      InvalidParams (too large for an answer that decides)
     """
-    query = select(approvals.c.turn_id).where(approvals.c.id == request_id, approvals.c.state == "pending")
+    query = select(approvals.c.turn_id, approvals.c.method).where(
+        approvals.c.id == request_id, approvals.c.state == "pending"
+    )
     if owner is not None:
         query = query.where(approvals.c.owner == owner)
-    turn_id = connection.scalar(query)
-    if turn_id is None:
+    found = connection.execute(query).first()
+    if found is None:
         return None
+    turn_id = found.turn_id
+    if found.method not in FREE_ANSWERS and len(orjson.dumps(answer)) > MAX_ANSWER_BYTES:
+        raise InvalidParams(f"the answer to {found.method} has more than {MAX_ANSWER_BYTES} bytes")
     rows.lock(connection, [turn_id])
     pending = update(approvals).where(approvals.c.id == request_id, approvals.c.state == "pending")
     answered_by = {"via": TIMEOUT, "keyId": None} if owner is None else None
@@ -263,7 +269,7 @@ def _create_or_steer(
         _check_steerable(active, new)
         turn = active
     if new.input is not None:
-        _add_pending_input(connection, turn, new)
+        _add_pending_input(connection, turn, new, is_first=active is None)
     _touch_thread(connection, turn, new, has_preview=thread.has_preview)
     return turn, active is None
 
@@ -353,13 +359,14 @@ def _insert_turn(connection: Connection, thread_id: str, owner: str, new: NewTur
     return turn
 
 
-def _add_pending_input(connection: Connection, turn: Turn, new: NewTurn) -> None:
-    """Store input. Small input is left to the worker, which checks the history before it loads its items.
+def _add_pending_input(connection: Connection, turn: Turn, new: NewTurn, *, is_first: bool) -> None:
+    """Store input. is_first: of its turn; if it is small, the worker checks the history, before it loads its items.
 
+    Input that follows may be small and have any number, while the turn waits or runs a command.
     Errors: HistoryTooLarge
     """
     size = len(orjson.dumps(new.input))
-    if new.history_limit and size > min(SMALL_INPUT_BYTES, new.history_limit):
+    if new.history_limit and (not is_first or size > min(SMALL_INPUT_BYTES, new.history_limit)):
         _, history_bytes = history_size.read(connection, turn.thread_id)
         history_size.check(history_bytes + size, new.history_limit)
     values = {"turn_id": turn.id, "input": new.input, "client_id": new.client_id, "created_at_ms": now_ms()}

@@ -159,6 +159,21 @@ def test_input_that_makes_a_thread_too_large_is_refused(open_backend: Callable[.
     client.call("turn/start", {"threadId": other, "input": large})
 
 
+def test_many_small_inputs_of_a_turn_that_waits_count_together(open_backend: Callable[..., Backend]) -> None:
+    backend = open_backend(limits=Limits(history_bytes=100_000))
+    thread_id = make_thread(backend.store, backend.config).id
+    client, small = backend.connect(), text_input("x" * 9_000)
+    turn = client.call("turn/start", {"threadId": thread_id, "input": small})["turn"]
+    steer = {"threadId": thread_id, "expectedTurnId": turn["id"], "input": small}
+
+    replies = [client.reply(*request) for request in [("turn/steer", steer), ("turn/start", steer)] * 10]
+
+    refused = [reply["error"]["message"] for reply in replies if "error" in reply]
+    assert 9 <= len(refused) <= 11
+    assert all("start a new thread" in message for message in refused)
+    assert len(stored_input(backend, turn["id"])) == 1 + len(replies) - len(refused)
+
+
 def test_a_repeated_message_is_answered_although_the_thread_has_no_room_for_another(
     open_backend: Callable[..., Backend],
 ) -> None:

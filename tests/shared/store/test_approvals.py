@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from shared.errors import InvalidParams
 from shared.store import Store
+from shared.store.approvals import MAX_ANSWER_BYTES
 from tests.shared.store.records import park, running
 
 
@@ -33,6 +37,17 @@ def test_an_answered_request_is_not_pending_and_may_allow_its_keys_for_the_sessi
     assert store.approvals.session_keys(once.thread_id) == set()
     assert store.approvals.session_keys(session.thread_id) == {"k"}
     assert store.approvals.session_keys(other.thread_id) == set()
+
+
+def test_an_answer_that_decides_is_small_and_one_that_is_too_large_leaves_the_request_open(store: Store) -> None:
+    claimed = running(store)
+    asked = park(store, claimed)
+
+    with pytest.raises(InvalidParams, match="65536 bytes"):
+        store.turns.answer(asked.id, "ann", {"decision": "accept", "note": "x" * MAX_ANSWER_BYTES})
+
+    assert store.approvals.pending(claimed.thread_id, "ann") == [asked]
+    assert store.turns.answer(asked.id, "ann", {"decision": "accept"}) is not None
 
 
 def test_an_answer_that_is_no_object_decides_nothing(store: Store) -> None:
