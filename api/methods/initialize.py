@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from api.requests.context import Context
 from api.requests.examples import Example
-from api.requests.params import MethodParams
+from api.requests.params import Label, MethodParams
 from api.requests.settings import CODEX_HOME
 from shared import telemetry
 from shared.protocol.thread import CODEX_VERSION
@@ -21,8 +21,8 @@ NAME = "initialize"
 class ClientInfo:
     """The client's name and version."""
 
-    name: str
-    version: str
+    name: Label
+    version: Label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from api.requests.context import Context
 from api.requests.examples import ON_THREAD, SESSION, THREAD, THREAD_ID, TURN_ID, Example
 from api.requests.history import turn_objects
 from api.requests.instructions import find_instructions
+from api.requests.params import Label
 from api.requests.results import SessionResult
 from api.requests.settings import SettingsParams
 from api.requests.subscriptions import follow, replay_usage
@@ -45,7 +46,7 @@ class Params(SettingsParams):
     before_turn_id: str | None = None
     ephemeral: bool = False
     exclude_turns: bool = False
-    thread_source: str | None = None
+    thread_source: Label | None = None
 
 
 Result = SessionResult

@@ -15,6 +15,7 @@ from shared.protocol.thread import GitInfo
 from shared.views.thread import thread_object
 
 NAME = "thread/metadata/update"
+MAX_FACT_CHARACTERS = 4000
 NO_FACTS: GitInfo = {"sha": None, "branch": None, "originUrl": None}
 
 
@@ -58,6 +59,7 @@ def handle(ctx: Context, params: Params) -> Result:
 
 
 def _fact(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value):
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_FACT_CHARACTERS):
         return value
-    raise InvalidParams("Invalid request: gitInfo: expected strings that are not empty, or null")
+    wanted = f"expected strings of 1 to {MAX_FACT_CHARACTERS} characters, or null"
+    raise InvalidParams(f"Invalid request: gitInfo: {wanted}")

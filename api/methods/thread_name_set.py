@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from marshmallow import validate
 
 from api.requests.context import Context
 from api.requests.examples import ON_THREAD, Example
@@ -12,17 +15,18 @@ from shared.errors import InvalidRequest
 from shared.events.log import Event
 
 NAME = "thread/name/set"
+MAX_NAME_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params(ThreadParams):
     """The thread, and its name.
 
-    Errors: NotFound; InvalidRequest (the name is empty)
+    Errors: InvalidParams (too long); NotFound; InvalidRequest (the name is empty)
     Source: PROTOCOL 5.11
     """
 
-    name: str
+    name: Annotated[str, validate.Length(max=MAX_NAME_CHARACTERS)]
 
 
 Result = Empty

@@ -12,6 +12,7 @@ from api.requests.context import Context
 from api.requests.examples import SESSION, THREAD, Example
 from api.requests.hooks import hooks_of_server
 from api.requests.instructions import find_instructions
+from api.requests.params import Label
 from api.requests.project_config import project_defaults, project_hooks, project_warnings, trust_levels
 from api.requests.results import SessionResult
 from api.requests.settings import SettingsParams
@@ -49,7 +50,7 @@ class Params(SettingsParams):
 
     ephemeral: bool = False
     history_mode: Literal["legacy", "paginated"] | None = None
-    thread_source: str | None = None
+    thread_source: Label | None = None
     dynamic_tools: Annotated[list[Annotated[DynamicTool, DynamicToolSchema]], check_names] | None = None
 
 
@@ -84,6 +85,7 @@ def handle(ctx: Context, params: Params) -> Result:
     if source is not None:
         chosen["workspace"] = True  # a worker makes the workspace before the first turn
     chosen["dynamicTools"] = params.dynamic_tools or []
+    settings.check_size(chosen)
     hooks = project_hooks(found.project, levels, wanted.get("cwd"))
     if hooks.hooks:
         chosen["hooks"] = hooks.hooks

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate
 
 from api.requests.schemas import schema_of
 from shared.errors import InvalidParams
 from shared.protocol.base import WireSchema
+
+MAX_LABEL_CHARACTERS = 1000
+Label = Annotated[str, validate.Length(max=MAX_LABEL_CHARACTERS)]  # a short text that lists and events carry
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "floating point", str: "string", list: "sequence", dict: "map"}
 STORABLE = validate.Range(-(1 << 63), (1 << 63) - 1, error="an integer beyond 64 bits")  # the range of database columns

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, TypedDict, cast
 
+import orjson
 from marshmallow import validate
 
 from api.requests import shell_environment, web_search
-from api.requests.params import MethodParams, load_params
+from api.requests.params import MAX_LABEL_CHARACTERS, MethodParams, load_params
 from api.requests.sandbox_policy import allowed_mode, allowed_path, allowed_policy, allowed_profile, policy_of_mode
 from api.requests.schemas import variant
 from shared.config import APPROVAL_POLICIES, REASONING_EFFORTS, REASONING_SUMMARIES, SCRIPTED, Config
@@ -142,6 +143,7 @@ class Overrides(TypedDict, total=False):
     config: Mapping[str, object]
 
 
+MAX_SETTINGS_BYTES = 512 * 1024
 # Members that become settings as they are → the name of the setting.
 UNCHECKED = {
     "model": "model",
@@ -216,7 +218,21 @@ def changes(config: Config, owner: str, given: Overrides, thread_id: str) -> Set
         changed["mcpServers"] = servers
     if "collaboration_mode" in asked:
         _set_collaboration_mode(changed, asked["collaboration_mode"])
+    for name in ("model", "personality", "serviceTier"):
+        if len(str(changed.get(name) or "")) > MAX_LABEL_CHARACTERS:
+            raise InvalidParams(f"{name}: longer than {MAX_LABEL_CHARACTERS} characters")
+    check_size(changed)
     return changed
+
+
+def check_size(settings: Mapping[str, object]) -> None:
+    """Check settings that a thread's row keeps: each list and each step reads them. Errors: InvalidParams."""
+    size = len(orjson.dumps(settings))
+    if size > MAX_SETTINGS_BYTES:
+        raise InvalidParams(
+            f"settings of {size} bytes: with its instructions and tools a thread may have {MAX_SETTINGS_BYTES}; "
+            "put long texts into files of the workspace"
+        )
 
 
 def ignored_keys(values: Mapping[str, object]) -> list[str]:

@@ -139,3 +139,35 @@ def test_without_redis_nothing_is_made_so_that_the_request_may_be_repeated(
         client.error("thread/fork", {"threadId": answered.id})
 
     assert client.call("thread/loaded/list")["data"] == before
+
+
+LONG = "x" * 600_000
+LONG_TOOL = {"type": "function", "name": "t", "description": LONG, "inputSchema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("thread/start", {"baseInstructions": LONG}),
+        ("thread/start", {"developerInstructions": LONG}),
+        ("thread/start", {"dynamicTools": [LONG_TOOL]}),
+        ("thread/start", {"model": "m" * 1001}),
+        ("thread/start", {"threadSource": "s" * 1001}),
+        ("thread/start", {"config": {"personality": "p" * 1001}}),
+        ("thread/settings/update", {"developerInstructions": LONG}),
+        ("turn/start", {"input": [{"type": "text", "text": "hi"}], "model": "m" * 1001}),
+        ("thread/name/set", {"name": "n" * 4001}),
+        ("thread/metadata/update", {"gitInfo": {"sha": "s" * 4001}}),
+    ],
+)
+def test_what_lists_and_every_step_read_of_a_thread_has_a_limit(
+    backend: Backend, method: str, params: dict[str, Any]
+) -> None:
+    client = backend.connect()
+    thread_id = client.call("thread/start", {})["thread"]["id"]
+    before = client.call("thread/read", {"threadId": thread_id})
+
+    error = client.error(method, params if method == "thread/start" else {"threadId": thread_id, **params})
+
+    assert error["code"] == -32602
+    assert client.call("thread/read", {"threadId": thread_id}) == before
