@@ -298,11 +298,11 @@ class _Calls:
         self._names = namespaced(prompt.tools)
         self._ids = CallIds(prompt.input)
         self._calls: list[_Call] = []
-        self._at: dict[int, _Call] = {}
+        self._at: dict[int | str, _Call] = {}
 
     def add(self, fragment: Any) -> None:
         index = fragment.get("index")
-        if not isinstance(index, int):
+        if not isinstance(index, int | str):  # some servers write the number as a text
             index = len(self._at) if fragment.get("id") else max(len(self._at) - 1, 0)
         call_id, function = members.optional_text(fragment.get("id")), members.members(fragment.get("function"))
         name = members.optional_text(function.get("name"))

@@ -199,3 +199,16 @@ def _is_item(item: Any) -> bool:
     if item["type"] == "web_search_call":
         return True  # kept as it is, and read by of_provider, which takes anything
     return bool(checked(item, "item") == item)
+
+
+def test_calls_whose_numbers_are_texts_are_not_mixed() -> None:
+    def fragment(index: str, **members: Any) -> dict[str, Any]:
+        return {"choices": [{"delta": {"tool_calls": [{"index": index, **members}]}}]}
+
+    begun = [fragment(str(n), id=f"c{n}", function={"name": "exec_command", "arguments": "{"}) for n in (0, 1)]
+    ended = [fragment(str(n), function={"arguments": f'"cmd": "{n}"}}'}) for n in (0, 1)]
+
+    chunks = _chunks(chat_completions.API, [*begun, *ended, CHAT[6]])
+
+    items = [chunk.item for chunk in chunks or () if isinstance(chunk, Closed)]
+    assert [item.get("arguments") for item in items] == ['{"cmd": "0"}', '{"cmd": "1"}']
