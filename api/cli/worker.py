@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -52,7 +53,7 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     if unknown := sorted(set(queues.split(",")) - set(QUEUES)):
         raise ConfigError(f"--queues {','.join(unknown)}: there is no such queue; there are {', '.join(QUEUES)}")
     with collector_off():
-        from celery.signals import worker_init, worker_ready, worker_shutdown
+        from celery.signals import worker_ready, worker_shutdown
 
         # Loaded by name, because nothing in api/ imports workers/. Not left to `celery -A`, which would look in the
         # current folder first, and that may be a user's project.
@@ -73,11 +74,6 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     from celery.apps import worker as celery_worker
 
     celery_worker.safe_say = lambda *_: None  # "Warm shutdown" without time and level; "drain began" says it in the log
-    started: list[Any] = []  # Celery's own function returns no status
-
-    def keep(sender: object, **_: object) -> None:
-        started.append(sender)
-
     beat_failed = threading.Event()
 
     def start_beat(**_: object) -> None:
@@ -86,20 +82,23 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
         stop = beat.start_in_thread(app, config, beat_failed.set)
         worker_shutdown.connect(lambda **_: stop(), weak=False)
 
-    worker_init.connect(keep, weak=False)
     worker_ready.connect(keep_ready_file, weak=False)
     if runs_beat:
         worker_ready.connect(start_beat, weak=False)
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            *("--pool", "threads", "--concurrency", str(config.server.worker_concurrency)),
-            *("--queues", queues, "--hostname", f"worker-{os.getpid()}@%h", "--loglevel", config.server.log_level),
-            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-        ]
+    # Not by app.worker_main(), which loads Celery's command line with a terminal editor: 10 MiB, half a second.
+    process = app.Worker(
+        hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
+        pool_cls="threads",
+        concurrency=config.server.worker_concurrency,
+        queues=queues,
+        loglevel=config.server.log_level,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
     )
-    sys.exit(1 if beat_failed.is_set() else started[0].exitcode if started else 0)
+    process.start()
+    sys.exit(1 if beat_failed.is_set() else process.exitcode)
 
 
 def _touch(ready_file: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from celery.signals import worker_init, worker_ready
+from celery.signals import worker_ready
 from click.testing import CliRunner
 
 from api.cli import commands
@@ -18,18 +18,23 @@ from workers.app import app
 
 
 class Worker:
-    """A worker that has ended."""
+    """Celery's worker, as far as the command needs it: `start` runs until it ends."""
 
-    def __init__(self, exitcode: int | None) -> None:
+    def __init__(self, exitcode: int | None, start: Callable[[], object] = lambda: None) -> None:
         self.exitcode = exitcode
+        self.start = start
+
+
+def use(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    """Have the command start this worker."""
+    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
+    monkeypatch.setattr(worker_ready, "receivers", [])  # those of workers.app start threads
+    monkeypatch.setattr(app, "Worker", lambda **_: worker)
 
 
 @pytest.mark.parametrize(("celery_status", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_status_is_that_of_celery(monkeypatch: pytest.MonkeyPatch, celery_status: int | None, status: int) -> None:
-    worker = Worker(celery_status)
-    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
-    monkeypatch.setattr(worker_init, "receivers", [])  # those of workers.app start threads
-    monkeypatch.setattr(app, "worker_main", lambda _: worker_init.send(worker))
+    use(monkeypatch, Worker(celery_status))
 
     assert CliRunner().invoke(commands, ["worker"]).exit_code == status
 
@@ -39,12 +44,8 @@ def test_status_tells_that_the_scheduler_of_the_worker_failed(monkeypatch: pytes
         note_failure()
         return lambda: None
 
-    worker = Worker(0)
-    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
+    use(monkeypatch, Worker(0, lambda: worker_ready.send(None)))
     monkeypatch.setattr("api.cli.beat.start_in_thread", start_in_thread)
-    for signal in (worker_init, worker_ready):
-        monkeypatch.setattr(signal, "receivers", [])
-    monkeypatch.setattr(app, "worker_main", lambda _: (worker_init.send(worker), worker_ready.send(worker)))
 
     assert CliRunner().invoke(commands, ["worker", "--beat"]).exit_code == 1
 
@@ -64,15 +65,11 @@ def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytes
     file, loop, left = tmp_path / "ready", Loop(), []
     file.touch()  # by an earlier process
 
-    def start(_: object) -> None:
+    def start() -> None:
         left.append(file.exists())
         worker_ready.send(loop)
-        worker_init.send(Worker(0))
 
-    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
-    for signal in (worker_init, worker_ready):
-        monkeypatch.setattr(signal, "receivers", [])  # those of workers.app start threads
-    monkeypatch.setattr(app, "worker_main", start)
+    use(monkeypatch, Worker(0, start))
 
     assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
     assert left == [False]
@@ -94,10 +91,8 @@ def test_a_queue_that_does_not_exist_is_refused() -> None:
 
 def test_the_log_format_of_a_command_reaches_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LOG_FORMAT_VARIABLE, "text")  # so that it is as before when the test ends
-    monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
-    monkeypatch.setattr(worker_init, "receivers", [])
     found: list[str] = []
-    monkeypatch.setattr(app, "worker_main", lambda _: found.append(load(None, os.environ).server.log_format))
+    use(monkeypatch, Worker(0, lambda: found.append(load(None, os.environ).server.log_format)))
 
     CliRunner().invoke(commands, ["worker", "--log-format", "json"])
 
