@@ -46,8 +46,8 @@ AUTHENTICATE = """
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    default=min(2, os.cpu_count() or 1),
-    show_default="one per core, at most 2",
+    default=min(2, max(1, (os.cpu_count() or 1) // 2)),
+    show_default="one for two cores, at most 2",
     help="Number of worker processes.",
 )
 @certfile_option
