@@ -7,6 +7,7 @@ process patches after the fork and loads the application then.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import math
 import os
@@ -132,6 +133,7 @@ def _settings(config: Config, workers: int) -> Mapping[str, object]:
         "proc_name": "threadhouse-web",
         "forwarder_headers": "",  # no request header may change the path (SCRIPT_NAME)
         "control_socket_disable": True,  # its path would be the same for every server of this user
+        "pre_fork": lambda arbiter, worker: gc.freeze(),  # a collection would copy the pages that they share
         "post_fork": lambda arbiter, worker: _begin_worker(arbiter, worker, math.ceil(graceful_seconds)),
         "worker_exit": lambda arbiter, worker: _end_worker(),
     }
