@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.protocol.sandbox_modes import WORKSPACE_WRITE
 from shared.store import Store
+from shared.store.users import LOCAL_USER
 from shared.store.workspaces import PLACING, READY, Workspace
 from workers.control.fault_points import fault_point
 from workers.control.signal import Signal
@@ -254,6 +255,8 @@ class _WorkspaceMaker:
             readable_roots=(folder, *readable),
             hidden=server_folders(self._config),
         )
+        if self._wanted.owner != LOCAL_USER:
+            policy = folders.bounded(policy, self._config.limits, self._own, folder / TREE)
         spec = CommandSpec(
             argv=["/bin/sh", "-c", text],
             cwd=folder,
@@ -268,7 +271,7 @@ class _WorkspaceMaker:
         if process.exit_code == TOO_LARGE:
             raise ToolError(process.output.text().strip()[-500:])
         if process.exit_code != 0:
-            reason = process.stderr.text().strip()[-500:] or process.stopped_by or f"exit code {process.exit_code}"
+            reason = process.stopped_by or process.stderr.text().strip()[-500:] or f"exit code {process.exit_code}"
             raise ToolError(f"the files cannot be laid out: {reason}")
         return process.output.text()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shared.config import Limits
 from shared.config.workspaces import GitCredential, GitHost, WorkspaceSettings
 from shared.ids import new_id
 from shared.store.threads import Thread
@@ -429,6 +430,19 @@ def test_copy_has_limits(open_bench: Open) -> None:
         (folder(bench, origin) / name).touch()
 
     assert "would have 4 files" in refused(bench, {"forkOf": origin.id})
+
+
+def test_copy_counts_towards_the_disk_space_of_the_user(open_bench: Open) -> None:
+    bench = open_bench(limits=Limits(workspaces_bytes=8 << 20))
+    origin = thread_from(bench, upload(bench, tar_of({"a": b"1"}), ALICE), ALICE)
+    make(bench, origin)
+    (folder(bench, origin) / "noise").write_bytes(os.urandom(48 << 20))  # git needs a while to pack it
+    fork = thread_from(bench, {"forkOf": origin.id}, ALICE)
+
+    with pytest.raises(workspace_maker.WorkspaceFailed, match="the limit of its workspace"):
+        make(bench, fork)
+
+    assert beside(bench, ALICE) == []
 
 
 # -- and out again
