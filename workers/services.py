@@ -12,11 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -34,6 +36,7 @@ from shared.store import Store
 from shared.store.connection import ANSWER_SECONDS, Database
 from shared.store.users import LOCAL_USER
 from workers.calls.running import RunningCalls
+from workers.control.fair_queue import FairQueue
 from workers.control.signal import Signal, StopReason
 from workers.journal.journal import Journal
 from workers.mcp.pool import STARTUP_STATUS, McpPool
@@ -49,6 +52,7 @@ MIN_ANSWER_SECONDS = 1.0  # for which the journal waits for an answer, with leas
 MIN_TURNS_ANSWER_SECONDS = 5.0  # the same for turns: with a short lease they notice a silent database earlier, too
 PING_SECONDS = 5.0  # of silence before the listener asks whether Redis still answers
 LISTEN_AGAIN_SECONDS = 0.5  # after Redis closed the subscription
+WORKSPACES_AT_ONCE = 4  # made by one process ahead of their turns; more would only compete for the disk
 STOP_REASONS = {turn_signals.STEER: StopReason.STEER, turn_signals.INTERRUPT: StopReason.INTERRUPT}
 
 
@@ -56,6 +60,7 @@ class Services:
     """Everything that tasks need. One object per worker process.
 
     running: turn id → its signal, of the turns that run here
+    unmade_workspaces: ids of threads whose workspaces this process is to make ahead of their turns
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class Services:
         )
         self.mcp = McpPool(config, self._publish_mcp_status, self._login_tokens)
         self.running: dict[str, Signal] = {}
+        self.unmade_workspaces = FairQueue(min(WORKSPACES_AT_ONCE, max(1, server.worker_concurrency // 2)))
         self.draining = threading.Event()
         self._lock = threading.Lock()
         self._listener = threading.Thread(target=self._listen, name="signals", daemon=True)
@@ -154,6 +160,9 @@ class Services:
         self.calls.drain()
         self.terminals.drain()
         self.mcp.drain()
+        with suppress(OperationalError):  # without Redis, the threads' first turns make them
+            for owner, thread_id in self.unmade_workspaces.clear():
+                self.queue.enqueue_workspace(thread_id, owner)
 
     def _login_tokens(self, owner: str, server: McpServer) -> httpx2.Auth | None:
         """Return what puts the token of a user's login into requests to an MCP server; None: it has another token."""

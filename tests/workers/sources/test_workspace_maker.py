@@ -20,13 +20,14 @@ from shared.ids import new_id
 from shared.store.threads import Thread
 from shared.store.users import LOCAL_USER
 from shared.store.workspaces import FAILED, READY
+from tests.builders import SilentQueue
 from tests.support.git_server import TOKEN, USER, GitServer, git, make_repository
 from tests.support.turns import command
 from tests.workers.builders import DEADLINE_SECONDS, PROVIDER, Bench, Freeze, start
 from tests.workers.tasks.test_run_call import CallProbe
 from workers.control import fault_points
 from workers.sources import workspace_maker
-from workers.tasks import run_call
+from workers.tasks import make_workspace, run_call
 
 ALICE = "alice"
 
@@ -443,6 +444,42 @@ def test_copy_counts_towards_the_disk_space_of_the_user(open_bench: Open) -> Non
         make(bench, fork)
 
     assert beside(bench, ALICE) == []
+
+
+# -- ahead of the first turn
+
+
+def test_a_user_with_many_forks_does_not_hold_up_the_forks_of_others(open_bench: Open) -> None:
+    bench = open_bench()
+    services = bench.workers[0]
+    first, second, third = (thread_from(bench, upload(bench, tar_of({"a": b"1"}), ALICE), ALICE) for _ in range(3))
+    other = thread_from(bench, upload(bench, tar_of({"a": b"1"})))
+    freeze = Freeze()
+    fault_points.call_at("before_placed", freeze)
+    running = start(lambda: make_workspace.run(services, first.id, ALICE))
+    assert freeze.reached.wait(DEADLINE_SECONDS)
+
+    for thread in (second, third, other):
+        make_workspace.run(services, thread.id, thread.owner)
+
+    assert not folder(bench, second).exists(), "it waits for the user's own first one"
+    assert (folder(bench, other) / "a").exists()
+    freeze.release()
+    running.join()
+    assert all((folder(bench, thread) / "a").exists() for thread in (first, second, third))
+
+
+def test_workspaces_that_wait_in_a_process_that_shuts_down_are_enqueued_again(open_bench: Open) -> None:
+    services = open_bench().workers[0]
+    queue: Any = SilentQueue()
+    services.queue = queue
+    for thread_id in ("T1", "T2"):
+        services.unmade_workspaces.put(ALICE, thread_id)
+
+    services.drain()
+
+    assert queue.made == [("T1", ALICE), ("T2", ALICE)]
+    assert services.unmade_workspaces.take() is None
 
 
 # -- and out again
