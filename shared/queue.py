@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -156,6 +157,19 @@ class Queue:
             self._send(RUN_CALL, call_id, kind, params, owner, expires=expires_s)
         except OperationalError as error:
             raise Unavailable("the queue in Redis does not answer: try again") from error
+
+    def count_deliveries(self) -> int:
+        """Return how many wake-ups for deliveries wait. Errors: redis.RedisError."""
+        return self._count(DELIVER)
+
+    def count_erasures(self) -> int:
+        """Return how many wake-ups for erasures wait. Errors: redis.RedisError."""
+        return self._count(ERASE)
+
+    def _count(self, name: str) -> int:
+        """Return how many tasks of one name wait. A queue of wake-ups is small enough to be read as a whole."""
+        waiting: Any = self._client.lrange(OWN_QUEUES.get(name, BACKGROUND), 0, -1)
+        return sum(orjson.loads(message)["headers"]["task"] == name for message in waiting)
 
     def _wake(self, name: str, *args: object) -> None:
         """Enqueue a task that the sweep enqueues again, unless its queue is full."""

@@ -159,6 +159,12 @@ class SilentQueue:
     def enqueue_erasure(self) -> None:
         self.enqueued.append("erasure")
 
+    def count_deliveries(self) -> int:
+        return self.enqueued.count("delivery")
+
+    def count_erasures(self) -> int:
+        return self.enqueued.count("erasure")
+
     def enqueue_workspace(self, thread_id: str, owner: str) -> None:
         self.made.append((thread_id, owner))
 

@@ -139,7 +139,7 @@ def enqueue_deliveries(services: Services) -> None:
     """Enqueue one task per due delivery to webhooks and the notify program, minus those already queued."""
     due = services.store.outbox.count_due(MAX_WAKE_UPS)
     if due:
-        for _ in range(due - services.redis.llen("background")):
+        for _ in range(due - services.queue.count_deliveries()):
             services.queue.enqueue_delivery()
 
 
@@ -158,8 +158,8 @@ def enqueue_session_files(services: Services) -> None:
 
 
 def enqueue_erasures(services: Services) -> None:
-    """Enqueue the erasure of deleted threads that still have events or files."""
-    if services.store.erasures.all_users_due():
+    """Enqueue the erasure of deleted threads that still have events or files, unless a task for it waits."""
+    if services.store.erasures.all_users_due() and not services.queue.count_erasures():
         services.queue.enqueue_erasure()
 
 

@@ -119,6 +119,19 @@ def test_session_files_of_many_threads_are_few_tasks() -> None:
     assert [thread_id for _, args, _ in app.sent for thread_id in args] == [f"T{number}" for number in range(45)]
 
 
+@pytest.mark.timeout(120)
+def test_tasks_that_wait_are_counted_by_kind() -> None:
+    with redis_server() as port:
+        queue = Queue(make_celery(f"redis://127.0.0.1:{port}/0"), redis.Redis(port=port))
+        assert queue.count_deliveries() == 0
+        for _ in range(2):
+            queue.enqueue_delivery()
+        queue.enqueue_erasure()
+        queue.enqueue_session_files(["T"])
+
+        assert (queue.count_deliveries(), queue.count_erasures()) == (2, 1)
+
+
 def test_a_queue_that_nobody_takes_from_stops_growing_and_goes_on_when_it_has_room() -> None:
     app, sizes = Celery(), Sizes(background=0)
     queue = make_queue(app, sizes)

@@ -10,6 +10,7 @@ import pytest
 
 from shared import alerts
 from shared.config import Limits
+from shared.config.webhooks import Webhook
 from shared.events import durable_events
 from tests.builders import SilentQueue
 from tests.workers.builders import Bench
@@ -70,3 +71,32 @@ def test_a_turn_whose_events_cannot_be_made_holds_up_no_other(bench: Bench, monk
     sweep.publish_missing(services)
 
     assert published == ["whole"]
+
+
+def test_deliveries_are_enqueued_however_many_tasks_of_other_kinds_wait(open_bench: Callable[..., Bench]) -> None:
+    bench = open_bench(webhooks=(Webhook("https://hooks.example/in", "secret", events=("turn.completed",)),))
+    services = bench.workers[0]
+    bench.run_turn(bench.thread(), "hello")
+    queue: Any = SilentQueue()
+    services.queue = queue
+    services.redis.rpush("background", *["the task of another kind"] * 2 * sweep.MAX_WAKE_UPS)
+
+    sweep.enqueue_deliveries(services)
+    assert queue.enqueued == ["delivery"]
+
+    sweep.enqueue_deliveries(services)
+    assert queue.enqueued == ["delivery"], "it waits already"
+
+
+def test_an_erasure_is_not_enqueued_again_while_its_task_waits(bench: Bench) -> None:
+    services = bench.workers[0]
+    queue: Any = SilentQueue()
+    services.queue = queue
+    for _ in range(2):
+        thread = bench.thread()
+        services.store.threads.delete(thread.id, thread.owner)
+
+    sweep.enqueue_erasures(services)
+    sweep.enqueue_erasures(services)
+
+    assert queue.enqueued == ["erasure"]
