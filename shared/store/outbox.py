@@ -9,11 +9,12 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+import orjson
+from sqlalchemy import Connection, Text, and_, delete, func, insert, or_, select, type_coerce, update
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
@@ -27,6 +28,7 @@ from shared.store.tables import outbox
 STATES = ("pending", "begun", "delivered", "dead")
 MAX_ERROR_CHARACTERS = 300
 MAX_COUNTED = 10_000  # undelivered messages of one state
+MAX_LOOKED_AT = 5000  # due messages of a target among which one about another user is looked for
 DAY_MS = 86_400_000
 UNTRIED_FOR_MS = 3 * DAY_MS  # a message due for this long is dead: its webhook is not configured any more
 KEPT_FOR_MS = {"delivered": 7 * DAY_MS, "begun": 7 * DAY_MS, "dead": 30 * DAY_MS}
@@ -89,15 +91,23 @@ class Outbox:
     # -- what workers do
 
     def claim(self, *, lease_ms: int, at_once: int) -> Outgoing | None:
-        """Claim the oldest due message of the target with the fewest attempts under way. None: nothing is due.
+        """Claim a due message of the target with the fewest attempts under way. None: nothing is due.
+
+        It is the oldest one about a user of whom no attempt for that target is under way, or else the oldest one: the
+        many messages about one user do not delay those about others.
 
         lease_ms: after which another worker may try, unless this attempt is settled
         at_once:  about how many attempts of one target may be under way: a slow target does not delay the others
         """
         for target in self._free_targets(at_once):
             with self._database.write() as connection:
-                row = connection.execute(self._due(target).with_for_update(skip_locked=True)).first()
-                if row is None or self._under_way(connection).get(target, 0) >= at_once:
+                busy_users = self._under_way(connection).get(target, [])
+                row = None
+                if len(busy_users) < at_once:
+                    for users in dict.fromkeys((frozenset(busy_users), frozenset())):
+                        due = self._due(target, without=users)
+                        row = row or connection.execute(due.with_for_update(skip_locked=True)).first()
+                if row is None:
                     continue  # another worker was faster
                 until_ms = self._database.now_ms() + lease_ms
                 claimed = update(outbox).where(outbox.c.id == row.id).values(
@@ -116,20 +126,30 @@ class Outbox:
             return []
         with self._database.read() as connection:
             busy = self._under_way(connection)
-            free = [target for target in self.targets if busy.get(target, 0) < at_once]
+            free = [target for target in self.targets if len(busy.get(target, ())) < at_once]
             due = [target for target in free if connection.execute(self._due(target)).first() is not None]
-        return sorted(due, key=lambda target: busy.get(target, 0))
+        return sorted(due, key=lambda target: len(busy.get(target, ())))
 
-    def _under_way(self, connection: Connection) -> dict[str, int]:
-        """Return target → how many attempts are under way."""
-        leased = select(outbox.c.target, func.count()).where(outbox.c.lease_until_ms > self._database.now_ms())
-        return dict(connection.execute(leased.group_by(outbox.c.target)).all())
+    def _under_way(self, connection: Connection) -> dict[str, list[Any]]:
+        """Return target → the users whom the attempts under way are about."""
+        leased = select(outbox.c.target, outbox.c.data).where(outbox.c.lease_until_ms > self._database.now_ms())
+        found: dict[str, list[Any]] = {}
+        for target, data in connection.execute(leased):
+            found.setdefault(target, []).append(data.get("userId"))
+        return found
 
-    def _due(self, target: str) -> Any:
+    def _due(self, target: str, *, without: Collection[Any] = ()) -> Any:
+        """Return the query for the oldest due message. without: users whom it may not be about."""
         due = and_(
             outbox.c.target == target, outbox.c.state == "pending", outbox.c.due_at_ms <= self._database.now_ms()
         )
-        return select(outbox).where(due).order_by(outbox.c.due_at_ms, outbox.c.id).limit(1)
+        oldest = select(outbox).where(due).order_by(outbox.c.due_at_ms, outbox.c.id)
+        if not without:
+            return oldest.limit(1)
+        looked_at = oldest.limit(MAX_LOOKED_AT).with_only_columns(outbox.c.id)
+        data = type_coerce(outbox.c.data, Text)  # compact JSON; in a text value, its quotes would be escaped
+        others = (~data.contains(f'"userId":{orjson.dumps(user).decode()}', autoescape=True) for user in without)
+        return oldest.where(outbox.c.id.in_(looked_at), *others).limit(1)
 
     def count_due(self, at_most: int) -> int:
         """Return how many messages of configured targets are due, counted up to at_most."""

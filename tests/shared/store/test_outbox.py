@@ -261,6 +261,21 @@ def test_a_slow_target_does_not_delay_the_others(store: Store) -> None:
     assert claim(store, at_once=2) is not None
 
 
+def test_a_user_with_many_messages_does_not_delay_those_about_others(store: Store) -> None:
+    for user in ("ann", "ann", "ann", "ann", "bob", "eve"):
+        with store.database.write() as connection:
+            store.outbox.add(connection, "feedback.processed", {"feedbackId": "f", "userId": user})
+
+    def users(*claimed: Outgoing | None) -> list[Any]:
+        return [one.data["userId"] if one else None for one in claimed]
+
+    first, *more = (claim(store) for _ in range(4))
+    assert users(first, *more) == ["ann", "bob", "eve", "ann"]
+    assert first
+    store.outbox.settle(first, None)
+    assert users(claim(store), claim(store)) == ["ann", None]
+
+
 def test_a_replayed_message_is_due_at_once_under_the_same_id_unless_it_is_claimed(store: Store) -> None:
     add(store)
     first = claim(store)
