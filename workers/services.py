@@ -52,6 +52,7 @@ MIN_ANSWER_SECONDS = 1.0  # for which the journal waits for an answer, with leas
 MIN_TURNS_ANSWER_SECONDS = 5.0  # the same for turns: with a short lease they notice a silent database earlier, too
 PING_SECONDS = 5.0  # of silence before the listener asks whether Redis still answers
 LISTEN_AGAIN_SECONDS = 0.5  # after Redis closed the subscription
+ERASING_AT_ONCE = 2  # threads of one process; a second one, because erasing one user may take long
 WORKSPACES_AT_ONCE = 4  # made by one process ahead of their turns; more would only compete for the disk
 STOP_REASONS = {turn_signals.STEER: StopReason.STEER, turn_signals.INTERRUPT: StopReason.INTERRUPT}
 
@@ -60,6 +61,7 @@ class Services:
     """Everything that tasks need. One object per worker process.
 
     running: turn id → its signal, of the turns that run here
+    erasing: held by the threads that continue erasures here
     unmade_workspaces: ids of threads whose workspaces this process is to make ahead of their turns
     """
 
@@ -118,6 +120,7 @@ class Services:
         self.mcp = McpPool(config, self._publish_mcp_status, self._login_tokens)
         self.running: dict[str, Signal] = {}
         self.unmade_workspaces = FairQueue(min(WORKSPACES_AT_ONCE, max(1, server.worker_concurrency // 2)))
+        self.erasing = threading.Semaphore(ERASING_AT_ONCE)
         self.draining = threading.Event()
         self._lock = threading.Lock()
         self._listener = threading.Thread(target=self._listen, name="signals", daemon=True)

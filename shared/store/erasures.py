@@ -27,7 +27,8 @@ CAUSES = (DELETED, UNUSED, AGE, USER_DELETED)  # UNUSED leaves no receipt: such 
 KEPT = ("audit", "erasures")  # tables that hold ids only
 LATER = ("feedback",)  # tables whose rows have files beside them; a worker removes both
 AGAIN_MS = 30_000  # after which an erasure is tried again, should its worker be lost
-CLAIMED_AT_ONCE = 100
+CLAIMED_AT_ONCE = 20  # erasures; so few that they are done before they are due again
+THREADS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,20 @@ class Erasures:
             return bool(connection.scalar(select(exists().where(due))))
 
     def all_users_claim(self) -> list[Erasure]:
-        """Claim erasures that are due. They are due again after AGAIN_MS unless they are finished."""
-        due = select(erasures.c.id).where(erasures.c.done_at_ms.is_(None), erasures.c.due_at_ms <= now_ms())
-        due = due.order_by(erasures.c.due_at_ms).limit(CLAIMED_AT_ONCE).with_for_update(skip_locked=True)
-        claimed = update(erasures).where(erasures.c.id.in_(due)).values(due_at_ms=now_ms() + AGAIN_MS)
+        """Claim erasures that are due, in an order in which their owners take turns.
+
+        They are due again after AGAIN_MS unless they are finished.
+        """
+        due = erasures.c.done_at_ms.is_(None), erasures.c.due_at_ms <= now_ms()
+        oldest = (erasures.c.due_at_ms, erasures.c.id)
+        place = func.row_number().over(partition_by=erasures.c.owner, order_by=oldest)
+        in_turn = select(erasures.c.id).where(*due).order_by(place, *oldest).limit(CLAIMED_AT_ONCE)
         with self._database.write() as connection:
-            return [_from_row(row) for row in connection.execute(claimed.returning(*erasures.c))]
+            ids = connection.scalars(in_turn).all()
+            free = select(erasures.c.id).where(erasures.c.id.in_(ids), *due).with_for_update(skip_locked=True)
+            claimed = update(erasures).where(erasures.c.id.in_(free)).values(due_at_ms=now_ms() + AGAIN_MS)
+            found = [_from_row(row) for row in connection.execute(claimed.returning(*erasures.c))]
+        return sorted(found, key=lambda erasure: ids.index(erasure.id))
 
     def all_users_record_counts(self, erasure: Erasure, counts: dict[str, int]) -> None:
         """Record how many entries of each storage are about to be removed; the first count of a storage stands."""
@@ -128,9 +137,9 @@ class Erasures:
     # -- what goes with a user, step by step
 
     def all_users_threads(self, owner: str) -> list[str]:
-        """Return ids of threads that the owner still has, at most CLAIMED_AT_ONCE."""
+        """Return ids of threads that the owner still has, at most THREADS_AT_ONCE."""
         with self._database.read() as connection:
-            query = select(threads.c.id).where(threads.c.owner == owner).limit(CLAIMED_AT_ONCE)
+            query = select(threads.c.id).where(threads.c.owner == owner).limit(THREADS_AT_ONCE)
             return list(connection.scalars(query))
 
     def all_users_erase_thread(self, thread_id: str, cause: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
@@ -13,7 +13,7 @@ from shared import queue
 from shared.errors import InvalidRequest, ThreadhouseError
 from shared.events import turn_signals
 from shared.events.log import Event
-from shared.store.erasures import AGE, USER, USER_DELETED, Erasure
+from shared.store.erasures import AGE, THREAD, UNUSED, USER, USER_DELETED, Erasure
 from workers.services import Services
 from workers.tasks import process_feedback, write_session
 from workers.workspace.folders import count_files, remove_workspace
@@ -23,25 +23,38 @@ logger = logging.getLogger(__name__)
 
 
 def run(services: Services) -> None:
-    """Continue all erasures that are due.
+    """Continue all erasures that are due, unless enough threads of this process do so already.
 
     Effect:      receipts count what was removed of each kind
     Redelivery:  harmless, even in parallel
     Retries:     the sweep enqueues this task again half a minute later for what is left
     """
-    while due := services.store.erasures.all_users_claim():
-        for erasure in due:
-            try:
-                if erase(services, erasure):
-                    services.store.erasures.all_users_finish(erasure)
-                    logger.info("erasure completed", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
-            except (OSError, ThreadhouseError, SQLAlchemyError, redis.RedisError) as error:
-                logger.warning("erasure not finished, retrying: %s", error, extra={"erasure_id": erasure.id})
-            except Exception:  # those behind it must not wait for it
-                logger.exception("erasure not finished, retrying", extra={"erasure_id": erasure.id})
+    if not services.erasing.acquire(blocking=False):
+        return
+    try:
+        while due := services.store.erasures.all_users_claim():
+            _erase_all(services, due)
+    finally:
+        services.erasing.release()
 
 
-def erase(services: Services, erasure: Erasure) -> bool:
+def _erase_all(services: Services, due: Sequence[Erasure]) -> None:
+    # Whoever deletes many threads must not have the folder of all session files searched for each of them. A thread
+    # that was never used has none.
+    with_files = [one.subject_id for one in due if one.kind == THREAD and one.cause != UNUSED]
+    files = write_session.files(services.config.server.sessions_dir, with_files)
+    for erasure in due:
+        try:
+            if erase(services, erasure, files.get(erasure.subject_id, ())):
+                services.store.erasures.all_users_finish(erasure)
+                logger.info("erasure completed", extra={"kind": erasure.kind, "subject_id": erasure.subject_id})
+        except (OSError, ThreadhouseError, SQLAlchemyError, redis.RedisError) as error:
+            logger.warning("erasure not finished, retrying: %s", error, extra={"erasure_id": erasure.id})
+        except Exception:  # those behind it must not wait for it
+            logger.exception("erasure not finished, retrying", extra={"erasure_id": erasure.id})
+
+
+def erase(services: Services, erasure: Erasure, session_files: Sequence[Path]) -> bool:
     """Continue one erasure. Return False while a worker still has a claim on something of it."""
     if erasure.kind == USER:
         return erase_user(services, erasure)
@@ -51,13 +64,12 @@ def erase(services: Services, erasure: Erasure) -> bool:
     _count_and_remove(services, erasure, "events", lambda: log.count(thread_id), lambda: log.delete(thread_id))
     _count_and_remove_folder(services, erasure, thread_id)
     _count_and_remove_feedback(services, erasure, thread_id)
-    files = write_session.files(services.config.server.sessions_dir, thread_id)
 
     def unlink() -> None:
-        for file in files:
+        for file in session_files:
             file.unlink(missing_ok=True)
 
-    _count_and_remove(services, erasure, "session_files", lambda: len(files), unlink)
+    _count_and_remove(services, erasure, "session_files", lambda: len(session_files), unlink)
     return True
 
 

@@ -17,6 +17,7 @@ from shared.store.turns.ending import SESSION_DELAY_MS
 from workers.services import Services
 
 NAME = queue.WRITE_SESSION
+ID_CHARACTERS = 36  # at the end of a file's name
 PAUSES = 10  # times as long as it was written a file waits, while its thread goes on: a long thread costs no more
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ logger = logging.getLogger(__name__)
 def run(services: Services, *thread_ids: str) -> None:
     """Bring the files of threads up to date with the database.
 
-    Args:        threads whose turns have ended, or that were named, archived or deleted
+    Args:        threads whose turns have ended, or that were named or archived
     Effect:      <sessions_dir>/YYYY/MM/DD/rollout-….jsonl has the turns that have ended, readable by the server's user
-                 only; an archived thread has archived_sessions/rollout-….jsonl beside that folder; a deleted or
-                 ephemeral thread has no file. A file that `codex resume` has continued is not changed.
+                 only; an archived thread has archived_sessions/rollout-….jsonl beside that folder; an ephemeral
+                 thread has no file. A file that `codex resume` has continued is not changed.
     Redelivery:  harmless, even in parallel: a file is replaced while its thread is locked, and by no older state
     Retries:     the sweep enqueues a thread again a minute later, and one that has changed meanwhile after PAUSES times
                  the time that this took
@@ -47,9 +48,7 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> None:
     """Write the file once."""
     began_at, archive = time.monotonic(), sessions_dir.parent / "archived_sessions"
     version, found = store.histories.all_users_version(thread_id), store.histories.all_users_find(thread_id)
-    if version is None or found is None:
-        for path in files(sessions_dir, thread_id):
-            path.unlink(missing_ok=True)
+    if version is None or found is None:  # its erasure removes the file
         return
     thread, turns = found
     if thread.ephemeral or not turns:
@@ -88,12 +87,17 @@ def _is_newer(draft: Path, path: Path) -> bool:
     return not path.exists() or path.stat().st_mtime_ns < draft.stat().st_mtime_ns
 
 
-def files(sessions_dir: Path | None, thread_id: str) -> list[Path]:
-    """Return all session files of a thread."""
-    if sessions_dir is None:
-        return []
-    folders = (sessions_dir, sessions_dir.parent / "archived_sessions")
-    return [path for folder in folders for path in folder.rglob(f"rollout-*-{thread_id}.jsonl")]
+def files(sessions_dir: Path | None, thread_ids: Sequence[str]) -> dict[str, list[Path]]:
+    """Return all session files of threads, of each in a list; the folders are searched once for all."""
+    found: dict[str, list[Path]] = {thread_id: [] for thread_id in thread_ids}
+    if sessions_dir is None or not found:
+        return found
+    for folder in (sessions_dir, sessions_dir.parent / "archived_sessions"):
+        for path in folder.rglob("rollout-*.jsonl"):
+            thread_id = path.stem[-ID_CHARACTERS:]
+            if thread_id in found:
+                found[thread_id].append(path)
+    return found
 
 
 def has_foreign_turns(path: Path, turns: Sequence[Turn]) -> bool:

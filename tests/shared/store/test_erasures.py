@@ -182,3 +182,16 @@ def test_claims_take_the_oldest_erasures_first(store: Store, monkeypatch: pytest
             connection.execute(update(erasures).where(erasures.c.subject_id == one.id).values(due_at_ms=due_at_ms))
 
     assert [one.subject_id for one in store.erasures.all_users_claim()] == [made[1].id]
+
+
+def test_owners_take_turns_however_many_threads_one_of_them_has_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasures_of_store, "CLAIMED_AT_ONCE", 3)
+    made = [thread(store, owner) for owner in ("ann", "ann", "ann", "bob")]
+    for one in made:
+        store.threads.delete(one.id, one.owner)
+
+    assert [one.subject_id for one in store.erasures.all_users_claim()] == [made[0].id, made[3].id, made[1].id]
+    assert [one.subject_id for one in store.erasures.all_users_claim()] == [made[2].id]
+    assert store.erasures.all_users_claim() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -149,6 +149,48 @@ def test_erasure_waits_for_the_lease_of_a_running_turn(bench: Bench) -> None:
     make_due(services)
     erase.run(services)
     assert not folder.exists()
+
+
+def test_session_files_of_many_threads_are_found_in_one_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = bench.workers[0]
+    made = [full_thread(bench) for _ in range(3)]
+    archived = made[0]
+    services.store.threads.archive(archived.id, archived.owner)
+    write_session.run(services, archived.id)
+    for thread in made:
+        services.store.threads.delete(thread.id, thread.owner)
+    searched: list[Path] = []
+    search = Path.rglob
+
+    def rglob(folder: Path, pattern: str) -> Iterator[Path]:
+        searched.append(folder)
+        return search(folder, pattern)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rglob", rglob)
+        erase.run(services)
+
+    assert [folder.name for folder in searched] == ["sessions", "archived_sessions"]
+    assert [one.receipt["session_files"] for one in receipts(services)] == [1, 1, 1]
+    assert hits(bench) == set()
+
+
+def test_a_process_erases_in_few_threads(bench: Bench) -> None:
+    services = bench.workers[0]
+    thread = full_thread(bench)
+    services.store.threads.delete(thread.id, thread.owner)
+    held = 0
+    while services.erasing.acquire(blocking=False):
+        held += 1
+    assert held == 2
+
+    erase.run(services)
+    assert [one.done_at_ms for one in receipts(services)] == [None]
+
+    services.erasing.release()
+    erase.run(services)
+    assert services.erasing.acquire(blocking=False), "it is free again"
+    assert hits(bench) == set()
 
 
 @pytest.fixture

@@ -107,17 +107,6 @@ def test_file_of_an_archived_thread_moves_and_returns(bench: Bench) -> None:
     assert files(bench) == [f"sessions/{name}"]
 
 
-def test_deleted_thread_leaves_no_file(bench: Bench) -> None:
-    thread = bench.thread()
-    bench.run_turn(thread, "hello")
-    write(bench, thread)
-
-    bench.workers[0].store.threads.delete(thread.id, thread.owner)
-    write(bench, thread)
-
-    assert files(bench) == []
-
-
 def test_threads_without_turns_and_ephemeral_threads_have_no_file(bench: Bench) -> None:
     unused, worker = bench.thread(), bench.workers[0]
     ephemeral = make_thread(worker.store, worker.config, settings=unused.settings, ephemeral=True)
