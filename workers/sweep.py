@@ -152,7 +152,7 @@ def enqueue_feedback(services: Services) -> None:
 
 
 def enqueue_session_files(services: Services) -> None:
-    """Enqueue session files of threads whose last turn ended a moment ago."""
+    """Enqueue session files of threads that changed a moment ago."""
     if services.config.server.sessions_dir is not None:
         services.queue.enqueue_session_files(services.store.threads.all_users_due_sessions())
 

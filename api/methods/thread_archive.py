@@ -37,5 +37,4 @@ def handle(ctx: Context, params: Params) -> Result:
         Event("thread/status/changed", {"threadId": thread.id, "status": {"type": "notLoaded"}}),
         Event("thread/archived", {"threadId": thread.id}),
     )
-    ctx.after_reply(ctx.enqueue_session_file, thread.id)
     return Result()

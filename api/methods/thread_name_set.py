@@ -40,5 +40,4 @@ def handle(ctx: Context, params: Params) -> Result:
     thread_id = ctx.get_thread(params.thread_id, missing="no rollout found for thread id {}").id
     ctx.store.threads.set_name(thread_id, ctx.user_id, name)
     ctx.after_reply(ctx.publish, thread_id, Event("thread/name/updated", {"threadId": thread_id, "threadName": name}))
-    ctx.after_reply(ctx.enqueue_session_file, thread_id)
     return Result()

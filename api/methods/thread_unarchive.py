@@ -31,5 +31,4 @@ def handle(ctx: Context, params: Params) -> Result:
     thread_id = ctx.get_thread(params.thread_id, missing="no archived rollout found for thread id {}").id
     thread = ctx.store.threads.unarchive(thread_id, ctx.user_id, audit_entry=ctx.audit_entry(NAME))
     ctx.after_reply(ctx.publish, thread_id, Event("thread/unarchived", {"threadId": thread_id}))
-    ctx.after_reply(ctx.enqueue_session_file, thread_id)
     return Result(thread=thread_object(thread))

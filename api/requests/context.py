@@ -151,10 +151,6 @@ class Context:
         """Enqueue a wake-up for a waiting turn."""
         self.services.queue.enqueue_turn(turn.id)
 
-    def enqueue_session_file(self, thread_id: str) -> None:
-        """Have the thread's session file written anew: it has moved, has another name or is gone."""
-        self.services.queue.enqueue_session_files([thread_id])
-
     def stop_terminals(self, thread_id: str, process_id: int | None = None) -> bool:
         """Ask to end one background terminal of a thread, or all of them. Return whether any was now asked to end."""
         asked = self.store.terminals.request_stop(thread_id, self.user_id, process_id)

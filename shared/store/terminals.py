@@ -30,8 +30,8 @@ from shared.store import items as item_rows
 from shared.store.connection import Database
 from shared.store.items import Item
 from shared.store.tables import items, terminals, threads
+from shared.store.threads import session_due
 from shared.store.turns import rows as turn_rows
-from shared.store.turns.ending import SESSION_DELAY_MS
 
 KEPT_MS = 3_600_000  # after the end, for which a model can read the outcome
 PUBLISHED_AFTER_MS = 5000  # after which the sweep publishes an end that its worker has not published
@@ -215,10 +215,9 @@ def _end(
     if row is None:  # the turn was removed from the thread's history
         return None
     new_bytes = connection.scalar(select(item_rows.SIZE).where(items.c.id == terminal.item_id)) or 0
-    due_at_ms = at_ms + SESSION_DELAY_MS
     values: dict[str, Any] = {
         "stored_bytes": threads.c.stored_bytes + (new_bytes - old_bytes),
-        "session_due_at_ms": func.coalesce(threads.c.session_due_at_ms, due_at_ms),
+        **session_due(),
     }
     connection.execute(update(threads).where(threads.c.id == terminal.thread_id).values(values))
     return item_rows.from_row(row)

@@ -45,6 +45,7 @@ SORT_COLUMNS = {
     "recency_at": threads.c.recency_at_ms,
 }
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"  # sorts after every id
+SESSION_DELAY_MS = 2000  # the session file is written once after changes in quick succession
 SESSION_AGAIN_MS = 60_000  # after which a session file is due again, should its writer be lost
 SWEPT_AT_ONCE = 100  # threads that one transaction deletes
 LOADED_FOR_MS = 30 * 60 * 1000  # a thread is "loaded" while it is active and for this long after its last use
@@ -168,7 +169,7 @@ class Threads:
 
     def set_name(self, thread_id: str, owner: str, name: str) -> None:
         """Set the name of a thread. Errors: NotFound."""
-        self._change(thread_id, owner, name=name, updated_at_ms=now_ms())
+        self._change(thread_id, owner, name=name, updated_at_ms=now_ms(), **session_due())
 
     def change_git_info(self, thread_id: str, owner: str, edit: Callable[[GitInfo | None], GitInfo | None]) -> None:
         """Replace what is known of the thread's repository with edit(what was). Errors: NotFound."""
@@ -190,7 +191,7 @@ class Threads:
             turn_id = connection.scalar(active)
             if turn_id is not None:
                 raise Conflict(f"turn {turn_id} has not ended yet; send the request again when it has")
-            values = {"archived_at_ms": now_ms(), "updated_at_ms": now_ms(), "used_at_ms": 0}
+            values = {"archived_at_ms": now_ms(), "updated_at_ms": now_ms(), "used_at_ms": 0, **session_due()}
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
             audit.write(connection, audit_entry, thread_id=thread_id)
 
@@ -200,7 +201,7 @@ class Threads:
             thread = lock_thread(connection, thread_id, owner)
             if thread.archived_at_ms is None:
                 raise Conflict(f"no archived rollout found for thread id {thread_id}")
-            values = {"archived_at_ms": None, "updated_at_ms": now_ms()}
+            values = {"archived_at_ms": None, "updated_at_ms": now_ms(), **session_due()}
             connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
             audit.write(connection, audit_entry, thread_id=thread_id)
         return replace(thread, archived_at_ms=None, updated_at_ms=now_ms())
@@ -410,6 +411,11 @@ def columns(thread: Thread) -> dict[str, Any]:
     """Return the columns of a row for a thread."""
     values = {name: getattr(thread, name) for name in _COLUMNS}
     return {**values, "cwd": thread.settings["cwd"], "model_provider": thread.settings["modelProvider"]}
+
+
+def session_due() -> dict[str, Any]:
+    """Return the column that says when the session file of a changed thread is to be written; a time in it stays."""
+    return {"session_due_at_ms": func.coalesce(threads.c.session_due_at_ms, now_ms() + SESSION_DELAY_MS)}
 
 
 def count_bytes(connection: Connection, thread_id: str) -> None:

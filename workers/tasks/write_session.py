@@ -12,8 +12,8 @@ from shared import queue, rollout
 from shared.ids import new_id
 from shared.store import Store
 from shared.store.outages import is_outage
+from shared.store.threads import SESSION_DELAY_MS
 from shared.store.turns import Turn
-from shared.store.turns.ending import SESSION_DELAY_MS
 from workers.services import Services
 
 NAME = queue.WRITE_SESSION
@@ -52,7 +52,8 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> None:
         return
     thread, turns = found
     if thread.ephemeral or not turns:
-        return
+        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS):
+            return
     name = rollout.file_name(thread)
     path, other = sessions_dir / name, archive / name.name
     if version.archived_at_ms is not None:

@@ -21,14 +21,13 @@ from shared.store.outages import is_outage
 from shared.store.outbox import Outbox
 from shared.store.own_workspace import with_own_workspace
 from shared.store.tables import approvals, items, threads, turns
-from shared.store.threads import TITLE_SOURCE
+from shared.store.threads import SESSION_DELAY_MS, TITLE_SOURCE
 from shared.store.turns import PendingInput, Turn, rows
 from shared.store.turns.webhook_events import add_approval_event, add_turn_event, turn_ids
 
 logger = logging.getLogger(__name__)
 
 KINDS_WITHOUT_NOTIFY = ("compact", "shell")  # kinds of turns after which the notify program is not run (PROTOCOL 13)
-SESSION_DELAY_MS = 2000  # the session file is written once after turns in quick succession
 
 _TURN_BY_ID = update(turns).where(turns.c.id == bindparam("of")).execution_options(**DEFERRED)
 _BYTES_OF_TURN = select(item_rows.SIZE).where(items.c.turn_id == bindparam("turn")).scalar_subquery()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from shared.clock import now_ms
 from shared.errors import ClaimLost, Conflict, InvalidRequest
@@ -173,6 +173,29 @@ def test_session_files_are_due_once_and_again_after_a_while(store: Store, monkey
     assert store.threads.all_users_due_sessions() == [later.id]
     at["ms"] = 1_000 + SESSION_AGAIN_MS
     assert store.threads.all_users_due_sessions() == [due.id]
+
+
+def test_the_session_file_of_a_thread_that_was_renamed_or_archived_is_due_once(store: Store) -> None:
+    made = thread(store)
+
+    def due_at_ms() -> int | None:
+        with store.database.read() as connection:
+            found: int | None = connection.scalar(select(threads.c.session_due_at_ms).where(threads.c.id == made.id))
+        return found
+
+    for change in (
+        lambda: store.threads.set_name(made.id, "ann", "a name"),
+        lambda: store.threads.archive(made.id, "ann"),
+        lambda: store.threads.unarchive(made.id, "ann"),
+    ):
+        with store.database.write() as connection:
+            connection.execute(update(threads).values(session_due_at_ms=None))
+        change()
+        first = due_at_ms()
+        assert first is not None
+        assert first > now_ms()
+        store.threads.set_name(made.id, "ann", "another name")
+        assert due_at_ms() == first
 
 
 def test_threads_are_loaded_while_they_are_used_or_active(store: Store) -> None:

@@ -111,9 +111,12 @@ def test_threads_without_turns_and_ephemeral_threads_have_no_file(bench: Bench) 
     unused, worker = bench.thread(), bench.workers[0]
     ephemeral = make_thread(worker.store, worker.config, settings=unused.settings, ephemeral=True)
     bench.run_turn(ephemeral, "hello")
+    worker.store.threads.set_name(unused.id, unused.owner, "a name")
 
-    write(bench, unused)
-    write(bench, ephemeral)
+    for thread in (unused, ephemeral):
+        assert due_at_ms(bench, thread) is not None
+        write(bench, thread)
+        assert due_at_ms(bench, thread) is None, "it would be tried every minute"
 
     assert files(bench) == []
 
