@@ -59,7 +59,7 @@ def _lines(thread: Thread, turns: Sequence[Turn], items_of: Callable[[str], Iter
         named: Event = {"type": "thread_name_updated", "thread_id": thread.id, "thread_name": thread.name}
         yield thread.created_at_ms, "event_msg", named
     for turn in turns:
-        yield from _turn_lines(thread, turn, items_of(turn.id), thread.token_usage if turn is turns[-1] else None)
+        yield from _turn_lines(thread, turn, items_of(turn.id), is_last=turn is turns[-1])
 
 
 def _session_meta(thread: Thread) -> SessionMeta:
@@ -88,7 +88,8 @@ def _session_meta(thread: Thread) -> SessionMeta:
     return meta
 
 
-def _turn_context(thread: Thread, turn: Turn) -> TurnContext:
+def _turn_context(thread: Thread, turn: Turn, *, is_last: bool) -> TurnContext:
+    """Return the thread's settings. Long instructions are in the last context alone, which is the one that counts."""
     settings = thread.settings
     mode = settings.get("collaborationMode")
     instructions = (mode["settings"].get("developer_instructions") if mode else None) or settings.get(
@@ -99,7 +100,7 @@ def _turn_context(thread: Thread, turn: Turn) -> TurnContext:
         "settings": {
             "model": settings["model"],
             "reasoning_effort": settings.get("effort"),
-            "developer_instructions": instructions,
+            "developer_instructions": instructions if is_last else None,
         },
     }
     return {
@@ -117,7 +118,8 @@ def _turn_context(thread: Thread, turn: Turn) -> TurnContext:
     }
 
 
-def _turn_lines(thread: Thread, turn: Turn, rows: Iterable[Item], usage: ThreadTokenUsage | None) -> Iterator[Line]:
+def _turn_lines(thread: Thread, turn: Turn, rows: Iterable[Item], *, is_last: bool) -> Iterator[Line]:
+    usage = thread.token_usage if is_last else None
     started_at_ms = turn.started_at_ms or turn.created_at_ms
     started: Event = {
         "type": STARTED,
@@ -128,7 +130,7 @@ def _turn_lines(thread: Thread, turn: Turn, rows: Iterable[Item], usage: ThreadT
         "collaboration_mode_kind": "default",
     }
     yield started_at_ms, "event_msg", started
-    yield started_at_ms, "turn_context", _turn_context(thread, turn)
+    yield started_at_ms, "turn_context", _turn_context(thread, turn, is_last=is_last)
     at_ms, message = started_at_ms, None
     for row in rows:
         at_ms = row.completed_at_ms or row.started_at_ms or at_ms

@@ -230,6 +230,13 @@ def test_lines_have_consecutive_ordinals_and_ascending_timestamps() -> None:
     assert lines[0]["payload"]["history_mode"] == "paginated"
 
 
+def test_instructions_are_in_a_file_once_however_many_turns_it_has() -> None:
+    contexts = [one["payload"] for raw in written(make_history()) if (one := json.loads(raw))["type"] == "turn_context"]
+
+    found = [context["collaboration_mode"]["settings"]["developer_instructions"] for context in contexts]
+    assert found == [None, None, "Be brief."]
+
+
 def test_the_items_of_a_turn_are_read_when_its_lines_are_written() -> None:
     history = make_history()
     read: list[str] = []
