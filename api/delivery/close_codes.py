@@ -8,7 +8,7 @@ TOO_MANY_FRAMES = 1008
 TIMED_OUT = 1008
 TOO_BIG = 1009
 RESTARTING = 1012  # this API process shuts down: connect again
-TRY_AGAIN_LATER = 1013
+TRY_AGAIN_LATER = 1013  # too much memory is in use, or the client read so slowly that notifications were dropped
 UNAUTHORIZED = 4401  # the key or token was revoked or has expired, or its user was disabled
 LOG_TRIMMED = 4409  # the client read so slowly that the thread's log no longer holds the next event
 

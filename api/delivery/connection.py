@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from api.access.caller import Caller
 from api.delivery.active_calls import ActiveCalls, SearchSession
-from api.delivery.close_codes import LOG_TRIMMED, Closed
+from api.delivery.close_codes import LOG_TRIMMED, TRY_AGAIN_LATER, Closed
 from api.delivery.following import Following
 from api.delivery.frames import Frame
 from api.delivery.outgoing import OutgoingQueue
@@ -147,14 +147,16 @@ class Connection:
     def deliver_to_user(self, thread_id: str, frame: Frame) -> None:
         """Queue a user-scope notification about a thread that the connection does not follow, to be sent by `wake`.
 
-        Followers get the same event from the thread's log. A full queue keeps one frame per thread and method. The
-        frame must carry no `eventId`: a client takes the largest id that it saw of a thread as its cursor, and the
-        events before this one were never sent to a connection that does not follow the thread.
+        Followers get the same event from the thread's log. A full queue keeps one frame per thread and method; when
+        those are too many, the connection ends. The frame must carry no `eventId`: a client takes the largest id that
+        it saw of a thread as its cursor, and the events before this one were never sent to a connection that does not
+        follow the thread.
         """
         with self._changed:
             if self._closed or not self.initialized or thread_id in self._followings or frame.method in self.opted_out:
                 return
-            self._outgoing.append_latest(thread_id, frame)
+            if not self._outgoing.append_latest(thread_id, frame):
+                self.close(TRY_AGAIN_LATER, "too slow: too many notifications wait; connect again and list the threads")
 
     def wake(self) -> None:
         """Have `dequeue` return what `deliver_to_user` has queued, unless an event has done that already."""

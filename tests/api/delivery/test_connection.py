@@ -9,7 +9,7 @@ import pytest
 
 from api.access.caller import LOCAL, Caller
 from api.delivery import outgoing
-from api.delivery.close_codes import LOG_TRIMMED, NORMAL, Closed
+from api.delivery.close_codes import LOG_TRIMMED, NORMAL, TRY_AGAIN_LATER, Closed
 from api.delivery.connection import PAGE_ENTRIES, Connection
 from api.delivery.frames import Frame
 from shared.errors import InvalidRequest
@@ -187,6 +187,27 @@ def test_a_full_queue_keeps_the_newest_user_notification_per_thread_and_method(
     bench.connection.deliver_to_user("third", Frame(b"third", "thread/name/updated"))
 
     assert [frame.data for frame in bench.connection.dequeue(AT_ONCE)] == [b"new", b"third"]
+
+
+def test_a_client_that_reads_none_of_too_many_user_notifications_is_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "MAX_QUEUED_FRAMES", 1)
+    monkeypatch.setattr(outgoing, "MAX_LATEST_BYTES", 20)
+    frame = Frame(b"0123456789", "thread/status/changed")
+    bench.connection.deliver(THREAD, bench.publish("delta"))
+    for thread_id in ("a", "b", "b", "a"):
+        bench.connection.deliver_to_user(thread_id, frame)
+    assert not bench.connection.is_closed
+
+    for number in range(100):
+        bench.connection.deliver_to_user(f"another {number}", frame)
+
+    assert len(bench.connection._outgoing) == 4
+    bench.connection.dequeue(AT_ONCE)
+    with pytest.raises(Closed, match="too slow") as closed:
+        bench.connection.dequeue(AT_ONCE)
+    assert closed.value.code == TRY_AGAIN_LATER
 
 
 def test_queued_frames_are_still_sent_after_close(bench: Bench) -> None:
