@@ -136,8 +136,10 @@ class TurnStream:
                 yield event
 
     def _stored_turn(self) -> Any:
-        thread = self._client.call("thread/read", {"threadId": self._thread_id, "includeTurns": True})["thread"]
-        return next(turn for turn in thread["turns"] if turn["id"] == self._turn_id)
+        """Return the turn as it is stored; a very large one as its summary."""
+        wanted = {"threadId": self._thread_id, "cursor": f"={self._turn_id}", "limit": 1, "itemsView": "full"}
+        page = self._client.call("thread/turns/list", wanted)["data"]
+        return next(turn for turn in page if turn["id"] == self._turn_id)
 
     def _stored_items(self, turn: Any) -> Iterator[Event]:
         """Yield item/completed of the stored items that have ended."""

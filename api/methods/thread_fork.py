@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from api.requests import settings, workspace_sources
 from api.requests.context import Context
 from api.requests.examples import ON_THREAD, SESSION, THREAD, THREAD_ID, TURN_ID, Example
-from api.requests.history import turn_objects
+from api.requests.history import newest_turns
 from api.requests.instructions import find_instructions
 from api.requests.params import Label
 from api.requests.results import SessionResult
@@ -36,8 +36,8 @@ class Params(SettingsParams):
     ephemeral:    whether the fork is left out of lists and removed when it is idle
     exclude_turns: whether the result has no turns; the token usage is not sent then
     thread_source: a label of the client, returned unread
-    Errors: InvalidParams; NotFound; InvalidRequest (no such turn, or the last one is active); Overloaded (too many
-            threads)
+    Errors: InvalidParams; NotFound; InvalidRequest (no such turn, the last one is active, or the turns have more than
+            64 MiB); Overloaded (too many threads)
     Source: PROTOCOL 5.10
     """
 
@@ -93,5 +93,5 @@ def handle(ctx: Context, params: Params) -> Result:
     telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings)
     ctx.after_reply(ctx.publish, thread.id, Event("thread/started", {"thread": thread_object(thread)}))
     found.warn(ctx, thread.id)
-    turns = [] if params.exclude_turns else turn_objects(ctx.store, ctx.user_id, copy.turns, "full")[0]
+    turns = [] if params.exclude_turns else newest_turns(ctx, thread.id, copy.turns)[0]
     return Result(**session_result(thread, turns))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from api.requests.context import Context
 from api.requests.examples import MESSAGE, ON_THREAD, TURN_ID, Example
+from api.requests.history import ANSWER_BYTES
 from api.requests.pages import invalid_cursor, page_cursor, page_size, parse_page_cursor
 from api.requests.params import ThreadParams
 from api.requests.results import ItemEntry, ItemsPage
@@ -22,7 +23,7 @@ class Params(ThreadParams):
 
     turn_id: only the items of this turn
     cursor: a cursor of another page, or {"itemId"} of an item of the turn
-    limit:  1 to 100; by default 100
+    limit:  1 to 100; by default 100. A page ends earlier when its items have more than 16 MiB together
     Errors: NotFound; InvalidRequest (the cursor)
     Source: PROTOCOL 5.9
     """
@@ -54,17 +55,16 @@ EXAMPLE = Example(
 def handle(ctx: Context, params: Params) -> Result:
     thread = ctx.get_thread(params.thread_id, missing="thread not loaded: {}")
     after, inclusive = _position(ctx, thread.id, params.turn_id, params.cursor)
-    limit = page_size(params.limit, PAGE)
-    found = ctx.store.items.page(
+    items, has_more = ctx.store.items.page(
         thread.id,
         ctx.user_id,
         turn_id=params.turn_id,
         after=after,
         inclusive=inclusive,
         descending=params.sort_direction == "desc",
-        limit=limit + 1,
+        limit=page_size(params.limit, PAGE),
+        limit_bytes=ANSWER_BYTES,
     )
-    items = found[:limit]
     data: list[ItemEntry] = [
         {
             "turnId": item.turn_id,
@@ -76,7 +76,7 @@ def handle(ctx: Context, params: Params) -> Result:
     ]
     return Result(
         data=data,
-        next_cursor=page_cursor(items[-1].position, inclusive=False) if len(found) > limit else None,
+        next_cursor=page_cursor(items[-1].position, inclusive=False) if has_more else None,
         backwards_cursor=page_cursor(items[0].position if items else None, inclusive=True),
     )
 
@@ -84,10 +84,10 @@ def handle(ctx: Context, params: Params) -> Result:
 def _position(ctx: Context, thread_id: str, turn_id: str | None, cursor: object) -> tuple[int | None, bool]:
     """Return the position where a page begins, and whether the page includes it. Errors: InvalidRequest."""
     if isinstance(cursor, dict):
-        items = ctx.store.items.completed(thread_id, ctx.user_id, [turn_id or ""]).get(turn_id or "", ())
-        named = next((item.position for item in items if item.id == cursor.get("itemId")), None)
+        item_id = str(cursor.get("itemId"))
+        named = ctx.store.items.find_position(thread_id, ctx.user_id, turn_id or "", item_id)
         if named is None:
-            raise invalid_cursor(str(cursor.get("itemId")))
+            raise invalid_cursor(item_id)
         return named, False
     if cursor is not None and not isinstance(cursor, str):
         raise invalid_cursor(str(cursor))

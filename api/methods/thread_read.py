@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api.requests.context import Context
 from api.requests.examples import ENDED_TURN, ON_THREAD, THREAD, Example
-from api.requests.history import turn_objects
+from api.requests.history import whole_turns
 from api.requests.params import ThreadParams
 from shared.protocol.thread import ThreadObject
 from shared.views.thread import thread_object
@@ -19,7 +19,7 @@ class Params(ThreadParams):
     """The thread to return.
 
     include_turns: whether the result has all turns with their completed items
-    Errors: NotFound
+    Errors: NotFound; InvalidRequest (the items have more than 16 MiB: use thread/turns/list or thread/items/list)
     Source: PROTOCOL 5.6
     """
 
@@ -43,5 +43,4 @@ EXAMPLE = Example(
 def handle(ctx: Context, params: Params) -> Result:
     thread = ctx.get_thread(params.thread_id, missing="thread not loaded: {}")
     turns = ctx.store.turns.of_thread(thread.id, ctx.user_id) if params.include_turns else []
-    objects, _ = turn_objects(ctx.store, ctx.user_id, turns, "full")
-    return Result(thread=thread_object(thread, objects), read_state=None)
+    return Result(thread=thread_object(thread, whole_turns(ctx.store, ctx.user_id, turns)), read_state=None)

@@ -8,7 +8,7 @@ from typing import Literal
 from api.requests import settings
 from api.requests.context import Context
 from api.requests.examples import ON_THREAD, SESSION, TURN_ID, Example
-from api.requests.history import newest_cursors, turn_objects, turns_page
+from api.requests.history import fitting_turns, newest_cursors, newest_turns, turns_page
 from api.requests.instructions import find_instructions
 from api.requests.project_config import project_hooks, trust_levels
 from api.requests.results import SessionResult, TurnsPage
@@ -53,6 +53,9 @@ class Params(SettingsParams):
 class Result(SessionResult):
     """The thread with all its turns, unless they were excluded. A running turn has its completed items.
 
+    When the items have more than 16 MiB, only the newest turns have theirs. The others are "notLoaded" in their
+    `itemsView`, and a `warning` follows.
+
     initial_turns_page: null unless it was asked for
     turns_backwards_cursor: for thread/turns/list, to read backwards from the newest turn
     items_backwards_cursor: for thread/items/list, to read backwards from the newest completed item
@@ -94,7 +97,10 @@ def handle(ctx: Context, params: Params) -> Result:
     thread = ctx.store.threads.change_settings(thread_id, ctx.user_id, changed)
     whole = not params.exclude_turns or bool(start and start.expired)
     turns = ctx.store.turns.of_thread(thread_id, ctx.user_id, descending=not whole, limit=None if whole else 1)
-    objects, items = turn_objects(ctx.store, ctx.user_id, turns, "full")
+    if whole:
+        objects, items = newest_turns(ctx, thread_id, turns)
+    else:
+        objects, items = [], fitting_turns(ctx.store, ctx.user_id, turns, "full")[1]
     last = turns[-1] if turns else None
     replay(
         ctx,
@@ -108,7 +114,7 @@ def handle(ctx: Context, params: Params) -> Result:
         telemetry.conversation_started(thread.id, ctx.user_id, thread.originator, thread.settings, resumed=True)
     turns_cursor, items_cursor = newest_cursors(ctx.store, ctx.user_id, thread_id)
     return Result(
-        **session_result(thread, objects if whole else []),
+        **session_result(thread, objects),
         collaboration_mode=thread.settings.get("collaborationMode"),
         initial_turns_page=_first_page(ctx, thread_id, params.initial_turns_page),
         turns_backwards_cursor=turns_cursor,

@@ -9,7 +9,7 @@ from marshmallow import validate
 
 from api.requests.context import Context
 from api.requests.examples import ON_THREAD, THREAD, Example
-from api.requests.history import turn_objects
+from api.requests.history import newest_turns
 from api.requests.params import ThreadParams
 from api.requests.results import ThreadResult
 from api.requests.turn_control import revert_thread
@@ -40,5 +40,5 @@ def handle(ctx: Context, params: Params) -> Result:
     if last:
         revert_thread(ctx, thread, last[-1].id, ctx.audit_entry(NAME))
     turns = ctx.store.turns.of_thread(thread.id, ctx.user_id)
-    objects, _ = turn_objects(ctx.store, ctx.user_id, turns, "full")
+    objects, _ = newest_turns(ctx, thread.id, turns)
     return Result(thread=thread_object(ctx.get_thread(thread.id), objects))

@@ -20,8 +20,9 @@ class Params(ThreadParams):
     """Which turns to return.
 
     cursor: a cursor of another page
-    limit:  1 to 100; by default 25
-    items_view: "summary" shows the user's first message and the agent's last one
+    limit:  1 to 100; by default 25. A page ends earlier when its items have more than 16 MiB together
+    items_view: "summary" shows the user's first message and the agent's last one. A turn that alone has more than a
+        page comes as its summary, and says so in its `itemsView`: read its items with thread/items/list
     Errors: NotFound; InvalidRequest (the cursor, or the thread has no message yet)
     Source: PROTOCOL 5.8
     """

@@ -29,6 +29,7 @@ from shared.store.turns import Turn
 from shared.store.turns import rows as turn_rows
 from shared.store.turns.ending import pending_input_item
 
+FORK_BYTES = 64 << 20  # of the items that a fork copies, which are all in memory then
 PUBLISHED = 2  # published_state of copied turns and items: their events are not published again
 
 
@@ -115,7 +116,7 @@ class Histories:
         """Return a copy of a thread under fresh ids, with its turns up to one of them, or before one.
 
         A turn that is active is copied as interrupted, with the items that are complete. Nothing is stored: `create`
-        does that. Errors: NotFound, InvalidRequest (no such turn, or the last one is active)
+        does that. Errors: NotFound, InvalidRequest (no such turn, the last one is active, or they are too large)
         """
         thread_rows.check_id(thread_id)
         with self._database.read() as connection:
@@ -124,8 +125,7 @@ class Histories:
                 raise NotFound(f"no rollout found for thread id {thread_id}")
             found = turn_rows.read(connection, turns.c.thread_id == thread_id)
             kept = _cut(found, last_turn_id or before_turn_id, inclusive=last_turn_id is not None)
-            of_kept = {turn.id for turn in kept}
-            rows = [row for row in item_rows.read(connection, items.c.thread_id == thread_id) if row.turn_id in of_kept]
+            rows = _read_up_to(connection, kept[-1]) if kept else []
             if kept and not kept[-1].done:
                 if last_turn_id is not None:
                     raise InvalidRequest(f"lastTurnId '{last_turn_id}' identifies an in-progress turn")
@@ -210,6 +210,17 @@ def _cut(found: list[Turn], turn_id: str | None, *, inclusive: bool) -> list[Tur
     if index is None:
         raise _no_such_turn(turn_id)
     return found[: index + inclusive]
+
+
+def _read_up_to(connection: Connection, last: Turn) -> list[Item]:
+    """Return the rows of a turn and of those before it. Errors: InvalidRequest (too large)."""
+    chosen = (items.c.thread_id == last.thread_id, items.c.turn_id <= last.id)
+    if (size := int(connection.scalar(select(item_rows.SIZE).where(*chosen)) or 0)) > FORK_BYTES:
+        raise InvalidRequest(
+            f"the turns to copy have {size} bytes, more than the {FORK_BYTES} that a fork copies; name an earlier turn "
+            "as lastTurnId, or start a new thread"
+        )
+    return item_rows.read(connection, *chosen)
 
 
 def _usage_after(kept: Sequence[Turn], thread: Thread) -> ThreadTokenUsage | None:

@@ -6,17 +6,31 @@ when its events are published, or when a model's provider refuses what the model
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.protocol.hooks import HookNotes
 from shared.protocol.items import ToolItem
 from shared.protocol.model_items import OpenCall
+from shared.store.column_types import Json
 from shared.store.connection import DEFERRED, Database
 from shared.store.tables import items, threads
 
@@ -78,6 +92,8 @@ class Item:
 
 COLUMNS = tuple(Item.__dataclass_fields__)
 SELECTED = tuple(items.c[name] for name in COLUMNS)  # for `from_row`
+# The same without what only the model sees, which is as large as the rest.
+_SHOWN = tuple(literal_column("'[]'", Json) if name == "model_items" else items.c[name] for name in COLUMNS)
 
 
 class Items:
@@ -95,20 +111,33 @@ class Items:
         with self._database.read() as connection:
             return read(connection, items.c.turn_id == turn_id)
 
-    def completed(self, thread_id: str, owner: str, turn_ids: Sequence[str]) -> dict[str, list[Item]]:
-        """Return turn id → its completed items that clients see, in order. Another user's thread has none."""
-        query = (
-            select(*SELECTED)
-            .join(threads, threads.c.id == items.c.thread_id)
-            .where(threads.c.owner == owner, items.c.thread_id == thread_id, items.c.turn_id.in_(turn_ids))
-            .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
-            .order_by(items.c.position)
-        )
+    def completed(
+        self, thread_id: str, owner: str, turn_ids: Sequence[str], *, summary: bool = False
+    ) -> dict[str, list[Item]]:
+        """Return turn id → its completed items that clients see, in order. Another user's thread has none.
+
+        summary: only the user's first message and the agent's last one (PROTOCOL 3.2)
+        """
         found: dict[str, list[Item]] = {}
         with self._database.read() as connection:
+            query = _of_turns(select(*_SHOWN), thread_id, owner, turn_ids, summary).order_by(items.c.position)
             for row in connection.execute(query):
                 found.setdefault(row.turn_id, []).append(from_row(row))
         return found
+
+    def sizes(self, thread_id: str, owner: str, turn_ids: Sequence[str], *, summary: bool = False) -> dict[str, int]:
+        """Return turn id → the bytes of what `completed` returns of it; not the turns of which it returns nothing."""
+        measured = select(items.c.turn_id, func.sum(Bytes(items.c.item)))
+        with self._database.read() as connection:
+            query = _of_turns(measured, thread_id, owner, turn_ids, summary).group_by(items.c.turn_id)
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def find_position(self, thread_id: str, owner: str, turn_id: str, item_id: str) -> int | None:
+        """Return the position of a completed item of a turn; None: the turn has no such item."""
+        query = _of_turns(select(items.c.position), thread_id, owner, [turn_id]).where(items.c.id == item_id)
+        with self._database.read() as connection:
+            found: int | None = connection.scalar(query)
+            return found
 
     def page(
         self,
@@ -120,22 +149,51 @@ class Items:
         inclusive: bool,
         descending: bool,
         limit: int,
-    ) -> list[Item]:
-        """Return completed items by position, beyond `after` (inclusive: from `after` on), at most limit."""
-        query = (
-            select(*SELECTED)
-            .join(threads, threads.c.id == items.c.thread_id)
-            .where(threads.c.owner == owner, items.c.thread_id == thread_id)
-            .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
-        )
+        limit_bytes: int,
+    ) -> tuple[list[Item], bool]:
+        """Return completed items by position, beyond `after` (inclusive: from `after` on), and whether there are more.
+
+        limit, limit_bytes: what they may be together; the first item is returned, however large it is
+        """
+        measured = _completed(select(items.c.position, Bytes(items.c.item)), thread_id, owner)
         if turn_id is not None:
-            query = query.where(items.c.turn_id == turn_id)
+            measured = measured.where(items.c.turn_id == turn_id)
         if after is not None:
             edge = after + (1 if descending else -1) * inclusive
-            query = query.where(items.c.position < edge if descending else items.c.position > edge)
+            measured = measured.where(items.c.position < edge if descending else items.c.position > edge)
         order = items.c.position.desc() if descending else items.c.position.asc()
         with self._database.read() as connection:
-            return [from_row(row) for row in connection.execute(query.order_by(order).limit(limit))]
+            found = connection.execute(measured.order_by(order).limit(limit + 1)).all()
+            count = max(1, count_fitting((size for _, size in found[:limit]), limit_bytes))
+            positions = [position for position, _ in found[:count]]
+            query = select(*_SHOWN).where(items.c.thread_id == thread_id, items.c.position.in_(positions))
+            return [from_row(row) for row in connection.execute(query.order_by(order))], len(found) > count
+
+
+def count_fitting(sizes: Iterable[int], limit_bytes: int) -> int:
+    """Return how many of the first sizes fit into limit_bytes together."""
+    return sum(1 for _ in takewhile(lambda total: total <= limit_bytes, accumulate(sizes)))
+
+
+def _completed(query: Select[Any], thread_id: str, owner: str) -> Select[Any]:
+    return (
+        query.join(threads, threads.c.id == items.c.thread_id)
+        .where(threads.c.owner == owner, items.c.thread_id == thread_id)
+        .where(items.c.item.is_not(None), items.c.completed_at_ms.is_not(None))
+    )
+
+
+def _of_turns(
+    query: Select[Any], thread_id: str, owner: str, turn_ids: Sequence[str], summary: bool = False
+) -> Select[Any]:
+    query = _completed(query, thread_id, owner).where(items.c.turn_id.in_(turn_ids))
+    if not summary:
+        return query
+    one = items.alias()
+    done = (one.c.turn_id.in_(turn_ids), one.c.item.is_not(None), one.c.completed_at_ms.is_not(None))
+    first = select(func.min(one.c.position)).where(*done, one.c.kind == "userMessage").group_by(one.c.turn_id)
+    last = select(func.max(one.c.position)).where(*done, one.c.kind == "agentMessage").group_by(one.c.turn_id)
+    return query.where(or_(items.c.position.in_(first), items.c.position.in_(last)))
 
 
 class Bytes(FunctionElement[int]):

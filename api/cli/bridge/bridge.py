@@ -207,5 +207,7 @@ class Bridge:
         if is_gone:
             read = {"threadId": thread_id, "includeTurns": True}
             reply = connection.request("thread/read", read, self._handle_server_message)
+            if "error" in reply:  # deleted, or too large to be read with its turns
+                reply = connection.request("thread/read", {"threadId": thread_id}, self._handle_server_message)
         for message in self._session.catch_up(thread_id, reply, is_gone):
             self._write(orjson.dumps(message))

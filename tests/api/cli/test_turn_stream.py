@@ -35,7 +35,7 @@ class LosesTheReply:
         if method == "turn/start":
             self.started.append(params["clientUserMessageId"])
             return {"turn": {"id": "turn"}}
-        return {"thread": {"turns": [ENDED]}}
+        return {"data": [ENDED]}
 
 
 def test_a_turn_whose_start_got_no_reply_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ class LosesTheLog(LosesTheReply):
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
         items = [ITEM, {**ITEM, "id": "open", "completedAtMs": None}]
-        return {"thread": {"turns": [{"id": "turn", "status": "inProgress", "items": items}]}}
+        return {"data": [{"id": "turn", "status": "inProgress", "items": items}]}
 
     def events(self, thread_id: str, after: str | None) -> Iterator[Event]:
         assert after == "1-0"

@@ -16,6 +16,7 @@ from api.access.limits import GUESSES_PER_MINUTE
 from api.app import make_app
 from api.methods import TABLE
 from api.methods.thread_share_create import DAY_SECONDS
+from api.requests import history
 from api.transport import credential_watch, share_routes
 from shared.clock import now_ms
 from shared.config import Limits
@@ -81,6 +82,23 @@ def test_a_link_shows_its_thread_without_account_owner_or_host(
     assert answer.headers["Cache-Control"] == "no-store"
     assert "noindex" in answer.headers["X-Robots-Tag"]
     assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_page_of_large_turns_ends_earlier_and_is_continued(
+    backend: Backend, ada: Owner, reader: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_turn(backend.store, ada.thread, "more")
+    claim = claim_turn(backend.store)
+    make_message(backend.store, claim, "x" * 500)
+    end_turn(backend.store, claim)
+    monkeypatch.setattr(history, "ANSWER_BYTES", 550)
+    secret = ada.share()["secret"]
+
+    first = by_link(reader, secret).get_json()
+    second = by_link(reader, secret, f"?cursor={first['nextCursor']}").get_json()
+
+    assert [len(page["turns"]) for page in (first, second)] == [1, 1]
+    assert second["nextCursor"] is None
 
 
 def test_only_the_owner_makes_lists_and_revokes_links(backend: Backend, ada: Owner) -> None:

@@ -15,6 +15,7 @@ import pytest
 from api.app import make_app
 from api.cli.bridge.bridge import Bridge
 from api.cli.bridge.messages import DURABLE_METHODS
+from api.requests import history
 from shared.events import durable_events
 from shared.events.log import Event
 from shared.store.threads import Thread
@@ -504,3 +505,21 @@ def test_the_end_of_a_turn_whose_thread_was_archived_meanwhile_arrives(
 
     assert client.wait_for_method("turn/completed")["params"]["turn"]["id"] == turn["id"]
     client.wait_for_method("thread/archived")
+
+
+def test_a_thread_that_was_archived_meanwhile_and_is_too_large_to_be_read_is_not_said_to_be_deleted(
+    backend: Backend, wire: Wire, client: ProtocolClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "ANSWER_BYTES", 0)
+    thread = follow(backend, client)
+    client.request("turn/start", {"threadId": thread.id, "input": text_input("hello")})
+    claim = claim_turn(backend.store)
+    make_message(backend.store, claim, "large")
+
+    wire.cut()
+    end_turn(backend.store, claim)
+    backend.connect().call("thread/archive", {"threadId": thread.id})
+    wire.restore()
+
+    client.wait_for_method("thread/archived")
+    assert "thread/deleted" not in client.methods()

@@ -319,8 +319,9 @@ def test_ids_of_another_user_behave_like_unknown_ids(store: Store) -> None:
         lambda thread_id, _: store.threads.unarchive(thread_id, "eve"),
         lambda thread_id, _: store.threads.delete(thread_id, "eve"),
         lambda thread_id, _: store.items.completed(thread_id, "eve", [of.turn_id]),
+        lambda thread_id, _: store.items.sizes(thread_id, "eve", [of.turn_id]),
         lambda thread_id, _: store.items.page(
-            thread_id, "eve", turn_id=None, after=None, inclusive=False, descending=False, limit=9
+            thread_id, "eve", turn_id=None, after=None, inclusive=False, descending=False, limit=9, limit_bytes=9
         ),
         lambda thread_id, _: store.approvals.pending(thread_id, "eve"),
         lambda _, request_id: store.approvals.find(request_id, "eve"),
