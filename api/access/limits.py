@@ -34,6 +34,7 @@ MAX_CACHED_USERS = 10_000
 COUNTED_SECONDS = 30.0  # for which a connection counts after the last renewal by its API process
 CONNECTION_RETRY_MS = 5000  # a guess: the user may close a connection at any time
 GUESSES_PER_MINUTE = 60  # of share links, from one address: far more than a person pastes wrongly
+READS_PER_MINUTE = 240  # by share links, from one address: far more than some people behind one address read
 SPACE_RETRY_MS = 60_000  # a guess: retrying helps only after the user has deleted threads
 
 # Count a connection. KEYS: sorted set of a user's connections by expiry. ARGV: connection, limit, ms until it expires.
@@ -109,6 +110,13 @@ class RequestLimits:
         if not per_minute:
             return
         self._count(lambda limit: self._limiter.hit(limit, "requests", user_id), per_minute, "requests", user_id)
+
+    def check_read(self, address: str) -> None:
+        """Count a read by a share link, whose reader is no user and may have no other limit.
+
+        Errors: Overloaded, with the time until the next minute
+        """
+        self._count(lambda limit: self._limiter.hit(limit, "reads", address), READS_PER_MINUTE, "reads", address)
 
     def check_guesses(self, address: str) -> None:
         """Check that an address may name one more share link: `count_guess` counts those that open nothing.

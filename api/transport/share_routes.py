@@ -113,6 +113,7 @@ def _open(services: Services, auth: Auth) -> _Opened:
     auth.check_host(request)
     address = request.remote_addr or ""
     services.limits.check_guesses(address)
+    services.limits.check_read(address)
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     usable = scheme.lower() == SCHEME and secret.isascii() and 0 < len(secret) <= MAX_SECRET_CHARACTERS
     share = services.store.thread_shares.find(secret) if usable and services.config.server.share_days else None

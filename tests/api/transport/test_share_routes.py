@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, select, update
 from werkzeug.test import TestResponse
 
+from api.access import limits
 from api.access.limits import GUESSES_PER_MINUTE
 from api.app import make_app
 from api.methods import TABLE
@@ -320,6 +321,23 @@ def test_an_address_guesses_only_so_many_links_in_a_minute(ada: Owner, reader: F
     assert int(guesses[-1].headers["Retry-After"]) <= 60
     assert read(secret, "192.0.2.1").status_code == 429
     assert read(secret, "192.0.2.2").status_code == 200
+
+
+def test_an_address_reads_only_so_often_in_a_minute(
+    ada: Owner, reader: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "READS_PER_MINUTE", 3)
+    headers = {"Authorization": f"Share {ada.share()['secret']}"}
+
+    def read(path: str, address: str) -> TestResponse:
+        return reader.get(f"/v2/thread/shared{path}", headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    answers = [read(path, "192.0.2.1") for path in ("", "", "", "", "/events")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert int(answers[-1].headers["Retry-After"]) <= 60
+    assert read("", "192.0.2.2").status_code == 200
+    assert ada.call("thread/read", threadId=ada.thread.id).status_code == 200
 
 
 def test_reading_is_in_the_audit_log_once_for_an_address_and_for_so_many_addresses(
