@@ -1,4 +1,4 @@
-"""What one API process has for all users together: connections, and memory for the bodies of requests.
+"""What one API process has for all users together: connections, and memory for the bodies of requests and for replies.
 
 Each user may reserve as much as is still free. A body, or a message of a WebSocket, counts from its first byte until
 its request was answered, because its contents live as long. Imports nothing that gevent patches (see api.cli.web).
@@ -6,12 +6,17 @@ its request was answered, because its contents live as long. Imports nothing tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from api.access.read_rate import ReadRate
 from shared.errors import Overloaded
 from shared.fair_share import FairShare
 
 CONNECTIONS = 5_000  # open WebSockets and event streams
 BODIES_BYTES = 256 << 20
+REPLIES_BYTES = 256 << 20  # of large replies that clients have not taken yet
+LARGE_REPLY_BYTES = 64 << 10  # smaller ones are not counted: one connection has few of them
 STEP_BYTES = 128 << 10  # what a body counts at least, so that the number of bodies is limited, too
 
 
@@ -25,6 +30,21 @@ class BodyMemory:
     def reserve(self, user_id: str) -> BodyReservation:
         """Return a reservation for one body of the user. It has no memory yet."""
         return BodyReservation(self._share, self._rate, user_id)
+
+
+class ReplyMemory:
+    """The memory for all large replies of this process, from when they are made until their clients have taken them."""
+
+    def __init__(self) -> None:
+        self._share = FairShare(REPLIES_BYTES)
+
+    def reserve(self, user_id: str, size_bytes: int) -> Callable[[], None]:
+        """Reserve memory for a reply; return a function that gives it back, to be called once. Errors: Overloaded."""
+        if size_bytes < LARGE_REPLY_BYTES:
+            return lambda: None
+        if not self._share.take(user_id, size_bytes):
+            raise Overloaded("too many large replies wait for your clients; retry when they have read some")
+        return partial(self._share.give_back, user_id, size_bytes)
 
 
 class BodyReservation:

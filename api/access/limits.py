@@ -18,7 +18,7 @@ from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.access.capacity import CONNECTIONS, BodyMemory
+from api.access.capacity import CONNECTIONS, BodyMemory, ReplyMemory
 from shared import telemetry
 from shared.config import Limits
 from shared.errors import Overloaded
@@ -68,7 +68,8 @@ class CachedLimits:
 class RequestLimits:
     """Applies the limits of users in one API process.
 
-    bodies: the memory for bodies of requests
+    bodies:  the memory for bodies of requests
+    replies: the memory for replies
     """
 
     def __init__(self, commands: redis.Redis, store: Store, defaults: Limits) -> None:
@@ -78,6 +79,7 @@ class RequestLimits:
         self._commands = commands
         self._open = FairShare(CONNECTIONS)
         self.bodies = BodyMemory()
+        self.replies = ReplyMemory()
         storage = RedisStorage(
             "redis://", connection_pool=commands.connection_pool, key_prefix="limits", wrap_exceptions=True
         )

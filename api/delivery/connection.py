@@ -41,6 +41,8 @@ class Connection:
         self._log = log
         self._changed = threading.Condition()
         self._outgoing = OutgoingQueue()
+        self._on_queued_sent: list[Callable[[], None]] = []  # called when what is queued has been sent
+        self._on_sent: list[Callable[[], None]] = []  # the same for what `dequeue` returned last
         self._followings: dict[str, Following] = {}
         self._pauses: Counter[str] = Counter()
         self._closed: Closed | None = None
@@ -121,14 +123,19 @@ class Connection:
 
     # -- adding frames
 
-    def send(self, frames: Iterable[Frame]) -> None:
-        """Queue frames that no log has, together; wait while the queue is full. Errors: Closed."""
+    def send(self, frames: Iterable[Frame], on_sent: Callable[[], None] = lambda: None) -> None:
+        """Queue frames that no log has, together; wait while the queue is full. Errors: Closed.
+
+        on_sent: called once, when they have been sent or will never be
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._outgoing.is_full)
             if self._closed:
+                on_sent()
                 raise self._closed
             for frame in frames:
                 self._outgoing.append(frame)
+            self._on_queued_sent.append(on_sent)
             self._changed.notify_all()
 
     def deliver(self, thread_id: str, frames: Sequence[Frame]) -> None:
@@ -166,15 +173,17 @@ class Connection:
     # -- removing frames
 
     def dequeue(self, timeout_s: float) -> list[Frame]:
-        """Return the next frames to send, in order; an empty list when none came in time.
+        """Return the next frames to send, in order; an empty list when none came in time. Those before have been sent.
 
         Reads one page of a thread's log when the queue is empty and a followed thread is lagging.
         Errors: Closed, redis.RedisError
         """
         with self._changed:
+            self._note_sent()
             self._changed.wait_for(self._is_ready, timeout_s)
             if self._outgoing:
                 frames = self._outgoing.drain()
+                self._on_sent, self._on_queued_sent = self._on_queued_sent, []
                 self._changed.notify_all()
                 return frames
             if self._closed:
@@ -224,6 +233,14 @@ class Connection:
             self._changed.notify_all()
             self.calls.close(self._closed)
 
+    def discard(self) -> None:
+        """Drop what was queued, after the last `dequeue`."""
+        with self._changed:
+            self._outgoing.drain()
+            self._on_sent += self._on_queued_sent
+            self._on_queued_sent = []
+            self._note_sent()
+
     @property
     def is_leaving(self) -> bool:
         """Whether the connection ends when its requests are answered."""
@@ -247,6 +264,11 @@ class Connection:
             self._leave_if_idle()
 
     # -- under the lock
+
+    def _note_sent(self) -> None:
+        sent, self._on_sent = self._on_sent, []
+        for on_sent in sent:
+            on_sent()
 
     def _leave_if_idle(self) -> None:
         if self._leaving and not self._requests:

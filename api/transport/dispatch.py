@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NotRequired, TypedDict, cast
 
 import orjson
@@ -113,18 +113,24 @@ def answer(ctx: Context, connection: Connection, request: Request) -> None:
     method = request["method"]
     with telemetry.request_span(method if method in TABLE else "unknown"):
         try:
-            connection.send([Frame(orjson.dumps(_reply(ctx, connection, request))), *ctx.frames])
+            data, release = _reply(ctx, connection, request)
+            connection.send([Frame(data), *ctx.frames], release)
             ctx.only_waits.set()
         finally:
             ctx.finish()
 
 
-def _reply(ctx: Context, connection: Connection, request: Request) -> Reply:
-    """Return the answer to a request. Errors: Closed, when the connection ended before the work began."""
+def _reply(ctx: Context, connection: Connection, request: Request) -> tuple[bytes, Callable[[], None]]:
+    """Return the answer to a request, and what gives its memory back.
+
+    Errors: Closed, when the connection ended before the work began
+    """
     try:
         reply: Reply = {"id": request["id"], "result": call_initialized(ctx, connection, request)}
         if ctx.followed is not None:
             reply["eventId"] = connection.position(ctx.followed)
+        data = orjson.dumps(reply)
+        return data, ctx.services.limits.replies.reserve(ctx.user_id, len(data))
     except Closed:
         raise
     except Exception as error:  # noqa: BLE001 - the edge of a request: error_codes logs an unexpected error
@@ -132,8 +138,8 @@ def _reply(ctx: Context, connection: Connection, request: Request) -> Reply:
         if ctx.followed is not None and ctx.has_begun_to_follow:
             # Or the request, sent again, would find the thread followed, and would not repeat what is open in it.
             ctx.services.relay.unfollow(connection, ctx.followed)
-        return {"id": request["id"], "error": wire_error(error, request["method"]).body()}
-    return reply
+        failed: Reply = {"id": request["id"], "error": wire_error(error, request["method"]).body()}
+        return orjson.dumps(failed), lambda: None
 
 
 def call_initialized(ctx: Context, connection: Connection, request: Request) -> Mapping[str, object]:

@@ -118,7 +118,9 @@ class EventStreams:
             turn = cast(TurnObject, result["turn"]) if method == "turn/start" else None
             following = (self._ended_turn(ctx, turn) if turn else []) or ctx.frames
             position = "" if following else connection.position(connection.followed()[0])
-            connection.send([Frame(orjson.dumps({"result": result}), "result", position), *following])
+            data = orjson.dumps({"result": result})
+            release = self._services.limits.replies.reserve(ctx.user_id, len(data))
+            connection.send([Frame(data, "result", position), *following], release)
         except Exception:
             self._end(connection)
             raise
@@ -176,6 +178,7 @@ class EventStreams:
 
     def _end(self, connection: Connection) -> None:
         self._watch.remove(connection)
+        connection.discard()
         self._services.relay.detach(connection)
         connection.release_slot()
 

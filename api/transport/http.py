@@ -92,7 +92,11 @@ class _Routes:
                 return self._streams.call_method(caller, method, params)
             ctx = Context(self._services, caller)
             try:
-                return Response(orjson.dumps(dispatch.call(ctx, method, params)), content_type="application/json")
+                data = orjson.dumps(dispatch.call(ctx, method, params))
+                release = self._services.limits.replies.reserve(caller.user_id, len(data))
+                response = Response(data, content_type="application/json")
+                response.call_on_close(release)
+                return response
             finally:
                 ctx.finish()
 

@@ -91,8 +91,11 @@ def register(app: Flask, services: Services, auth: Auth, streams: EventStreams) 
         """GET /v2/thread/shared?cursor=…: the thread of the link, with its last turns or those before a cursor."""
         opened = _open(services, auth)
         body = _page(services, opened, request.args.get("cursor"))
-        hide = _hider(services.config, opened.share)
-        return Response(hide(orjson.dumps(body)), content_type="application/json", headers=HEADERS)
+        data = _hider(services.config, opened.share)(orjson.dumps(body))
+        release = services.limits.replies.reserve(_bucket(opened), len(data))
+        response = Response(data, content_type="application/json", headers=HEADERS)
+        response.call_on_close(release)
+        return response
 
     def events() -> Response:
         """GET /v2/thread/shared/events: a stream of what happens in the thread of the link."""

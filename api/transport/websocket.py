@@ -110,6 +110,7 @@ class _Socket:
             self._connection.close(NORMAL, "")
             writer.join(CLOSE_SECONDS)
             self._shut_down()
+            self._connection.discard()
             self._services.relay.detach(self._connection)
             self._watch.remove(self._connection)
             duration_ms = round((time.monotonic() - opened_at) * 1000)

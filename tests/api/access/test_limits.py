@@ -12,10 +12,13 @@ import websocket
 from flask.testing import FlaskClient
 from sqlalchemy.exc import TimeoutError
 
-from api.access import limits
+from api.access import capacity, limits
+from api.access.capacity import LARGE_REPLY_BYTES
 from api.app import make_app
+from api.delivery.close_codes import NORMAL
 from shared.config import Limits
 from shared.store.items import Item
+from tests.api.methods.test_thread_fork import make_answered
 from tests.builders import (
     Backend,
     claim_turn,
@@ -210,6 +213,47 @@ def two_nodes(backend: Backend) -> Iterator[tuple[str, str]]:
     )
     with serve(make_app(backend.services)) as first, serve(make_app(other)) as second:
         yield first, second
+
+
+@pytest.fixture
+def crowded(open_backend: Callable[..., Backend], monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """A server with room for one large reply of a user."""
+    monkeypatch.setattr(capacity, "REPLIES_BYTES", 3 * LARGE_REPLY_BYTES)
+    return open_backend()
+
+
+def test_large_replies_that_a_client_does_not_read_are_refused_until_it_has_read_some(crowded: Backend) -> None:
+    thread = make_answered(crowded, "x" * LARGE_REPLY_BYTES)
+    read = {"method": "thread/read", "params": {"threadId": thread.id, "includeTurns": True}}
+    client, other = crowded.connect(), crowded.connect()
+    client.call("account/read")
+
+    for number in (101, 102):
+        client.send({"id": number, **read})
+    client.send({"id": 103, "method": "account/read", "params": {}})
+    replies = [json.loads(frame.data) for frame in client.connection.dequeue(0.0)]
+    assert [reply.get("error", {}).get("code") for reply in replies] == [None, -32001, None]
+    assert other.error(**read)["code"] == -32001
+
+    client.connection.dequeue(0.0)
+    client.send({"id": 104, **read})
+    client.connection.close(NORMAL, "over")
+    assert other.error(**read)["code"] == -32001
+    client.connection.discard()
+    assert other.call(**read)["thread"]["id"] == thread.id
+
+
+def test_a_large_reply_over_http_counts_until_it_was_written(crowded: Backend) -> None:
+    thread = make_answered(crowded, "x" * LARGE_REPLY_BYTES)
+    http = make_app(crowded.services).test_client()
+    params = {"threadId": thread.id, "includeTurns": True}
+
+    first = http.post("/v2/thread/read", json=params)
+    refused = [http.post("/v2/thread/read", json=params), http.post("/v2/thread/resume", json=params, headers=STREAM)]
+    first.close()
+    later = http.post("/v2/thread/read", json=params)
+
+    assert [answer.status_code for answer in (first, *refused, later)] == [200, 429, 429, 200]
 
 
 def test_connections_are_counted_across_nodes_and_transports(open_backend: Callable[..., Backend]) -> None:

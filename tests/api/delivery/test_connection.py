@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import fakeredis
 import pytest
@@ -169,6 +170,23 @@ def test_send_waits_while_the_queue_is_full(bench: Bench, monkeypatch: pytest.Mo
     sender.join(DEADLINE_SECONDS)
 
     assert bench.methods() == ["second"]
+
+
+def test_frames_have_been_sent_when_the_next_are_dequeued_or_the_connection_is_over(bench: Bench) -> None:
+    sent: list[str] = []
+    for name in ("first", "second"):
+        bench.connection.send([Frame(b"{}", name)], partial(sent.append, name))
+        bench.connection.dequeue(AT_ONCE)
+    assert sent == ["first"]
+
+    bench.connection.send([Frame(b"{}")], partial(sent.append, "queued"))
+    bench.connection.close(NORMAL, "over")
+    with pytest.raises(Closed):
+        bench.connection.send([Frame(b"{}")], partial(sent.append, "never"))
+    bench.connection.discard()
+    bench.connection.discard()
+
+    assert sent == ["first", "never", "second", "queued"]
 
 
 def test_user_notifications_reach_only_connections_that_do_not_follow_the_thread(bench: Bench) -> None:
