@@ -168,12 +168,12 @@ class Turns:
         descending: bool = False,
         limit: int | None = None,
     ) -> list[Turn]:
-        """Return turns in the order of their ids, which is the order of their creation.
+        """Return turns, without their options, in the order of their ids, which is the order of their creation.
 
         after_id:  only turns beyond this one, in that order
         inclusive: after_id itself too
         """
-        query = select(turns).where(turns.c.thread_id == thread_id, turns.c.owner == owner)
+        query = select(*rows.LISTED).where(turns.c.thread_id == thread_id, turns.c.owner == owner)
         if after_id is not None:
             if descending:
                 query = query.where(turns.c.id <= after_id if inclusive else turns.c.id < after_id)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, literal_column, sel
 from sqlalchemy.engine import Row
 
 from shared.clock import now_ms
+from shared.store.column_types import Json
 from shared.store.connection import DEFERRED
 from shared.store.tables import pending_inputs, threads, turns
 from shared.store.turns import PendingInput, Turn
@@ -22,6 +23,8 @@ RUNNING: ColumnElement[str] = literal_column("'running'")
 NOT_DONE: ColumnElement[bool] = turns.c.phase != literal_column("'done'")
 
 _COLUMNS = tuple(Turn.__dataclass_fields__)
+# For lists: options may have a large JSON Schema, which no client reads back.
+LISTED = tuple(literal_column("'{}'", Json).label(name) if name == "options" else turns.c[name] for name in _COLUMNS)
 _LOCKED = (
     select(turns.c.id)
     .where(turns.c.id.in_(bindparam("ids", expanding=True)))

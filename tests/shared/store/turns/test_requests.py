@@ -302,6 +302,15 @@ def test_concurrent_sweeps_expire_an_approval_once(store: Store) -> None:
 # -- owners and deletion
 
 
+def test_lists_leave_out_what_a_turn_was_asked_for(store: Store) -> None:
+    of = thread(store)
+    schema = {"outputSchema": {"type": "object"}}
+    made, _ = store.turns.create_or_steer(of.id, of.owner, asked(options=schema), queued_limit=0)
+
+    assert store.turns.of_thread(of.id, of.owner) == [replace(made, options={})]
+    assert store.turns.get(made.id, of.owner).options == schema
+
+
 def test_ids_of_another_user_behave_like_unknown_ids(store: Store) -> None:
     of = running(store, "ann")
     approval = park(store, of)
