@@ -43,14 +43,19 @@ class History:
 
 
 class SessionVersion(NamedTuple):
-    """What is different when a thread's session file has to be different. stored_bytes: a terminal's end changes it"""
+    """What is different when a thread's session file has to be different.
+
+    stored_bytes:   the end of a terminal changes it
+    reverted_turns: ids of turns that the thread no longer has, and the file may still have; None: none
+    """
 
     updated_at_ms: int
     archived_at_ms: int | None
     stored_bytes: int
+    reverted_turns: list[str] | None
 
 
-_VERSION = select(threads.c.updated_at_ms, threads.c.archived_at_ms, threads.c.stored_bytes)
+_VERSION = select(threads.c.updated_at_ms, threads.c.archived_at_ms, threads.c.stored_bytes, threads.c.reverted_turns)
 
 
 class Histories:
@@ -78,17 +83,21 @@ class Histories:
 
     @contextmanager
     def all_users_lock(
-        self, thread_id: str, version: SessionVersion, *, again_ms: int
+        self, thread_id: str, version: SessionVersion, *, again_ms: int, is_written: bool = True
     ) -> Iterator[SessionVersion | None]:
         """Lock the thread's row. Yields its state now; None: the thread is gone.
 
         Afterwards its session file is current if the state is still `version`, and due again in again_ms otherwise.
+
+        is_written: whether the file has that state then; False: it is left as it is
         """
         with self._database.write() as connection:
             now = _version(connection.execute(_VERSION.where(threads.c.id == thread_id).with_for_update()).first())
             yield now
-            due_at_ms = None if now == version else now_ms() + again_ms
-            connection.execute(update(threads).where(threads.c.id == thread_id).values(session_due_at_ms=due_at_ms))
+            values: dict[str, Any] = {"session_due_at_ms": None if now == version else now_ms() + again_ms}
+            if now == version and is_written:
+                values["reverted_turns"] = None
+            connection.execute(update(threads).where(threads.c.id == thread_id).values(values))
 
     def create(
         self, history: History, source: Mapping[str, object] | None = None, *, audit_entry: AuditEntry | None = None
@@ -168,7 +177,9 @@ class Histories:
                 connection.execute(delete(table).where(table.c.turn_id.in_(dropped)))
             connection.execute(delete(turns).where(turns.c.thread_id == thread_id, turns.c.id >= before_turn_id))
             left = turn_rows.read(connection, turns.c.thread_id == thread_id)
-            values: dict[str, Any] = {"updated_at_ms": now_ms(), "used_at_ms": now_ms()}
+            values: dict[str, Any] = {"updated_at_ms": now_ms(), "used_at_ms": now_ms(), **thread_rows.session_due()}
+            reverted = connection.scalar(select(threads.c.reverted_turns).where(threads.c.id == thread_id)) or []
+            values["reverted_turns"] = [*reverted, *(turn_id for turn_id in ids if turn_id >= before_turn_id)]
             values["token_usage"] = _usage_after(left, thread)
             if before_turn_id == ids[0]:
                 values["preview"] = ""
@@ -198,7 +209,7 @@ class Histories:
             thread_rows.count_bytes(connection, thread_id)
 
 
-def _version(row: Row[int, int | None, int] | None) -> SessionVersion | None:
+def _version(row: Row[int, int | None, int, list[str] | None] | None) -> SessionVersion | None:
     return None if row is None else SessionVersion(*row)
 
 

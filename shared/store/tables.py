@@ -87,6 +87,7 @@ threads = Table(
     Column("token_usage", Json),
     Column("claim_no", BigInteger, nullable=False, default=0),
     Column("session_due_at_ms", Millis),  # when its session file is to be written; NULL: it is up to date
+    Column("reverted_turns", Json),  # ids of removed turns that the session file may still have; NULL: none
     Column("goal", Json),  # shared.protocol.thread.StoredGoal
     Column("history_mode", String),  # legacy | paginated; NULL: legacy
     Column("stored_bytes", BigInteger, nullable=False, default=0),  # of its items, as of the end of its last turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from shared import queue, rollout
@@ -13,7 +13,6 @@ from shared.ids import new_id
 from shared.store import Store
 from shared.store.outages import is_outage
 from shared.store.threads import SESSION_DELAY_MS
-from shared.store.turns import Turn
 from workers.services import Services
 
 NAME = queue.WRITE_SESSION
@@ -27,8 +26,8 @@ def run(services: Services, *thread_ids: str) -> None:
 
     Args:        threads whose turns have ended, or that were named or archived
     Effect:      <sessions_dir>/YYYY/MM/DD/rollout-….jsonl has the turns that have ended, readable by the server's user
-                 only; an archived thread has archived_sessions/rollout-….jsonl beside that folder; an ephemeral
-                 thread has no file. A file that `codex resume` has continued is not changed.
+                 only; an archived thread has archived_sessions/rollout-….jsonl beside that folder; a thread without
+                 turns and an ephemeral one have no file. A file that `codex resume` has continued is not changed.
     Redelivery:  harmless, even in parallel: a file is replaced while its thread is locked, and by no older state
     Retries:     the sweep enqueues a thread again a minute later, and one that has changed meanwhile after PAUSES times
                  the time that this took
@@ -51,20 +50,24 @@ def write(store: Store, sessions_dir: Path, thread_id: str) -> None:
     if version is None or found is None:  # its erasure removes the file
         return
     thread, turns = found
-    if thread.ephemeral or not turns:
-        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS):
-            return
     name = rollout.file_name(thread)
     path, other = sessions_dir / name, archive / name.name
     if version.archived_at_ms is not None:
         path, other = other, path
-    if any(has_foreign_turns(file, turns) for file in (path, other)):
-        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS) as now:
+    known = {*(turn.id for turn in turns), *(version.reverted_turns or ())}
+    if any(has_foreign_turns(file, known) for file in (path, other)):
+        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS, is_written=False) as now:
             if now == version:
                 logger.warning(
                     "session file not written, it has turns from elsewhere: run `threadhouse import` to add them",
                     extra={"thread_id": thread_id},
                 )
+        return
+    if thread.ephemeral or not turns:
+        with store.histories.all_users_lock(thread_id, version, again_ms=SESSION_DELAY_MS) as now:
+            if now == version:
+                path.unlink(missing_ok=True)
+                other.unlink(missing_ok=True)
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.parent / f".{new_id()}.tmp"
@@ -101,10 +104,10 @@ def files(sessions_dir: Path | None, thread_ids: Sequence[str]) -> dict[str, lis
     return found
 
 
-def has_foreign_turns(path: Path, turns: Sequence[Turn]) -> bool:
-    """Return whether a file has turns that the thread does not have."""
+def has_foreign_turns(path: Path, known: Collection[str]) -> bool:
+    """Return whether a file has turns that the thread never had. known: ids of those that it has or had"""
     try:
         with path.open("rb") as file:
-            return not rollout.turn_ids(file) <= {turn.id for turn in turns}
+            return not rollout.turn_ids(file).issubset(known)
     except FileNotFoundError:
         return False

@@ -202,6 +202,29 @@ def test_a_thread_that_is_deleted_while_it_is_written_leaves_no_file(bench: Benc
     assert files(bench) == []
 
 
+def test_turns_that_were_removed_from_a_thread_leave_its_file(bench: Bench) -> None:
+    thread = bench.thread()
+    kept = bench.run_turn(thread, "[[say Hello.]]")
+    removed = bench.run_turn(thread, "my password is hunter2 [[say Hm.]]")
+    write(bench, thread)
+
+    bench.workers[0].store.histories.revert(thread.id, thread.owner, removed.id)
+
+    assert due_at_ms(bench, thread) is not None
+    write(bench, thread)
+    assert due_at_ms(bench, thread) is None
+    (name,) = files(bench)
+    assert "hunter2" not in (bench.home / name).read_text()
+    later = bench.run_turn(thread, "[[say Hello again.]]")
+    write(bench, thread)
+    found = rollout.read((bench.home / name).open("rb"), thread.owner)
+    assert [one.id for one in found.turns] == [kept.id, later.id]
+
+    bench.workers[0].store.histories.revert(thread.id, thread.owner, kept.id)
+    write(bench, thread)
+    assert files(bench) == []
+
+
 def test_file_with_foreign_turns_is_not_changed(bench: Bench) -> None:
     thread = bench.thread()
     bench.run_turn(thread, "one")
