@@ -35,6 +35,7 @@ from shared.queue import Queue
 from shared.store import Store
 from shared.store.connection import ANSWER_SECONDS, Database
 from shared.store.users import LOCAL_USER
+from workers.agent.known_logs import KnownLogs
 from workers.calls.running import RunningCalls
 from workers.control.fair_queue import FairQueue
 from workers.control.signal import Signal, StopReason
@@ -61,6 +62,7 @@ class Services:
     """Everything that tasks need. One object per worker process.
 
     running: turn id → its signal, of the turns that run here
+    known_logs: of threads whose last turn ended here
     erasing: held by the threads that continue erasures here
     unmade_workspaces: ids of threads whose workspaces this process is to make ahead of their turns
     """
@@ -119,6 +121,7 @@ class Services:
         )
         self.mcp = McpPool(config, self._publish_mcp_status, self._login_tokens)
         self.running: dict[str, Signal] = {}
+        self.known_logs = KnownLogs()
         self.unmade_workspaces = FairQueue(min(WORKSPACES_AT_ONCE, max(1, server.worker_concurrency // 2)))
         self.erasing = threading.Semaphore(ERASING_AT_ONCE)
         self.draining = threading.Event()

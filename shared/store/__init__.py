@@ -18,7 +18,7 @@ from shared.store.connection import Database
 from shared.store.erasures import Erasures
 from shared.store.feedback import Feedback
 from shared.store.histories import Histories
-from shared.store.items import Items
+from shared.store.items import Item, Items
 from shared.store.limits import UserLimits
 from shared.store.mcp_logins import McpLogins
 from shared.store.outbox import Outbox
@@ -94,9 +94,9 @@ class Store:
         """Store the writes of turns in one transaction (shared.store.writes)."""
         return commit(self.database, self.outbox, writes, published, repeated=repeated)
 
-    def read_step(self, claim: Claim, history_limit: int = 0) -> Step:
+    def read_step(self, claim: Claim, history_limit: int = 0, known: Item | None = None) -> Step:
         """Read what a step of a claimed turn starts from (shared.store.steps)."""
-        return read_step(self.database, claim, history_limit)
+        return read_step(self.database, claim, history_limit, known)
 
     def close(self) -> None:
         self.database.close()

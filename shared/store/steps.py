@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select
 
 from shared.config.client_mcp_servers import McpTables
 from shared.errors import ClaimLost
@@ -27,7 +27,11 @@ class Step:
 
     settings:       of the thread, as they are now
     usage:          the thread's tokenUsage, or None
-    rows:           the log from the last compaction on, that one included, in order
+    rows:           the log from the last compaction on, that one included, in order; of earlier turns only messages of
+                    the user have their `item`, because the model sees the rest in `model_items`
+    is_whole:       whether rows has all of them; False: only those behind the row that the caller knew
+    first_position: of the last compaction, or 0
+    size_bytes:     of all rows, with the input that is not read
     pending_inputs: input that the turn has not read, oldest first
     interrupted:    whether somebody asked the turn to stop
     own_budget:     the user's tokens per day and per month; None where the default holds
@@ -39,6 +43,9 @@ class Step:
     settings: ThreadSettings
     usage: ThreadTokenUsage | None
     rows: list[Item]
+    is_whole: bool
+    first_position: int
+    size_bytes: int
     pending_inputs: list[PendingInput]
     interrupted: bool
     own_budget: tuple[int | None, int | None]
@@ -71,17 +78,23 @@ _TURN = (  # a row for each input that is not read; without any, one
     .where(turns.c.id == bindparam("turn_id"))
     .order_by(pending_inputs.c.id)
 )
+_HAS_ITEM = or_(items.c.turn_id == bindparam("turn_id"), items.c.kind == "userMessage")
 _ROWS = (
-    select(*SELECTED)
+    select(*(case((_HAS_ITEM, column)).label("item") if column is items.c.item else column for column in SELECTED))
     .where(items.c.thread_id == bindparam("thread_id"), items.c.position >= bindparam("first"))
     .order_by(items.c.position)
 )
 
 
-def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
+def _read_rows(connection: Connection, ids: dict[str, str], first: int) -> list[Item]:
+    return [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": first}).all()]
+
+
+def read_step(database: Database, claim: Claim, history_limit: int, known: Item | None) -> Step:
     """Read the state for the worker that holds the claim.
 
     history_limit: bytes that the history may have; no items of a larger one are loaded. 0: no limit
+    known:         a row of the log that the caller has, with all that come before it
     Errors:        ClaimLost (the thread was deleted), HistoryTooLarge
     """
     ids = {"turn_id": claim.turn_id, "thread_id": claim.thread_id}
@@ -91,7 +104,14 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
             raise ClaimLost("the thread was deleted")
         turn = found[0]
         history_size.check(int(turn.size_bytes), history_limit)
-        rows = [from_row(row) for row in connection.execute(_ROWS, {**ids, "first": turn.first_position}).all()]
+        first_position = int(turn.first_position)
+        rows = _read_rows(connection, ids, max(first_position, known.position if known is not None else 0))
+        is_whole = known is None or known.position < first_position
+        if known is not None and not is_whole:
+            if rows and rows[0].id == known.id:
+                del rows[0]
+            else:  # it was removed with its turn
+                rows, is_whole = _read_rows(connection, ids, first_position), True
         settings = with_own_workspace(connection, claim.owner, claim.thread_id, turn.settings)
         inputs = [PendingInput(row.input_id, row.input, row.client_id) for row in found if row.input_id is not None]
     own_budget = (turn.tokens_per_day, turn.tokens_per_month)
@@ -99,6 +119,9 @@ def read_step(database: Database, claim: Claim, history_limit: int) -> Step:
         settings,
         turn.token_usage,
         rows,
+        is_whole,
+        first_position,
+        int(turn.size_bytes),
         inputs,
         turn.interrupted,
         own_budget,

@@ -148,7 +148,7 @@ def resume_after_loss(turn: RunningTurn) -> None:
 
 def close_calls(turn: RunningTurn, reason: str) -> None:
     """Add input that no step has read, and answer the open calls of a turn that ends early. Errors: ClaimLost."""
-    turn.transcript.load()
+    turn.transcript.load_whole()
     turn.transcript.add_pending_inputs()
     for row in turn.transcript.open_calls():
         has_begun = row.begun_at_ms is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -45,6 +46,7 @@ class Transcript:
     """The log of one turn's thread.
 
     rows:           what the model is to see, in order: everything since the last compaction, that one included
+    size_bytes:     of the rows, as of the last load
     settings:       the thread's settings, as of the step
     pending_inputs: input that no step has read, oldest first
     interrupted:    whether somebody asked the turn to stop
@@ -54,12 +56,20 @@ class Transcript:
     mcp_servers:    the tables of MCP servers in the user's own configuration
     """
 
-    def __init__(self, writer: TurnWriter, store: Store, history_limit: int = 0) -> None:
-        """history_limit: bytes that the history may have, as of [limits] history_bytes; 0: no limit."""
+    def __init__(
+        self, writer: TurnWriter, store: Store, history_limit: int = 0, known_rows: Sequence[Item] = ()
+    ) -> None:
+        """Nothing is read before the first load.
+
+        history_limit: bytes that the history may have, as of [limits] history_bytes; 0: no limit
+        known_rows:    the log as it was when this process ended the thread's last turn; empty: it did not
+        """
         self.claim = writer.claim
         self.writer = writer
         self.usage = ThreadUsage(writer)
-        self.rows: list[Item] = []
+        self.rows: list[Item] = [*known_rows]
+        self.size_bytes = 0
+        self._is_stored = True  # whether the rows here are those of the log, as far as they go
         self.settings = cast(ThreadSettings, {})  # until the first load
         self.pending_inputs: list[PendingInput] = []
         self.interrupted = False
@@ -77,15 +87,29 @@ class Transcript:
     # -- reading
 
     def load(self) -> None:
-        """Read the log: a step starts from what is stored. Errors: ClaimLost, HistoryTooLarge."""
+        """Read the log: a step starts from what is stored. Errors: ClaimLost, HistoryTooLarge.
+
+        Rows that this claim has stored, or found before, are not read again: nobody else changes them while it holds,
+        but for a command that runs on without its turn, and then ends.
+        """
+        known = list(takewhile(_has_settled, self.rows)) if self._is_stored else []
+        self._is_stored = False
         self.writer.settle()
-        found = self._store.read_step(self.claim, self._history_limit)
-        self.settings, self.usage.current, self.rows = found.settings, found.usage, found.rows
+        found = self._store.read_step(self.claim, self._history_limit, known[-1] if known else None)
+        kept = [] if found.is_whole else [row for row in known if row.position >= found.first_position]
+        self._is_stored = True
+        self.settings, self.usage.current, self.rows = found.settings, found.usage, [*kept, *found.rows]
+        self.size_bytes = found.size_bytes
         self.pending_inputs, self.interrupted = found.pending_inputs, found.interrupted
         self.own_budget, self.has_reports = found.own_budget, found.has_reports
         self.skill_settings, self.mcp_servers = found.skill_settings, found.mcp_servers
         for row in self.rows:
             self._note_message(row)
+
+    def load_whole(self) -> None:
+        """Read the whole log, after an error: what was added here may not be stored. Errors: as of load."""
+        self._is_stored = False
+        self.load()
 
     def open_calls(self) -> list[Item]:
         """Return the tool calls that have no output, oldest first."""
@@ -331,6 +355,11 @@ class Transcript:
         write = Write(self.claim, end=End(status, at_ms, error, kept, lease_ms))
         events = [*_marks(kept), *durable_events.turn_ended(ended, self._last_message)]
         return self.writer.store_and_wait(write, *events) == "ok"
+
+
+def _has_settled(row: Item) -> bool:
+    """Return whether a row is not that of a command which still runs."""
+    return row.started_at_ms is None or row.completed_at_ms is not None
 
 
 def _marks(kept: Sequence[Terminal]) -> list[Event]:

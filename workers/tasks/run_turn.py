@@ -97,7 +97,7 @@ def run_claimed(services: Services, claim: Claim, claimed_at: float) -> None:
     services.enter(claim.turn_id, signal)
     writer = TurnWriter(claim, claimed, services.journal)
     store = patient_store(services.store, writer.check_authority)
-    transcript = Transcript(writer, store, limits.history_bytes)
+    transcript = Transcript(writer, store, limits.history_bytes, services.known_logs.take(claim))
     sessions = CommandSessions(
         command_limits(services.config, claim.owner),
         authority=lambda: services.journal.authority_left(claimed),
@@ -167,6 +167,7 @@ def run_and_end(services: Services, turn: RunningTurn, claimed: ClaimedTurn) -> 
         while True:
             loop.run(turn)
             if end(turn, "completed"):
+                services.known_logs.keep(transcript.claim, transcript.rows, transcript.size_bytes)
                 break
     except AwaitingAnswer:
         return
