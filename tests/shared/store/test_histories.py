@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete, select, text
 
 from shared.errors import Conflict, InvalidRequest, NotFound
-from shared.protocol.items import agent_message
 from shared.store import Store
 from shared.store.histories import History
 from shared.store.tables import items, turns
 from shared.store.users import LOCAL_USER
 from shared.store.writes import Published
-from tests.builders import claim_turn, end_turn, make_config, make_message, make_thread, make_turn
+from tests.builders import claim_turn, end_turn, log_rows, make_config, make_message, make_thread, make_turn
 from tests.shared.store.records import a_transaction_waits
 from tests.support.wait import until
 
@@ -65,7 +65,26 @@ def test_revert_deletes_the_turns_and_the_next_turn_continues_before_them(store:
     assert store.items.of_turn(second.id) == []
     make_turn(store, store.threads.get(thread_id, LOCAL_USER), "again")
     rows = store.read_step(claim_turn(store)).rows
-    assert [row.item for row in rows if row.item] == [agent_message("answer 1")]
+    assert [row.id for row in rows] == [row.id for row in store.items.of_turn(first.id)]
+    assert texts(find_history(store, thread_id)) == ["answer 1"]
+
+
+def test_a_step_reads_what_is_behind_a_known_row_if_that_is_still_there(store: Store, thread_id: str) -> None:
+    rows = log_rows(store, thread_id)
+    make_turn(store, store.threads.get(thread_id, LOCAL_USER), "again")
+    claim = claim_turn(store)
+
+    behind_first, behind_last, whole = (
+        store.read_step(claim, 0, known) for known in (rows[0], rows[-1], replace(rows[-1], id="removed"))
+    )
+
+    assert [row.id for row in behind_first.rows] == [row.id for row in rows[1:]]
+    assert behind_last.rows == []
+    assert not behind_first.is_whole
+    assert not behind_last.is_whole
+    assert whole.is_whole
+    assert [row.id for row in whole.rows] == [row.id for row in rows]
+    assert all(row.item is None for row in whole.rows), "the model sees the answers of earlier turns in model_items"
 
 
 def test_revert_and_inject_refuse_active_turns_and_other_users(store: Store, thread_id: str) -> None:
