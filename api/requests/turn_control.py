@@ -43,7 +43,10 @@ def revert_thread(ctx: Context, thread: Thread, before_turn_id: str, audit_entry
     if ctx.store.turns.get(before_turn_id, ctx.user_id).thread_id != thread.id:
         raise NotFound(f"turn not found: {before_turn_id}")
     stop_active_turn(ctx, thread)
-    ctx.store.histories.revert(thread.id, ctx.user_id, before_turn_id, audit_entry=audit_entry)
+    has_file = ctx.config.server.sessions_dir is not None
+    ctx.store.histories.revert(
+        thread.id, ctx.user_id, before_turn_id, has_session_file=has_file, audit_entry=audit_entry
+    )
     statuses = ({"type": "notLoaded"}, {"type": "idle"})
     events = [Event("thread/status/changed", {"threadId": thread.id, "status": status}) for status in statuses]
     ctx.after_reply(ctx.publish, thread.id, *events, Event("thread/reverted", {"threadId": thread.id}))

@@ -159,9 +159,18 @@ class Histories:
             found: str | None = connection.scalar(query)
             return found
 
-    def revert(self, thread_id: str, owner: str, before_turn_id: str, *, audit_entry: AuditEntry | None = None) -> None:
+    def revert(
+        self,
+        thread_id: str,
+        owner: str,
+        before_turn_id: str,
+        *,
+        has_session_file: bool = False,
+        audit_entry: AuditEntry | None = None,
+    ) -> None:
         """Delete a turn and all later ones.
 
+        has_session_file: whether the server writes session files: until the thread's is written again, it has the turns
         Errors: NotFound, InvalidRequest (no such turn), Conflict (a turn is active)
         """
         with self._database.write() as connection:
@@ -178,8 +187,9 @@ class Histories:
             connection.execute(delete(turns).where(turns.c.thread_id == thread_id, turns.c.id >= before_turn_id))
             left = turn_rows.read(connection, turns.c.thread_id == thread_id)
             values: dict[str, Any] = {"updated_at_ms": now_ms(), "used_at_ms": now_ms(), **thread_rows.session_due()}
-            reverted = connection.scalar(select(threads.c.reverted_turns).where(threads.c.id == thread_id)) or []
-            values["reverted_turns"] = [*reverted, *(turn_id for turn_id in ids if turn_id >= before_turn_id)]
+            if has_session_file:  # without a file, nothing would ever end the list
+                reverted = connection.scalar(select(threads.c.reverted_turns).where(threads.c.id == thread_id)) or []
+                values["reverted_turns"] = [*reverted, *(turn_id for turn_id in ids if turn_id >= before_turn_id)]
             values["token_usage"] = _usage_after(left, thread)
             if before_turn_id == ids[0]:
                 values["preview"] = ""

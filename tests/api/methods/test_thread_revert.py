@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.api.methods.test_thread_fork import answers, make_answered, turn_ids
@@ -29,6 +32,22 @@ def test_a_turn_and_all_later_ones_are_removed_for_clients_and_for_the_model(bac
     assert [row["item"]["text"] for row in page["data"]] == ["ONE"]
     make_turn(backend.store, thread, "two again")
     assert len(backend.store.read_step(claim_turn(backend.store)).rows) == 1
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_removed_turns_are_remembered_where_session_files_have_them(
+    open_backend: Callable[..., Backend], tmp_path: Path, has_files: bool
+) -> None:
+    backend = open_backend(server={"sessions_dir": tmp_path / "sessions" if has_files else None})
+    thread = make_answered(backend, "one", "two")
+    first, second = turn_ids(backend, thread)
+
+    backend.connect().call("thread/revert", {"threadId": thread.id, "beforeTurnId": second})
+
+    version = backend.store.histories.all_users_version(thread.id)
+    assert version is not None
+    assert version.reverted_turns == ([second] if has_files else None)
+    assert turn_ids(backend, thread) == [first]
 
 
 def test_a_queued_turn_is_interrupted_first(backend: Backend) -> None:

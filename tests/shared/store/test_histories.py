@@ -61,6 +61,9 @@ def test_revert_deletes_the_turns_and_the_next_turn_continues_before_them(store:
 
     store.histories.revert(thread_id, LOCAL_USER, second.id)
 
+    version = store.histories.all_users_version(thread_id)
+    assert version is not None
+    assert version.reverted_turns is None, "no session file would ever end the list"
     assert [turn.id for turn in store.turns.of_thread(thread_id, LOCAL_USER)] == [first.id]
     assert store.items.of_turn(second.id) == []
     make_turn(store, store.threads.get(thread_id, LOCAL_USER), "again")

@@ -208,7 +208,7 @@ def test_turns_that_were_removed_from_a_thread_leave_its_file(bench: Bench) -> N
     removed = bench.run_turn(thread, "my password is hunter2 [[say Hm.]]")
     write(bench, thread)
 
-    bench.workers[0].store.histories.revert(thread.id, thread.owner, removed.id)
+    bench.workers[0].store.histories.revert(thread.id, thread.owner, removed.id, has_session_file=True)
 
     assert due_at_ms(bench, thread) is not None
     write(bench, thread)
@@ -220,7 +220,7 @@ def test_turns_that_were_removed_from_a_thread_leave_its_file(bench: Bench) -> N
     found = rollout.read((bench.home / name).open("rb"), thread.owner)
     assert [one.id for one in found.turns] == [kept.id, later.id]
 
-    bench.workers[0].store.histories.revert(thread.id, thread.owner, kept.id)
+    bench.workers[0].store.histories.revert(thread.id, thread.owner, kept.id, has_session_file=True)
     write(bench, thread)
     assert files(bench) == []
 
