@@ -5,6 +5,7 @@ from __future__ import annotations
 import fakeredis
 import orjson
 import pytest
+from redis.client import PubSub
 
 from shared.errors import InvalidParams
 from shared.event_names import item_key, log_key, thread_channel, user_channel
@@ -122,12 +123,18 @@ def test_a_repeated_batch_is_ignored(log: EventLog) -> None:
     assert log.count(THREAD) == 2
 
 
+def subscribe(redis: fakeredis.FakeRedis, channel: str) -> PubSub:
+    """Return what is published in a channel from now on."""
+    messages = redis.pubsub(ignore_subscribe_messages=True)
+    messages.subscribe(channel)
+    messages.get_message()
+    return messages
+
+
 def test_what_is_too_large_for_a_subscriber_is_announced_and_read_from_the_log(
     redis: fakeredis.FakeRedis, log: EventLog
 ) -> None:
-    messages = redis.pubsub(ignore_subscribe_messages=True)
-    messages.subscribe(thread_channel(THREAD))
-    messages.get_message()
+    messages = subscribe(redis, thread_channel(THREAD))
 
     publish(log, *(Event("note", {"text": "x" * 30_000}) for _ in range(3)))
     publish(log, note(1))
@@ -143,9 +150,7 @@ def test_what_is_too_large_for_a_subscriber_is_announced_and_read_from_the_log(
 def test_a_users_notifications_come_in_messages_that_a_subscriber_can_take(
     redis: fakeredis.FakeRedis, log: EventLog
 ) -> None:
-    messages = redis.pubsub(ignore_subscribe_messages=True)
-    messages.subscribe(user_channel(OWNER))
-    messages.get_message()
+    messages = subscribe(redis, user_channel(OWNER))
     name = {"threadId": THREAD, "threadName": "x" * 30_000}
 
     publish(log, *(Event("thread/name/updated", name) for _ in range(5)))
