@@ -63,7 +63,7 @@ class Services:
 
     running: turn id → its signal, of the turns that run here
     known_logs: of threads whose last turn ended here
-    erasing: held by the threads that continue erasures here
+    erasing: one place for each task that may continue erasures here
     unmade_workspaces: ids of threads whose workspaces this process is to make ahead of their turns
     """
 

@@ -85,7 +85,7 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     worker_ready.connect(keep_ready_file, weak=False)
     if runs_beat:
         worker_ready.connect(start_beat, weak=False)
-    # Not by app.worker_main(), which loads Celery's command line with a terminal editor: 10 MiB, half a second.
+    # Not by app.worker_main(), which loads Celery's command line with a terminal editor: 13 MiB.
     process = app.Worker(
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
         pool_cls="threads",
