@@ -4,25 +4,42 @@ A request has two blocking places. A new connection (DNS, TCP, TLS: nothing that
 thread of its own, which a cut leaves behind. A reader that waits on a connected socket, for the status line or in
 mid-stream, is woken by shutting that socket down.
 
-Owns the process's connection pools, and which request uses which connection. urllib3 passes nothing from a request down
-to its connection, so the request that a thread is sending stands in a thread-local.
+Owns the process's connection pools, which request uses which connection, and how often sockets are read. urllib3 passes
+nothing from a request down to its connection, so the request that a thread is sending stands in a thread-local.
+
+A read of a socket wakes a thread, which costs more than all that is done with a delta. So the more answers stream at
+once, the longer each of them waits between two reads, and the more of its events each read brings.
 """
 
 from __future__ import annotations
 
 import functools
+import http.client
+import io
 import socket
 import threading
+import time
 import urllib.parse
 import urllib.request
+import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 CONNECT_TIMEOUT_SECONDS = 10
 MAX_CONNECTIONS = 1000  # kept for reuse, per host; more are made when needed
+BUFFER_BYTES = 32_768  # what one read of a socket can bring
+FIRST_READS = 8  # of an answer: not delayed, so that its first text is there at once
+READS_PER_SECOND = 1000  # of all answers that stream here, about; those of few answers are not delayed
+SHORTEST_PAUSE_SECONDS = 0.010  # between two reads of an answer; shorter ones are left out
+LONGEST_PAUSE_SECONDS = 0.100  # also how late a cut may be noticed
+ACTIVE_SECONDS = 0.5  # after a read, for which an answer counts as one that brings text
+COUNTED_EVERY_SECONDS = 0.1
 
 
 class Cut(Exception):
@@ -129,7 +146,62 @@ _attach_lock = threading.Lock()  # over _Connection.used_by, for one system call
 _sending = threading.local()  # .request: the CuttableRequest that this thread is sending
 
 
+class _Pace:
+    """How long an answer waits between two reads: the longer, the more answers bring text at the moment."""
+
+    def __init__(self) -> None:
+        self.answers: weakref.WeakSet[_PacedReader] = weakref.WeakSet()
+        self._pause_seconds = 0.0
+        self._counted_at = 0.0  # monotonic seconds
+
+    def pause_seconds(self, now: float) -> float:
+        if now - self._counted_at > COUNTED_EVERY_SECONDS:
+            self._counted_at = now
+            active = sum(now - answer.read_at < ACTIVE_SECONDS for answer in list(self.answers))
+            self._pause_seconds = min(LONGEST_PAUSE_SECONDS, active / READS_PER_SECOND)
+        return self._pause_seconds if self._pause_seconds >= SHORTEST_PAUSE_SECONDS else 0.0
+
+
+class _PacedReader(io.RawIOBase):
+    """A socket's reader that lets data gather between its reads. read_at: when it got data last, monotonic seconds."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.read_at = 0.0
+        self._raw = raw
+        self._reads = 0
+        self._next_at = 0.0  # monotonic seconds
+        _pace.answers.add(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        if self._next_at:
+            time.sleep(max(0.0, self._next_at - time.monotonic()))
+        count = self._raw.readinto(buffer)
+        self._reads += 1
+        self.read_at = now = time.monotonic()
+        pause_seconds = _pace.pause_seconds(now) if self._reads >= FIRST_READS else 0.0
+        self._next_at = now + pause_seconds if pause_seconds else 0.0
+        return count
+
+    def close(self) -> None:
+        _pace.answers.discard(self)
+        self._raw.close()
+        super().close()
+
+
+_pace = _Pace()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_PacedReader(self.fp.detach()), BUFFER_BYTES)
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
     used_by: CuttableRequest | None = None  # a connection that is back in the pool may serve another request already
 
     def connect(self) -> None:

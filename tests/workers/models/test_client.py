@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any
 
@@ -15,9 +17,10 @@ import pytest
 from shared.config import Provider
 from shared.errors import ModelError
 from tests.support.model_server import ModelServer
+from tests.support.wait import until
 from tests.workers.models.asking import prompt_of, provider_of, user
 from workers.control.signal import Signal, StopReason
-from workers.models import responses_api
+from workers.models import connections, responses_api
 from workers.models.chunks import Chunk, Closed, TextDelta, TokenUsage
 from workers.models.client import Stream
 from workers.models.failures import HIGH_DEMAND, retry_after_seconds
@@ -328,3 +331,44 @@ def test_retry_after_may_be_a_date() -> None:
 
     assert seconds is not None
     assert 90 < seconds <= 100
+
+
+# -- many streams at once
+
+
+def test_many_streams_are_read_less_often_and_lose_no_text(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[int] = Counter()
+    readinto = connections._PacedReader.readinto
+
+    def counted(reader: connections._PacedReader, buffer: Any) -> int | None:
+        reads[id(reader)] += 1
+        return readinto(reader, buffer)
+
+    monkeypatch.setattr(connections._PacedReader, "readinto", counted)
+    monkeypatch.setattr(connections, "READS_PER_SECOND", 20)  # so that two streams are many
+    monkeypatch.setattr(connections, "ACTIVE_SECONDS", 3600.0)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(ask, provider_of(server), "[[say other]][[pause other]]")
+        until(lambda: len(reads) == 1)
+        chunks = ask(provider_of(server), "[[say n=200 delay_ms=2]]")
+        server.release("other")
+        other.result(DEADLINE_SECONDS)
+
+    assert text_of(chunks) == "".join(f"w{number} " for number in range(200))
+    assert list(reads.values())[1] < 100
+    assert not connections._pace.answers
+
+
+def test_the_first_text_of_one_among_many_streams_is_there_at_once(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "READS_PER_SECOND", 1e-9)
+    monkeypatch.setattr(connections, "LONGEST_PAUSE_SECONDS", 3600.0)
+    stream = HttpModel(provider_of(server), responses_api.API).stream(prompt_of("[[say Hello]][[pause on]]"), Signal())
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(lambda: next(chunk for chunk in stream if isinstance(chunk, TextDelta)))
+        assert first.result(DEADLINE_SECONDS) == TextDelta("Hello")
+    stream.close()  # type: ignore[attr-defined]
