@@ -23,7 +23,6 @@ from typing import Any
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
-from sqlalchemy import Connection
 
 from shared.errors import Overloaded
 from shared.store.connection import POOL_SIZE, Database
@@ -60,15 +59,14 @@ class OffloadedDatabase(Database):
             pool_timeout=WAIT_SECONDS,
             connect_args={"factory": connect, "check_same_thread": False, "timeout": 0},
         )
-        self._write_lock = BoundedSemaphore(1)  # one writer of the process uses a connection, so that readers have some
+        self._write_lock = BoundedSemaphore(1)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def turn_to_write(self) -> Iterator[None]:
         if not self._write_lock.acquire(timeout=WAIT_SECONDS):
             raise _overloaded()
         try:
-            with super().write() as connection:
-                yield connection
+            yield
         finally:
             self._write_lock.release()
 

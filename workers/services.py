@@ -92,7 +92,7 @@ class Services:
         self.journal_store = Store(
             config.database_url,
             config.listeners,
-            partial(Database, pool_size=1, answer_seconds=answer_seconds),
+            partial(Database, pool_size=1, answer_seconds=answer_seconds, writes_first=True),
             workspaces_dir=server.workspaces_dir,
         )
         redis_seconds = min(REDIS_TIMEOUT_SECONDS, answer_seconds)

@@ -2,26 +2,30 @@
 
 On SQLite a transaction declares at its start whether it writes (BEGIN IMMEDIATE) or only reads (BEGIN), so that no two
 transactions can block each other half way. On Postgres the rows that a decision depends on are locked.
+
+Those who wait for SQLite's write lock sleep, for up to 100 ms, and whoever asks at the right moment gets it. So the
+writers of a process wait in a queue, and only the first of them asks SQLite.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, create_engine, event, func, literal_column
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from shared.errors import ConfigError
 from shared.store.outages import READ_ONLY, OutcomeUnknown
-from shared.store.pool import FairPool
+from shared.store.pool import FairPool, Places
 
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
 POOL_SECONDS = 10.0  # for which a full pool is waited for while no connection comes back
 ANSWER_SECONDS = 20.0  # for which Postgres may be silent while it owes an answer; more than a statement may take
-BUSY_TIMEOUT_MS = 20_000
+BUSY_TIMEOUT_SECONDS = 20.0  # for which SQLite's write lock is waited for
 MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, which is larger than a connection's cache
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
 BUDGET_LOCK = 0x7468_7262  # class of the advisory locks, one a user, that make token budgets exact
@@ -36,33 +40,45 @@ class Database:
     """One engine, and the two kinds of transaction: `read` and `write`.
 
     answer_seconds: for which Postgres may be silent while it owes an answer (shared.store.postgres)
+    writes_first:   on SQLite, before others of this process that wait to write
     engine_options: more of those of sqlalchemy.create_engine
     """
 
-    def __init__(self, url: str, *, answer_seconds: float = ANSWER_SECONDS, **engine_options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+        writes_first: bool = False,
+        **engine_options: Any,
+    ) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {
             "poolclass": FairPool,
             "pool_size": POOL_SIZE,
             "max_overflow": 0,
-            "pool_timeout": POOL_SECONDS,
+            "pool_timeout": BUSY_TIMEOUT_SECONDS if self.is_sqlite else POOL_SECONDS,
             "hide_parameters": True,  # of statements in logged errors: they hold what users wrote
         }
         if self.is_sqlite:
             if parsed.database is None or parsed.database == ":memory:":
                 raise ConfigError("database: SQLite needs a file, such as sqlite:///threadhouse.sqlite3")
-            options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+            options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_SECONDS}
         else:
             from shared.store import postgres  # imported late: with SQLite the driver is not needed
 
             options["creator"] = postgres.connector(parsed, answer_seconds)
             options["use_native_hstore"] = False  # it would be asked for with the first connection
-        self.engine = create_engine(parsed, **{**options, **engine_options})
+        options |= engine_options
+        self.engine = create_engine(parsed, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
         else:
             postgres.listen_to(self.engine)
+        self._writers = _writers_of(str(parsed.database)) if self.is_sqlite else None
+        self._writes_first = writes_first
+        self._stall_seconds: float = options["pool_timeout"]
         # No listener of statements or transactions: with one, SQLAlchemy looks for more around every statement.
         self._begin_write = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
 
@@ -88,6 +104,28 @@ class Database:
 
         Errors: OutcomeUnknown: the connection was lost during COMMIT
         """
+        with self.turn_to_write(), self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def turn_to_write(self) -> Iterator[None]:
+        """Wait, without a connection, until this process has no other writer of the SQLite file.
+
+        Errors: sqlalchemy.exc.TimeoutError
+        """
+        writers = self._writers
+        if writers is None:
+            yield
+            return
+        if not writers.enter(self._stall_seconds, goes_first=self._writes_first):
+            raise TimeoutError("too many changes wait for the database, and none came to its end in time", code="3o7r")
+        try:
+            yield
+        finally:
+            writers.leave()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
         committing = False
         try:
             with self.engine.begin() as connection:
@@ -119,6 +157,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@functools.cache
+def _writers_of(_file: str) -> Places:
+    """Return the one place for those of this process that write to a SQLite file."""
+    return Places(1)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

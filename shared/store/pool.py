@@ -59,15 +59,21 @@ class Places:
         self._waiting: deque[threading.Event] = deque()
         self._left_at = time.monotonic()  # when a place became free last
 
-    def enter(self, stall_seconds: float, most_seconds: float = MOST_SECONDS) -> bool:
-        """Take a place. False: none became free for stall_seconds, or this has waited for most_seconds."""
+    def enter(self, stall_seconds: float, most_seconds: float = MOST_SECONDS, *, goes_first: bool = False) -> bool:
+        """Take a place. False: none became free for stall_seconds, or this has waited for most_seconds.
+
+        goes_first: before all who wait now
+        """
         if self._take():
             return True
         given = threading.Event()
         with self._lock:
             if self._take():
                 return True
-            self._waiting.append(given)
+            if goes_first:
+                self._waiting.appendleft(given)
+            else:
+                self._waiting.append(given)
         began_at = time.monotonic()
         try:
             while True:

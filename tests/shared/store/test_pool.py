@@ -57,6 +57,24 @@ def test_a_place_goes_to_whoever_has_waited_longest() -> None:
     assert served == ["first", "second", "latecomer"]
 
 
+def test_who_goes_first_is_served_before_all_who_wait() -> None:
+    places, served = Places(1), list[str]()
+    assert places.enter(30)
+
+    def enter(name: str, goes_first: bool) -> None:
+        assert places.enter(30, goes_first=goes_first)
+        served.append(name)
+        places.leave()
+
+    with ThreadPoolExecutor(3) as threads:
+        for number, name in enumerate(("one", "another", "first"), 1):
+            threads.submit(enter, name, name == "first")
+            until(lambda number=number: waiting(places) == number)
+        places.leave()
+
+    assert served == ["first", "one", "another"]
+
+
 def test_nobody_is_refused_while_connections_come_back(tmp_path: Path) -> None:
     stall_seconds, held_seconds, tasks = 2.0, 0.1, 30  # a busy machine may take ten times as long for the work
     engine = open_engine(tmp_path, 1, stall_seconds)
