@@ -79,8 +79,7 @@ def make_turn(store: Store, thread: Thread, text: str = "hello", client_id: str 
 
 def claim_turn(store: Store) -> Claim:
     """Claim the next turn, as a worker does first."""
-    claim = store.claims.claim("test-worker", lease_ms=LEASE_MS, turns_at_once=0)
-    assert claim is not None
+    (claim,) = store.claims.claim(["test-worker"], lease_ms=LEASE_MS, turns_at_once=0)
     return claim
 
 

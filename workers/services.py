@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,9 +34,11 @@ from shared.ids import new_id
 from shared.queue import Queue
 from shared.store import Store
 from shared.store.connection import ANSWER_SECONDS, Database
+from shared.store.turns import Claim
 from shared.store.users import LOCAL_USER
 from workers.agent.known_logs import KnownLogs
 from workers.calls.running import RunningCalls
+from workers.control.claimer import Claimer
 from workers.control.fair_queue import FairQueue
 from workers.control.signal import Signal, StopReason
 from workers.journal.journal import Journal
@@ -120,6 +122,7 @@ class Services:
             authority_seconds=server.authority_seconds,
         )
         self.mcp = McpPool(config, self._publish_mcp_status, self._login_tokens)
+        self.claimer = Claimer(self._claim_turns)
         self.running: dict[str, Signal] = {}
         self.known_logs = KnownLogs()
         self.unmade_workspaces = FairQueue(min(WORKSPACES_AT_ONCE, max(1, server.worker_concurrency // 2)))
@@ -154,6 +157,10 @@ class Services:
         with self._lock:
             if self.running.get(turn_id) is signal:
                 del self.running[turn_id]
+
+    def _claim_turns(self, names: Sequence[str], looks_first: bool) -> list[Claim]:
+        lease_ms, turns_at_once = round(self.config.server.lease_seconds * 1000), self.config.limits.turns_at_once
+        return self.store.claims.claim(names, lease_ms=lease_ms, turns_at_once=turns_at_once, looks_first=looks_first)
 
     def drain(self) -> None:
         """Claim no more turns, and ask the running ones to be requeued at their next boundary."""

@@ -119,8 +119,7 @@ class Bench:
         """Claim the next waiting turn and return it before its first step, for tests of single steps."""
         services = services or self.workers[0]
         claimed_at = time.monotonic()
-        claim = services.store.claims.claim(services.name, lease_ms=30_000, turns_at_once=0)
-        assert claim is not None
+        (claim,) = services.store.claims.claim([services.name], lease_ms=30_000, turns_at_once=0)
         signal = Signal()
         writer = TurnWriter(claim, services.journal.acquire(claim, signal, claimed_at), services.journal)
         return RunningTurn(services.config, services.store, Transcript(writer, services.store), signal)

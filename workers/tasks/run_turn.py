@@ -70,12 +70,10 @@ def claim_next(services: Services, *, looks_first: bool) -> Claim | None:
     An outage may hide that the turn was claimed. It is found again while its lease lasts, and is lost afterwards.
     """
     server, name = services.config.server, f"{services.name}:{new_id()[-12:]}"
-    lease_ms, lease_over_at = round(server.lease_seconds * 1000), time.monotonic() + server.lease_seconds
+    lease_over_at = time.monotonic() + server.lease_seconds
     try:
         fault_point("before_claim")
-        return services.store.claims.claim(
-            name, lease_ms=lease_ms, turns_at_once=services.config.limits.turns_at_once, looks_first=looks_first
-        )
+        return services.claimer.claim(name, looks_first=looks_first)
     except Exception as error:
         if not is_outage(error):
             raise

@@ -45,34 +45,45 @@ class Claims:
             .execution_options(**DEFERRED)
         )
 
-    def claim(self, worker: str, *, lease_ms: int, turns_at_once: int, looks_first: bool = False) -> Claim | None:
-        """Claim the fairest waiting turn: the oldest of the user who has the fewest running for their weight.
+    def claim(
+        self, workers: Sequence[str], *, lease_ms: int, turns_at_once: int, looks_first: bool = False
+    ) -> list[Claim]:
+        """Claim the fairest waiting turns: each is the oldest of the user who has the fewest running for their weight.
 
-        worker:        who claims it; another name for each call, so that `find` finds what this call has claimed
+        workers:       who claims one each; other names for each call, so that `find` finds what this call has claimed
         turns_at_once: how many turns of one user may run, unless the user has a limit of their own; 0: no limit
         looks_first:   whether to look for a waiting turn before taking the lock that all claims share; for callers that
                        expect none
-        Returns:       None when no turn may run now
+        Returns:       the claims of the first of them; the others got none, because no more turns may run now
         """
         if looks_first:
             with self._database.read() as connection:
                 if connection.scalar(_ANY_QUEUED) is None:
-                    return None
+                    return []
+        claims: list[Claim] = []
         with self._database.write() as connection:
             self._database.lock_claims(connection)
-            at_once = {"turns_at_once": turns_at_once}
-            while (row := connection.execute(_LOCKED_FAIREST, at_once).first()) is None:
-                if connection.scalar(_FAIREST, at_once) is None:  # else the selected turn was interrupted meanwhile
-                    return None
-            claim_no = row.last_claim_no + 1
-            rows.set_claim_no(connection, row.thread_id, claim_no)
-            claimed_at_ms = now_ms()
-            started_at_ms = row.started_at_ms or claimed_at_ms
-            values = {"of": row.id, "claim": claim_no, "worker": worker, "lease_ms": lease_ms, "at_ms": started_at_ms}
-            connection.execute(self._run, {**values, "claimed_at_ms": claimed_at_ms})
-            turn = replace(rows.from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
-            if row.started_at_ms is None:
-                add_turn_event(connection, self._outbox, "turn.started", turn)
+            for worker in workers:
+                claim = self._claim_fairest(connection, worker, lease_ms, turns_at_once)
+                if claim is None:
+                    break
+                claims.append(claim)
+        return claims
+
+    def _claim_fairest(self, connection: Connection, worker: str, lease_ms: int, turns_at_once: int) -> Claim | None:
+        at_once = {"turns_at_once": turns_at_once}
+        while (row := connection.execute(_LOCKED_FAIREST, at_once).first()) is None:
+            if connection.scalar(_FAIREST, at_once) is None:  # else the selected turn was interrupted meanwhile
+                return None
+        claim_no = row.last_claim_no + 1
+        rows.set_claim_no(connection, row.thread_id, claim_no)
+        claimed_at_ms = now_ms()
+        started_at_ms = row.started_at_ms or claimed_at_ms
+        values = {"of": row.id, "claim": claim_no, "worker": worker, "lease_ms": lease_ms, "at_ms": started_at_ms}
+        connection.execute(self._run, {**values, "claimed_at_ms": claimed_at_ms})
+        turn = replace(rows.from_row(row), phase="running", started_at_ms=started_at_ms, claim_no=claim_no)
+        if row.started_at_ms is None:
+            add_turn_event(connection, self._outbox, "turn.started", turn)
         return Claim(turn, claim_no, recovered=row.started_at_ms is not None, lost_attempts=row.lost_attempts)
 
     def find(self, worker: str) -> Claim | None:

@@ -43,7 +43,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     ada = store.users.get("ada").id
     for _ in range(2):
         make_turn(store, make_thread(store, make_config(tmp_path), ada))
-    store.claims.claim(f"{WORKER.name}:x", lease_ms=600_000, turns_at_once=0)
+    store.claims.claim([f"{WORKER.name}:x"], lease_ms=600_000, turns_at_once=0)
     with store.database.write() as connection:
         usage.add(connection, [(ada, Spent("m", 12_345))])
     yield tmp_path

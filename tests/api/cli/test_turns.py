@@ -69,7 +69,7 @@ def test_turn_stop_and_requeue_move_it_and_are_audited(tmp_path: Path, store: St
     refused = run(tmp_path, "turn", turn.id, "requeue")
     assert refused.exit_code == 1
     assert "no worker runs it" in refused.output
-    assert store.claims.claim("host:1:abc:x", lease_ms=30_000, turns_at_once=0) is not None
+    assert len(store.claims.claim(["host:1:abc:x"], lease_ms=30_000, turns_at_once=0)) == 1
     assert "queued again" in run(tmp_path, "turn", turn.id, "requeue").output
 
     assert run(tmp_path, "turn", turn.id, "stop").output == "stopped\n"
@@ -83,7 +83,7 @@ def test_turn_stop_and_requeue_move_it_and_are_audited(tmp_path: Path, store: St
 def test_workers_lists_the_processes_and_how_many_turns_each_runs(tmp_path: Path, store: Store, turn: Turn) -> None:
     assert rows(tmp_path, "workers") == []
     store.workers.report(WORKER)
-    assert store.claims.claim(f"{WORKER.name}:x", lease_ms=30_000, turns_at_once=0) is not None
+    assert len(store.claims.claim([f"{WORKER.name}:x"], lease_ms=30_000, turns_at_once=0)) == 1
 
     (row,) = rows(tmp_path, "workers")
 

@@ -66,7 +66,7 @@ def test_an_admin_sees_the_workers_and_why_each_turn_waits_and_moves_one(backend
     assert admin.call("admin/turn/list", {"state": "running"})["data"] == []
 
     backend.store.workers.report(WORKER)
-    assert backend.store.claims.claim(f"{WORKER.name}:x", lease_ms=30_000, turns_at_once=0) is not None
+    assert len(backend.store.claims.claim([f"{WORKER.name}:x"], lease_ms=30_000, turns_at_once=0)) == 1
     (worker,) = admin.call("admin/worker/list", {})["data"]
     assert (worker["name"], worker["state"], worker["turns"]) == (WORKER.name, "ready", 1)
     assert admin.call("admin/turn/list", {"worker": "host:1"})["data"][0]["worker"] == WORKER.name
@@ -89,7 +89,7 @@ def test_an_admin_sees_the_load_and_the_queues_at_a_glance(backend: Backend, adm
         make_turn(backend.store, make_thread(backend.store, backend.config, owner))
     backend.store.workers.report(WORKER)
     for name in ("x", "y"):
-        assert backend.store.claims.claim(f"{WORKER.name}:{name}", lease_ms=30_000, turns_at_once=0) is not None
+        assert len(backend.store.claims.claim([f"{WORKER.name}:{name}"], lease_ms=30_000, turns_at_once=0)) == 1
 
     seen = admin.call("admin/overview/read", {})
     assert (seen["workers"]["ready"], seen["slots"], seen["newTurns"]) == (1, 2, 3)

@@ -20,7 +20,7 @@ def test_a_user_reads_why_their_turn_waits_and_which_turns_are_in_the_way(backen
 
     assert client.call("turn/wait/read", {"threadId": second.id}) == {"wait": None}
     in_the_way = make_turn(backend.store, first)
-    assert backend.store.claims.claim(f"{WORKER.name}:x", lease_ms=30_000, turns_at_once=0) is not None
+    assert len(backend.store.claims.claim([f"{WORKER.name}:x"], lease_ms=30_000, turns_at_once=0)) == 1
     waiting = make_turn(backend.store, second)
     assert (wait()["cause"], wait()["turnId"], wait()["running"]) == ("noWorker", waiting.id, [])
 
@@ -28,7 +28,7 @@ def test_a_user_reads_why_their_turn_waits_and_which_turns_are_in_the_way(backen
     assert wait()["cause"] == "claim"
     backend.store.limits.change("ann", {"turns_at_once": 1})
     make_turn(backend.store, theirs)
-    assert backend.store.claims.claim(f"{WORKER.name}:y", lease_ms=30_000, turns_at_once=0) is not None
+    assert len(backend.store.claims.claim([f"{WORKER.name}:y"], lease_ms=30_000, turns_at_once=0)) == 1
 
     assert (wait()["cause"], "It begins when one of them has ended" in str(wait()["why"])) == ("limit", True)
     (blocking,) = wait()["running"]  # type: ignore[misc]

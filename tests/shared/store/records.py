@@ -58,8 +58,7 @@ def queued(store: Store, owner: str = "ann") -> Turn:
 
 
 def claim(store: Store, *, turns_at_once: int = 0) -> Claim:
-    made = store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=turns_at_once)
-    assert made is not None
+    (made,) = store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=turns_at_once)
     return made
 
 

@@ -368,7 +368,7 @@ def test_claim_without_a_reply_is_found(setup: Setup) -> None:
     setup.proxy.cut_behind(b"COMMIT", about=turn.id.encode(), reply=b"COMMIT")
 
     with pytest.raises(OutcomeUnknown):
-        setup.store.claims.claim("mine", lease_ms=60_000, turns_at_once=0)
+        setup.store.claims.claim(["mine"], lease_ms=60_000, turns_at_once=0)
 
     found = setup.store.claims.find("mine")
     assert found is not None

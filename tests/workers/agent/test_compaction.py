@@ -225,8 +225,7 @@ def test_compaction_is_repeated_when_its_worker_was_lost_before_the_commit(bench
     bench.run_turn(thread, "one")
     second = bench.worker()
     turn = begin_compaction(bench, thread)
-    claim = second.store.claims.claim("lost", lease_ms=30_000, turns_at_once=0)
-    assert claim is not None
+    assert second.store.claims.claim(["lost"], lease_ms=30_000, turns_at_once=0)
     bench.lose(turn, second)
 
     bench.run()

@@ -76,8 +76,7 @@ class JournalBench:
     def claim(self) -> tuple[Claim, ClaimedTurn, Signal]:
         self.bench.begin(self.thread, "hello")
         claimed_at = time.monotonic()
-        claim = self.store.claims.claim("setup", lease_ms=self.lease_ms, turns_at_once=0)
-        assert claim is not None
+        (claim,) = self.store.claims.claim(["setup"], lease_ms=self.lease_ms, turns_at_once=0)
         signal = Signal()
         return claim, self.journal.acquire(claim, signal, claimed_at), signal
 
@@ -619,8 +618,7 @@ def lease_end_ms(setup: JournalBench, claim: Claim) -> int:
 def test_claiming_a_turn_again_revokes_the_earlier_claim(setup: JournalBench) -> None:
     claim, claimed, signal = setup.claim()
     setup.bench.lose(setup.bench.turn(claim.turn), setup.bench.workers[0])
-    again = setup.store.claims.claim("setup", lease_ms=setup.lease_ms, turns_at_once=0)
-    assert again is not None
+    (again,) = setup.store.claims.claim(["setup"], lease_ms=setup.lease_ms, turns_at_once=0)
 
     claimed_again = setup.journal.acquire(again, Signal(), time.monotonic())
 

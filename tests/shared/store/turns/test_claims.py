@@ -40,7 +40,7 @@ from tests.shared.store.records import (
 
 
 def test_claim_returns_none_when_no_turn_waits(store: Store) -> None:
-    assert store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=0) is None
+    assert store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=0) == []
 
 
 def test_claim_prefers_the_user_with_the_fewest_running_turns_then_the_oldest_turn(store: Store) -> None:
@@ -56,9 +56,9 @@ def test_caps_and_fairness_hold_for_concurrent_claims(store: Store) -> None:
     for owner in ("ann", "ann", "ann", "ann", "ann", "ann", "bob", "cy"):
         queued(store, owner)
 
-    made = at_once(8, lambda _: store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=2))
+    made = at_once(8, lambda _: store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=2))
 
-    claims = [one for one in made if one is not None]
+    claims = [claim for claims in made for claim in claims]
     assert Counter(one.owner for one in claims) == {"ann": 2, "bob": 1, "cy": 1}
     assert len({one.turn_id for one in claims}) == 4
     assert store.recovery.all_users_count_phases()["queued"][0] == 4
@@ -97,9 +97,9 @@ def test_a_users_own_cap_replaces_the_default(store: Store) -> None:
         for _ in range(5):
             queued(store, owner)
 
-    made = at_once(15, lambda _: store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=1))
+    made = at_once(15, lambda _: store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=1))
 
-    assert Counter(one.owner for one in made if one is not None) == {"ann": 3, "bob": 1, "cy": 5}
+    assert Counter(claim.owner for claims in made for claim in claims) == {"ann": 3, "bob": 1, "cy": 5}
 
 
 def test_the_turns_that_may_run_now_are_those_that_claims_give_out(store: Store) -> None:
@@ -110,7 +110,7 @@ def test_the_turns_that_may_run_now_are_those_that_claims_give_out(store: Store)
             queued(store, owner)
 
     counts = [store.claims.all_users_count_claimable(turns_at_once=4)]
-    while store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=4) is not None:
+    while store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=4):
         counts.append(store.claims.all_users_count_claimable(turns_at_once=4))
 
     assert counts == list(range(3 + 4 + 5 + 2, -1, -1))

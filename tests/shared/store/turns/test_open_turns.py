@@ -28,8 +28,7 @@ def only(store: Store, *, turns_at_once: int = 0) -> OpenTurn:
 def running_in(store: Store, worker: Worker = WORKER) -> Claim:
     """Queue a turn and claim it as this worker process does."""
     queued(store)
-    made = store.claims.claim(f"{worker.name}:xyz", lease_ms=30_000, turns_at_once=0)
-    assert made is not None
+    (made,) = store.claims.claim([f"{worker.name}:xyz"], lease_ms=30_000, turns_at_once=0)
     return made
 
 

@@ -140,7 +140,7 @@ def test_a_thread_deleted_while_turns_are_created_leaves_no_turn_behind(store: S
     with store.database.read() as connection:
         orphans = select(func.count()).where(turns.c.thread_id.not_in(select(threads.c.id)))
         assert connection.scalar(orphans) == 0
-    while store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=0) is not None:
+    while store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=0):
         pass
 
 
@@ -268,7 +268,7 @@ def test_a_parked_turn_is_queued_again_by_its_answer(store: Store) -> None:
     approval = park(store, of)
 
     assert phase(store, of) == ("parked", "inProgress")
-    assert store.claims.claim("worker", lease_ms=LEASE_MS, turns_at_once=0) is None
+    assert store.claims.claim(["worker"], lease_ms=LEASE_MS, turns_at_once=0) == []
     assert [one.id for one in store.approvals.pending(of.thread_id, "ann")] == [approval.id]
     assert store.threads.get(of.thread_id, "ann").status()["activeFlags"] == ["waitingOnApproval"]
     answered = store.turns.answer(approval.id, "ann", {"decision": "accept"})
