@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.010  # between two publications of one item's deltas
 FLUSH_SHARE = 8  # publishing them takes at most one part of the time in so many ...
-LONGEST_FLUSH_SECONDS = 0.100  # ... but no publication is further from the one before
+LONGEST_FLUSH_SECONDS = 0.250  # ... but no publication is further from the one before
 
 
 class Journal:
