@@ -127,7 +127,12 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[Value], interval: float = WAIT_SECONDS, timeout: float | None = None) -> Value:
         """Every wait for the server goes through here. Errors: psycopg.OperationalError (silent)."""
-        value = super().wait(self._end_silence(gen), interval, timeout)
+        try:
+            awaited = next(gen)
+        except StopIteration as end:  # as of a statement that is sent later
+            done: Value = end.value
+            return done
+        value = super().wait(self._end_silence(gen, awaited), interval, timeout)
         self.heard_at = time.monotonic()
         return value
 
@@ -149,13 +154,12 @@ class BoundedConnection(psycopg.Connection[Any]):
         fcntl.ioctl(self.fileno(), termios.FIONREAD, unread)
         return unread[0] > 0
 
-    def _end_silence(self, gen: PQGen[Value]) -> PQGen[Value]:
-        """Pass on what the generator waits for and what is ready, until nothing is for too long.
+    def _end_silence(self, gen: PQGen[Value], awaited: Wait) -> PQGen[Value]:
+        """Pass on what the generator waits for and what is ready, until nothing is for too long. awaited: at first.
 
         psycopg may wait for an answer to a message that has left in part only: the rest is sent here.
         """
         try:
-            awaited = next(gen)
             heard_at = time.monotonic()
             while True:
                 is_sent = self.pgconn.flush() == 0
