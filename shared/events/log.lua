@@ -190,6 +190,13 @@ for i = 12, #ARGV, 8 do
   end
 end
 
+if fields then -- those of Redis are known, so only they are removed
+  local left = {}
+  for _, item in ipairs(ended) do
+    if fields[item] then left[#left + 1] = item end
+  end
+  ended = left
+end
 local reopened = 0
 for first = 1, #ended, AT_ONCE do
   reopened = reopened + redis.call('HDEL', open, unpack(ended, first, math.min(first + AT_ONCE - 1, #ended)))

@@ -19,7 +19,7 @@ MOST = {
     "Postgres round trips": 16,
     "Postgres statements": 48,
     "Redis round trips": 8,
-    "Redis commands": 40,
+    "Redis commands": 32,
 }
 SCRIPT = "[[say Done.]]"
 
