@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ VERSION = version("threadhouse")
 REDACTED = "[REDACTED]"
 MAX_TEXT_CHARACTERS = 8192  # of a prompt, arguments or output in one event
 SSE_EVENT = "codex.sse_event"  # one per delta: dropped first when the collector is slow
+COMMON = {"app.version": VERSION, "terminal.type": "unknown"}  # attributes of all events; no client says its terminal
 TRACE = "trace"  # member of a turn's options: W3C headers of the request that started it
 
 
@@ -97,7 +97,7 @@ def watch_flask(app: Any) -> None:
 
 
 def watch_engine(engine: Any) -> None:
-    """Make a span of each SQL statement, without its values."""
+    """Make a span of each transaction of the database that takes long."""
     if _sdk is not None:
         _sdk.watch_engine(engine)
 
@@ -259,6 +259,7 @@ class StreamWatch:
 
     def __init__(self, sdk: Sdk, started_at: float) -> None:
         self._sdk = sdk
+        self._emit = sdk.repeated(SSE_EVENT, {**COMMON, **_bound.get({})}) if sdk.has_logs else None
         self._started_at = self._last_at = started_at
         self._counts: dict[tuple[str, bool], int] = {}
 
@@ -267,15 +268,10 @@ class StreamWatch:
         before, self._last_at = self._last_at, time.monotonic()
         if _ttft_ms.get() is None and (kind.endswith(".delta") or kind == "chat.completion.chunk"):
             _ttft_ms.set(_ms_since(self._started_at))
-        if self._sdk.has_logs:
-            duration_ms = round((self._last_at - before) * 1000)
+        if self._emit is not None:
             message = None if error is None else _text(error)
-            attributes: Mapping[str, Attribute] = {
-                "event.kind": kind,
-                "duration_ms": duration_ms,
-                "error.message": message,
-            }
-            _emit(self._sdk, SSE_EVENT, attributes)
+            duration_ms = round((self._last_at - before) * 1000)
+            self._emit({"event.kind": kind, "duration_ms": duration_ms, "error.message": message})
         key = (kind, error is None)
         self._counts[key] = self._counts.get(key, 0) + 1
 
@@ -499,15 +495,8 @@ def _found_model(find_settings: FindSettings) -> Mapping[str, Attribute]:
 
 
 def _emit(sdk: Sdk, name: str, attributes: Mapping[str, Attribute]) -> None:
-    if not sdk.has_logs:
-        return
-    common = {
-        "event.name": name,
-        "event.timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "app.version": VERSION,
-        "terminal.type": "unknown",  # the client's; the protocol does not say
-    }
-    sdk.emit(name, {**common, **_bound.get({}), **attributes})
+    if sdk.has_logs:
+        sdk.emit(name, {**COMMON, **_bound.get({}), **attributes})
 
 
 def _bounded(**labels: str) -> dict[str, str]:

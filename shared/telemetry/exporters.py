@@ -6,7 +6,7 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -164,7 +164,20 @@ class LogProcessor:
     def emit(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Queue a record of now, in the current span. attributes: as of `log_records.encode`."""
         if self.queue.admit(minor=name == self._minor):
-            self._batches._batch_processor.emit(log_records.encode(name, attributes))  # type: ignore[arg-type]
+            self._put(log_records.encode(name, attributes))
+
+    def repeated(self, name: str, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
+        """Return a function that queues records with these attributes and more, in the span of this moment."""
+        always, is_minor = log_records.head(name) + log_records.members(attributes), name == self._minor
+
+        def emit(more: Mapping[str, Any]) -> None:
+            if self.queue.admit(minor=is_minor):
+                self._put(always + log_records.moment() + log_records.members(more))
+
+        return emit
+
+    def _put(self, record: bytes) -> None:
+        self._batches._batch_processor.emit(record)  # type: ignore[arg-type]
 
     def shutdown(self) -> None:
         self._batches.shutdown()

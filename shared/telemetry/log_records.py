@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -26,15 +27,32 @@ _SPAN = struct.Struct("<BI BB16s BB8s")  # flags, field 8, fixed32; trace_id, fi
 
 
 def encode(name: str, attributes: Mapping[str, Any]) -> bytes:
-    """Return a LogRecord of now, in the current span.
+    """Return a LogRecord of now, in the current span, with the attributes `event.name` and `event.timestamp`, too.
 
     Numbers become strings, as in the original; a value that is None is left out.
     """
-    parts = [_head(name), _OBSERVED_AT.pack(0x59, time.time_ns())]
+    return b"".join((head(name), moment(), members(attributes)))
+
+
+def head(name: str) -> bytes:
+    """Return the beginning of a record: what does not change within a span. `moment` and `members` follow."""
     span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        ids = (0x4A, 16, span.trace_id.to_bytes(16, "big"), 0x52, 8, span.span_id.to_bytes(8, "big"))
-        parts.append(_SPAN.pack(0x45, span.trace_flags, *ids))
+    if not span.is_valid:
+        return _name(name)
+    ids = (0x4A, 16, span.trace_id.to_bytes(16, "big"), 0x52, 8, span.span_id.to_bytes(8, "big"))
+    return _name(name) + _SPAN.pack(0x45, span.trace_flags, *ids)
+
+
+def moment() -> bytes:
+    """Return the members of a record that say when it is: now."""
+    now_ns = time.time_ns()
+    now_s, ms = divmod(now_ns // 1_000_000, 1000)
+    return b"%b%b%b.%03dZ" % (_OBSERVED_AT.pack(0x59, now_ns), _TIMESTAMP, _second(now_s), ms)
+
+
+def members(attributes: Mapping[str, Any]) -> bytes:
+    """Return the members of a record that have these attributes."""
+    parts = []
     for key, value in attributes.items():
         if value is not None:
             is_cached = type(value) is not str or len(value) <= MAX_CACHED_CHARACTERS
@@ -43,8 +61,15 @@ def encode(name: str, attributes: Mapping[str, Any]) -> bytes:
 
 
 @lru_cache(64)
-def _head(name: str) -> bytes:
-    return _bytes(LogRecord(event_name=name, severity_number=SeverityNumber.SEVERITY_NUMBER_INFO, severity_text="INFO"))
+def _name(name: str) -> bytes:
+    severity = SeverityNumber.SEVERITY_NUMBER_INFO
+    record = LogRecord(event_name=name, severity_number=severity, severity_text="INFO")
+    return _bytes(record) + _attribute("event.name", name)
+
+
+@lru_cache(1)
+def _second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 @lru_cache(4096, typed=True)
@@ -56,6 +81,10 @@ def _attribute(key: str, value: Any) -> bytes:
 def _bytes(message: Message) -> bytes:
     encoded: bytes = message.SerializeToString()
     return encoded
+
+
+# The attribute without its value, which always has the same length.
+_TIMESTAMP = _attribute("event.timestamp", "2026-01-01T00:00:00.000Z")[: -len("2026-01-01T00:00:00.000Z")]
 
 
 class Envelope:

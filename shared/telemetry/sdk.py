@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, NoOpMeterProvider, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.config.otel import GRPC, Exporter, Otel
 from shared.telemetry import exporters
@@ -30,48 +30,13 @@ from shared.telemetry.metrics import BUCKETS_MS, MAX_SERIES, MAX_VALUE_CHARACTER
 logger = logging.getLogger(__name__)
 
 SCOPE = "threadhouse"
+SLOW_TRANSACTION_NS = 5_000_000
 SHUTDOWN_SECONDS = 3.0  # to send what is queued, whatever the collector does
 LEAVE_SECONDS = 1.0  # after that, for threads to return from requests that were cut
+_BEGAN_AT = "telemetry_began_at_ns"  # in the `info` of a connection: when its transaction began, Unix ns
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 
 Observe = Callable[[], Iterable[tuple[float, Mapping[str, str]]]]
-
-
-class _Roots(Sampler):
-    """Drops traces that no request or task started: the journal's commits, a listener's queries."""
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Any = None,
-        links: Any = None,
-        trace_state: Any = None,
-    ) -> SamplingResult:
-        is_background = kind is SpanKind.CLIENT
-        return SamplingResult(Decision.DROP if is_background else Decision.RECORD_AND_SAMPLE)
-
-    def get_description(self) -> str:
-        return "Roots"
-
-
-class _Parts(_Roots):
-    """Keeps the spans of a request or task, except trivial ones: a connection from the pool, the BEGIN after it."""
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Any = None,
-        links: Any = None,
-        trace_state: Any = None,
-    ) -> SamplingResult:
-        is_trivial = kind is SpanKind.CLIENT and (name == "connect" or name.startswith("BEGIN"))
-        return SamplingResult(Decision.DROP if is_trivial else Decision.RECORD_AND_SAMPLE)
 
 
 class Sdk:
@@ -93,9 +58,7 @@ class Sdk:
         self._queues: list[exporters.ExportQueue] = []
         self._exporters: list[Any] = []
         self._closing: list[Callable[[], object]] = []
-        self.tracers = TracerProvider(
-            resource=resource, sampler=ParentBased(_Roots(), local_parent_sampled=_Parts()), shutdown_on_exit=False
-        )
+        self.tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._tracer = self.tracers.get_tracer(SCOPE, version)
         if otel.trace_exporter:
             spans = exporters.SpansProcessor(otel.trace_exporter)
@@ -116,8 +79,6 @@ class Sdk:
         self.metrics_port: int | None = None
         if otel.measures:
             self._start_metrics(otel, resource, version)
-        if otel.trace_exporter:
-            self._instrument_redis()
 
     def _start_metrics(self, otel: Otel, resource: Resource, version: str) -> None:
         readers: list[MetricReader] = []
@@ -178,6 +139,11 @@ class Sdk:
         """Queue a log event."""
         if self._logs is not None:
             self._logs.emit(name, attributes)
+
+    def repeated(self, name: str, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
+        """Return a function that queues this log event, with these attributes and more, in the span of this moment."""
+        assert self._logs is not None
+        return self._logs.repeated(name, attributes)
 
     # -- traces
 
@@ -263,11 +229,6 @@ class Sdk:
 
     # -- instrumentation of libraries
 
-    def _instrument_redis(self) -> None:
-        from opentelemetry.instrumentation.redis import RedisInstrumentor
-
-        RedisInstrumentor().instrument(tracer_provider=self.tracers)
-
     def watch_celery(self, app: Any) -> None:
         """Make spans of tasks that are sent and of tasks that run."""
         if not self._has_traces:
@@ -298,18 +259,25 @@ class Sdk:
                 enable_commenter=False,
             )
 
-    def watch_engine(self, engine: Any) -> None:
-        """Make spans of statements, without their values."""
-        if self._otel.trace_exporter:
-            from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    def watch_engine(self, engine: Engine) -> None:
+        """Make spans of transactions that take SLOW_TRANSACTION_NS or longer; a trivial turn has a dozen quick ones."""
+        if not self._otel.trace_exporter:
+            return
+        attributes = {"db.system.name": engine.dialect.name}
 
-            # The instrumentation's list of SQLAlchemy versions ends below 2.1; it hooks into public events only.
-            SQLAlchemyInstrumentor().instrument(
-                engines=[engine],
-                tracer_provider=self.tracers,
-                meter_provider=NoOpMeterProvider(),
-                skip_dep_check=True,
-            )
+        def begin(_connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+            record.info[_BEGAN_AT] = time.time_ns()
+
+        def end(_connection: Any, record: ConnectionPoolEntry) -> None:
+            began_at_ns = record.info.get(_BEGAN_AT, 0)
+            is_slow = began_at_ns and time.time_ns() - began_at_ns >= SLOW_TRANSACTION_NS
+            if is_slow and trace.get_current_span().is_recording():
+                kind = SpanKind.CLIENT
+                self._tracer.start_span("transaction", None, kind, attributes, start_time=began_at_ns).end()
+
+        # Of the pool, not of connections: with a listener of one, SQLAlchemy looks for more around every statement.
+        event.listen(engine, "checkout", begin)
+        event.listen(engine, "checkin", end)
 
 
 def _not_here() -> None:

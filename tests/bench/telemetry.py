@@ -42,7 +42,7 @@ class Variant:
         self.name = name
         otel: dict[str, object] = {}
         if name != "off":
-            sink = stack.enter_context(OtlpSink(mute=name == "silent"))
+            sink = stack.enter_context(OtlpSink(mute=name == "silent", keeps=False))
             otel = settings(sink, way)
             if name == "dead":
                 sink.stop()

@@ -211,7 +211,6 @@ def test_one_trace_reaches_from_the_websocket_request_to_the_tool(tmp_path: Path
         assert {span.service for span in spans.values()} == {"threadhouse-api", "threadhouse-worker"}
         names = {span.name for span in spans.values()}
         assert "model" in names
-        assert any(name.startswith("INSERT") for name in names)  # a span of SQLAlchemy in the API
         [record] = sink.wait_for("logs", "codex.tool_result")
         assert record.content["traceId"] == trace_id
 
