@@ -54,6 +54,7 @@ class CuttableRequest:
         self._wake = threading.Event()  # set by a cut, and when a new connection is made
         self._connection: _Connection | None = None
         self._socket: socket.socket | None = None
+        self._reader: _PacedReader | None = None  # of the answer
 
     @property
     def is_cut(self) -> bool:
@@ -98,9 +99,11 @@ class CuttableRequest:
             _sending.request = None
 
     def set_read_timeout(self, seconds: float) -> None:
-        """Change how long the socket is waited for, unless the request is cut."""
+        """Change how long the socket is waited for, unless the request is cut. The next read is not delayed."""
         if self._socket is not None and not self._cut.is_set():
             self._socket.settimeout(seconds)
+        if self._reader is not None:
+            self._reader.next_at = 0.0
 
     def attach(self, connection: _Connection) -> None:
         """Let a cut shut down this connection's socket, until another request attaches the connection."""
@@ -109,6 +112,10 @@ class CuttableRequest:
             self._connection, self._socket = connection, connection.sock
             if self._cut.is_set():
                 self._shut_down()
+
+    def read_with(self, reader: _PacedReader) -> None:
+        """Know what reads the answer."""
+        self._reader = reader
 
     def connect(self, connection: _Connection, connect: Callable[[], None]) -> None:
         """Run connect() in a thread that a cut leaves behind."""
@@ -163,26 +170,29 @@ class _Pace:
 
 
 class _PacedReader(io.RawIOBase):
-    """A socket's reader that lets data gather between its reads. read_at: when it got data last, monotonic seconds."""
+    """A socket's reader that lets data gather between its reads.
+
+    read_at: when it got data last, monotonic seconds
+    next_at: when it may read next; 0: at once
+    """
 
     def __init__(self, raw: io.RawIOBase) -> None:
-        self.read_at = 0.0
+        self.read_at = self.next_at = 0.0
         self._raw = raw
         self._reads = 0
-        self._next_at = 0.0  # monotonic seconds
         _pace.answers.add(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        if self._next_at:
-            time.sleep(max(0.0, self._next_at - time.monotonic()))
+        if self.next_at:
+            time.sleep(max(0.0, self.next_at - time.monotonic()))
         count = self._raw.readinto(buffer)
         self._reads += 1
         self.read_at = now = time.monotonic()
         pause_seconds = _pace.pause_seconds(now) if self._reads >= FIRST_READS else 0.0
-        self._next_at = now + pause_seconds if pause_seconds else 0.0
+        self.next_at = now + pause_seconds if pause_seconds else 0.0
         return count
 
     def close(self) -> None:
@@ -197,7 +207,9 @@ _pace = _Pace()
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_PacedReader(self.fp.detach()), BUFFER_BYTES)
+        reader = _PacedReader(self.fp.detach())
+        self.fp = io.BufferedReader(reader, BUFFER_BYTES)
+        _sending.request.read_with(reader)
 
 
 class _Connection(HTTPConnection):

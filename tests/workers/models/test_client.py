@@ -372,3 +372,17 @@ def test_the_first_text_of_one_among_many_streams_is_there_at_once(
         first = threads.submit(lambda: next(chunk for chunk in stream if isinstance(chunk, TextDelta)))
         assert first.result(DEADLINE_SECONDS) == TextDelta("Hello")
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_the_end_of_an_answer_is_not_waited_for(server: ModelServer) -> None:
+    provider = provider_of(server)
+    stream = Stream(provider, "/responses", {}, orjson.dumps(BODY))
+    events = stream.events()
+    assert next(event for event in events if event["type"] == "response.completed")
+    (reader,) = connections._pace.answers
+    reader.next_at = time.monotonic() + 3600
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(stream.close).result(DEADLINE_SECONDS)
+
+    assert not connections._pace.answers
