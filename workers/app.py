@@ -20,6 +20,7 @@ from shared.errors import SandboxUnavailable
 from shared.logs import log_redaction, turn_logs
 from shared.logs.fields import format_handlers, line_formatter
 from shared.queue import make_celery
+from shared.store.outages import outage_reason
 from workers.control import fault_points
 from workers.priority import give_way
 from workers.reporter import Reporter
@@ -49,6 +50,19 @@ def services() -> Services:
 
 
 register(app, services)
+
+
+def replace_worker(name: str | None) -> None:
+    """Let the turns and background terminals of a worker that has ended be taken over now. None: there was none."""
+    if name is None:
+        return
+    try:
+        count = services().store.recovery.all_users_end_leases(name)
+    except SQLAlchemyError as error:
+        logger.warning("leases of the worker before not ended, they run out: %s", outage_reason(error))
+        return
+    if count:
+        logger.warning("worker before this one was killed, %d of its turns and terminals are taken over", count)
 
 
 @signals.after_setup_logger.connect  # type: ignore[untyped-decorator]

@@ -35,7 +35,8 @@ TOUCH_SECONDS = 5.0  # between two touches of the ready file
     "--ready-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"File to create when the worker is ready to take tasks, and to touch every {TOUCH_SECONDS:g} s from then on.",
+    help=f"File to create when the worker is ready to take tasks, and to touch every {TOUCH_SECONDS:g} s from then on. "
+    "A worker that replaces one that was killed, with the same FILE, continues its turns at once.",
 )
 @click.option(
     "--beat",
@@ -57,7 +58,8 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
 
         # Loaded by name, because nothing in api/ imports workers/. Not left to `celery -A`, which would look in the
         # current folder first, and that may be a user's project.
-        app = importlib.import_module("workers.app").app
+        workers_app = importlib.import_module("workers.app")
+        app = workers_app.app
         from celery.exceptions import SecurityWarning
     config = configuration.load(None, os.environ)
     refuse_root(config)
@@ -65,6 +67,8 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
 
     def keep_ready_file(sender: Any, **_: object) -> None:
         if ready_file is not None:
+            workers_app.replace_worker(_ended_worker(_name_file(ready_file)))
+            _name_file(ready_file).write_text(workers_app.services().name)
             ready_file.touch()
             # A timer of the loop that takes tasks, and not a thread: the file gets old when that loop stands still.
             sender.timer.call_repeatedly(TOUCH_SECONDS, _touch, (ready_file,))
@@ -99,6 +103,28 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     )
     process.start()
     sys.exit(1 if beat_failed.is_set() else process.exitcode)
+
+
+def _name_file(ready_file: Path) -> Path:
+    """Return the file that has the name of the worker whose ready file this is. No supervisor removes it."""
+    return ready_file.with_name(f"{ready_file.name}.worker")
+
+
+def _ended_worker(name_file: Path) -> str | None:
+    """Return the name of the worker that had the file before this one, if it has ended. None: it may still run."""
+    try:
+        name = name_file.read_text()
+        host, pid, _ = name.rsplit(":", 2)
+        if host != socket.gethostname():
+            return None
+        if int(pid) == os.getpid():  # as after each start of a container
+            return name
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return name
+    except (OSError, ValueError):  # there was none, or the file is not ours
+        pass
+    return None
 
 
 def _touch(ready_file: Path) -> None:

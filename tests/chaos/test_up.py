@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.support.deployment import Up
 from tests.support.model_server import ModelServer
 from tests.support.protocol_client import ProtocolClient, connect
 from tests.support.turns import command, is_delta, is_end, run_turn, start_turn, stored_turn, wait_for_end
+from tests.support.wait import until
 
 
 @pytest.fixture
@@ -76,3 +79,33 @@ def test_turn_completes_after_a_kill_of_all_processes(up: Up, model: ModelServer
     assert (Path(thread["cwd"]) / "probe").read_text() == "ran\n"
     assert run_turn(second, thread["id"], "[[say next]]")["status"] == "completed"
     second.drop()
+
+
+@pytest.mark.parametrize("ended", ["worker", "tree"])
+def test_a_worker_that_is_started_again_continues_its_turns_without_waiting_for_leases(
+    tmp_path: Path, model: ModelServer, ended: str
+) -> None:
+    up = Up(tmp_path / "home", model, lease_seconds=3600, renewal_seconds=600)
+    up.start()
+    client = connected(up)
+    thread = client.request("thread/start")["thread"]
+    turn_id = start_turn(client, thread["id"], "[[say half a ]][[pause up]][[say message]]")
+    client.wait_for(is_delta)
+
+    if ended == "worker":
+        [worker] = [pid for pid in up.tree() if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(worker, signal.SIGKILL)
+        model.release("up")
+    else:
+        up.kill_tree()
+        client.wait_until_lost()
+        model.release("up")
+        up.start()
+        client = connected(up)
+        client.request("thread/resume", {"threadId": thread["id"]})
+
+    until(lambda: stored_turn(client, thread["id"], turn_id)["status"] != "inProgress")
+    assert stored_turn(client, thread["id"], turn_id)["status"] == "completed"
+    assert "1 of its turns and terminals are taken over" in worker_logs(up)
+    client.drop()
+    up.kill_tree()

@@ -410,16 +410,16 @@ class Deployment:
 
 
 class Up:
-    """`threadhouse up` with its tree of processes."""
+    """`threadhouse up` with its tree of processes. server: more keys of [server]"""
 
-    def __init__(self, deployment_home: Path, model: ModelServer) -> None:
+    def __init__(self, deployment_home: Path, model: ModelServer, **server: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         deployment_home.mkdir(parents=True, exist_ok=True)
-        server = "\n".join(f"{key} = {_toml(value)}" for key, value in SHORT.items())
+        keys = "\n".join(f"{key} = {_toml(value)}" for key, value in {**SHORT, **server}.items())
         (deployment_home / "config.toml").write_text(
             f'model = "mock-model"\nmodel_provider = "mock"\napproval_policy = "never"\n'
-            f'[model_providers.mock]\nbase_url = "{model.base_url}"\n[server]\n{server}\n'
+            f'[model_providers.mock]\nbase_url = "{model.base_url}"\n[server]\n{keys}\n'
         )
         command = (
             sys.executable,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select
+from sqlalchemy import and_, bindparam, exists, func, or_, select, update
 
 from shared.clock import now_ms
 from shared.protocol.turn import turn_error
@@ -16,7 +16,7 @@ from shared.store import audit
 from shared.store.audit import AuditEntry
 from shared.store.connection import Database
 from shared.store.outbox import Outbox
-from shared.store.tables import approvals, items, turns
+from shared.store.tables import approvals, items, terminals, turns
 from shared.store.turns import Turn, rows
 from shared.store.turns.ending import end_unclaimed
 from shared.store.turns.requests import answer_approval
@@ -60,6 +60,18 @@ class Recovery:
                 end_unclaimed(connection, self._outbox, turn, "failed", error, message)
                 failed.append(rows.get(connection, turn.id))
         return requeued, failed
+
+    def all_users_end_leases(self, worker: str) -> int:
+        """End the leases of a worker that has certainly ended, so that the next sweep finds what it had.
+
+        Returns: how many turns and background terminals that are
+        """
+        own_turns = (turns.c.phase == "running", turns.c.claimed_by.startswith(f"{worker}:", autoescape=True))
+        own_terminals = (terminals.c.worker == worker, terminals.c.ended_at_ms.is_(None))
+        with self._database.write() as connection:
+            ended = connection.execute(update(turns).where(*own_turns).values(lease_until_ms=0)).rowcount
+            ended += connection.execute(update(terminals).where(*own_terminals).values(lease_until_ms=0)).rowcount
+        return ended
 
     def all_users_expire_approvals(self, answer: Mapping[str, object]) -> list[Turn]:
         """Give an answer to approvals that nobody answered in time. Returns the turns that are queued again."""

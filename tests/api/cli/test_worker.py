@@ -1,10 +1,13 @@
-"""`threadhouse worker` says by its status whether a supervisor must start it again."""
+"""`threadhouse worker` says by its status whether a supervisor must start it again, and replaces a killed one."""
 
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery.signals import worker_ready
@@ -25,11 +28,15 @@ class Worker:
         self.start = start
 
 
-def use(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
-    """Have the command start this worker."""
+def use(monkeypatch: pytest.MonkeyPatch, worker: Worker, name: str = "host:1:new") -> list[str | None]:
+    """Have the command start this worker, with this name. Return the names of those that it replaces, as they come."""
+    replaced: list[str | None] = []
+    monkeypatch.setattr("workers.app.services", lambda: SimpleNamespace(name=name))
+    monkeypatch.setattr("workers.app.replace_worker", replaced.append)
     monkeypatch.setattr("api.cli.worker.refuse_root", lambda _: None)
     monkeypatch.setattr(worker_ready, "receivers", [])  # those of workers.app start threads
     monkeypatch.setattr(app, "Worker", lambda **_: worker)
+    return replaced
 
 
 @pytest.mark.parametrize(("celery_status", "status"), [(None, 0), (0, 0), (1, 1)])
@@ -80,6 +87,30 @@ def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytes
     file.unlink()
     tick()
     assert not file.exists(), "who removes it waits for another process"
+
+
+@pytest.mark.parametrize("before", ["ended", "this pid", "alive", "another host", "no name", "none"])
+def test_a_worker_replaces_the_one_before_it_if_that_has_certainly_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str
+) -> None:
+    file, names, host = tmp_path / "ready", tmp_path / "ready.worker", socket.gethostname()
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    name = {
+        "ended": f"{host}:{ended.pid}:aa",
+        "this pid": f"{host}:{os.getpid()}:aa",
+        "alive": f"{host}:{os.getppid()}:aa",
+        "another host": f"elsewhere:{ended.pid}:aa",
+        "no name": "half a na",
+    }.get(before)
+    if name is not None:
+        names.write_text(name)
+    replaced = use(monkeypatch, Worker(0, lambda: worker_ready.send(Loop())), "host:1:new")
+
+    assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
+
+    assert replaced == [name if before in ("ended", "this pid") else None]
+    assert names.read_text() == "host:1:new"
 
 
 def test_a_queue_that_does_not_exist_is_refused() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import update
 
 from shared.clock import now_ms
-from shared.store import Store
+from shared.store import Store, terminals
 from shared.store.tables import approvals, pending_inputs, turns
+from shared.store.terminals import Terminal
 from shared.store.writes import Published, Write
 from tests.shared.store.records import (
     LEASE_MS,
@@ -17,6 +18,7 @@ from tests.shared.store.records import (
     open_call,
     park,
     phase,
+    queued,
     row,
     running,
     write,
@@ -30,6 +32,24 @@ def test_recovery_leaves_a_valid_lease_alone(store: Store) -> None:
 
     assert store.recovery.all_users_requeue_lost(max_lost_attempts=3) == ([], [])
     assert store.claims.renew([of], lease_ms=LEASE_MS) == {of.turn_id}
+
+
+def test_the_leases_of_a_worker_that_has_ended_end_with_it_and_those_of_others_do_not(store: Store) -> None:
+    names = ("host:7:aa%", "host:7:aa%b", "host:70:aa", "host:7:aab")
+    made = []
+    for name in names:
+        queued(store)
+        made += store.claims.claim([f"{name}:x"], lease_ms=LEASE_MS, turns_at_once=0)
+    for name in names[:2]:
+        with store.database.write() as connection:
+            terminal = Terminal(f"item {name}", made[0].thread_id, "t", "ann", 1, "sleep", "/", name, now_ms())
+            terminals.add(connection, [terminal], store.database.now_ms() + LEASE_MS)
+
+    assert store.recovery.all_users_end_leases(names[0]) == 2
+
+    assert [turn.id for turn in store.recovery.all_users_requeue_lost(max_lost_attempts=3)[0]] == [made[0].turn_id]
+    assert store.claims.renew(made, lease_ms=LEASE_MS) == {claim.turn_id for claim in made[1:]}
+    assert store.terminals.renew(names[1], lease_ms=LEASE_MS).keys() == {f"item {names[1]}"}
 
 
 def test_a_turn_fails_after_too_many_lost_attempts_in_a_row(store: Store) -> None:
