@@ -15,7 +15,7 @@ TWO_AT_ONCE ?= --numprocesses 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check without-otel console console-check console-test console-load console-long console-streams promtool clients chaos upgrade hostile fuzz bench scale attacks image-test lock mutants clean
+.PHONY: help setup run test lint check without-otel console console-check console-test console-load console-long console-streams promtool clients chaos upgrade hostile fuzz bench scale machines attacks image-test lock mutants clean
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -123,6 +123,9 @@ bench: setup node_modules/.done ## Compare with the original, and the hosted sha
 
 scale: setup ## Time lists of 10^6 threads in Postgres (POSTGRES=URL) and 10^5 in SQLite, and check their limits.
 	$(BIN)/python -m tests.bench.scale $(if $(POSTGRES),--postgres $(POSTGRES))
+
+machines: setup ## Measure the CPU of a turn in SHAPES=1x1,1x2,2x2 (API x workers), each process on an address of its own (root, Linux).
+	$(BIN)/python -m tests.bench.machines $(if $(SHAPES),--shapes $(SHAPES))
 
 attacks: setup ## Measure what hostile connections do to another user, ROUNDS=3 times, and print ratios.
 	$(BIN)/python -m tests.bench.attacks --rounds $(or $(ROUNDS),3)
