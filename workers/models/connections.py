@@ -207,9 +207,11 @@ _pace = _Pace()
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        reader = _PacedReader(self.fp.detach())
-        self.fp = io.BufferedReader(reader, BUFFER_BYTES)
-        _sending.request.read_with(reader)
+        request: CuttableRequest | None = getattr(_sending, "request", None)
+        if request is not None:  # else it is the answer of a proxy, while the connection is made
+            reader = _PacedReader(self.fp.detach())
+            self.fp = io.BufferedReader(reader, BUFFER_BYTES)
+            request.read_with(reader)
 
 
 class _Connection(HTTPConnection):

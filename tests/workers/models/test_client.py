@@ -207,6 +207,26 @@ def test_proxies_are_not_used_for_loopback(server: ModelServer, monkeypatch: pyt
     assert text_of(ask(provider_of(server), "[[say direct]]")) == "direct"
 
 
+def test_a_proxy_that_refuses_a_tunnel_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as threads:
+
+        def refuse() -> None:
+            connection, _ = proxy.accept()
+            with connection:
+                asked.append(connection.recv(4096).partition(b"\r\n")[0])
+                connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+        refused = threads.submit(refuse)
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        provider = Provider(name="p", base_url="https://models.example/v1", request_max_retries=0)
+        error = failure(provider, "hi")
+        refused.result(DEADLINE_SECONDS)
+
+    assert asked[0].startswith(b"CONNECT models.example:443 ")
+    assert "httpConnectionFailed" in error.info
+
+
 def test_connection_is_reused_after_a_complete_answer(server: ModelServer) -> None:
     for _ in range(3):
         ask(provider_of(server), "[[say hi]]")
