@@ -26,7 +26,7 @@ await story(
     await page.waitForFunction(() => document.activeElement === document.body);
     await page.keyboard.press("i");
     await page.getByRole("heading", { name: "Inbox" }).waitFor();
-    await page.locator(".request").waitFor();
+    await page.locator(".request button:enabled").first().waitFor(); // it has been in view for a moment
     await page.keyboard.press("j"); // chooses the request
     await page.locator(".request button kbd:not(.off)").first().waitFor({ state: "attached" });
     await page.keyboard.press("d");
