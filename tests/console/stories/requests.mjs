@@ -59,6 +59,7 @@ await story(
     await page.evaluate(answerFirst, first);
     await requests.locator("pre").getByText("echo first").waitFor({ state: "detached" });
     assert.equal(await requests.locator("button kbd:not(.off)").count(), 0);
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))); // the page takes keys after that
     await page.keyboard.press("a");
     await page.keyboard.press("j");
     const early = page.evaluate(pressWhileOff);
