@@ -162,6 +162,7 @@ class _Pace:
         self._counted_at = 0.0  # monotonic seconds
 
     def pause_seconds(self, now: float) -> float:
+        """Return how many seconds an answer waits before its next read; 0: it does not. now: monotonic seconds."""
         if now - self._counted_at > COUNTED_EVERY_SECONDS:
             self._counted_at = now
             active = sum(now - answer.read_at < ACTIVE_SECONDS for answer in list(self.answers))
