@@ -356,8 +356,16 @@ def test_retry_after_may_be_a_date() -> None:
 # -- many streams at once
 
 
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> connections._Pace:
+    """Return what counts the answers of one test alone: tests of lost workers leave theirs open in this process."""
+    pace = connections._Pace()
+    monkeypatch.setattr(connections, "_pace", pace)
+    return pace
+
+
 def test_many_streams_are_read_less_often_and_lose_no_text(
-    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+    server: ModelServer, pace: connections._Pace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: Counter[int] = Counter()
     readinto = connections._PacedReader.readinto
@@ -378,9 +386,10 @@ def test_many_streams_are_read_less_often_and_lose_no_text(
 
     assert text_of(chunks) == "".join(f"w{number} " for number in range(200))
     assert list(reads.values())[1] < 100
-    assert not connections._pace.answers
+    assert not pace.answers
 
 
+@pytest.mark.usefixtures("pace")
 def test_the_first_text_of_one_among_many_streams_is_there_at_once(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,15 +403,15 @@ def test_the_first_text_of_one_among_many_streams_is_there_at_once(
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_the_end_of_an_answer_is_not_waited_for(server: ModelServer) -> None:
+def test_the_end_of_an_answer_is_not_waited_for(server: ModelServer, pace: connections._Pace) -> None:
     provider = provider_of(server)
     stream = Stream(provider, "/responses", {}, orjson.dumps(BODY))
     events = stream.events()
     assert next(event for event in events if event["type"] == "response.completed")
-    (reader,) = connections._pace.answers
+    (reader,) = pace.answers
     reader.next_at = time.monotonic() + 3600
 
     with ThreadPoolExecutor(1) as threads:
         threads.submit(stream.close).result(DEADLINE_SECONDS)
 
-    assert not connections._pace.answers
+    assert not pace.answers
