@@ -1,11 +1,12 @@
 """Measures the hosted shape: Postgres, API processes, workers, users with keys; beside the embedded one and the floor.
 
-    python -m tests.bench.hosted [--suite a,c50,c200] [--repeat 3] [--shapes 2x2,1x2] [--limits a.overhead=1.2]
+    python -m tests.bench.hosted [--suite a,c50,c200] [--repeat 3] [--shapes 2x2,2x2+otel,1x2] [--limits a.overhead=1.2]
 
 The embedded server (threadhouse up) and the hosted shapes run the same scenarios of load.py alternately; 2x2 is two API
-processes and two workers. CPU is that of the server's processes and its Redis; that of each part, and of Postgres,
-comes first. The floor (floor.py) is the least durable work of a turn on the same Redis and on either database. The exit
-status is 0 when no turn failed and every given limit holds: the first shape as a ratio to the embedded server.
+processes and two workers, and 2x2+otel the same with logs, traces and metrics exported to a collector that answers. CPU
+is that of the server's processes and its Redis; that of each part, and of Postgres, comes first. The floor (floor.py)
+is the least durable work of a turn on the same Redis and on either database. The exit status is 0 when no turn failed
+and every given limit holds: the first shape as a ratio to the embedded server.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.config import embedded_redis_url
+from tests.bench.telemetry import exporters
 from tests.support import postgres
 from tests.support.deployment import Deployment, Process, clean_environ, free_port
+from tests.support.otlp_sink import OtlpSink
 
 HERE = Path(__file__).resolve().parent
 USERS = 50
@@ -130,10 +133,14 @@ def start_embedded(stack: ExitStack, home: Path, mock: str) -> Server:
 
 
 def start_hosted(stack: ExitStack, home: Path, mock: str, shape: str) -> tuple[Server, Deployment]:
-    """shape: API processes x workers, such as 2x2."""
+    """shape: API processes x workers, such as 2x2; +otel: which export telemetry."""
     home.mkdir()
-    api, workers = map(int, shape.split("x"))
-    deployment = Deployment(home, "postgres", api=api, workers=workers, server=SERVER, model_url=f"{mock}/v1")
+    counts, _, extra = shape.partition("+")
+    api, workers = map(int, counts.split("x"))
+    settings = {"otel": exporters(stack.enter_context(OtlpSink(keeps=False)))} if extra == "otel" else None
+    deployment = Deployment(
+        home, "postgres", api=api, workers=workers, server=SERVER, settings=settings, model_url=f"{mock}/v1"
+    )
     stack.enter_context(deployment)
     tokens = home / "tokens"
     tokens.write_text("\n".join(deployment.add_user(f"user{number}")[1] for number in range(USERS)))
@@ -156,7 +163,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--suite", default="a,c50,c200", help="Run these scenarios of load.py, separated by commas.")
     options.add_argument("--repeat", type=int, default=3, help="Run each scenario this many times.")
-    options.add_argument("--shapes", default="2x2,1x2", help="Measure these, separated by commas: API x WORKERS.")
+    options.add_argument("--shapes", default="2x2,1x2", help="Measure these, separated by commas: APIxWORKERS[+otel].")
     options.add_argument("--limits", default="", help="Require these ratios to embedded: SCENARIO.NAME=RATIO.")
     given = options.parse_args()
     limits = {name: float(ratio) for name, ratio in (one.split("=") for one in given.limits.split(",") if one)}
@@ -199,6 +206,11 @@ def main() -> int:
                     failed.append(f"{scenario} {key} {ratio:.2f}x")
                 print(f"{key} {ratio:.2f}x", end=" ")
             print(f"({first.name} / embedded)", flush=True)
+            for name, figures in found.items():
+                shape, _, extra = name.partition("+")
+                if extra and shape in found:
+                    ratios = (f"{key} {figures[key] / found[shape][key]:.2f}x" for key in SHOWN)
+                    print(*ratios, f"({name} / {shape})", flush=True)
     print("limits not met: " + ", ".join(failed) if failed else "all limits hold")
     return bool(failed)
 

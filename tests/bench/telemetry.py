@@ -28,7 +28,9 @@ VARIANTS = ("off", "on", "dead", "silent")
 BURST = "[[say n=2000]]"
 
 
-def settings(sink: OtlpSink, way: str) -> dict[str, object]:
+def exporters(sink: OtlpSink, way: str = "binary") -> dict[str, object]:
+    """Return the table [otel] of a server that exports logs, traces and metrics to this collector."""
+
     def exporter(kind: str) -> dict[str, object]:
         if way == "grpc":
             return {"otlp-grpc": {"endpoint": sink.grpc_url}}
@@ -43,7 +45,7 @@ class Variant:
         otel: dict[str, object] = {}
         if name != "off":
             sink = stack.enter_context(OtlpSink(mute=name == "silent", keeps=False))
-            otel = settings(sink, way)
+            otel = exporters(sink, way)
             if name == "dead":
                 sink.stop()
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-bench-")))
