@@ -8,8 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -17,13 +15,11 @@ from urllib.request import ProxyHandler, Request, build_opener
 import jwt
 import pytest
 import websocket
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.cli.client import Client
 from api.delivery.close_codes import UNAUTHORIZED
 from api.transport.credential_watch import ROUND_SECONDS
+from tests.support.certificate import make_certificate
 from tests.support.deployment import STEADY, Deployment, Process, clean_environ, free_port, logs_shown_on_failure
 from tests.support.event_stream import EventStream
 from tests.support.protocol_client import ProtocolClient, connect, dial
@@ -90,30 +86,14 @@ def test_connections_of_ended_credentials_close_on_every_node_and_logs_contain_n
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The paths (certificate, key) of a self-signed certificate for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "threadhouse test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private))
-    return folder / "cert.pem", folder / "key.pem"
+def certfile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a certificate for 127.0.0.1 with its key."""
+    return make_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
-def test_an_api_process_serves_tls_without_a_proxy(guarded: Deployment, certificate: tuple[Path, Path]) -> None:
-    certfile, keyfile = certificate
+def test_an_api_process_serves_tls_without_a_proxy(guarded: Deployment, certfile: Path) -> None:
     port = free_port()
-    words = ("web", "--port", str(port), "--certfile", str(certfile), "--keyfile", str(keyfile))
+    words = ("web", "--port", str(port), "--certfile", str(certfile), "--keyfile", str(certfile))
     command = (sys.executable, "-P", "-m", "api.cli", *words)
     node = Process("api-tls", guarded.home / "api-tls.log", dict(guarded.environ), *command)
     node.start()

@@ -121,6 +121,7 @@ class Stream:
     def _chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
             while data := response.read1(READ_BYTES):
+                self._request.raise_if_cut()  # what came before the cut may still be there to read
                 yield data
         except urllib3.exceptions.ReadTimeoutError:
             self._request.raise_if_cut()

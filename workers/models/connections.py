@@ -8,7 +8,7 @@ Owns the process's connection pools, which request uses which connection, and ho
 nothing from a request down to its connection, so the request that a thread is sending stands in a thread-local.
 
 A read of a socket wakes a thread, which costs more than all that is done with a delta. So the more answers stream at
-once, the longer each of them waits between two reads, and the more of its events each read brings.
+once, the longer each of them waits when it has read all that is there, and the more of its events are there then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from __future__ import annotations
 import functools
 import http.client
 import io
+import select
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -50,7 +52,7 @@ class CuttableRequest:
     """One request over HTTP, sent and read in one thread, which any other thread may cut."""
 
     def __init__(self) -> None:
-        self._cut = threading.Event()
+        self.cut_event = threading.Event()
         self._wake = threading.Event()  # set by a cut, and when a new connection is made
         self._connection: _Connection | None = None
         self._socket: socket.socket | None = None
@@ -58,22 +60,22 @@ class CuttableRequest:
 
     @property
     def is_cut(self) -> bool:
-        return self._cut.is_set()
+        return self.cut_event.is_set()
 
     def cut(self) -> None:
         """Wake the reader, which then gets Cut. Returns at once."""
         with _attach_lock:
-            self._cut.set()
+            self.cut_event.set()
             self._wake.set()
             self._shut_down()
 
     def raise_if_cut(self) -> None:
-        if self._cut.is_set():
+        if self.cut_event.is_set():
             raise Cut
 
     def wait(self, seconds: float) -> None:
         """Sleep. Errors: Cut, as soon as the request is cut."""
-        if self._cut.wait(seconds):
+        if self.cut_event.wait(seconds):
             raise Cut
 
     def post(
@@ -100,7 +102,7 @@ class CuttableRequest:
 
     def set_read_timeout(self, seconds: float) -> None:
         """Change how long the socket is waited for, unless the request is cut. The next read is not delayed."""
-        if self._socket is not None and not self._cut.is_set():
+        if self._socket is not None and not self.cut_event.is_set():
             self._socket.settimeout(seconds)
         if self._reader is not None:
             self._reader.next_at = 0.0
@@ -110,7 +112,7 @@ class CuttableRequest:
         with _attach_lock:
             connection.used_by = self
             self._connection, self._socket = connection, connection.sock
-            if self._cut.is_set():
+            if self.cut_event.is_set():
                 self._shut_down()
 
     def read_with(self, reader: _PacedReader) -> None:
@@ -127,7 +129,7 @@ class CuttableRequest:
             except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that sends the request
                 failures.append(error)
             self._wake.set()
-            if self._cut.is_set():
+            if self.cut_event.is_set():
                 connection.close()
 
         self._wake.clear()
@@ -142,9 +144,11 @@ class CuttableRequest:
     def _shut_down(self) -> None:
         if self._socket is None or self._connection is None or self._connection.used_by is not self:
             return
+        # In TLS with a proxy, urllib3 has an object around the socket of a connection.
+        below = self._socket if isinstance(self._socket, socket.socket) else self._socket.socket
         try:
             # Not SSLSocket.shutdown, which would pull the TLS state from under the thread that reads.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            socket.socket.shutdown(below, socket.SHUT_RDWR)
         except OSError:
             pass  # closed meanwhile
 
@@ -158,14 +162,21 @@ class _Pace:
 
     def __init__(self) -> None:
         self.answers: weakref.WeakSet[_PacedReader] = weakref.WeakSet()
+        self._lock = threading.Lock()  # over `answers`: threads must not add to a set that one of them goes through
         self._pause_seconds = 0.0
         self._counted_at = 0.0  # monotonic seconds
+
+    def add(self, answer: _PacedReader) -> None:
+        with self._lock:
+            self.answers.add(answer)
 
     def pause_seconds(self, now: float) -> float:
         """Return how many seconds an answer waits before its next read; 0: it does not. now: monotonic seconds."""
         if now - self._counted_at > COUNTED_EVERY_SECONDS:
             self._counted_at = now
-            active = sum(now - answer.read_at < ACTIVE_SECONDS for answer in list(self.answers))
+            with self._lock:
+                answers = list(self.answers)
+            active = sum(now - answer.read_at < ACTIVE_SECONDS for answer in answers)
             self._pause_seconds = min(LONGEST_PAUSE_SECONDS, active / READS_PER_SECOND)
         return self._pause_seconds if self._pause_seconds >= SHORTEST_PAUSE_SECONDS else 0.0
 
@@ -173,33 +184,47 @@ class _Pace:
 class _PacedReader(io.RawIOBase):
     """A socket's reader that lets data gather between its reads.
 
-    read_at: when it got data last, monotonic seconds
+    A read may bring less than what is there: of TLS, one record. So it is the end of what is there that is waited at.
+
+    read_at: when it got data last, monotonic seconds; 0: never, or it is closed
     next_at: when it may read next; 0: at once
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, cut: threading.Event) -> None:
         self.read_at = self.next_at = 0.0
         self._raw = raw
+        self._socket = sock
+        self._cut = cut
         self._reads = 0
-        _pace.answers.add(self)
+        _pace.add(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
         if self.next_at:
-            time.sleep(max(0.0, self.next_at - time.monotonic()))
+            self._cut.wait(max(0.0, self.next_at - time.monotonic()))
         count = self._raw.readinto(buffer)
         self._reads += 1
         self.read_at = now = time.monotonic()
         pause_seconds = _pace.pause_seconds(now) if self._reads >= FIRST_READS else 0.0
-        self.next_at = now + pause_seconds if pause_seconds else 0.0
+        self.next_at = now + pause_seconds if pause_seconds and not self._has_more() else 0.0
         return count
 
     def close(self) -> None:
-        _pace.answers.discard(self)
+        self.read_at = 0.0
         self._raw.close()
         super().close()
+
+    def _has_more(self) -> bool:
+        """Return whether a read would bring more at once."""
+        if not isinstance(self._socket, socket.socket):  # urllib3's TLS in TLS, which does not say
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 _pace = _Pace()
@@ -210,7 +235,7 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         request: CuttableRequest | None = getattr(_sending, "request", None)
         if request is not None:  # else it is the answer of a proxy, while the connection is made
-            reader = _PacedReader(self.fp.detach())
+            reader = _PacedReader(self.fp.detach(), sock, request.cut_event)
             self.fp = io.BufferedReader(reader, BUFFER_BYTES)
             request.read_with(reader)
 
