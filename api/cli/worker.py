@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import logging
 import os
 import socket
 import sys
@@ -10,7 +12,7 @@ import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -23,6 +25,9 @@ from shared.errors import ConfigError
 
 TURN_QUEUES = "turns,calls"
 TOUCH_SECONDS = 5.0  # between two touches of the ready file
+
+logger = logging.getLogger(__name__)
+_locked_name_file: IO[str] | None = None  # kept open, because the lock ends when it is closed
 
 
 @click.command()
@@ -67,8 +72,7 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
 
     def keep_ready_file(sender: Any, **_: object) -> None:
         if ready_file is not None:
-            workers_app.replace_worker(_ended_worker(_name_file(ready_file)))
-            _name_file(ready_file).write_text(workers_app.services().name)
+            workers_app.replace_worker(_take_name_file(ready_file, workers_app.services().name))
             ready_file.touch()
             # A timer of the loop that takes tasks, and not a thread: the file gets old when that loop stands still.
             sender.timer.call_repeatedly(TOUCH_SECONDS, _touch, (ready_file,))
@@ -105,26 +109,27 @@ def worker(queues: str, ready_file: Path | None, *, runs_beat: bool) -> None:
     sys.exit(1 if beat_failed.is_set() else process.exitcode)
 
 
-def _name_file(ready_file: Path) -> Path:
-    """Return the file that has the name of the worker whose ready file this is. No supervisor removes it."""
-    return ready_file.with_name(f"{ready_file.name}.worker")
+def _take_name_file(ready_file: Path, name: str) -> str | None:
+    """Write this worker's name beside its ready file, and keep that locked for as long as this process lives.
 
-
-def _ended_worker(name_file: Path) -> str | None:
-    """Return the name of the worker that had the file before this one, if it has ended. None: it may still run."""
+    Returns: the name of the worker that had the file before and has ended; None: there was none, or it may still run
+    """
+    global _locked_name_file
+    path = ready_file.with_name(f"{ready_file.name}.worker")  # no supervisor removes it
     try:
-        name = name_file.read_text()
-        host, pid, _ = name.rsplit(":", 2)
-        if host != socket.gethostname():
-            return None
-        if int(pid) == os.getpid():  # as after each start of a container
-            return name
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return name
-    except (OSError, ValueError):  # there was none, or the file is not ours
-        pass
-    return None
+        file = path.open("a+")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.seek(0)
+        former = file.read()
+        file.truncate(0)
+        file.write(name)
+        file.flush()
+    except OSError as error:  # such as the lock of a worker that runs; its turns wait for their leases
+        logger.warning("%s is not used, so turns of an earlier worker wait for their leases: %s", path, error)
+        return None
+    _locked_name_file = file
+    # A lock is known within one kernel only.
+    return former if former.rpartition(":")[0].rpartition(":")[0] == socket.gethostname() else None
 
 
 def _touch(ready_file: Path) -> None:

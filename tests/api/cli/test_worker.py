@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from celery.signals import worker_ready
 from click.testing import CliRunner
 
 from api.cli import commands
+from api.cli import worker as cli_worker
 from shared.config import load
 from shared.config.server import LOG_FORMAT_VARIABLE
 from shared.errors import ConfigError
@@ -89,18 +89,14 @@ def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytes
     assert not file.exists(), "who removes it waits for another process"
 
 
-@pytest.mark.parametrize("before", ["ended", "this pid", "alive", "another host", "no name", "none"])
+@pytest.mark.parametrize("before", ["ended", "another host", "no name", "none"])
 def test_a_worker_replaces_the_one_before_it_if_that_has_certainly_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str
 ) -> None:
-    file, names, host = tmp_path / "ready", tmp_path / "ready.worker", socket.gethostname()
-    with subprocess.Popen(["true"]) as ended:
-        pass
+    file, names = tmp_path / "ready", tmp_path / "ready.worker"
     name = {
-        "ended": f"{host}:{ended.pid}:aa",
-        "this pid": f"{host}:{os.getpid()}:aa",
-        "alive": f"{host}:{os.getppid()}:aa",
-        "another host": f"elsewhere:{ended.pid}:aa",
+        "ended": f"{socket.gethostname()}:{os.getpid()}:aa",  # the same process id, as after each start of a container
+        "another host": f"elsewhere:{os.getpid()}:aa",
         "no name": "half a na",
     }.get(before)
     if name is not None:
@@ -109,8 +105,35 @@ def test_a_worker_replaces_the_one_before_it_if_that_has_certainly_ended(
 
     assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
 
-    assert replaced == [name if before in ("ended", "this pid") else None]
+    assert replaced == [name if before == "ended" else None]
     assert names.read_text() == "host:1:new"
+
+
+def test_a_worker_that_still_has_the_file_is_not_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, other = tmp_path / "ready", f"{socket.gethostname()}:1:aa"
+    use(monkeypatch, Worker(0, lambda: worker_ready.send(Loop())), other)
+    CliRunner().invoke(commands, ["worker", "--ready-file", str(file)])
+    held = cli_worker._locked_name_file
+    replaced = use(monkeypatch, Worker(0, lambda: worker_ready.send(Loop())), "host:1:new")
+
+    assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
+
+    assert replaced == [None]
+    assert held is not None
+    assert (tmp_path / "ready.worker").read_text() == other
+    assert file.exists()
+
+
+def test_a_worker_that_cannot_keep_its_name_is_ready_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ready.worker").mkdir()
+    replaced = use(monkeypatch, Worker(0, lambda: worker_ready.send(Loop())))
+
+    assert CliRunner().invoke(commands, ["worker", "--ready-file", str(tmp_path / "ready")]).exit_code == 0
+
+    assert replaced == [None]
+    assert (tmp_path / "ready").exists()
 
 
 def test_a_queue_that_does_not_exist_is_refused() -> None:
