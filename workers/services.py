@@ -159,6 +159,8 @@ class Services:
                 del self.running[turn_id]
 
     def _claim_turns(self, names: Sequence[str], looks_first: bool) -> list[Claim]:
+        if self.draining.is_set():  # since they began to wait
+            return []
         lease_ms, turns_at_once = round(self.config.server.lease_seconds * 1000), self.config.limits.turns_at_once
         return self.store.claims.claim(names, lease_ms=lease_ms, turns_at_once=turns_at_once, looks_first=looks_first)
 

@@ -48,10 +48,10 @@ def run(services: Services, _turn_id: str = "") -> None:
     # A busy worker has often claimed the turn of this wake-up already.
     looks_first = bool(services.running)
     while not services.draining.is_set():
-        claimed_at = time.monotonic()
-        claim = claim_next(services, looks_first=looks_first)
-        if claim is None:
+        claimed = claim_next(services, looks_first=looks_first)
+        if claimed is None:
             return
+        claim, claimed_at = claimed
         fault_point("after_claim")
         if services.store.outbox.wants("turn.started"):
             services.queue.enqueue_delivery()
@@ -63,21 +63,26 @@ def run(services: Services, _turn_id: str = "") -> None:
             services.queue.enqueue_turn(claim.turn_id)
 
 
-def claim_next(services: Services, *, looks_first: bool) -> Claim | None:
+def claim_next(services: Services, *, looks_first: bool) -> tuple[Claim, float] | None:
     """Claim the next waiting turn. None: no turn may run now, or the database was away; the sweep wakes a worker then.
 
     looks_first: as of Claims.claim
+    Returns:     (claim, monotonic seconds just before it was requested)
     An outage may hide that the turn was claimed. It is found again while its lease lasts, and is lost afterwards.
     """
     server, name = services.config.server, f"{services.name}:{new_id()[-12:]}"
-    lease_over_at = time.monotonic() + server.lease_seconds
-    try:
-        fault_point("before_claim")
-        return services.claimer.claim(name, looks_first=looks_first)
-    except Exception as error:
+    fault_point("before_claim")
+    claim, requested_at, error = services.claimer.claim(name, looks_first=looks_first)
+    if error is not None:
         if not is_outage(error):
-            raise
+            raise error
         logger.warning("database did not answer, no turn claimed: %s", outage_reason(error))
+        claim = find_claim(services, name, requested_at + server.lease_seconds)
+    return None if claim is None else (claim, requested_at)
+
+
+def find_claim(services: Services, name: str, lease_over_at: float) -> Claim | None:
+    """Return the claim of this name, once the database answers; None: there is none, or its lease is over by then."""
     while time.monotonic() < lease_over_at and not services.draining.wait(RETRY_SECONDS):
         try:
             return services.store.claims.find(name)
