@@ -280,7 +280,9 @@ class Threads:
     def all_users_due_sessions(self) -> list[str]:
         """Return ids of threads whose session files are due. They are due again later, unless written."""
         due = select(threads.c.id).where(threads.c.session_due_at_ms <= now_ms(), ~threads.c.ephemeral).limit(200)
-        later = update(threads).where(threads.c.id.in_(due)).values(session_due_at_ms=now_ms() + SESSION_AGAIN_MS)
+        # Locked threads wait: a claim locks several, in another order, and the two could wait for each other.
+        free = due.with_for_update(skip_locked=True)
+        later = update(threads).where(threads.c.id.in_(free)).values(session_due_at_ms=now_ms() + SESSION_AGAIN_MS)
         with self._database.read() as connection:
             if connection.scalar(due) is None:
                 return []

@@ -175,6 +175,19 @@ def test_session_files_are_due_once_and_again_after_a_while(store: Store, monkey
     assert store.threads.all_users_due_sessions() == [due.id]
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)  # SQLite locks no single rows
+def test_the_session_file_of_a_thread_that_somebody_changes_is_left_for_the_next_look(store: Store) -> None:
+    busy, free = thread(store), thread(store)
+    with store.database.write() as connection:
+        connection.execute(update(threads).values(session_due_at_ms=1))
+
+    with store.database.write() as connection:
+        connection.execute(select(threads.c.id).where(threads.c.id == busy.id).with_for_update())
+        assert store.threads.all_users_due_sessions() == [free.id]
+
+    assert store.threads.all_users_due_sessions() == [busy.id]
+
+
 def test_the_session_file_of_a_thread_that_was_renamed_or_archived_is_due_once(store: Store) -> None:
     made = thread(store)
 
