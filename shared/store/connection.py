@@ -25,7 +25,9 @@ from shared.store.pool import FairPool, Places
 POOL_SIZE = 20  # connections of one process; a turn holds one only while it reads or decides
 POOL_SECONDS = 10.0  # for which a full pool is waited for while no connection comes back
 ANSWER_SECONDS = 20.0  # for which Postgres may be silent while it owes an answer; more than a statement may take
-BUSY_TIMEOUT_SECONDS = 20.0  # for which SQLite's write lock is waited for
+# For which SQLite's write lock is waited for, and for which those who wait for it may see nobody leave. A writer may
+# wait for both; a claim that takes longer than the authority that a lease gives is lost as soon as it is made.
+BUSY_TIMEOUT_SECONDS = 10.0
 MMAP_BYTES = 1 << 28  # of SQLite's file: a search reads a whole index, which is larger than a connection's cache
 CLAIM_LOCK = 0x7468_7265_6164  # advisory lock that makes caps and fairness of claims exact
 BUDGET_LOCK = 0x7468_7262  # class of the advisory locks, one a user, that make token budgets exact
