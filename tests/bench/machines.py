@@ -15,6 +15,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,7 @@ class Machines:
         server = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), "-c", f"listen_addresses={address}"]
         server += ["-c", "max_connections=600", "-c", "shared_buffers=256MB"]
         as_account = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+        as_account += ["--pdeathsig", "KILL"]  # the kernel forgets that of our own child with its user
         process = self._start("postgres", server, [*inside, *as_account])
 
         def answers() -> bool:
@@ -261,6 +263,7 @@ def main() -> int:
     given = options.parse_args()
     if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("setpriv"):
         sys.exit("needs Linux with ip (iproute2) and setpriv (util-linux), and root: it makes network namespaces")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the networks are removed
     failed = False
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-", dir="/tmp")))
