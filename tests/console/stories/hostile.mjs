@@ -58,9 +58,8 @@ await story(async ({ page }) => {
   for (const [index, payload] of PAYLOADS.entries()) {
     const turn = page.locator(".turn").nth(index + 1);
     await turn.locator(".turn-end", { hasText: "Done" }).waitFor();
-    await turn.scrollIntoViewIfNeeded(); // what is far away is not drawn
-    const written = await turn.locator(".item.user").textContent(); // of text that is out of sight there is no innerText
-    assert.ok(written.includes(drawn(payload)), payload);
+    const written = await sentText(turn);
+    assert.ok(written?.includes(drawn(payload)), payload);
   }
   await nothingHappened(page);
 
@@ -178,4 +177,14 @@ async function nothingHappened(page) {
   const foreign = found.addresses.filter((href) => !href.startsWith(told.url));
   assert.ok(foreign.every((href) => /^(https?|mailto):/.test(href)), foreign.join("\n"));
   return foreign.length;
+}
+
+/** Return the message of a turn. What is far away is not drawn, and the end of an earlier turn may move the page on. */
+async function sentText(turn) {
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    await turn.scrollIntoViewIfNeeded();
+    const text = await turn.locator(".item.user").textContent({ timeout: 2000 }).catch(() => null); // out of sight there is no innerText
+    if (text !== null || Date.now() > deadline) return text;
+  }
 }
