@@ -117,7 +117,7 @@ def _take_name_file(ready_file: Path, name: str) -> str | None:
     global _locked_name_file
     path = ready_file.with_name(f"{ready_file.name}.worker")  # no supervisor removes it
     try:
-        file = path.open("a+")
+        file = path.open("a+", errors="replace")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.seek(0)
         former = file.read()

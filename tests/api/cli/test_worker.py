@@ -89,7 +89,7 @@ def test_the_loop_that_takes_tasks_keeps_the_ready_file_young(monkeypatch: pytes
     assert not file.exists(), "who removes it waits for another process"
 
 
-@pytest.mark.parametrize("before", ["ended", "another host", "no name", "none"])
+@pytest.mark.parametrize("before", ["ended", "another host", "no name", "no text", "none"])
 def test_a_worker_replaces_the_one_before_it_if_that_has_certainly_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str
 ) -> None:
@@ -98,9 +98,10 @@ def test_a_worker_replaces_the_one_before_it_if_that_has_certainly_ended(
         "ended": f"{socket.gethostname()}:{os.getpid()}:aa",  # the same process id, as after each start of a container
         "another host": f"elsewhere:{os.getpid()}:aa",
         "no name": "half a na",
+        "no text": "\udcff\udcfe",
     }.get(before)
     if name is not None:
-        names.write_text(name)
+        names.write_text(name, errors="surrogateescape")
     replaced = use(monkeypatch, Worker(0, lambda: worker_ready.send(Loop())), "host:1:new")
 
     assert CliRunner().invoke(commands, ["worker", "--ready-file", str(file)]).exit_code == 0
